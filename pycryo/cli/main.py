@@ -1,0 +1,61 @@
+"""Entry point ``pycryo``: one module of this folder per sub-command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from pycryo import __version__
+from pycryo.errors import InputError, RunError
+
+# name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
+COMMANDS = {
+    "refine": ("pycryo.cli.refine", "determine a structure: particles + reference -> maps"),
+    "reconstruct": ("pycryo.cli.reconstruct", "map from particles with known poses"),
+    "project": ("pycryo.cli.project", "projections of a map"),
+    "simulate": ("pycryo.cli.simulate", "particles with known truth from an atomic model or a map"),
+    "fsc": ("pycryo.cli.fsc", "Fourier shell correlation of two half-maps"),
+    "mask": ("pycryo.cli.mask", "soft mask around a map's density"),
+    "report": ("pycryo.cli.report", "(re)build the HTML report of a refinement"),
+    "info": ("pycryo.cli.info", "instruction set, threads, MPI and versions"),
+    "bench": ("pycryo.cli.bench", "microbenchmarks of the kernels"),
+    "demo": ("pycryo.cli.demo", "refine the real β-galactosidase particles shipped with pycryo"),
+}
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """Parser of the whole command line; only the module of `command` is imported, so that ``--help`` is quick."""
+    parser = argparse.ArgumentParser(prog="pycryo", description="Cryo-EM single-particle structure determination.")
+    parser.add_argument("--version", action="version", version=f"pycryo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary)
+        if name == command:
+            importlib.import_module(module).add_arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one sub-command; returns its exit code (0 done, 1 failed, 2 wrong usage or input, 130 interrupted)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in argv if not word.startswith("-")), None)
+    args = build_parser(command).parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
+    except InputError as error:
+        print(f"pycryo {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"pycryo {args.command}: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pycryo {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""Errors that the command line turns into one clear message and an exit code."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Wrong usage or input; the message names the file or option and says what to do (exit code 2)."""
+
+
+class RunError(RuntimeError):
+    """The run failed for a reason outside the input; the message says what to do (exit code 1)."""

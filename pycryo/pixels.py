@@ -1,0 +1,57 @@
+"""The Fourier samples of an image that the kernels work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Independent samples of the Fourier half plane of a real box × box image, row by row (ky, then kx).
+
+    Attributes
+    ----------
+    box : int
+        Box size, px.
+    kx, ky : (n_pixel,) int32
+        Fourier index, kx ≥ 0; of kx = 0 only ky ≥ 0 (the rest follows by Hermitian symmetry).
+    shell : (n_pixel,) int32
+        round(|k|).
+    """
+
+    box: int
+    kx: NDArray[np.int32]
+    ky: NDArray[np.int32]
+    shell: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.kx)
+
+    def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+        """Pick the samples from (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real then imaginary."""
+        picked = transform[:, self.ky % self.box, self.kx]
+        out = np.empty((len(transform), 2, len(self)), np.float32)
+        out[:, 0], out[:, 1] = picked.real, picked.imag
+        return out
+
+    def put(self, samples: NDArray[np.floating]) -> NDArray[np.complex64]:
+        """Inverse of `take`: (n, box, box//2+1) complex64 half-plane transforms, zero where no sample is."""
+        out = np.zeros((len(samples), self.box, self.box // 2 + 1), np.complex64)
+        values = samples[:, 0] + 1j * samples[:, 1]
+        out[:, self.ky % self.box, self.kx] = values
+        on_axis = (self.kx == 0) & (self.ky > 0)
+        out[:, -self.ky[on_axis] % self.box, 0] = values[:, on_axis].conj()
+        return out
+
+
+def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
+    """Samples with ``r_low ≤ |k| < r_high`` and |kx|, |ky| < box/2 (Nyquist has no independent phase)."""
+    reach = min(int(np.ceil(r_high)), (box - 1) // 2)
+    ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")
+    radius = np.hypot(kx, ky)
+    keep = (radius >= r_low) & (radius < r_high) & ((kx > 0) | (ky >= 0))
+    kx, ky, radius = kx[keep], ky[keep], radius[keep]
+    return Pixels(box, kx.astype(np.int32), ky.astype(np.int32), np.rint(radius).astype(np.int32))
