@@ -153,5 +153,4 @@ def _falling_cosine(radius: NDArray[np.float32], start: float, width: float) -> 
     """1 up to `start`, ½(1 + cos) down to 0 over `width`, 0 beyond."""
     if width <= 0:
         return (radius <= start).astype(np.float32)
-    falling = 0.5 * (1 + np.cos(np.pi * np.clip((radius - start) / width, 0, 1)))
-    return falling.astype(np.float32)
+    return np.asarray(0.5 * (1 + np.cos(np.pi * np.clip((radius - start) / width, 0, 1))), np.float32)
