@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from pycryo.backprojector import Accumulators, fold_hermitian
+from pycryo.backprojector import Accumulators
 from pycryo.threads import get_threads
 
 # Shell means below this share of the radial mean are raised to it, so that an empty voxel does not amplify noise.
@@ -70,7 +70,7 @@ def solve(
     Parameters
     ----------
     accumulators : Accumulators
-        F and T of folded or unfolded half volumes; not changed.
+        F and T, folded (`fold_hermitian`); not changed.
     ssnr : (n_shell,) float64, optional
         Signal-to-noise ratio of the reconstruction per shell; adds mean(T)/ssnr to T (Wiener). None: no regularisation.
     max_iterations, tolerance : int, float
@@ -81,21 +81,20 @@ def solve(
     Solution
         The map has `grid_box(box, r_high)` points per axis over the same field of view.
     """
-    folded = fold_hermitian(accumulators)
-    padding, box = folded.padding, folded.box
-    radius = folded.weight.shape[2] - 1
+    padding, box = accumulators.padding, accumulators.box
+    radius = accumulators.weight.shape[2] - 1
     shell = _shells(radius, padding)
-    mean = mean_weight(folded)
+    mean = mean_weight(accumulators)
     floor = _WEIGHT_FLOOR * mean
     if ssnr is None:
-        target = np.maximum(folded.weight, np.maximum(floor, mean.max() * 1e-12)[shell])
+        target = np.maximum(accumulators.weight, np.maximum(floor, mean.max() * 1e-12)[shell])
     else:
         ratio = np.full(len(mean), 1e-3)
         ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
         prior = np.maximum(mean / ratio, mean.max() * 1e-9)
-        target = folded.weight + prior[shell]
-    inside = shell < folded.r_high
-    points = grid_box(box, folded.r_high)
+        target = accumulators.weight + prior[shell]
+    inside = shell < accumulators.r_high
+    points = grid_box(box, accumulators.r_high)
     grid = _PaddedGrid(points, padding, box, radius)
 
     weight = np.where(inside, 1.0 / target, 0.0)
@@ -112,7 +111,7 @@ def solve(
         weight /= convolved
         if deviation < tolerance:
             break
-    density = grid.to_map(folded.re * weight, folded.im * weight)
+    density = grid.to_map(accumulators.re * weight, accumulators.im * weight)
     return Solution(density, mean, iterations, deviation)
 
 
