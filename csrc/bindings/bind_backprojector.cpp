@@ -34,8 +34,8 @@ static void backproject_into(const Array<float>& images, const Array<float>& wei
   const BackprojectImages samples{images.data(), weights.data(), kx.data(), ky.data(),
                                   n_pixel,       k_max,          box,       magnification};
   const BackprojectEntries entries{entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(), n_entry};
-  const BackprojectVolume volume{re.mutable_data(), im.mutable_data(), weight.mutable_data(),
-                                 radius,            quantum_value,     quantum_weight};
+  const BackprojectVolume volume{re.mutable_data(), im.mutable_data(), weight.mutable_data(), radius,
+                                 quantum_value,     quantum_weight};
   py::gil_scoped_release release;
   backproject(samples, entries, volume, threads);
 }

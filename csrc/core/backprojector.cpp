@@ -8,8 +8,7 @@
 namespace pycryo {
 namespace {
 
-constexpr std::int64_t block_records = std::int64_t{1} << 21;  // 64 MiB of records at a time
-constexpr std::int64_t column_bytes = std::int64_t{1} << 20;   // a column should fit half of an L2 cache
+constexpr std::int64_t column_bytes = std::int64_t{1} << 20;  // a column should fit half of an L2 cache
 
 // The largest tile (a power of two up to 16 cells) whose column of three double arrays fits column_bytes.
 std::int32_t choose_tile_bits(std::int32_t radius) {
@@ -17,6 +16,14 @@ std::int32_t choose_tile_bits(std::int32_t radius) {
   const auto bytes = [&] { return 24 * ((1ll << bits) + 1) * ((1ll << bits) + 1) * (radius + 1); };
   while (bits > 1 && bytes() > column_bytes) --bits;
   return bits;
+}
+
+// Samples sorted at a time: records of a quarter of the volume's size, so that the volume streams through the cache
+// rarely for the samples it receives, within 4 and 128 MiB.
+std::int64_t choose_block_records(std::int32_t radius) {
+  const double volume_bytes = 24.0 * (2 * radius + 1) * (2 * radius + 1) * (radius + 1);
+  const double records = volume_bytes / 4 / sizeof(BackprojectRecord);
+  return static_cast<std::int64_t>(std::clamp(records, 0x1p17, 0x1p22));
 }
 
 // cos, then sin, of 2π k shift / box for k = -k_max ... k_max. Rotating step by step in double errs by k_max · 1e-16.
@@ -120,7 +127,7 @@ void backproject(const BackprojectImages& images, const BackprojectEntries& entr
   const std::int32_t bits = choose_tile_bits(volume.radius);
   const BackprojectPlane frame{{}, {}, volume.radius, bits, ((2 * volume.radius) >> bits) + 1};
   const std::int64_t block =
-      std::min(entries.n_entry, std::max<std::int64_t>(1, block_records / images.n_pixel));
+      std::min(entries.n_entry, std::max<std::int64_t>(1, choose_block_records(volume.radius) / images.n_pixel));
   const std::unique_ptr<BackprojectRecord[]> records(new BackprojectRecord[block * images.n_pixel]);
   for (std::int64_t first = 0; first < entries.n_entry; first += block) {
     const std::int64_t last = std::min(first + block, entries.n_entry);

@@ -15,8 +15,9 @@ struct Located {
   float side[chunk];  // -1 where the sample was replaced by its Hermitian mate
 };
 
+// Written without conditions: under -fno-exceptions GCC 12 turns them into branches and leaves the loop scalar.
 inline void locate(const BackprojectPlane& plane, const std::int32_t* __restrict kx, const std::int32_t* __restrict ky,
-                   std::int64_t n, Located& out) noexcept {
+                   std::int64_t n, Located& __restrict out) noexcept {
   const double ax = plane.along_x[0], ay = plane.along_x[1], az = plane.along_x[2];
   const double bx = plane.along_y[0], by = plane.along_y[1], bz = plane.along_y[2];
   const std::int32_t radius = plane.radius, bits = plane.tile_bits, mask = (1 << bits) - 1;
@@ -26,14 +27,14 @@ inline void locate(const BackprojectPlane& plane, const std::int32_t* __restrict
 #pragma omp simd
   for (std::int64_t k = 0; k < n; ++k) {
     const double u = kx[k], v = ky[k];
-    const double x = u * ax + v * bx;
-    const double side = x < 0 ? -1 : 1;
-    const double y = side * (u * ay + v * by);
-    const double z = side * (u * az + v * bz);
-    const bool inside = x * x + y * y + z * z < reach;  // false for NaN
-    const double qx = inside ? side * x : 0;
-    const double qy = inside ? origin + y : 0;
-    const double qz = inside ? origin + z : 0;
+    const double x = u * ax + v * bx + 0.0;  // never -0, which copysign would take for negative
+    const double y = u * ay + v * by;
+    const double z = u * az + v * bz;
+    const std::int32_t inside = x * x + y * y + z * z < reach;
+    const double keep = inside, side = __builtin_copysign(keep, x);  // samples outside go to the origin
+    const double qx = side * x;
+    const double qy = side * y + origin;
+    const double qz = side * z + origin;
     const std::int32_t ix = static_cast<std::int32_t>(qx);
     const std::int32_t iy = static_cast<std::int32_t>(qy);
     const std::int32_t iz = static_cast<std::int32_t>(qz);
@@ -42,7 +43,7 @@ inline void locate(const BackprojectPlane& plane, const std::int32_t* __restrict
     out.fz[k] = static_cast<float>(qz - iz);
     out.side[k] = static_cast<float>(side);
     out.cell[k] = (iz & mask) * layer + (iy & mask) * row + ix;
-    out.column[k] = inside ? (iz >> bits) * per_axis + (iy >> bits) : nowhere;
+    out.column[k] = nowhere + inside * ((iz >> bits) * per_axis + (iy >> bits) - nowhere);
   }
 }
 
@@ -79,8 +80,13 @@ void backproject_sort(const BackprojectPlane& plane, const std::int32_t* kx, con
       out_im[k] = entry_weight * (re[start + k] * s + im[start + k] * c) * located.side[k];
     }
     for (std::int64_t k = 0; k < n; ++k)
-      records[cursor[located.column[k]]++] = {located.cell[k], located.fx[k], located.fy[k], located.fz[k],
-                                              out_re[k],       out_im[k],     entry_weight * weight[start + k]};
+      records[cursor[located.column[k]]++] = {located.cell[k],
+                                              located.fx[k],
+                                              located.fy[k],
+                                              located.fz[k],
+                                              out_re[k],
+                                              out_im[k],
+                                              entry_weight * weight[start + k]};
   }
 }
 

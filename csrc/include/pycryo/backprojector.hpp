@@ -17,14 +17,14 @@
 //   kx, ky        n_pixel                int     |kx|, |ky| ≤ k_max
 //   re, im, weight  D × D × H            double  D = 2r+1, H = r+1, index [z + r, y + r, x]
 //
-// Each contribution is rounded to a multiple of its quantum (a power of two; 0: not rounded) before it is added. Sums of
-// such multiples are exact while they stay below 2^52 quanta, so they do not depend on the order of the entries.
+// Each contribution is rounded to a multiple of its quantum (a power of two; 0: not rounded) before it is added. Sums
+// of such multiples are exact while they stay below 2^52 quanta, so they do not depend on the order of the entries.
 //
-// How: blocks of entries are turned into records (cell, fractions, values), sorted by counting into columns of the volume
-// (tile × tile cells in z and y, all x), and each column is then filled while it stays in the cache. Parallel over
-// entries, then over columns. A column also writes the first voxels of the next ones, so columns are filled in four
-// passes (parity of their z and y number) and no voxel has two writers. The order of additions to a voxel depends on
-// the entries alone, never on the number of threads.
+// How: blocks of entries are turned into records (cell, fractions, values), sorted by counting into columns of the
+// volume (tile × tile cells in z and y, all x), and each column is then filled while it stays in the cache. Parallel
+// over entries, then over columns. A column also writes the first voxels of the next ones, so columns are filled in
+// four passes (parity of their z and y number) and no voxel has two writers. The order of additions to a voxel depends
+// on the entries alone, never on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -64,7 +64,8 @@ struct BackprojectVolume {
 void backproject(const BackprojectImages& images, const BackprojectEntries& entries, const BackprojectVolume& volume,
                  int threads);
 
-// One sample on its way into the volume. `cell` is the index of its lowest neighbour relative to the column's first voxel.
+// One sample on its way into the volume. `cell` is the index of its lowest neighbour relative to the column's first
+// voxel.
 struct alignas(32) BackprojectRecord {
   std::int32_t cell;
   float fx, fy, fz;
