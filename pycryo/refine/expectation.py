@@ -81,7 +81,7 @@ def global_search(
     shifts = np.broadcast_to(scan.shifts, (n, n_shift, 2))
     panel = pack_images(shift(near.images, pixels.kx, pixels.ky, shifts, pixels.box, threads=threads), near.weights)
     log_prior = -0.5 * np.square(scan.shifts).sum(1) / sigma_shift**2
-    prior = np.broadcast_to(log_prior, (n, n_shift)).astype(np.float32)
+    prior = np.tile(log_prior.astype(np.float32), (n, 1))
     best = new_best(n, min(_N_CANDIDATE, n_shift * len(scan.rotations)))
     for start in range(0, len(scan.rotations), _SLICE_BLOCK):
         matrices = quaternion_to_matrix(scan.rotations[start : start + _SLICE_BLOCK])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
@@ -82,6 +82,8 @@ def solve(
         The map has `grid_box(box, r_high)` points per axis over the same field of view.
     """
     padding, box = accumulators.padding, accumulators.box
+    points = grid_box(box, accumulators.r_high)
+    accumulators = _cropped(accumulators, (padding * points - 1) // 2)
     radius = accumulators.weight.shape[2] - 1
     shell = _shells(radius, padding)
     mean = mean_weight(accumulators)
@@ -94,7 +96,6 @@ def solve(
         prior = np.maximum(mean / ratio, mean.max() * 1e-9)
         target = accumulators.weight + prior[shell]
     inside = shell < accumulators.r_high
-    points = grid_box(box, accumulators.r_high)
     grid = _PaddedGrid(points, padding, box, radius)
 
     weight = np.where(inside, 1.0 / target, 0.0)
@@ -113,6 +114,17 @@ def solve(
             break
     density = grid.to_map(accumulators.re * weight, accumulators.im * weight)
     return Solution(density, mean, iterations, deviation)
+
+
+def _cropped(accumulators: Accumulators, most: int) -> Accumulators:
+    """The accumulators within `most` padded Fourier px per axis, what the real-space grid can hold."""
+    cut = accumulators.weight.shape[2] - 1 - most
+    if cut <= 0:
+        return accumulators
+    keep = (slice(cut, -cut), slice(cut, -cut), slice(None, -cut))
+    return replace(
+        accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep]
+    )
 
 
 class _PaddedGrid:
