@@ -11,8 +11,8 @@
 namespace pycryo {
 namespace {
 
-// Slices that are packed and compared at a time: with a depth block of 256 they fill a quarter MiB of the cache.
-constexpr std::int64_t block_slices = 256;
+// Slices that are packed and compared at a time: with a depth block of 256 they fill half a MiB of the cache.
+constexpr std::int64_t block_slices = 512;
 
 struct AlignedDelete {
   void operator()(float* p) const { ::operator delete[](p, std::align_val_t(64)); }
@@ -132,42 +132,26 @@ float score_of(std::uint64_t key) {
 
 std::int64_t index_of(std::uint64_t key) { return static_cast<std::uint32_t>(~key); }
 
-struct Pose {
-  float score;
-  std::int64_t index;
-};
-
-struct Candidates {
-  std::vector<std::uint64_t> keys;
-  std::vector<Pose> merged;
-};
-
 // Merges `n` candidates, whose indices count from `offset`, into the n_best descending places of one image.
-void merge_best(Candidates& candidates, std::int64_t n, std::int64_t offset, float* score, std::int64_t* index,
+void merge_best(std::uint64_t* keys, std::int64_t n, std::int64_t offset, float* score, std::int64_t* index,
                 std::int64_t n_best) {
-  const auto begin = candidates.keys.begin(), end = begin + n;
-  const auto last = begin + std::min(n, n_best);
-  if (last != end) std::nth_element(begin, last, end, std::greater<>());
-  std::sort(begin, last, std::greater<>());
-  candidates.merged.resize(static_cast<std::size_t>(n_best));
-  auto next = begin;
-  std::int64_t old = 0;
-  for (Pose& pose : candidates.merged) {
-    const Pose kept{score[old], index[old]};
-    if (next != last) {
-      const Pose came{score_of(*next), offset + index_of(*next)};
-      if (kept.index < 0 || came.score > kept.score || (came.score == kept.score && came.index < kept.index)) {
-        pose = came;
-        ++next;
-        continue;
-      }
+  std::uint64_t* const last = keys + std::min(n, n_best);
+  if (last != keys + n) std::nth_element(keys, last, keys + n, std::greater<>());
+  std::sort(keys, last, std::greater<>());
+  std::int64_t old = n_best - 1, came = last - keys - 1;
+  const auto old_is_worse = [&] {
+    const float s = score_of(keys[came]);
+    return score[old] < s || (score[old] == s && index[old] > offset + index_of(keys[came]));
+  };
+  for (std::int64_t dropped = last - keys; dropped > 0; --dropped) --(old_is_worse() ? old : came);
+  for (std::int64_t place = n_best - 1; came >= 0; --place) {
+    if (old >= 0 && old_is_worse()) {
+      score[place] = score[old];
+      index[place] = index[old--];
+    } else {
+      score[place] = score_of(keys[came]);
+      index[place] = offset + index_of(keys[came--]);
     }
-    pose = kept;
-    ++old;
-  }
-  for (std::int64_t i = 0; i < n_best; ++i) {
-    score[i] = candidates.merged[static_cast<std::size_t>(i)].score;
-    index[i] = candidates.merged[static_cast<std::size_t>(i)].index;
   }
 }
 
@@ -187,20 +171,20 @@ void compare_pack(const float* images, const float* weights, const ComparePanel&
 
 void compare(const ComparePanel& panel, const CompareSlices& slices, const CompareBest& best, int threads) {
   const auto finish = PYCRYO_SELECT(compare_finish);
+  using Keys = std::vector<std::uint64_t>;
   const std::int64_t greatest = (std::min(block_slices, slices.n_slice) + 1) * panel.n_shift;
-  for_each_image<Candidates>(
-      panel, slices, threads,
-      [&](std::int64_t image, const CompareImage& part, const Block& block, Candidates& candidates) {
+  for_each_image<Keys>(
+      panel, slices, threads, [&](std::int64_t image, const CompareImage& part, const Block& block, Keys& keys) {
         float* score = best.score + image * best.n_best;
         std::int64_t* index = best.index + image * best.n_best;
         const float worst = best.n_best ? score[best.n_best - 1] : FLT_MAX;
         CompareState state{static_cast<float>(best.log_max[image]), std::max(worst, -FLT_MAX), best.log_sum[image]};
-        candidates.keys.resize(static_cast<std::size_t>(greatest));
-        const std::int64_t n = finish(part, state, candidates.keys.data());
+        keys.resize(static_cast<std::size_t>(greatest));
+        const std::int64_t n = finish(part, state, keys.data());
         best.log_max[image] = state.max;
         best.log_sum[image] = state.sum;
         if (n && best.n_best)
-          merge_best(candidates, n, (slices.offset + block.first) * panel.n_shift, score, index, best.n_best);
+          merge_best(keys.data(), n, (slices.offset + block.first) * panel.n_shift, score, index, best.n_best);
       });
 }
 

@@ -33,8 +33,8 @@ def fields(best: BestPoses):
     return best.score, best.index, best.log_max, best.log_sum
 
 
-# One float32 sum of n terms of size a: error ≤ n·6e-8·n·a, but it grows as a random walk, here 6e-8·sqrt(n)·|partial sum|.
-# Partial sums stay below 60 (standard deviation 4, and ½W|S|² ≤ 4·sqrt(n_pixel/2)/2), n ≤ 256 + blocks: 60·16·6e-8 = 6e-5.
+# A float32 sum of n terms loses about 6e-8·sqrt(n)·|greatest partial sum|; n ≤ 256 + blocks, and partial sums stay
+# below 60 (scores have standard deviation 4, ½W|S|² averages 4·sqrt(n_pixel/2)/2 ≤ 25): 60·16·6e-8 = 6e-5.
 SCORE_ERROR = 1e-4
 # log-sum-exp moves by the errors of the scores at most; its own arithmetic adds 1e-6.
 EVIDENCE_ERROR = SCORE_ERROR + 1e-6
