@@ -8,22 +8,19 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo.atoms import is_model, model_density
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.mrc import read_map, write_map, write_stack
 from pycryo.io.star import write_star
+from pycryo.io.table import Table, make_table
 from pycryo.maps import Map, low_pass, resample
 from pycryo.masks import auto_mask
 from pycryo.simulate import PARTICLE, SimulateOptions, Simulator
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     box, pixel_size = models[0].box, models[0].pixel_size
     write_stack(folder / "particles.mrcs", _with_progress(simulator), (box, box), pixel_size)
     optics = optics_table(options, box, pixel_size)
-    write_star(folder / "truth.star", {"optics": optics, "particles": truth_table(simulator, poses=True)})
-    write_star(folder / "particles.star", {"optics": optics, "particles": truth_table(simulator, poses=False)})
+    write_star(folder / "truth.star", {"optics": optics, "particles": particle_table(simulator, poses=True)})
+    write_star(folder / "particles.star", {"optics": optics, "particles": particle_table(simulator, poses=False)})
     junk = int((simulator.truth.junk != PARTICLE).sum())
     logger.info(
         "%s: %d images of %d px, %g Å, SNR %g, %d of them junk", folder, options.n, box, pixel_size, options.snr, junk
@@ -114,30 +111,27 @@ def _with_progress(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
             progress.advance(task, len(batch))
 
 
-def optics_table(options: SimulateOptions, box: int, pixel_size: float) -> pd.DataFrame:
+def optics_table(options: SimulateOptions, box: int, pixel_size: float) -> Table:
     """RELION's optics table with one group."""
-    import pandas as pd
+    return make_table(
+        {
+            "rlnOpticsGroupName": ["opticsGroup1"],
+            "rlnOpticsGroup": [1],
+            "rlnMicrographOriginalPixelSize": [pixel_size],
+            "rlnVoltage": [options.voltage],
+            "rlnSphericalAberration": [options.spherical_aberration],
+            "rlnAmplitudeContrast": [options.amplitude_contrast],
+            "rlnImagePixelSize": [pixel_size],
+            "rlnImageSize": [box],
+            "rlnImageDimensionality": [2],
+        }
+    )
 
-    row = {
-        "rlnOpticsGroupName": "opticsGroup1",
-        "rlnOpticsGroup": 1,
-        "rlnMicrographOriginalPixelSize": pixel_size,
-        "rlnVoltage": options.voltage,
-        "rlnSphericalAberration": options.spherical_aberration,
-        "rlnAmplitudeContrast": options.amplitude_contrast,
-        "rlnImagePixelSize": pixel_size,
-        "rlnImageSize": box,
-        "rlnImageDimensionality": 2,
-    }
-    return pd.DataFrame([row])
 
-
-def truth_table(simulator: Simulator, *, poses: bool) -> pd.DataFrame:
+def particle_table(simulator: Simulator, *, poses: bool) -> Table:
     """RELION's particle table; with `poses` also all that a refinement has to find, and `simJunk` (0 or 1)."""
-    import pandas as pd
-
     truth, n = simulator.truth, simulator.options.n
-    columns: dict[str, object] = {
+    columns: dict[str, ArrayLike] = {
         "rlnImageName": [f"{number:06d}@particles.mrcs" for number in range(1, n + 1)],
         "rlnMicrographName": [f"mic{number * MICROGRAPHS // n:03d}.mrc" for number in range(n)],
         "rlnOpticsGroup": np.ones(n, int),
@@ -157,4 +151,4 @@ def truth_table(simulator: Simulator, *, poses: bool) -> pd.DataFrame:
             "rlnClassNumber": truth.model + 1,
             "simJunk": (truth.junk != PARTICLE).astype(int),
         }
-    return pd.DataFrame(columns)
+    return make_table(columns)

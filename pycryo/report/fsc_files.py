@@ -5,36 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pycryo.fsc import Fsc
-from pycryo.io.atomic import atomic_path
+from pycryo.io.atomic import atomic_path, write_text
+from pycryo.io.star import write_star
+from pycryo.io.table import make_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STAR_LABELS = (
-    "rlnSpectralIndex",
-    "rlnResolution",
-    "rlnAngstromResolution",
-    "rlnFourierShellCorrelationCorrected",
-    "rlnFourierShellCorrelationUnmaskedMaps",
-    "rlnFourierShellCorrelationMaskedMaps",
-    "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps",
-)
 
-
-def fsc_star(curves: Fsc) -> str:
-    """Text of a STAR file: table `general` with the resolution (Å), table `fsc` with a row per shell."""
-    lines = ["", "# version 30001", "", "data_general", "", f"_rlnFinalResolution {curves.resolution_0143:.6f}"]
+def write_fsc_star(path: Path | str, curves: Fsc) -> None:
+    """Write a STAR file, atomically: table `general` with the resolution (Å), table `fsc` with a row per shell."""
+    general: dict[str, object] = {"rlnFinalResolution": curves.resolution_0143}
     if curves.randomised_from < len(curves.masked):
-        lines.append(f"_rlnRandomiseFrom {curves.resolution[curves.randomised_from]:.6f}")
-    lines += ["", "", "# version 30001", "", "data_fsc", "", "loop_"]
-    lines += [f"_{label} #{number}" for number, label in enumerate(STAR_LABELS, 1)]
-    for shell, frequency in enumerate(curves.frequency):
-        resolution = 999.0 if shell == 0 else 1 / frequency  # RELION's number for the infinite resolution of shell 0
-        values = (curves.corrected, curves.unmasked, curves.masked, curves.randomised)
-        row = " ".join(f"{curve[shell]:.6f}" for curve in values)
-        lines.append(f"{shell} {frequency:.6f} {resolution:.6f} {row}")
-    return "\n".join([*lines, "", ""])
+        general["rlnRandomiseFrom"] = curves.resolution[curves.randomised_from]
+    angstrom = curves.resolution.copy()
+    angstrom[0] = 999.0  # RELION's number for the infinite resolution of shell 0
+    table = make_table(
+        {
+            "rlnSpectralIndex": np.arange(len(angstrom)),
+            "rlnResolution": curves.frequency,
+            "rlnAngstromResolution": angstrom,
+            "rlnFourierShellCorrelationCorrected": curves.corrected,
+            "rlnFourierShellCorrelationUnmaskedMaps": curves.unmasked,
+            "rlnFourierShellCorrelationMaskedMaps": curves.masked,
+            "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": curves.randomised,
+        }
+    )
+    write_star(path, {"general": general, "fsc": table})
 
 
 def fsc_xml(curves: Fsc) -> str:
@@ -74,19 +74,12 @@ def fsc_figure(curves: Fsc, title: str = "") -> Figure:
     return figure
 
 
-def write_fsc_star(path: Path | str, curves: Fsc) -> None:
-    """Write `fsc_star` to a file, atomically."""
-    with atomic_path(Path(path)) as temporary:
-        temporary.write_text(fsc_star(curves), encoding="utf-8")
-
-
 def write_fsc_xml(path: Path | str, curves: Fsc) -> None:
     """Write `fsc_xml` to a file, atomically."""
-    with atomic_path(Path(path)) as temporary:
-        temporary.write_text(fsc_xml(curves), encoding="utf-8")
+    write_text(path, fsc_xml(curves))
 
 
 def write_fsc_png(path: Path | str, curves: Fsc, title: str = "") -> None:
     """Write `fsc_figure` to a PNG file, atomically."""
-    with atomic_path(Path(path)) as temporary:
+    with atomic_path(path) as temporary:
         fsc_figure(curves, title).savefig(temporary, format="png", dpi=150)
