@@ -1,0 +1,68 @@
+"""``pycryo fsc``: Fourier shell correlation of two half-maps."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from pycryo.errors import InputError
+from pycryo.fsc import Fsc, corrected_fsc
+from pycryo.io.mrc import read_map
+from pycryo.maps import Map
+from pycryo.masks import auto_mask, check_mask
+from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    parser.add_argument("half1", type=Path, metavar="HALF1.mrc", help="first half-map, unfiltered and unmasked")
+    parser.add_argument("half2", type=Path, metavar="HALF2.mrc", help="second half-map")
+    masks = parser.add_mutually_exclusive_group()
+    masks.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1, of the same box")
+    masks.add_argument("--auto-mask", action="store_true", help="make the mask from the half-maps' average")
+    parser.add_argument(
+        "--out", type=Path, metavar="PREFIX", help="write PREFIX.star, PREFIX.xml (EMDB) and PREFIX.png"
+    )
+    parser.add_argument("--pixel-size", type=float, metavar="Å", help="pixel size, instead of the one in the files")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random phases (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table of the curves, write the files asked for."""
+    halves = [read_map(path, pixel_size=args.pixel_size) for path in (args.half1, args.half2)]
+    first, second = halves
+    if first.box != second.box or abs(first.pixel_size - second.pixel_size) > 1e-3 * first.pixel_size:
+        raise InputError(
+            f"{args.half1} ({first.box} px of {first.pixel_size:g} Å) and {args.half2} ({second.box} px of "
+            f"{second.pixel_size:g} Å) differ in box or pixel size: half-maps must agree"
+        )
+    if args.seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {args.seed}")
+    mask = None
+    if args.mask is not None:
+        mask = check_mask(read_map(args.mask), first.box, str(args.mask))
+    elif args.auto_mask:
+        mask = auto_mask(Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size))
+    curves = corrected_fsc(first.data, second.data, first.pixel_size, mask, seed=args.seed)
+    print(table(curves))
+    if args.out is not None:
+        for write, suffix in ((write_fsc_star, ".star"), (write_fsc_xml, ".xml"), (write_fsc_png, ".png")):
+            write(args.out.with_name(args.out.name + suffix), curves)
+    return 0
+
+
+def table(curves: Fsc) -> str:
+    """The curves as text, a row per shell, and the resolutions at 0.143 and 0.5."""
+    lines = ["shell   1/Å     Å        unmasked  masked    random    corrected"]
+    for shell, (frequency, resolution) in enumerate(zip(curves.frequency, curves.resolution, strict=True)):
+        values = (curves.unmasked, curves.masked, curves.randomised, curves.corrected)
+        lines.append(
+            f"{shell:5d}  {frequency:.4f}  {resolution:7.2f}  " + "  ".join(f"{x[shell]:8.4f}" for x in values)
+        )
+    for threshold in (0.143, 0.5):
+        names = ("unmasked", "masked", "corrected")
+        found = ", ".join(f"{name} {curves.resolution_at(threshold, name):.2f} Å" for name in names)
+        lines.append(f"resolution at {threshold}: {found}")
+    return "\n".join(lines)

@@ -1,0 +1,160 @@
+"""``pycryo simulate``: particle images with known truth from atomic models or maps."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.atoms import is_model, model_density
+from pycryo.errors import InputError
+from pycryo.io.atomic import check_writable_folder
+from pycryo.io.mrc import read_map, write_map, write_stack
+from pycryo.io.star import write_star
+from pycryo.maps import Map, low_pass, resample
+from pycryo.masks import auto_mask
+from pycryo.simulate import PARTICLE, SimulateOptions, Simulator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+INITIAL_RESOLUTION = 40.0  # Å, of init40A.mrc
+BATCH_PIXELS = 2**22
+MICROGRAPHS = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command; those of the data set come from `SimulateOptions`."""
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="MODEL", help=".pdb, .cif (also .gz) or .mrc; several: classes"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all files")
+    parser.add_argument("--box", type=int, metavar="PX", help="box of the images (default: a map's own)")
+    parser.add_argument("--pixel-size", type=float, metavar="Å", help="pixel size of the images (default: a map's own)")
+    parser.add_argument("--assembly", metavar="NAME", help="biological assembly of an atomic model to build, such as 1")
+    parser.add_argument("--b-factor", type=float, default=60.0, metavar="Å²", help="of the atoms (default: 60)")
+    for field in dataclasses.fields(SimulateOptions):
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=type(field.default),
+            default=field.default,
+            metavar="N" if isinstance(field.default, int) else "X",
+            help=f"{field.metadata['help']} (default: {field.default})",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write particles.mrcs, particles.star, truth.star, the maps of the truth, mask.mrc and init40A.mrc."""
+    options = SimulateOptions(
+        **{field.name: getattr(args, field.name) for field in dataclasses.fields(SimulateOptions)}
+    )
+    models = [_load(path, args) for path in args.models]
+    models = [resample(each, models[0].box, models[0].pixel_size) for each in models]
+    simulator = Simulator.from_maps(models, options)
+    folder = check_writable_folder(args.out)
+    _write_maps(folder, simulator.maps)
+    box, pixel_size = models[0].box, models[0].pixel_size
+    write_stack(folder / "particles.mrcs", _with_progress(simulator), (box, box), pixel_size)
+    optics = optics_table(options, box, pixel_size)
+    write_star(folder / "truth.star", {"optics": optics, "particles": truth_table(simulator, poses=True)})
+    write_star(folder / "particles.star", {"optics": optics, "particles": truth_table(simulator, poses=False)})
+    junk = int((simulator.truth.junk != PARTICLE).sum())
+    logger.info(
+        "%s: %d images of %d px, %g Å, SNR %g, %d of them junk", folder, options.n, box, pixel_size, options.snr, junk
+    )
+    return 0
+
+
+def _load(path: Path, args: argparse.Namespace) -> Map:
+    """A model as map of the box and pixel size asked for."""
+    if args.box is not None and not 8 <= args.box <= 4096:
+        raise InputError(f"--box must be 8 to 4096 px, not {args.box}")
+    if args.pixel_size is not None and not 0 < args.pixel_size < 1000:
+        raise InputError(f"--pixel-size must be a positive number of Å, not {args.pixel_size}")
+    if not is_model(path):
+        source = read_map(path)
+        pixel_size = args.pixel_size or source.pixel_size
+        return resample(source, args.box or round(source.box * source.pixel_size / pixel_size), pixel_size)
+    if args.box is None or args.pixel_size is None:
+        raise InputError(f"{path}: an atomic model has no box and pixel size of its own: give --box and --pixel-size")
+    if not 0 <= args.b_factor < float("inf"):
+        raise InputError(f"--b-factor must be 0 Å² or more, not {args.b_factor}")
+    return model_density(path, args.box, args.pixel_size, assembly=args.assembly, b_factor=args.b_factor)
+
+
+def _write_maps(folder: Path, maps: tuple[Map, ...]) -> None:
+    """The truth, a mask around its mean and the mean low-pass filtered as a start."""
+    names = ["map.mrc"] if len(maps) == 1 else [f"map{number}.mrc" for number in range(1, len(maps) + 1)]
+    for name, each in zip(names, maps, strict=True):
+        write_map(folder / name, each.data, each.pixel_size)
+    mean = Map(np.mean([each.data for each in maps], axis=0, dtype=np.float32), maps[0].pixel_size)
+    write_map(folder / "mask.mrc", auto_mask(mean), mean.pixel_size)
+    write_map(folder / "init40A.mrc", low_pass(mean, INITIAL_RESOLUTION).data, mean.pixel_size)
+
+
+def _with_progress(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
+    """The images batch by batch, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("simulate", total=simulator.options.n)
+        for batch in simulator.batches(size):
+            yield batch
+            progress.advance(task, len(batch))
+
+
+def optics_table(options: SimulateOptions, box: int, pixel_size: float) -> pd.DataFrame:
+    """RELION's optics table with one group."""
+    import pandas as pd
+
+    row = {
+        "rlnOpticsGroupName": "opticsGroup1",
+        "rlnOpticsGroup": 1,
+        "rlnMicrographOriginalPixelSize": pixel_size,
+        "rlnVoltage": options.voltage,
+        "rlnSphericalAberration": options.spherical_aberration,
+        "rlnAmplitudeContrast": options.amplitude_contrast,
+        "rlnImagePixelSize": pixel_size,
+        "rlnImageSize": box,
+        "rlnImageDimensionality": 2,
+    }
+    return pd.DataFrame([row])
+
+
+def truth_table(simulator: Simulator, *, poses: bool) -> pd.DataFrame:
+    """RELION's particle table; with `poses` also all that a refinement has to find, and `simJunk` (0 or 1)."""
+    import pandas as pd
+
+    truth, n = simulator.truth, simulator.options.n
+    columns: dict[str, object] = {
+        "rlnImageName": [f"{number:06d}@particles.mrcs" for number in range(1, n + 1)],
+        "rlnMicrographName": [f"mic{number * MICROGRAPHS // n:03d}.mrc" for number in range(n)],
+        "rlnOpticsGroup": np.ones(n, int),
+        "rlnDefocusU": truth.defocus_u,
+        "rlnDefocusV": truth.defocus_v,
+        "rlnDefocusAngle": truth.defocus_angle,
+        "rlnRandomSubset": truth.half,
+    }
+    if poses:
+        origin = truth.origin * simulator.maps[0].pixel_size
+        columns |= {
+            "rlnAngleRot": truth.angles[:, 0],
+            "rlnAngleTilt": truth.angles[:, 1],
+            "rlnAnglePsi": truth.angles[:, 2],
+            "rlnOriginXAngst": origin[:, 0],
+            "rlnOriginYAngst": origin[:, 1],
+            "rlnClassNumber": truth.model + 1,
+            "simJunk": (truth.junk != PARTICLE).astype(int),
+        }
+    return pd.DataFrame(columns)

@@ -1,0 +1,154 @@
+"""Simulated images against an independent model of the microscope, and their statistics."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from pycryo.errors import InputError
+from pycryo.maps import Map
+from pycryo.simulate import (
+    EMPTY,
+    ICE,
+    OFF_CENTRE,
+    PARTICLE,
+    SimulateOptions,
+    Simulator,
+    draw_truth,
+    euler_matrices,
+)
+
+BOX, PIXEL = 24, 3.0
+
+
+@pytest.fixture(scope="module")
+def blobs() -> tuple[Map, np.ndarray]:
+    """A map of five Gaussians of sd 1.5 px, and their centres (x, y, z), px."""
+    rng = np.random.default_rng(1)
+    centres = rng.uniform(-5, 5, (5, 3))
+    at = np.arange(BOX) - BOX // 2
+    data = sum(
+        np.exp(-((at[:, None, None] - z) ** 2 + (at[:, None] - y) ** 2 + (at - x) ** 2) / (2 * 1.5**2))
+        for x, y, z in centres
+    )
+    return Map(data.astype(np.float32), PIXEL), centres
+
+
+def expected_image(truth, row, centres, options, scale):
+    """Analytic projection of the Gaussians, times a CTF written down here, by plain FFTs."""
+    a = Rotation.from_euler("ZYZ", truth.angles[row], degrees=True).inv().as_matrix()
+    moved = centres @ a.T[:, :2] - truth.origin[row]  # a particle sits at -rlnOrigin
+    at = np.arange(BOX) - BOX // 2
+    image = (
+        sum(np.exp(-((at[:, None] - y) ** 2 + (at - x) ** 2) / (2 * 1.5**2)) for x, y in moved)
+        * np.sqrt(2 * np.pi)
+        * 1.5
+    )
+    ky, kx = np.meshgrid(np.fft.fftfreq(BOX, PIXEL), np.fft.rfftfreq(BOX, PIXEL), indexing="ij")
+    volts = options.voltage * 1e3
+    wavelength = 12.2643247 / np.sqrt(volts * (1 + volts * 0.978466e-6))
+    angle = np.arctan2(ky, kx) - np.radians(truth.defocus_angle[row])
+    defocus = truth.defocus_u[row] * np.cos(angle) ** 2 + truth.defocus_v[row] * np.sin(angle) ** 2
+    s2 = kx**2 + ky**2
+    aberration = np.pi / 2 * options.spherical_aberration * 1e7 * wavelength**3 * s2**2
+    phase = np.pi * wavelength * defocus * s2 - aberration + np.arcsin(options.amplitude_contrast)
+    transform = np.fft.rfft2(image) * np.sin(phase) * (np.sqrt(s2) < 0.5 / PIXEL)
+    return scale * np.fft.irfft2(transform, s=(BOX, BOX))
+
+
+def test_images_are_projections_with_ctf_and_shift(blobs):
+    source, centres = blobs
+    options = SimulateOptions(n=6, snr=1e6, shift_sd=2.0, astigmatism=3000.0, seed=5)
+    simulator = Simulator.from_maps([source], options)
+    scale = simulator.maps[0].data.max() / source.data.max()
+    images = simulator.images(np.arange(6))
+    for row in range(6):
+        expected = expected_image(simulator.truth, row, centres, options, scale)
+        # Trilinear interpolation with padding 3 of this compact object: measured error 0.3 %; noise 0.1 %.
+        assert np.abs(images[row] - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def test_signal_to_noise_ratio_and_noise(blobs):
+    options = SimulateOptions(n=60, snr=0.2, seed=2)
+    simulator = Simulator.from_maps([blobs[0]], options)
+    images = simulator.images(np.arange(60))
+    # 60·24² noise values: the variance is known to √(2/34560) = 0.8 %, times 4; the scale comes from these 60 images.
+    assert images.var() == pytest.approx(1.2, rel=0.032)
+    clean = Simulator.from_maps([blobs[0]], SimulateOptions(n=60, snr=1e8, seed=2))
+    signal = clean.images(np.arange(60)) * np.float32(np.sqrt(0.2 / 1e8))
+    noise = images - signal
+    assert signal.var(axis=(1, 2)).mean() == pytest.approx(0.2, rel=1e-3)
+    power = (np.abs(np.fft.rfft2(noise)) ** 2).mean(axis=0) / BOX**2
+    assert power[1:, 1:-1].mean() == pytest.approx(1, abs=0.05)
+    assert np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1] == pytest.approx(0, abs=5 / BOX)
+
+
+def test_batches_and_seed(blobs):
+    options = SimulateOptions(n=11, junk=0.5, seed=3)
+    simulator = Simulator.from_maps([blobs[0]], options)
+    whole = simulator.images(np.arange(11))
+    np.testing.assert_array_equal(np.concatenate(list(simulator.batches(4))), whole)
+    np.testing.assert_array_equal(simulator.images(np.array([7, 2])), whole[[7, 2]])
+    other = Simulator.from_maps([blobs[0]], SimulateOptions(n=11, junk=0.5, seed=4)).images(np.arange(11))
+    assert (np.abs(other - whole).max(axis=(1, 2)) > 1).all()
+
+
+def test_truth_has_the_distributions_asked_for():
+    options = SimulateOptions(n=4000, junk=0.3, shift_sd=2.5, defocus_min=1e4, defocus_max=2e4, astigmatism=500, seed=9)
+    truth = draw_truth(options, n_model=2)
+    # Standard errors for n = 4000, times about 4.
+    assert (truth.junk != PARTICLE).mean() == pytest.approx(0.3, abs=0.03)
+    assert set(np.unique(truth.junk)) == {PARTICLE, EMPTY, OFF_CENTRE, ICE}
+    assert truth.origin.std() == pytest.approx(2.5, rel=0.05)
+    assert np.bincount(truth.half).tolist() == [0, 2000, 2000]
+    assert truth.model.mean() == pytest.approx(0.5, abs=0.04)
+    mean = (truth.defocus_u + truth.defocus_v) / 2
+    assert mean.min() >= 1e4
+    assert mean.max() <= 2e4
+    assert ((truth.defocus_u - truth.defocus_v) >= 0).all()
+    directions = euler_matrices(truth.angles)[:, 2]
+    assert np.abs(directions.mean(axis=0)).max() < 4 / np.sqrt(3 * 4000)
+    np.testing.assert_allclose(directions.T @ directions / 4000, np.eye(3) / 3, atol=0.03)
+
+
+def test_euler_matrices_equal_scipy(rng):
+    angles = rng.uniform(-180, 180, (20, 3))
+    expected = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
+    np.testing.assert_allclose(euler_matrices(angles), expected, atol=1e-14)
+
+
+def test_junk_shows_no_centred_particle(blobs):
+    options = SimulateOptions(n=40, snr=1e4, junk=0.6, shift_sd=0.0, seed=1)
+    simulator = Simulator.from_maps([blobs[0]], options)
+    images = simulator.images(np.arange(40))
+    for kind, image in zip(simulator.truth.junk, images, strict=True):
+        if kind == EMPTY:
+            assert image.var() == pytest.approx(1, rel=0.3)
+        else:
+            assert image.var() > 100
+
+
+def test_several_models(blobs):
+    other = Map(blobs[0].data[::-1].copy(), PIXEL)
+    simulator = Simulator.from_maps([blobs[0], other], SimulateOptions(n=8, snr=1e6, seed=1))
+    assert set(simulator.truth.model) == {0, 1}
+    alone = Simulator.from_maps([blobs[0]], SimulateOptions(n=8, snr=1e6, seed=1))
+    # Drawn after the poses and defoci, which are therefore the same.
+    np.testing.assert_array_equal(alone.truth.angles, simulator.truth.angles)
+    first, both = (s.images(np.arange(8)) for s in (alone, simulator))
+    same = [np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.999 for a, b in zip(first, both, strict=True)]
+    np.testing.assert_array_equal(same, simulator.truth.model == 0)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n": 0}, {"snr": 0.0}, {"junk": 1.0}, {"defocus_min": 3e4}, {"amplitude_contrast": 2.0}, {"seed": -1}]
+)
+def test_bad_options_are_named(bad):
+    with pytest.raises(InputError, match="--" + next(iter(bad)).replace("_", "-")):
+        SimulateOptions(**bad)
+
+
+def test_bad_maps_are_refused(blobs):
+    with pytest.raises(InputError, match="same box"):
+        Simulator.from_maps([blobs[0], Map(blobs[0].data, 1.0)], SimulateOptions(n=2))
+    with pytest.raises(InputError, match="nothing to simulate"):
+        Simulator.from_maps([Map(np.zeros((8, 8, 8), np.float32), 1.0)], SimulateOptions(n=2))
