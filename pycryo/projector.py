@@ -42,7 +42,7 @@ class FourierVolume:
     @property
     def radius(self) -> int:
         """r of `data`, padded Fourier px."""
-        return self.data.shape[2] - 1
+        return int(self.data.shape[2]) - 1
 
 
 def volume_radius(padding: int, r_high: float) -> int:
@@ -89,7 +89,7 @@ def fourier_volume(
     padded, radius = padding * box, volume_radius(padding, limit)
     half = np.arange(radius + 1)
     full = np.arange(-radius, radius + 1)
-    correction = (1 / np.sinc((np.arange(box) - box // 2) / padded) ** 2).astype(dtype)
+    correction: NDArray[np.float64] = 1 / np.sinc((np.arange(box) - box // 2) / padded) ** 2
     work: NDArray[np.floating] = map.astype(dtype)
     work *= correction
     work *= correction[:, None]

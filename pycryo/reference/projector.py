@@ -21,7 +21,8 @@ def fourier_volume(map: NDArray[np.float64], padding: int, r_high: float) -> NDA
     x = np.arange(box) - box // 2
     kernel = np.exp(-2j * np.pi * np.arange(-radius, radius + 1)[:, None] * x / (padding * box))
     kernel /= np.sinc(x / (padding * box)) ** 2
-    return np.einsum("zyx,Zz,Yy,Xx->ZYX", map, kernel, kernel, kernel[radius:], optimize=True)
+    volume: NDArray[np.complex128] = np.einsum("zyx,Zz,Yy,Xx->ZYX", map, kernel, kernel, kernel[radius:], optimize=True)
+    return volume
 
 
 def project_slices(

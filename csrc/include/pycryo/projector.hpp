@@ -40,7 +40,7 @@ struct ProjectSlices {
 
 void project_slices(const ProjectSlices& in, float* out, int threads);
 
-constexpr int kSampleChunk = 256;  // samples; the scratch of one chunk is 11 kB
+constexpr int kSampleChunk = 256;  // samples; the scratch of one chunk, 12 kB, stays in the L1 cache
 
 SlicePlane slice_plane(const double* rotation, double step) noexcept;
 
