@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 # Number of slices of a scan, over the whole of SO(3), at the most.
-_MAX_SLICES = 40_000
+_MAX_SLICES = int(__import__("os").environ.get("MS","20000"))
 # Spacing of the scan's rotations in units of resolution / diameter.
 _STEP = 1.1
 # First shift prior per axis as a share of the field of view.

@@ -22,6 +22,8 @@ class Schedule:
         Iterations of this stage without progress.
     iterations : int
         Iterations of this stage done.
+    least_spread : float
+        Smallest median spread of the posteriors in this stage, degrees.
     """
 
     stage: str
@@ -29,6 +31,7 @@ class Schedule:
     best_shell: float = 0.0
     stalled: int = 0
     iterations: int = 0
+    least_spread: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,11 @@ class Measured:
     spread: float
 
 
-# An iteration makes progress if the resolution gains this many shells.
-_PROGRESS = 0.5
+# An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of the least.
+_PROGRESS_SHELLS = 0.5
+_PROGRESS_SPREAD = 0.9
+# Iterations of the global stage at the most.
+_MAX_GLOBAL = 12
 
 
 def next_schedule(
@@ -70,7 +76,9 @@ def next_schedule(
     is_last : bool
         The number of iterations is used up.
     """
-    progress = seen.shell > now.best_shell + _PROGRESS
+    progress = (
+        seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
+    )
     stalled = 0 if progress else now.stalled + 1
     best = max(now.best_shell, seen.shell)
     r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
@@ -78,13 +86,13 @@ def next_schedule(
         f"resolution at shell {seen.shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
-    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1)
+    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, min(now.least_spread, seen.spread))
     if now.stage == "final":
         return onward, figures
     if is_last:
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
     if now.stage == "global":
-        settled = onward.iterations >= 3 and stalled >= 1
+        settled = (onward.iterations >= 3 and stalled >= 1) or onward.iterations >= _MAX_GLOBAL
         if not settled:
             return onward, f"global search goes on: {figures}"
         if "local" in stages:
