@@ -339,8 +339,7 @@ def print_table(results: Sequence[Result]) -> None:
             f"{result.ratio:.1%}" if has_limit else "",
             f"{result.goal:.0%}" if result.goal is not None else "",
         )
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
