@@ -24,7 +24,7 @@ import numpy as np
 from pycryo.errors import InputError, RunError
 from pycryo.threads import available_cores, get_threads
 
-# Idle OpenBLAS and OpenMP threads spin for a while; measured: without a pause a case after a product runs at a fifth.
+# Idle OpenBLAS and OpenMP threads spin: a case right after a product was measured at a quarter of its speed.
 PAUSE_SECONDS = 0.1
 # A timing repeats a short run until it lasts about as long.
 TIMING_SECONDS = 0.05
@@ -339,8 +339,7 @@ def print_table(results: Sequence[Result]) -> None:
             f"{result.ratio:.1%}" if has_limit else "",
             f"{result.goal:.0%}" if result.goal is not None else "",
         )
-    console = Console()
-    console.print(table, width=max(console.width, TABLE_WIDTH), crop=False)
+    Console(width=max(Console().width, TABLE_WIDTH)).print(table)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

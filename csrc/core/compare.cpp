@@ -43,40 +43,24 @@ std::int64_t greatest_group(const ComparePanel& panel) {
   return panel.n_group ? (panel.n_image + panel.n_group - 1) / panel.n_group : 0;
 }
 
-// One block of slices, packed; shared by the threads.
-struct Block {
-  std::int64_t first, n_slice, n_panel;
-  AlignedFloats packed, norms, prior;
+// The slices of one block, packed; shared by the threads.
+struct Packed {
+  AlignedFloats columns, norms, prior;
 };
 
-Block new_block(const ComparePanel& panel, const CompareSlices& slices, std::int64_t columns) {
-  const std::int64_t n_column = (std::min(block_slices, slices.n_slice) + columns - 1) / columns * columns;
-  return {0,
-          0,
-          0,
-          aligned_floats(2 * panel.n_pixel * n_column),
-          aligned_floats(panel.n_pixel * n_column),
-          aligned_floats(n_column)};
-}
+struct Block {
+  std::int64_t first, n_slice, n_panel;
+};
 
-void start_block(Block& block, const CompareSlices& slices, std::int64_t first, std::int64_t columns) {
-  block.first = first;
-  block.n_slice = std::min(block_slices, slices.n_slice - first);
-  block.n_panel = (block.n_slice + columns - 1) / columns;
-  for (std::int64_t s = 0; s < block.n_panel * columns; ++s) {
-    const bool present = s < block.n_slice;
-    block.prior[s] = !present             ? -std::numeric_limits<float>::infinity()
-                     : slices.prior_slice ? slices.prior_slice[first + s]
-                                          : 0.0f;
+void pack_panel(const ComparePanel& panel, const CompareSlices& slices, const Kernels& kernels, const Block& block,
+                std::int64_t p, const Packed& packed) {
+  const std::int64_t first = p * kernels.columns, n = std::min(kernels.columns, block.n_slice - first);
+  kernels.pack_slices(slices.slices + (block.first + first) * 2 * panel.n_pixel, n, panel.n_pixel,
+                      packed.columns.get() + first * 2 * panel.n_pixel, packed.norms.get() + first * panel.n_pixel);
+  for (std::int64_t s = 0; s < kernels.columns; ++s) {
+    const float prior = slices.prior_slice && s < n ? slices.prior_slice[block.first + first + s] : 0.0f;
+    packed.prior[first + s] = s < n ? prior : -std::numeric_limits<float>::infinity();
   }
-}
-
-void pack_panel(const ComparePanel& panel, const CompareSlices& slices, const Kernels& kernels, Block& block,
-                std::int64_t p) {
-  const std::int64_t first = p * kernels.columns;
-  kernels.pack_slices(slices.slices + (block.first + first) * 2 * panel.n_pixel,
-                      std::min(kernels.columns, block.n_slice - first), panel.n_pixel,
-                      block.packed.get() + first * 2 * panel.n_pixel, block.norms.get() + first * panel.n_pixel);
 }
 
 // Calls finish(image, CompareImage, block, scratch) for every image and block, for one image in the order of the slices
@@ -84,26 +68,27 @@ void pack_panel(const ComparePanel& panel, const CompareSlices& slices, const Ke
 template <class Scratch, class Finish>
 void for_each_image(const ComparePanel& panel, const CompareSlices& slices, int threads, const Finish& finish) {
   const Kernels kernels;
-  Block block = new_block(panel, slices, kernels.columns);
   const std::int64_t n_pixel = panel.n_pixel, n_shift = panel.n_shift, columns = kernels.columns;
-  const std::int64_t scratch_columns = std::min(block_slices, slices.n_slice) + columns;
+  const std::int64_t n_column = (std::min(block_slices, slices.n_slice) + columns - 1) / columns * columns;
+  const Packed packed{aligned_floats(2 * n_pixel * n_column), aligned_floats(n_pixel * n_column),
+                      aligned_floats(n_column)};
 #pragma omp parallel num_threads(threads)
   {
-    const AlignedFloats products = aligned_floats(greatest_group(panel) * n_shift * scratch_columns);
-    const AlignedFloats norms = aligned_floats(greatest_group(panel) * scratch_columns);
+    const AlignedFloats products = aligned_floats(greatest_group(panel) * n_shift * n_column);
+    const AlignedFloats norms = aligned_floats(greatest_group(panel) * n_column);
     Scratch scratch;
     for (std::int64_t first = 0; first < slices.n_slice; first += block_slices) {
-#pragma omp single
-      start_block(block, slices, first, columns);
+      const std::int64_t n_slice = std::min(block_slices, slices.n_slice - first);
+      const Block block{first, n_slice, (n_slice + columns - 1) / columns};
 #pragma omp for schedule(static)
-      for (std::int64_t p = 0; p < block.n_panel; ++p) pack_panel(panel, slices, kernels, block, p);
+      for (std::int64_t p = 0; p < block.n_panel; ++p) pack_panel(panel, slices, kernels, block, p, packed);
 #pragma omp for schedule(dynamic)
       for (std::int64_t g = 0; g < panel.n_group; ++g) {
         const Group group = group_of(panel, g);
         const std::int64_t n_row = group.n_image * n_shift;
-        kernels.multiply(panel.rows + group.first * n_shift * 2 * n_pixel, n_row, block.packed.get(), block.n_panel,
+        kernels.multiply(panel.rows + group.first * n_shift * 2 * n_pixel, n_row, packed.columns.get(), block.n_panel,
                          2 * n_pixel, products.get());
-        kernels.multiply(panel.weights + group.first * n_pixel, group.n_image, block.norms.get(), block.n_panel,
+        kernels.multiply(panel.weights + group.first * n_pixel, group.n_image, packed.norms.get(), block.n_panel,
                          n_pixel, norms.get());
         for (std::int64_t i = 0; i < group.n_image; ++i) {
           const std::int64_t image = group.first + i;
@@ -112,7 +97,7 @@ void for_each_image(const ComparePanel& panel, const CompareSlices& slices, int 
                                   norms.get() + i * columns,
                                   group.n_image * columns,
                                   slices.prior_shift ? slices.prior_shift + image * n_shift : nullptr,
-                                  block.prior.get(),
+                                  packed.prior.get(),
                                   n_shift,
                                   block.n_panel};
           finish(image, part, block, scratch);
@@ -120,6 +105,16 @@ void for_each_image(const ComparePanel& panel, const CompareSlices& slices, int 
       }
     }
   }
+}
+
+// `n` panels of an image from panel `first` on.
+CompareImage panels_of(const CompareImage& image, std::int64_t first, std::int64_t n, std::int64_t columns) {
+  CompareImage part = image;
+  part.products += first * image.panel_stride;
+  part.norms += first * image.norm_stride;
+  part.prior_slice += first * columns;
+  part.n_panel = n;
+  return part;
 }
 
 float score_of(std::uint64_t key) {
@@ -155,6 +150,29 @@ void merge_best(std::uint64_t* keys, std::int64_t n, std::int64_t offset, float*
   }
 }
 
+using Keys = std::vector<std::uint64_t>;
+using Finish = std::int64_t (*)(const CompareImage&, CompareState&, std::uint64_t*) noexcept;
+
+// Adds the scores of one image in a block, whose first slice has the index `first_slice`, to what is kept of them.
+void update_best(Finish finish, const CompareImage& part, std::int64_t first_slice, std::int64_t columns,
+                 const CompareBest& best, std::int64_t image, Keys& keys) {
+  const std::int64_t n_best = best.n_best;
+  float* score = best.score + image * n_best;
+  std::int64_t* index = best.index + image * n_best;
+  CompareState state{static_cast<float>(best.log_max[image]), FLT_MAX, best.log_sum[image]};
+  // Until the places are full every score is a candidate: a growing number of panels keeps them few.
+  std::int64_t n = n_best == 0 || index[n_best - 1] >= 0 ? part.n_panel : 1;
+  for (std::int64_t p = 0; p < part.n_panel; p += n, n *= 2) {
+    n = std::min(n, part.n_panel - p);
+    if (n_best) state.threshold = std::max(score[n_best - 1], -FLT_MAX);
+    const std::int64_t came = finish(panels_of(part, p, n, columns), state, keys.data());
+    const std::int64_t first = (first_slice + p * columns) * part.n_shift;
+    if (came && n_best) merge_best(keys.data(), came, first, score, index, n_best);
+  }
+  best.log_max[image] = state.max;
+  best.log_sum[image] = state.sum;
+}
+
 }  // namespace
 
 void compare_pack(const float* images, const float* weights, const ComparePanel& panel, float* rows,
@@ -171,21 +189,13 @@ void compare_pack(const float* images, const float* weights, const ComparePanel&
 
 void compare(const ComparePanel& panel, const CompareSlices& slices, const CompareBest& best, int threads) {
   const auto finish = PYCRYO_SELECT(compare_finish);
-  using Keys = std::vector<std::uint64_t>;
-  const std::int64_t greatest = (std::min(block_slices, slices.n_slice) + 1) * panel.n_shift;
-  for_each_image<Keys>(
-      panel, slices, threads, [&](std::int64_t image, const CompareImage& part, const Block& block, Keys& keys) {
-        float* score = best.score + image * best.n_best;
-        std::int64_t* index = best.index + image * best.n_best;
-        const float worst = best.n_best ? score[best.n_best - 1] : FLT_MAX;
-        CompareState state{static_cast<float>(best.log_max[image]), std::max(worst, -FLT_MAX), best.log_sum[image]};
-        keys.resize(static_cast<std::size_t>(greatest));
-        const std::int64_t n = finish(part, state, keys.data());
-        best.log_max[image] = state.max;
-        best.log_sum[image] = state.sum;
-        if (n && best.n_best)
-          merge_best(keys.data(), n, (slices.offset + block.first) * panel.n_shift, score, index, best.n_best);
-      });
+  const std::int64_t columns = PYCRYO_SELECT(compare_panel_columns)();
+  const std::int64_t most_candidates = std::min(block_slices, slices.n_slice) * panel.n_shift;
+  const auto update = [&](std::int64_t image, const CompareImage& part, const Block& block, Keys& keys) {
+    keys.resize(static_cast<std::size_t>(most_candidates));
+    update_best(finish, part, slices.offset + block.first, columns, best, image, keys);
+  };
+  for_each_image<Keys>(panel, slices, threads, update);
 }
 
 void compare_scores(const ComparePanel& panel, const CompareSlices& slices, float* out, int threads) {
