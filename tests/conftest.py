@@ -4,6 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pycryo", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("pycryo")
 
 
 @pytest.fixture

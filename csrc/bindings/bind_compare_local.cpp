@@ -1,0 +1,49 @@
+#include "check.hpp"
+#include "pycryo/compare_local.hpp"
+
+namespace pycryo::bindings {
+
+static void compare_local_into(const Array<float>& volume, const Array<double>& rotations, const Array<double>& shifts,
+                               const Array<float>& images, const Array<float>& weights, const Array<std::int32_t>& kx,
+                               const Array<std::int32_t>& ky, double box, double step, Array<float> out, int threads) {
+  check_shape(volume, "volume", {-1, -1, -1, 2});
+  const auto half = volume.shape(2);
+  if (half < 2) throw py::value_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
+  check_shape(volume, "volume", {2 * half - 1, 2 * half - 1, half, 2});
+  check_shape(images, "images", {-1, 2, -1});
+  const auto n_image = images.shape(0), n_pixel = images.shape(2);
+  check_shape(rotations, "rotations", {n_image, -1, 3, 3});
+  check_shape(shifts, "shifts", {n_image, -1, 2});
+  check_shape(weights, "weights", {n_image, n_pixel});
+  check_shape(kx, "kx", {n_pixel});
+  check_shape(ky, "ky", {n_pixel});
+  check_shape(out, "out", {n_image, rotations.shape(1), shifts.shape(1)});
+  check_positive(threads, "threads");
+  check_index_range(kx, "kx", -4095, 4095);
+  check_index_range(ky, "ky", -4095, 4095);
+  const CompareLocal in{{volume.data(), static_cast<std::int32_t>(half - 1)},
+                        rotations.data(),
+                        shifts.data(),
+                        images.data(),
+                        weights.data(),
+                        n_image,
+                        rotations.shape(1),
+                        shifts.shape(1),
+                        kx.data(),
+                        ky.data(),
+                        n_pixel,
+                        box,
+                        step};
+  float* scores = out.mutable_data();
+  py::gil_scoped_release release;
+  compare_local(in, scores, threads);
+}
+
+}  // namespace pycryo::bindings
+
+void bind_compare_local(pybind11::module_& module) {
+  using namespace pybind11::literals;
+  module.def("compare_local", &pycryo::bindings::compare_local_into, "volume"_a.noconvert(), "rotations"_a.noconvert(),
+             "shifts"_a.noconvert(), "images"_a.noconvert(), "weights"_a.noconvert(), "kx"_a.noconvert(),
+             "ky"_a.noconvert(), "box"_a, "step"_a, "out"_a.noconvert(), "threads"_a);
+}

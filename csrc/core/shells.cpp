@@ -1,0 +1,70 @@
+#include "pycryo/shells.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+namespace pycryo {
+namespace {
+
+// Adds up the four sets of each shell: out n_shell × 3.
+void finish(const std::vector<ShellSums>& sums, double* out) {
+  for (std::size_t s = 0; s < sums.size(); ++s)
+    for (int j = 0; j < 3; ++j)
+      out[3 * s + j] = (sums[s].set[0][j] + sums[s].set[1][j]) + (sums[s].set[2][j] + sums[s].set[3][j]);
+}
+
+template <class Real>
+auto select_row() {
+  if constexpr (std::is_same_v<Real, float>)
+    return PYCRYO_SELECT(shells_of_float_row);
+  else
+    return PYCRYO_SELECT(shells_of_double_row);
+}
+
+}  // namespace
+
+void image_shells(const float* a, const float* b, std::int64_t n_image, std::int64_t n_pixel, const std::int32_t* shell,
+                  std::int64_t n_shell, double* out, int threads) {
+  const auto shells_of_image = PYCRYO_SELECT(shells_of_image);
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<ShellSums> sums(n_shell);
+#pragma omp for schedule(static)
+    for (std::int64_t image = 0; image < n_image; ++image) {
+      std::fill(sums.begin(), sums.end(), ShellSums{});
+      const std::int64_t first = image * 2 * n_pixel;
+      shells_of_image(a + first, b + first, shell, n_pixel, sums.data());
+      finish(sums, out + image * n_shell * 3);
+    }
+  }
+}
+
+template <class Real>
+void volume_shells(const Real* a, const Real* b, std::int64_t box, std::int64_t n_shell, double* out, int threads) {
+  const auto shells_of_row = select_row<Real>();
+  const std::int64_t row = 2 * (box / 2 + 1);
+  const auto frequency = [box](std::int64_t i) { return i <= box / 2 ? i : i - box; };
+  std::vector<double> of_layer(box * n_shell * 3);
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<ShellSums> sums(n_shell);
+#pragma omp for schedule(static)
+    for (std::int64_t z = 0; z < box; ++z) {
+      std::fill(sums.begin(), sums.end(), ShellSums{});
+      for (std::int64_t y = 0; y < box; ++y) {
+        const std::int64_t kz = frequency(z), ky = frequency(y), first = (z * box + y) * row;
+        shells_of_row(a + first, b + first, box, kz * kz + ky * ky, n_shell, sums.data());
+      }
+      finish(sums, of_layer.data() + z * n_shell * 3);
+    }
+  }
+  std::fill(out, out + n_shell * 3, 0.0);
+  for (std::int64_t z = 0; z < box; ++z)
+    for (std::int64_t i = 0; i < n_shell * 3; ++i) out[i] += 2 * of_layer[z * n_shell * 3 + i];
+}
+
+template void volume_shells(const float*, const float*, std::int64_t, std::int64_t, double*, int);
+template void volume_shells(const double*, const double*, std::int64_t, std::int64_t, double*, int);
+
+}  // namespace pycryo

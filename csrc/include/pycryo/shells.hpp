@@ -1,0 +1,46 @@
+// shells: sums over Fourier shells of two sets of transforms.
+//
+//   out[...,s,:] = Σ_{k in shell s} n_k · ( Re(a_k·conj(b_k)), |a_k|², |b_k|² )
+//
+// Images: out n_image × n_shell × 3 double, n_k = 1, shells as given.
+//   a, b   n_image × 2 × n_pixel  float   real parts, then imaginary parts
+//   shell  n_pixel                int     0 ≤ shell < n_shell
+//   Parallel over images.
+// Volumes: out n_shell × 3 double, shell = round(|k|), samples of shells ≥ n_shell are left out, n_k = 1 in the planes
+// kx = 0 and (box even) kx = box/2 and 2 elsewhere, so that the sums are those of the full transform.
+//   a, b   box × box × (box/2+1) × 2  float or double   as rfftn leaves them, origin at [0, 0, 0]
+//   Parallel over z; the sums of each z are added in order of z.
+//
+// Products and sums in double. Four neighbouring samples are added to four sets of sums, which are added up last.
+#pragma once
+
+#include <cstdint>
+
+#include "pycryo/isa.hpp"
+
+namespace pycryo {
+
+void image_shells(const float* a, const float* b, std::int64_t n_image, std::int64_t n_pixel, const std::int32_t* shell,
+                  std::int64_t n_shell, double* out, int threads);
+
+// Real is float or double.
+template <class Real>
+void volume_shells(const Real* a, const Real* b, std::int64_t box, std::int64_t n_shell, double* out, int threads);
+
+// The four sets of sums of one shell, each padded to a vector.
+struct alignas(32) ShellSums {
+  double set[4][4];
+};
+
+}  // namespace pycryo
+
+// One image; adds to sums[shell].
+PYCRYO_KERNEL(void shells_of_image(const float* a, const float* b, const std::int32_t* shell, std::int64_t n_pixel,
+                                   ShellSums* sums) noexcept)
+
+// One row (z, y) of a volume, distance2 = kz² + ky²; adds to sums[shell] for shells below n_shell, each sample with
+// ½·n_k.
+PYCRYO_KERNEL(void shells_of_float_row(const float* a, const float* b, std::int64_t box, std::int64_t distance2,
+                                       std::int64_t n_shell, ShellSums* sums) noexcept;
+              void shells_of_double_row(const double* a, const double* b, std::int64_t box, std::int64_t distance2,
+                                        std::int64_t n_shell, ShellSums* sums) noexcept)

@@ -1,0 +1,265 @@
+#include "pycryo/compare.hpp"
+
+#include <cfloat>
+#include <utility>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace pycryo::PYCRYO_ISA {
+namespace {
+
+// A tile holds max_rows × n_vector accumulators: all registers but those of the operands.
+#if defined(PYCRYO_ISA_avx512)
+constexpr int lanes = 16, max_rows = 14;
+#elif defined(PYCRYO_ISA_avx2)
+constexpr int lanes = 8, max_rows = 6;
+#else
+constexpr int lanes = 4, max_rows = 6;
+#endif
+constexpr int n_vector = 2;
+constexpr int columns = lanes * n_vector;
+// A panel's depth block (columns × max_depth floats) stays in the first-level cache.
+constexpr std::int64_t max_depth = 256;
+constexpr float negligible = 40;
+
+typedef float Vector __attribute__((vector_size(4 * lanes)));
+typedef std::int32_t IntVector __attribute__((vector_size(4 * lanes)));
+typedef double DoubleVector __attribute__((vector_size(8 * lanes)));
+typedef float Quad __attribute__((vector_size(16)));
+typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4)));
+typedef std::int32_t IntQuad __attribute__((vector_size(16)));
+
+inline const Vector& load(const float* p) noexcept { return *reinterpret_cast<const Vector*>(p); }
+inline Vector& at(float* p) noexcept { return *reinterpret_cast<Vector*>(p); }
+
+// Part `i` of `n` nearly equal parts of `total` starts here.
+inline std::int64_t part(std::int64_t i, std::int64_t n, std::int64_t total) noexcept { return i * total / n; }
+inline std::int64_t parts(std::int64_t total, std::int64_t greatest) noexcept {
+  return (total + greatest - 1) / greatest;
+}
+inline std::int64_t depth_blocks(std::int64_t depth) noexcept { return depth ? parts(depth, max_depth) : 1; }
+
+// One bit per lane with a >= limit.
+inline unsigned at_least(Vector a, float limit) noexcept {
+#if defined(PYCRYO_ISA_avx512)
+  return _mm512_cmp_ps_mask(a, _mm512_set1_ps(limit), _CMP_GE_OQ);
+#elif defined(PYCRYO_ISA_avx2)
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(limit), _CMP_GE_OQ)));
+#elif defined(__SSE2__)
+  return static_cast<unsigned>(_mm_movemask_ps(_mm_cmpge_ps(a, _mm_set1_ps(limit))));
+#else
+  unsigned bits = 0;
+  for (int i = 0; i < lanes; ++i) bits |= static_cast<unsigned>(a[i] >= limit) << i;
+  return bits;
+#endif
+}
+
+// exp(x) for x ≤ 0, relative error < 2e-7; below -87 it stays at exp(-87).
+// x = n·ln2 + r, |r| ≤ ½ ln2: Taylor series of degree 6 (remainder 1e-7·r⁷/5040 < 2e-7), scaled by the exponent bits.
+inline Vector exp_negative(Vector x) noexcept {
+  constexpr float round_magic = 12582912.0f;  // 1.5·2²³
+  x = x > -87.0f ? x : Vector{} - 87.0f;
+  const Vector shifted = x * 1.44269504f + round_magic;
+  const Vector n = shifted - round_magic;
+  const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vector y = r * (1.0f / 720) + 1.0f / 120;
+  y = y * r + 1.0f / 24;
+  y = y * r + 1.0f / 6;
+  y = y * r + 0.5f;
+  y = y * r + 1.0f;
+  y = y * r + 1.0f;
+  return (Vector)((IntVector)y + ((IntVector)shifted << 23));
+}
+
+// C (rows × columns) = or += A (depth × rows)ᵀ · B (depth × columns).
+template <int rows>
+void multiply_tile(const float* __restrict a, const float* __restrict b, std::int64_t depth, bool add,
+                   float* __restrict c) noexcept {
+  Vector sum[rows][n_vector] = {};
+  for (std::int64_t k = 0; k < depth; ++k, a += rows, b += columns) {
+    const Vector b0 = load(b), b1 = load(b + lanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+      const Vector x = a[r] - Vector{};
+      sum[r][0] += x * b0;
+      sum[r][1] += x * b1;
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r, c += columns) {
+    at(c) = add ? at(c) + sum[r][0] : sum[r][0];
+    at(c + lanes) = add ? at(c + lanes) + sum[r][1] : sum[r][1];
+  }
+}
+
+using Tile = void (*)(const float*, const float*, std::int64_t, bool, float*) noexcept;
+
+template <int... rows>
+constexpr Tile tile_of(int n, std::integer_sequence<int, rows...>) noexcept {
+  constexpr Tile tiles[] = {&multiply_tile<rows + 1>...};
+  return tiles[n - 1];
+}
+
+inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) noexcept {
+  const IntQuad low{0, 4, 1, 5}, high{2, 6, 3, 7}, front{0, 1, 4, 5}, back{2, 3, 6, 7};
+  const Quad ab0 = __builtin_shuffle(a, b, low), ab1 = __builtin_shuffle(a, b, high);
+  const Quad cd0 = __builtin_shuffle(c, d, low), cd1 = __builtin_shuffle(c, d, high);
+  a = __builtin_shuffle(ab0, cd0, front);
+  b = __builtin_shuffle(ab0, cd0, back);
+  c = __builtin_shuffle(ab1, cd1, front);
+  d = __builtin_shuffle(ab1, cd1, back);
+}
+
+// Stores four columns of `n` ≤ 4 depths.
+inline void store_transposed(Quad a, Quad b, Quad c, Quad d, std::int64_t n, float* out) noexcept {
+  transpose(a, b, c, d);
+  const Quad rows[4] = {a, b, c, d};
+  for (std::int64_t k = 0; k < n; ++k) *reinterpret_cast<Quad*>(out + k * columns) = rows[k];
+}
+
+// Integers that order like the scores; -0 counts as 0.
+inline std::uint64_t ordered_bits(float score) noexcept {
+  const float value = score + 0.0f;
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+// The scores of one panel and shift of an image.
+struct Run {
+  Vector score[n_vector];
+};
+
+inline void slice_bias(const CompareImage& image, std::int64_t panel, Vector* bias) noexcept {
+  for (int v = 0; v < n_vector; ++v)
+    bias[v] = load(image.prior_slice + panel * columns + v * lanes) -
+              0.5f * load(image.norms + panel * image.norm_stride + v * lanes);
+}
+
+inline Run run_scores(const CompareImage& image, std::int64_t panel, std::int64_t shift, const Vector* bias) noexcept {
+  const float* products = image.products + panel * image.panel_stride + shift * columns;
+  const float prior = image.prior_shift ? image.prior_shift[shift] : 0.0f;
+  Run run;
+  for (int v = 0; v < n_vector; ++v) run.score[v] = (load(products + v * lanes) + bias[v]) + prior;
+  return run;
+}
+
+inline float greatest(Vector a) noexcept {
+  float value = a[0];
+  for (int i = 1; i < lanes; ++i) value = a[i] > value ? a[i] : value;
+  return value;
+}
+
+}  // namespace
+
+int compare_tile_rows() noexcept { return max_rows; }
+int compare_panel_columns() noexcept { return columns; }
+
+void compare_pack_rows(const float* __restrict rows, std::int64_t n_row, std::int64_t depth,
+                       float* __restrict packed) noexcept {
+  const std::int64_t n_tile = parts(n_row, max_rows), n_block = depth_blocks(depth);
+  for (std::int64_t block = 0; block < n_block; ++block) {
+    const std::int64_t k0 = part(block, n_block, depth), k1 = part(block + 1, n_block, depth);
+    for (std::int64_t tile = 0; tile < n_tile; ++tile) {
+      const std::int64_t r0 = part(tile, n_tile, n_row), r1 = part(tile + 1, n_tile, n_row);
+      for (std::int64_t k = k0; k < k1; ++k)
+        for (std::int64_t r = r0; r < r1; ++r) *packed++ = rows[r * depth + k];
+    }
+  }
+}
+
+void compare_pack_slices(const float* __restrict slices, std::int64_t n_slice, std::int64_t n_pixel,
+                         float* __restrict packed, float* __restrict norms) noexcept {
+  for (std::int64_t column = 0; column < columns; column += 4) {
+    const float* source[4];
+    for (std::int64_t i = 0; i < 4; ++i)
+      source[i] = slices + (column + i < n_slice ? column + i : n_slice - 1) * 2 * n_pixel;
+    for (std::int64_t k = 0; k < n_pixel; k += 4) {
+      const std::int64_t n = n_pixel - k < 4 ? n_pixel - k : 4;
+      Quad re[4], im[4], norm[4];
+      for (int i = 0; i < 4; ++i) {
+        const float *from_re = source[i] + k, *from_im = from_re + n_pixel;
+        float end_re[4] = {}, end_im[4] = {};
+        if (n < 4) {
+          for (std::int64_t j = 0; j < n; ++j) end_re[j] = from_re[j], end_im[j] = from_im[j];
+          from_re = end_re, from_im = end_im;
+        }
+        re[i] = *reinterpret_cast<const UnalignedQuad*>(from_re);
+        im[i] = *reinterpret_cast<const UnalignedQuad*>(from_im);
+        norm[i] = re[i] * re[i] + im[i] * im[i];
+      }
+      store_transposed(re[0], re[1], re[2], re[3], n, packed + k * columns + column);
+      store_transposed(im[0], im[1], im[2], im[3], n, packed + (n_pixel + k) * columns + column);
+      store_transposed(norm[0], norm[1], norm[2], norm[3], n, norms + k * columns + column);
+    }
+  }
+}
+
+void compare_multiply(const float* rows, std::int64_t n_row, const float* b, std::int64_t n_panel, std::int64_t depth,
+                      float* out) noexcept {
+  const std::int64_t n_tile = parts(n_row, max_rows), n_block = depth_blocks(depth);
+  for (std::int64_t block = 0; block < n_block; ++block) {
+    const std::int64_t k0 = part(block, n_block, depth), n_depth = part(block + 1, n_block, depth) - k0;
+    for (std::int64_t panel = 0; panel < n_panel; ++panel)
+      for (std::int64_t tile = 0; tile < n_tile; ++tile) {
+        const std::int64_t r0 = part(tile, n_tile, n_row), n = part(tile + 1, n_tile, n_row) - r0;
+        const Tile multiply = tile_of(static_cast<int>(n), std::make_integer_sequence<int, max_rows>{});
+        multiply(rows + n_row * k0 + r0 * n_depth, b + (panel * depth + k0) * columns, n_depth, block > 0,
+                 out + (panel * n_row + r0) * columns);
+      }
+  }
+}
+
+std::int64_t compare_finish(const CompareImage& image, CompareState& state, std::uint64_t* candidates) noexcept {
+  std::uint64_t* next = candidates;
+  float max = state.max;
+  DoubleVector sum = {};
+  sum[0] = state.sum;
+  for (std::int64_t panel = 0; panel < image.n_panel; ++panel) {
+    Vector bias[n_vector];
+    slice_bias(image, panel, bias);
+    for (std::int64_t shift = 0; shift < image.n_shift; ++shift) {
+      const Run run = run_scores(image, panel, shift, bias);
+      const Vector larger = run.score[0] > run.score[1] ? run.score[0] : run.score[1];
+      const float cut = max - negligible > -FLT_MAX ? max - negligible : -FLT_MAX;
+      if (!at_least(larger, state.threshold < cut ? state.threshold : cut)) continue;
+      for (int v = 0; v < n_vector; ++v)
+        for (unsigned bits = at_least(run.score[v], state.threshold); bits; bits &= bits - 1) {
+          const int lane = __builtin_ctz(bits);
+          const std::uint64_t column = static_cast<std::uint64_t>(panel * columns + v * lanes + lane);
+          const std::uint32_t index = static_cast<std::uint32_t>(column * image.n_shift + shift);
+          *next++ = ordered_bits(run.score[v][lane]) << 32 | static_cast<std::uint32_t>(~index);
+        }
+      if (!at_least(larger, cut)) continue;
+      if (at_least(larger, max)) {
+        const float new_max = greatest(larger);
+        if (new_max > max) {
+          sum *= __builtin_exp(static_cast<double>(max) - new_max);
+          max = new_max;
+        }
+      }
+      for (int v = 0; v < n_vector; ++v) sum += __builtin_convertvector(exp_negative(run.score[v] - max), DoubleVector);
+    }
+  }
+  double total = 0;
+  for (int i = 0; i < lanes; ++i) total += sum[i];
+  state.max = max;
+  state.sum = total;
+  return next - candidates;
+}
+
+void compare_store(const CompareImage& image, std::int64_t n_slice, float* out, std::int64_t out_stride) noexcept {
+  for (std::int64_t panel = 0; panel < image.n_panel; ++panel) {
+    const std::int64_t first = panel * columns, n = n_slice - first < columns ? n_slice - first : columns;
+    Vector bias[n_vector];
+    slice_bias(image, panel, bias);
+    for (std::int64_t shift = 0; shift < image.n_shift; ++shift) {
+      const Run run = run_scores(image, panel, shift, bias);
+      __builtin_memcpy(out + shift * out_stride + first, run.score, static_cast<std::size_t>(n) * sizeof(float));
+    }
+  }
+}
+
+}  // namespace pycryo::PYCRYO_ISA

@@ -1,0 +1,86 @@
+#include "pycryo/shells.hpp"
+
+namespace pycryo::PYCRYO_ISA {
+namespace {
+
+constexpr std::int64_t chunk = 128;  // samples; products wait in the L1 cache until they are added
+
+typedef double Sums __attribute__((vector_size(32)));
+
+// Products of n samples as (a·b, a², b², 0); part[k·stride] is the real or imaginary part of sample k.
+template <int stride, class Real>
+inline void multiply(const Real* __restrict a_re, const Real* __restrict a_im, const Real* __restrict b_re,
+                     const Real* __restrict b_im, std::int64_t n, double* __restrict products) noexcept {
+#pragma omp simd
+  for (std::int64_t k = 0; k < n; ++k) {
+    const double ar = a_re[k * stride], ai = a_im[k * stride], br = b_re[k * stride], bi = b_im[k * stride];
+    products[4 * k] = ar * br + ai * bi;
+    products[4 * k + 1] = ar * ar + ai * ai;
+    products[4 * k + 2] = br * br + bi * bi;
+    products[4 * k + 3] = 0;
+  }
+}
+
+// Neighbours mostly share a shell: four sets of sums keep their additions from waiting for each other.
+inline void add(const double* products, const std::int32_t* shell, std::int64_t n, ShellSums* sums) noexcept {
+  for (std::int64_t k = 0; k < n; ++k)
+    *reinterpret_cast<Sums*>(sums[shell[k]].set[k % 4]) += *reinterpret_cast<const Sums*>(products + 4 * k);
+}
+
+inline std::int64_t smaller(std::int64_t a, std::int64_t b) noexcept { return a < b ? a : b; }
+
+// The number of kx = 0 ... last with round(|k|) < n_shell, that is |k|² ≤ n_shell² - n_shell.
+inline std::int64_t count_inside(std::int64_t last, std::int64_t distance2, std::int64_t n_shell) noexcept {
+  const std::int64_t room = n_shell * n_shell - n_shell - distance2;
+  if (room < 0) return 0;
+  std::int64_t x = static_cast<std::int64_t>(__builtin_sqrt(static_cast<double>(room)));
+  while (x * x > room) --x;
+  while ((x + 1) * (x + 1) <= room) ++x;
+  return smaller(x, last) + 1;
+}
+
+inline void halve(double* products) noexcept { *reinterpret_cast<Sums*>(products) *= 0.5; }
+
+template <class Real>
+inline void add_row(const Real* a, const Real* b, std::int64_t box, std::int64_t distance2, std::int64_t n_shell,
+                    ShellSums* sums) noexcept {
+  alignas(64) double products[4 * chunk];
+  std::int32_t shell[chunk];
+  const std::int64_t n = count_inside(box / 2, distance2, n_shell);
+  for (std::int64_t start = 0; start < n; start += chunk) {
+    const std::int64_t size = smaller(chunk, n - start);
+    multiply<2>(a + 2 * start, a + 2 * start + 1, b + 2 * start, b + 2 * start + 1, size, products);
+    if (start == 0) halve(products);
+    if (box % 2 == 0 && start <= box / 2 && box / 2 < start + size) halve(products + 4 * (box / 2 - start));
+#pragma omp simd
+    for (std::int64_t k = 0; k < size; ++k) {
+      const std::int64_t x = start + k;
+      shell[k] = static_cast<std::int32_t>(__builtin_sqrt(static_cast<double>(distance2 + x * x)) + 0.5);
+    }
+    add(products, shell, size, sums);
+  }
+}
+
+}  // namespace
+
+void shells_of_image(const float* a, const float* b, const std::int32_t* shell, std::int64_t n_pixel,
+                     ShellSums* sums) noexcept {
+  alignas(64) double products[4 * chunk];
+  for (std::int64_t start = 0; start < n_pixel; start += chunk) {
+    const std::int64_t size = smaller(chunk, n_pixel - start);
+    multiply<1>(a + start, a + n_pixel + start, b + start, b + n_pixel + start, size, products);
+    add(products, shell + start, size, sums);
+  }
+}
+
+void shells_of_float_row(const float* a, const float* b, std::int64_t box, std::int64_t distance2, std::int64_t n_shell,
+                         ShellSums* sums) noexcept {
+  add_row(a, b, box, distance2, n_shell, sums);
+}
+
+void shells_of_double_row(const double* a, const double* b, std::int64_t box, std::int64_t distance2,
+                          std::int64_t n_shell, ShellSums* sums) noexcept {
+  add_row(a, b, box, distance2, n_shell, sums);
+}
+
+}  // namespace pycryo::PYCRYO_ISA

@@ -1,0 +1,196 @@
+"""Likelihoods of many images against slices that they share (kernel `compare`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import _core
+from pycryo.threads import get_threads
+
+# Rows (image, shift) that one thread compares at a time: products of 512 slices fill a quarter MiB of its cache.
+_ROWS_PER_GROUP = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePanel:
+    """Images of one block, packed for `compare`; it keeps its own copy of them.
+
+    Attributes
+    ----------
+    rows : (n_image·n_shift·2·n_pixel,) float32
+        Shifted images in the kernel's order, which depends on the instruction set.
+    weights : (n_image·n_pixel,) float32
+        Their weights, likewise.
+    n_image, n_shift, n_pixel : int
+        Extents.
+    n_group : int
+        Groups of images, the units of work of the threads.
+    """
+
+    rows: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    n_image: int
+    n_shift: int
+    n_pixel: int
+    n_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class BestPoses:
+    """What `compare` keeps of all scores of an image.
+
+    Attributes
+    ----------
+    score : (n_image, n_best) float32
+        The best scores, descending; -∞ where there are fewer.
+    index : (n_image, n_best) int64
+        slice·n_shift + shift of each; equal scores stand by ascending index; -1 where there are fewer.
+    log_max : (n_image,) float64
+        The greatest score; -∞ before the first.
+    log_sum : (n_image,) float64
+        Σ exp(score - log_max) over all scores seen; relative error ≤ 1e-6 + (number of scores)·e⁻⁴⁰ for given scores.
+    """
+
+    score: NDArray[np.float32]
+    index: NDArray[np.int64]
+    log_max: NDArray[np.float64]
+    log_sum: NDArray[np.float64]
+
+    def log_evidence(self) -> NDArray[np.float64]:
+        """log Σ exp(score) over all scores seen, (n_image,); -∞ before the first."""
+        seen = self.log_sum > 0
+        return np.where(seen, self.log_max + np.log(self.log_sum, where=seen, out=np.zeros_like(self.log_sum)), -np.inf)
+
+
+def pack_images(images: NDArray[np.float32], weights: NDArray[np.float32], *, threads: int | None = None) -> ImagePanel:
+    """Pack images once to compare them with many blocks of slices.
+
+    Parameters
+    ----------
+    images : (n_image, n_shift, 2, n_pixel) float32
+        X̃ = CTF·X·exp(+2πi k·t/box)/σ², real parts, then imaginary parts, for every shift t.
+    weights : (n_image, n_pixel) float32
+        W = CTF²/σ².
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    ImagePanel
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+    threads = threads or get_threads()
+    if images.ndim != 4:
+        raise ValueError(f"images: expected shape (any, any, 2, any), got {images.shape}")
+    n_image, n_shift, _, n_pixel = images.shape
+    wanted = max(1, -(-n_image * n_shift // _ROWS_PER_GROUP))
+    n_group = min(n_image, -(-wanted // threads) * threads)
+    rows, packed = np.empty(images.size, np.float32), np.empty(weights.size, np.float32)
+    _core.compare_pack(images, weights, rows, packed, n_group, threads)
+    return ImagePanel(rows, packed, n_image, n_shift, n_pixel, n_group)
+
+
+def new_best(n_image: int, n_best: int) -> BestPoses:
+    """Empty `BestPoses` of `n_image` images with `n_best` places each."""
+    return BestPoses(
+        np.full((n_image, n_best), -np.inf, np.float32),
+        np.full((n_image, n_best), -1, np.int64),
+        np.full(n_image, -np.inf),
+        np.zeros(n_image),
+    )
+
+
+def compare(
+    panel: ImagePanel,
+    slices: NDArray[np.float32],
+    best: BestPoses,
+    *,
+    slice_offset: int = 0,
+    log_prior_shift: NDArray[np.float32] | None = None,
+    log_prior_slice: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> None:
+    """Score every image at every shift against every slice and keep the best and the log-sum-exp in `best`.
+
+    The score is Re⟨X̃, S⟩ - ½⟨W, |S|²⟩ plus the log priors (method.md §1, §3). Memory does not depend on the number
+    of slices. A score's rounding error is about 6e-8·sqrt(256 + n_pixel/128) times its greatest partial sum. Neither
+    the number of threads nor the other images change a bit of an image's result; the split of slices into calls
+    changes no pose, and `log_sum` only within its error.
+
+    Parameters
+    ----------
+    panel : ImagePanel
+        From `pack_images`.
+    slices : (n_slice, 2, n_pixel) float32
+        Slices of the reference, real parts, then imaginary parts. Blocks of 256 and more are efficient.
+    best : BestPoses
+        From `new_best`; updated in place.
+    slice_offset : int
+        Index of the first slice.
+    log_prior_shift : (n_image, n_shift) float32, optional
+        Added to the scores of a shift; -∞ excludes it.
+    log_prior_slice : (n_slice,) float32, optional
+        Added to the scores of a slice; -∞ excludes it.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+    _core.compare(
+        panel.rows,
+        panel.weights,
+        panel.n_image,
+        panel.n_shift,
+        panel.n_pixel,
+        panel.n_group,
+        slices,
+        slice_offset,
+        log_prior_shift,
+        log_prior_slice,
+        best.score,
+        best.index,
+        best.log_max,
+        best.log_sum,
+        threads or get_threads(),
+    )
+
+
+def compare_scores(
+    panel: ImagePanel,
+    slices: NDArray[np.float32],
+    *,
+    log_prior_shift: NDArray[np.float32] | None = None,
+    log_prior_slice: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """All the scores that `compare` sees, for small problems; parameters as there.
+
+    Returns
+    -------
+    (n_image, n_shift, n_slice) float32
+    """
+    out = np.empty((panel.n_image, panel.n_shift, len(slices)), np.float32)
+    _core.compare_scores(
+        panel.rows,
+        panel.weights,
+        panel.n_image,
+        panel.n_shift,
+        panel.n_pixel,
+        panel.n_group,
+        slices,
+        log_prior_shift,
+        log_prior_slice,
+        out,
+        threads or get_threads(),
+    )
+    return out

@@ -1,0 +1,140 @@
+"""Contrast transfer functions (kernel `ctf`)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo import _core
+from pycryo.threads import get_threads
+
+
+def electron_wavelength(voltage: ArrayLike) -> NDArray[np.float64]:
+    """Relativistic wavelength in Å of electrons of `voltage` kV."""
+    volts = 1e3 * np.asarray(voltage, np.float64)
+    return np.asarray(12.2643247 / np.sqrt(volts * (1 + 0.978466e-6 * volts)))
+
+
+def ctf(
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    frequency_step: ArrayLike,
+    defocus_u: ArrayLike,
+    defocus_v: ArrayLike,
+    defocus_angle: ArrayLike,
+    voltage: ArrayLike,
+    spherical_aberration: ArrayLike,
+    amplitude_contrast: ArrayLike,
+    phase_shift: ArrayLike = 0.0,
+    b_factor: ArrayLike = 0.0,
+    scale: ArrayLike = 1.0,
+    out: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w))`` (method.md §1), positive at s = 0.
+
+    Δf(θ) = ½(U + V) + ½(U - V) cos 2(θ - angle), where θ is the angle of (kx, ky) from the x axis. The parameters of
+    the images are numbers or arrays of shape (n,), which are broadcast to each other.
+
+    Parameters
+    ----------
+    kx, ky : (n_pixel,) int32
+        Fourier indices.
+    frequency_step
+        s per Fourier index, 1/Å: 1 / (box · pixel size).
+    defocus_u, defocus_v
+        U and V, Å, underfocus positive.
+    defocus_angle
+        Angle of U from the x axis, degrees.
+    voltage
+        kV.
+    spherical_aberration
+        Cs, mm.
+    amplitude_contrast
+        w, -1 to 1.
+    phase_shift
+        φ of a phase plate, degrees.
+    b_factor
+        B, Å².
+    scale
+        Factor.
+    out : (n, n_pixel) float32, optional
+        Result.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n, n_pixel) float32, accurate to 1e-6 · scale
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a parameter is not finite, `voltage` is not positive or |`amplitude_contrast`| > 1.
+    """
+    parameters = {
+        "frequency_step": frequency_step,
+        "defocus_u": defocus_u,
+        "defocus_v": defocus_v,
+        "defocus_angle": defocus_angle,
+        "voltage": voltage,
+        "spherical_aberration": spherical_aberration,
+        "amplitude_contrast": amplitude_contrast,
+        "phase_shift": phase_shift,
+        "b_factor": b_factor,
+        "scale": scale,
+    }
+    coefficients = _coefficients(*_checked(parameters))
+    if out is None:
+        out = np.empty((len(coefficients), len(kx)), np.float32)
+    _core.ctf(coefficients, kx, ky, out, threads or get_threads())
+    return out
+
+
+def _checked(parameters: dict[str, ArrayLike]) -> list[NDArray[np.float64]]:
+    """The parameters as finite float64 arrays of one shape (n,)."""
+    arrays = [np.atleast_1d(np.asarray(value, np.float64)) for value in parameters.values()]
+    for name, array in zip(parameters, arrays, strict=True):
+        if array.ndim > 1:
+            raise ValueError(f"{name}: expected a number or shape (n,), got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite numbers only")
+        if name == "voltage" and (array <= 0).any():
+            raise ValueError(f"voltage: expected positive kV, got {array.min()}")
+        if name == "amplitude_contrast" and (np.abs(array) > 1).any():
+            raise ValueError(f"amplitude_contrast: expected -1 to 1, got {array[np.abs(array) > 1][0]}")
+    return list(np.broadcast_arrays(*arrays))
+
+
+def _coefficients(
+    step: NDArray[np.float64],
+    defocus_u: NDArray[np.float64],
+    defocus_v: NDArray[np.float64],
+    defocus_angle: NDArray[np.float64],
+    voltage: NDArray[np.float64],
+    spherical_aberration: NDArray[np.float64],
+    amplitude_contrast: NDArray[np.float64],
+    phase_shift: NDArray[np.float64],
+    b_factor: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Coefficients (n, 7) of the kernel: kx², kx·ky, ky², |k|⁴, constant, exponent of 2 per |k|², factor."""
+    wavelength = electron_wavelength(voltage)
+    per_defocus = np.pi * wavelength * step**2
+    mean, half = (defocus_u + defocus_v) / 2, (defocus_u - defocus_v) / 2
+    along, across = half * np.cos(2 * np.deg2rad(defocus_angle)), half * np.sin(2 * np.deg2rad(defocus_angle))
+    return np.stack(
+        [
+            per_defocus * (mean + along),
+            per_defocus * 2 * across,
+            per_defocus * (mean - along),
+            -np.pi / 2 * 1e7 * spherical_aberration * wavelength**3 * step**4,
+            np.deg2rad(phase_shift) + np.arcsin(amplitude_contrast),
+            -b_factor / 4 * step**2 / math.log(2),
+            scale,
+        ],
+        axis=1,
+    )

@@ -1,0 +1,75 @@
+"""What the particle filter knows of each image's pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Weighted support points of n images, m each.
+
+    Attributes
+    ----------
+    quaternion : (n, m, 4) float64
+    shift : (n, m, 2) float64
+        Where the particle sits, px (minus RELION's origin).
+    weight : (n, m) float64
+        Sum 1 per image; 0 marks an unused point.
+    """
+
+    quaternion: Array
+    shift: Array
+    weight: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """p(pose | image) of n images, as the filter leaves it.
+
+    Attributes
+    ----------
+    support : Support
+        Points drawn from the posterior.
+    mode_quaternion, mode_shift : (n, 4), (n, 2) float64
+        Pose of highest joint posterior density.
+    spread_rotation : (n,) float64
+        Standard deviation per axis about the mode, radians.
+    spread_shift : (n,) float64
+        The same of the shift, px.
+    p_max : (n,) float64
+        Weight of the heaviest point of the last phase (rlnMaxValueProbDistribution).
+    n_significant : (n,) float64
+        Effective sample size of the last phase (rlnNrOfSignificantSamples).
+    log_evidence : (n,) float64
+        log of the mean likelihood ratio of signal to noise only, over the prior.
+    n_slices : (n,) int64
+        Slices that this image was compared with in the phases.
+    """
+
+    support: Support
+    mode_quaternion: Array
+    mode_shift: Array
+    spread_rotation: Array
+    spread_shift: Array
+    p_max: Array
+    n_significant: Array
+    log_evidence: Array
+    n_slices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.p_max)
+
+
+def concatenate(parts: list[Posterior]) -> Posterior:
+    """Posteriors of several batches as one."""
+    join = lambda name: np.concatenate([getattr(part, name) for part in parts])  # noqa: E731
+    support = Support(
+        *(np.concatenate([getattr(part.support, field.name) for part in parts]) for field in fields(Support))
+    )
+    return Posterior(support, *(join(field.name) for field in fields(Posterior)[1:]))

@@ -1,0 +1,65 @@
+"""Quasi-uniform sets of rotations and of shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.geometry.rotations import multiply
+from pycryo.geometry.symmetry import Symmetry
+
+# Constants of the super-Fibonacci spiral: Alexa, CVPR 2022, "Super-Fibonacci spirals: fast, low-discrepancy sampling
+# of SO(3)": phi = √2 and psi the root of psi⁴ = psi + 4.
+_PHI = np.sqrt(2.0)
+_PSI = 1.533751168755204288118041
+
+
+def rotation_grid(
+    count: int, symmetry: Symmetry, turn: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """About `count` quasi-uniform rotations of the asymmetric unit of `symmetry`.
+
+    Parameters
+    ----------
+    count : int
+        Wanted number; the number returned differs by the discreteness of the unit's boundary.
+    symmetry : Symmetry
+    turn : (4,) float64, optional
+        A rotation that turns the whole grid (drawn anew each iteration).
+
+    Returns
+    -------
+    (n, 4) float64 unit quaternions
+    """
+    total = count * len(symmetry)
+    s = np.arange(total) + 0.5
+    inner, outer = np.sqrt(s / total), np.sqrt(1 - s / total)
+    alpha, beta = 2 * np.pi * s / _PHI, 2 * np.pi * s / _PSI
+    grid = np.stack([inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)], -1)
+    if turn is not None:
+        grid = multiply(np.broadcast_to(turn, grid.shape), grid)
+    return grid[symmetry.in_asymmetric_unit(grid)]
+
+
+def rotation_count(step: float, symmetry: Symmetry) -> int:
+    """How many rotations of the asymmetric unit have one neighbour about every `step` radians."""
+    # SO(3) has the volume 8π² in rotation-vector units; a lattice of spacing `step` gives each point step³/√2 at best.
+    return max(1, round(8 * np.pi**2 / step**3 / len(symmetry)))
+
+
+def rotation_step(count: int, symmetry: Symmetry) -> float:
+    """Spacing in radians of a grid of `count` rotations: inverse of `rotation_count`."""
+    return float((8 * np.pi**2 / (count * len(symmetry))) ** (1 / 3))
+
+
+def shift_grid(radius: float, step: float) -> NDArray[np.float64]:
+    """(n, 2) hexagonal grid of shifts (x, y), px, within `radius` of 0, nearest first; always holds (0, 0)."""
+    rows = int(radius / (step * np.sqrt(0.75))) + 1
+    columns = int(radius / step) + 1
+    y, x = np.mgrid[-rows : rows + 1, -columns - 1 : columns + 2].astype(np.float64)
+    x += 0.5 * (y % 2)
+    points = np.stack([x * step, y * step * np.sqrt(0.75)], axis=-1).reshape(-1, 2)
+    distance = np.hypot(*points.T)
+    keep = distance <= radius + 1e-9
+    points, distance = points[keep], distance[keep]
+    return points[np.lexsort((points[:, 0], points[:, 1], distance.round(9)))]

@@ -1,0 +1,112 @@
+"""Rotations as RELION Euler angles, matrices and unit quaternions.
+
+The matrix A of a pose takes volume vectors to the image frame (method.md §1): its rows are the image's x, y and viewing
+axes in the volume. Quaternions are (w, x, y, z) of A; q and -q are the same rotation. ``multiply(d, q)`` turns the pose
+in the image frame (axes 1, 2 out of plane, axis 3 in plane); ``multiply(q, s)`` with a symmetry operator s leaves the
+projection unchanged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
+    """(n, 3, 3) matrices A = Rz(psi)ᵀ Ry(tilt)ᵀ Rz(rot)ᵀ from RELION's ZYZ angles in degrees."""
+    return quaternion_to_matrix(euler_to_quaternion(rot, tilt, psi))
+
+
+def euler_to_quaternion(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
+    """(n, 4) quaternions of `euler_to_matrix`."""
+    a, b, c = (np.deg2rad(np.atleast_1d(np.asarray(angle, np.float64))) / 2 for angle in (rot, tilt, psi))
+    cos, sin = np.cos(b), np.sin(b)
+    return np.stack([cos * np.cos(a + c), -sin * np.sin(c - a), -sin * np.cos(c - a), -cos * np.sin(a + c)], axis=-1)
+
+
+def quaternion_to_euler(quaternion: Array) -> tuple[Array, Array, Array]:
+    """RELION's (rot, tilt, psi) in degrees, tilt in [0, 180], of (..., 4) quaternions."""
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    tilt = 2 * np.arctan2(np.hypot(x, y), np.hypot(w, z))
+    total, difference = 2 * np.arctan2(-z, w), 2 * np.arctan2(-x, -y)  # psi + rot, psi - rot; arctan2(0, 0) = 0
+    rot, psi = (total - difference) / 2, (total + difference) / 2
+    wrap = lambda angle: np.rad2deg((angle + np.pi) % (2 * np.pi) - np.pi)  # noqa: E731
+    return wrap(rot), np.rad2deg(tilt), wrap(psi)
+
+
+def quaternion_to_matrix(quaternion: Array) -> Array:
+    """(..., 3, 3) rotation matrices of (..., 4) unit quaternions."""
+    w, x, y, z = np.moveaxis(quaternion, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def matrix_to_quaternion(matrix: Array) -> Array:
+    """(..., 4) unit quaternions, w ≥ 0, of (..., 3, 3) rotation matrices (Shepperd's method)."""
+    m = np.asarray(matrix, np.float64)
+    diagonal = np.einsum("...ii->...i", m)
+    trace = diagonal.sum(-1)
+    squares = np.stack([trace, *(2 * diagonal[..., i] - trace for i in range(3))], axis=-1) + 1  # 4·(w², x², y², z²)
+    off = lambda i, j, sign: m[..., i, j] + sign * m[..., j, i]  # noqa: E731
+    products = np.empty((*trace.shape, 4, 4))
+    for i in range(4):
+        products[..., i, i] = squares[..., i]
+    for (i, j), value in {
+        (0, 1): off(2, 1, -1),
+        (0, 2): off(0, 2, -1),
+        (0, 3): off(1, 0, -1),
+        (1, 2): off(1, 0, 1),
+        (1, 3): off(0, 2, 1),
+        (2, 3): off(2, 1, 1),
+    }.items():
+        products[..., i, j] = products[..., j, i] = value
+    largest = squares.argmax(-1)
+    quaternion = np.take_along_axis(products, largest[..., None, None], axis=-2)[..., 0, :]
+    quaternion /= np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def multiply(left: Array, right: Array) -> Array:
+    """Product of (..., 4) quaternions: the rotation `right`, then `left`."""
+    a, b, c, d = np.moveaxis(left, -1, 0)
+    w, x, y, z = np.moveaxis(right, -1, 0)
+    return np.stack(
+        [
+            a * w - b * x - c * y - d * z,
+            a * x + b * w + c * z - d * y,
+            a * y - b * z + c * w + d * x,
+            a * z + b * y - c * x + d * w,
+        ],
+        axis=-1,
+    )
+
+
+def conjugate(quaternion: Array) -> Array:
+    """Inverse rotation."""
+    return quaternion * np.array([1.0, -1.0, -1.0, -1.0])
+
+
+def from_rotation_vector(vector: Array) -> Array:
+    """(..., 4) quaternions of rotation vectors (..., 3), radians."""
+    half = np.linalg.norm(vector, axis=-1, keepdims=True) / 2
+    return np.concatenate([np.cos(half), vector / 2 * np.sinc(half / np.pi)], axis=-1)
+
+
+def to_rotation_vector(quaternion: Array) -> Array:
+    """(..., 3) rotation vectors, radians, length ≤ π, of (..., 4) unit quaternions."""
+    quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
+    half = np.arctan2(sine, quaternion[..., :1])
+    return quaternion[..., 1:] * (2 / np.maximum(np.sinc(half / np.pi), 1e-12))
+
+
+def angle_between(a: Array, b: Array) -> Array:
+    """Angle in radians of the rotation that takes pose `b` to pose `a` ((..., 4) quaternions)."""
+    cosine = np.abs(np.sum(a * b, axis=-1))
+    return 2 * np.arccos(np.clip(cosine, 0.0, 1.0))

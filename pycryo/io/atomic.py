@@ -1,0 +1,116 @@
+"""Files that appear whole or not at all: written beside their final name, synchronised, renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pycryo.errors import InputError, RunError
+
+_INPUT_ADVICE = {
+    errno.EACCES: "there is no permission to write here; choose another output folder or change its permissions",
+    errno.EPERM: "there is no permission to write here; choose another output folder or change its permissions",
+    errno.EROFS: "the file system is read-only; choose another output folder",
+    errno.ENOENT: "the folder does not exist; make it or choose another output folder",
+    errno.ENOTDIR: "part of the path is a file, not a folder; choose another output folder",
+    errno.EISDIR: "a folder has this name; choose another file name",
+    errno.EEXIST: "a file has this name; choose another output folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+_RUN_ADVICE = {
+    errno.ENOSPC: "the disc is full; free some space and start again",
+    errno.EDQUOT: "the disc quota is used up; free some space and start again",
+    errno.EFBIG: "the file is larger than this process may write; raise `ulimit -f` and start again",
+}
+
+
+def write_error(path: Path, error: OSError) -> InputError | RunError:
+    """The error to raise when writing `path` failed: what happened and what to do, in one sentence."""
+    code = error.errno or 0
+    if code in _INPUT_ADVICE:
+        return InputError(f"cannot write {path}: {_INPUT_ADVICE[code]}")
+    advice = _RUN_ADVICE.get(code, f"{error.strerror or error}; check the disc and start again")
+    return RunError(f"cannot write {path}: {advice}")
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`, and rename it to `path` when the block ends well.
+
+    The temporary name keeps the suffix, is hidden and is the same each time, so that what a killed process left
+    behind is overwritten by the next one. A path has one writer at a time.
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist or cannot be written.
+    RunError
+        If the disc is full or fails. Nothing is left behind and an older file at `path` is intact.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        _remove(temporary)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
+            raise write_error(path, error) from error
+        raise
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file atomically; errors as in `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file atomically; errors as in `atomic_path`."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def check_writable_folder(path: str | os.PathLike[str]) -> Path:
+    """Make the folder if needed and prove by a small file that it can be written.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError, RunError
+        As `atomic_path`, naming the folder.
+    """
+    folder = Path(path)
+    probe = folder / f".pycryo-{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"pycryo")
+    except OSError as error:
+        raise write_error(folder, error) from error
+    finally:
+        _remove(probe)
+    return folder
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the folder itself may be unreachable; the first error is the one to tell
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

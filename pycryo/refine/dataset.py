@@ -1,0 +1,243 @@
+"""Which particles a rank holds, and what the first look at all images tells."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.backprojector import quantum_for
+from pycryo.errors import InputError
+from pycryo.filter._sampling import uniform
+from pycryo.io.batches import Batch, find_bad_images, iter_batches
+from pycryo.io.particles import Particles
+from pycryo.parallel.comm import Comm
+from pycryo.pixels import half_plane
+from pycryo.refine.prepare import transform
+from pycryo.shells import image_shells
+
+log = logging.getLogger(__name__)
+
+# Key of the draws that split the particles into halves.
+_HALF_STREAM = 1 << 40
+# Pixels of a batch of images, about 64 MiB as float32.
+_BATCH_PIXELS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of the data that one rank holds.
+
+    The usable particles of all ranks, half 1 first, each half in the order of the files, are cut into `comm.size`
+    pieces of equal length. A rank at the border holds particles of both halves; no rank is idle.
+
+    Attributes
+    ----------
+    comm : Comm
+    particles : Particles
+        All particles (every rank knows the table).
+    half : (n_all,) int8
+        Half-set 0 or 1 of every particle; -1 marks an unusable one.
+    rows : (n,) int64
+        Particles of this rank, in order.
+    half_comm : tuple of two (Comm or None)
+        Ranks that hold particles of each half, or solve it; None if this rank is not one of them.
+    roots : tuple of two int
+        Rank (of `comm`) that solves each half: the first and the last.
+    images : (n, N, N) float32 or None
+        The images of `rows` if they are kept in memory.
+    """
+
+    comm: Comm
+    particles: Particles
+    half: NDArray[np.int8]
+    rows: NDArray[np.int64]
+    half_comm: tuple[Comm | None, Comm | None]
+    roots: tuple[int, int]
+    cache: dict[int, NDArray[np.float32]] | None
+
+    def rows_of(self, half: int) -> NDArray[np.int64]:
+        """This rank's particles of one half."""
+        return self.rows[self.half[self.rows] == half]
+
+    def count(self, half: int) -> int:
+        """Usable particles of one half, of all ranks."""
+        return int(np.count_nonzero(self.half == half))
+
+    def holds(self, half: int) -> bool:
+        """Whether this rank is in `half_comm` of a half."""
+        return self.half_comm[half] is not None
+
+    def batches(self, half: int) -> Iterator[Batch]:
+        """Images of this rank's particles of one half, one optics geometry at a time."""
+        rows = self.rows_of(half)
+        if self.cache is not None:
+            yield from _cached_batches(self.cache, self.particles, rows)
+        elif len(rows):
+            yield from iter_batches(self.particles, rows, max_images=batch_size(self.particles))
+
+
+def batch_size(particles: Particles) -> int:
+    """Images of one batch."""
+    return int(max(16, min(2048, _BATCH_PIXELS // int(particles.optics.box.max()) ** 2)))
+
+
+def _cached_batches(
+    cache: dict[int, NDArray[np.float32]], particles: Particles, rows: NDArray[np.int64]
+) -> Iterator[Batch]:
+    size = batch_size(particles)
+    geometry = geometry_of(particles)[rows]
+    for index in np.unique(geometry):
+        chosen = rows[geometry == index]
+        for start in range(0, len(chosen), size):
+            part = chosen[start : start + size]
+            yield Batch(part, np.stack([cache[row] for row in part.tolist()]))
+
+
+def geometry_of(particles: Particles) -> NDArray[np.int64]:
+    """(n,) number of each particle's geometry: optics groups with the same box and pixel size share one."""
+    optics = particles.optics
+    _, inverse = np.unique(np.stack([optics.box, optics.pixel_size], axis=1), axis=0, return_inverse=True)
+    return np.asarray(inverse.reshape(-1)[particles.optics_group], np.int64)
+
+
+def split_halves(particles: Particles, seed: int) -> NDArray[np.int8]:
+    """(n,) half-set 0 or 1 of each particle: rlnRandomSubset if it tells two halves, else drawn, equal in size."""
+    given = particles.random_subset
+    if particles.n and set(np.unique(given).tolist()) == {1, 2}:
+        return (given - 1).astype(np.int8)
+    order = np.argsort(uniform(seed, _HALF_STREAM, np.arange(particles.n, dtype=np.int64), 1)[:, 0], kind="stable")
+    half = np.empty(particles.n, np.int8)
+    half[order] = np.arange(particles.n) % 2
+    return half
+
+
+def deal(
+    comm: Comm, particles: Particles, half: NDArray[np.int8], cache: dict[int, NDArray[np.float32]] | None
+) -> Share:
+    """Cut the usable particles into one piece per rank. Collective."""
+    usable = np.flatnonzero(half >= 0)
+    order = usable[
+        np.lexsort((particles.image_index[usable], particles.stack_id[usable], half[usable]))
+    ]
+    bounds = len(order) * np.arange(comm.size + 1) // comm.size
+    rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
+    roots = (0, comm.size - 1)
+    comms = tuple(comm.subset(bool((half[rows] == h).any()) or comm.rank == roots[h]) for h in (0, 1))
+    if cache is not None:
+        cache = {row: cache[row] for row in rows.tolist()} if set(rows.tolist()) <= cache.keys() else None
+    return Share(comm, particles, half, rows, (comms[0], comms[1]), roots, cache)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLook:
+    """What one pass over all images tells.
+
+    Attributes
+    ----------
+    power : (n_group, n_shell) float64
+        Σ|X|² of each optics group and shell over the usable images.
+    count : (n_group,) int64
+        Usable images of each group.
+    amplitude : (n_group, n_shell) float64
+        Largest |X| seen.
+    bad : (n_bad,) int64
+        Rows of the images with non-finite or constant pixels.
+    """
+
+    power: NDArray[np.float64]
+    count: NDArray[np.int64]
+    amplitude: NDArray[np.float64]
+    bad: NDArray[np.int64]
+
+
+def first_look(share: Share, background_radius: float, keep: bool) -> tuple[FirstLook, dict[int, NDArray[np.float32]] | None]:
+    """Read every image once: find the unusable ones and measure the power spectra. Collective.
+
+    Parameters
+    ----------
+    share : Share
+        Dealt without knowledge of bad images.
+    background_radius : float
+        Å; the mean of an image is taken outside of it.
+    keep : bool
+        Return the images, by row, too.
+    """
+    particles, comm = share.particles, share.comm
+    optics = particles.optics
+    n_shell = int(optics.box.max()) // 2 + 1
+    n_group = len(optics.box)
+    bad: list[int] = []
+    rows: list[NDArray[np.int64]] = []
+    powers: list[NDArray[np.float64]] = []
+    amplitude = np.zeros((n_group, n_shell))
+    cache: dict[int, NDArray[np.float32]] | None = {} if keep else None
+    for half in (0, 1):
+        for batch in share.batches(half):
+            wrong = find_bad_images(batch.images)
+            bad += batch.rows[wrong].tolist()
+            good, images = batch.rows[~wrong], batch.images[~wrong]
+            if not len(good):
+                continue
+            if cache is not None:
+                cache.update(zip(good.tolist(), images, strict=True))
+            box = images.shape[-1]
+            group = particles.optics_group[good]
+            pixels = half_plane(box, box / 2)
+            radius = background_radius / optics.pixel_size[group[0]]
+            samples = pixels.take(transform(images, radius))
+            spectra = image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1]
+            rows.append(good)
+            powers.append(spectra)
+            square = np.square(samples).sum(1)
+            for g in np.unique(group):
+                largest = square[group == g].max(axis=0)
+                np.maximum.at(amplitude[g], pixels.shell, np.sqrt(largest))
+    row = np.concatenate([np.empty(0, np.int64), *rows])
+    power = np.concatenate([np.empty((0, n_shell)), *powers])
+    comm.max_array(amplitude)
+    total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)
+    count = np.bincount(particles.optics_group[row], minlength=n_group).astype(np.int64)
+    comm.sum_array(count)
+    every = np.sort(np.concatenate([np.empty(0, np.int64), *(np.asarray(part, np.int64) for part in comm.all_gather(bad))]))
+    return FirstLook(total, count, amplitude, every), cache
+
+
+def group_sums(
+    comm: Comm, values: NDArray[np.float64], group: NDArray[np.int32], n_group: int, n_all: int
+) -> NDArray[np.float64]:
+    """(n_group, ...) sums of per-image values over all ranks, the same to the last bit for any number of ranks.
+
+    Each value is rounded to a multiple of a common power of two, so that every addition is exact. Collective.
+    """
+    largest = np.array([np.abs(values).max(initial=0.0)])
+    comm.max_array(largest)
+    total = np.zeros((n_group, *values.shape[1:]))
+    if largest[0] > 0:
+        quantum = quantum_for(2.0 * n_all * float(largest[0]))
+        np.add.at(total, group, np.rint(values / quantum) * quantum)
+    comm.sum_array(total)
+    return total
+
+
+def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fraction: float) -> None:
+    """List the unusable images; stop if they are too many.
+
+    Raises
+    ------
+    InputError
+        If more than `max_fraction` of the images are unusable.
+    """
+    if not len(bad):
+        return
+    names = [particles.label(int(row)) for row in bad[:10]]
+    shown = ", ".join(names) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
+        raise InputError(
+            f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the share of "
+            f"{max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
+        )
+    log.warning("left out %d images with NaN, infinite or constant pixels: %s", len(bad), shown)

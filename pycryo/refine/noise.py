@@ -1,0 +1,117 @@
+"""Noise spectra and grey scales per optics group (method.md §7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter._sampling import systematic_resample, uniform
+from pycryo.filter.support import Posterior
+from pycryo.geometry.rotations import quaternion_to_matrix
+from pycryo.io.particles import Particles
+from pycryo.pixels import half_plane
+from pycryo.projector import FourierVolume, project_slices
+from pycryo.refine.dataset import FirstLook
+from pycryo.refine.prepare import Target
+from pycryo.shells import image_shells
+from pycryo.shift import shift
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Weighted products of images with their models, per image and shell.
+
+    Attributes
+    ----------
+    cross : (n, n_shell) float64
+        Σ Re(X* M)/σ².
+    model : (n, n_shell) float64
+        Σ|M|²/σ².
+    """
+
+    cross: NDArray[np.float64]
+    model: NDArray[np.float64]
+
+
+def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
+    """(n_shell,) independent samples of each shell of a box px image, at least 1."""
+    return np.maximum(np.bincount(half_plane(box, box / 2).shell, minlength=n_shell)[:n_shell], 1).astype(np.float64)
+
+
+def first_noise(look: FirstLook, particles: Particles) -> NDArray[np.float64]:
+    """(n_group, n_shell) σ² per real component: all power is taken for noise, which makes the first posteriors broad."""
+    zero = np.zeros_like(look.power)
+    return updated_noise(look, particles, zero, zero, np.ones_like(look.power))
+
+
+def updated_noise(
+    look: FirstLook,
+    particles: Particles,
+    cross: NDArray[np.float64],
+    model: NDArray[np.float64],
+    noise: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """σ² from the residuals ⟨|X - M|²⟩; `cross` and `model` are `Overlap` sums per group, weighted by `noise`."""
+    n_group, n_shell = look.power.shape
+    result = np.ones((n_group, n_shell))
+    for g in range(n_group):
+        if not look.count[g]:
+            continue
+        box = int(particles.optics.box[g])
+        residual = look.power[g] + noise[g] * (model[g] - 2 * cross[g])
+        # A model that explains nearly everything is not believed.
+        residual = np.maximum(residual, 0.05 * look.power[g])
+        spectrum = residual / (2 * look.count[g] * shell_samples(box, n_shell))
+        reach = (box + 1) // 2
+        spectrum[reach:] = spectrum[reach - 1]
+        positive = spectrum[spectrum > 0]
+        if not len(positive):
+            raise FloatingPointError("an optics group has no power in any shell")
+        # The mean of an image is subtracted: its shell 0 says nothing about noise.
+        spectrum[0] = spectrum[1] if n_shell > 1 else spectrum[0]
+        result[g] = np.maximum(spectrum, 1e-6 * np.median(positive))
+    return result
+
+
+def overlap(
+    volume: FourierVolume,
+    target: Target,
+    posterior: Posterior,
+    r_high: float,
+    model_scale: float,
+    ids: NDArray[np.int64],
+    seed: int,
+    stream: int,
+    n_shell: int,
+) -> Overlap:
+    """Products of each image with the model at one pose drawn from its posterior."""
+    near = target.between(0, r_high)
+    pixels = near.pixels
+    offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
+    pick = systematic_resample(posterior.support.weight, offset, 1)[:, :1]
+    quaternion = np.take_along_axis(posterior.support.quaternion, pick[..., None], axis=1)[:, 0]
+    moved = np.take_along_axis(posterior.support.shift, pick[..., None], axis=1)
+    slices = project_slices(volume, quaternion_to_matrix(quaternion), pixels.kx, pixels.ky, scale=model_scale)
+    images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
+    cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
+    model = image_shells(slices * near.weights[:, None], slices, pixels.shell, n_shell)[:, :, 0]
+    return Overlap(cross, model)
+
+
+def updated_scale(
+    scale: NDArray[np.float64],
+    cross: NDArray[np.float64],
+    model: NDArray[np.float64],
+    count: NDArray[np.int64],
+    first: int,
+    last: int,
+) -> NDArray[np.float64]:
+    """(n_group,) grey scales s with mean 1, from the shells `first` to `last` where the map is well determined."""
+    numerator, denominator = cross[:, first:last].sum(1), model[:, first:last].sum(1)
+    ratio = np.ones_like(scale)
+    np.divide(numerator, denominator, out=ratio, where=(denominator > 0) & (numerator > 0))
+    new = scale * np.clip(ratio, 0.5, 2.0)
+    mean = np.average(new, weights=count) if count.sum() else 1.0
+    return np.asarray(new / mean)

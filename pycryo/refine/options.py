@@ -1,0 +1,85 @@
+"""Every option of a refinement; the command line is generated from these fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry as point_group
+
+
+def _option(default: Any, group: str, help: str, *flags: str, metavar: str | None = None) -> Any:
+    """A field with what the command line needs: its group, help text and further spellings (RELION's)."""
+    return field(default=default, metadata={"group": group, "help": help, "flags": flags, "metavar": metavar})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineOptions:
+    """Options of `pycryo.refine`; each is a flag of ``pycryo refine`` (``ini_high`` is ``--ini-high``).
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
+    """
+
+    symmetry: str = _option("C1", "Sample", "point group: C1, Cn or Dn", "--sym", metavar="GROUP")
+    diameter: float | None = _option(
+        None, "Sample", "diameter of the particle, Å (default: from the reference)", "--particle_diameter", metavar="Å"
+    )
+    ini_high: float = _option(40.0, "Reference", "low-pass of the reference, Å", "--ini_high", metavar="Å")
+    mask: str | None = _option(
+        None, "Reference", "soft mask of the molecule, MRC (default: made from the maps)", "--solvent_mask", metavar="MRC"
+    )
+    ctf: bool = _option(True, "Images", "do not apply a contrast transfer function")
+    invert_contrast: bool = _option(False, "Images", "the particles are dark on light")
+    max_bad_fraction: float = _option(
+        0.05, "Images", "stop if more than this share of the images is unusable", metavar="SHARE"
+    )
+    particles_dir: str | None = _option(
+        None, "Images", "folder that the stacks' paths may be relative to", metavar="DIR"
+    )
+    preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
+    stages: str = _option("global,local", "Search", "stages to run, in order: global, local", metavar="LIST")
+    local: bool = _option(False, "Search", "start with the local stage from the poses of the STAR file")
+    sigma_angle: float = _option(
+        3.0, "Search", "with --local: how far the poses may be off, degrees per axis", "--sigma_ang", metavar="DEG"
+    )
+    max_iter: int = _option(40, "Search", "stop after this many iterations at the latest", metavar="N")
+    padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
+    threads: int | None = _option(
+        None, "Computation", "threads per rank (default: the cores divided by the ranks of the node)", "--j", metavar="N"
+    )
+    seed: int = _option(1, "Computation", "seed of all random draws", "--random_seed", metavar="N")
+
+    def __post_init__(self) -> None:
+        point_group(self.symmetry)
+        for name in ("diameter", "ini_high", "sigma_angle"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
+        for name in ("max_iter", "padding"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, it must be at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}, it must be at least 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, it must not be negative")
+        self.stage_list()
+
+    def stage_list(self) -> tuple[str, ...]:
+        """The stages to run, in order.
+
+        Raises
+        ------
+        InputError
+            For an unknown or repeated stage, or none.
+        """
+        names = tuple(name.strip() for name in self.stages.split(",") if name.strip())
+        known = ("global", "local")
+        if not names or any(name not in known for name in names) or list(names) != sorted(set(names), key=known.index):
+            raise InputError(f"stages is '{self.stages}', use 'global,local', 'global' or 'local'")
+        return names if not self.local else tuple(name for name in names if name != "global") or ("local",)

@@ -1,0 +1,110 @@
+"""Images to the weighted Fourier samples that the kernels take (method.md §1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from pycryo.ctf import ctf
+from pycryo.pixels import Pixels
+from pycryo.threads import get_threads
+
+if TYPE_CHECKING:
+    from pycryo.io.particles import Particles
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Images of one geometry, weighted for comparison and insertion.
+
+    Attributes
+    ----------
+    pixels : Pixels
+    images : (n, 2, n_pixel) float32
+        X̃ = s·CTF·X/σ².
+    weights : (n, n_pixel) float32
+        W = s²·CTF²/σ².
+    """
+
+    pixels: Pixels
+    images: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def between(self, r_low: float, r_high: float) -> Target:
+        """The samples with r_low ≤ |k| < r_high."""
+        radius = np.hypot(self.pixels.kx, self.pixels.ky)
+        keep = np.flatnonzero((radius >= r_low) & (radius < r_high))
+        pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
+        return Target(
+            pixels, np.ascontiguousarray(self.images[:, :, keep]), np.ascontiguousarray(self.weights[:, keep])
+        )
+
+
+def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[np.complex64]:
+    """Half-plane transforms (n, N, N//2+1) with the origin at the centre pixel.
+
+    The mean outside `background_radius` px is subtracted first (of the whole image, if nothing is outside).
+    """
+    box = images.shape[-1]
+    line = np.arange(box) - box // 2
+    outside = np.hypot(line[:, None], line) > background_radius
+    if not outside.any():
+        outside[:] = True
+    mean = images[:, outside].mean(axis=1, dtype=np.float64).astype(np.float32)
+    shifted = np.fft.ifftshift(images - mean[:, None, None], axes=(1, 2))
+    return np.asarray(scipy.fft.rfft2(shifted, workers=get_threads()), np.complex64)
+
+
+def particle_ctf(particles: Particles, rows: NDArray[np.int64], pixels: Pixels) -> NDArray[np.float32]:
+    """(n, n_pixel) float32: the contrast transfer function of the particles `rows` at the samples `pixels`."""
+    group = particles.optics_group[rows]
+    optics = particles.optics
+    return ctf(
+        pixels.kx,
+        pixels.ky,
+        frequency_step=1 / (optics.box[group] * optics.pixel_size[group]),
+        defocus_u=particles.defocus_u[rows],
+        defocus_v=particles.defocus_v[rows],
+        defocus_angle=particles.defocus_angle[rows],
+        voltage=optics.voltage[group],
+        spherical_aberration=optics.spherical_aberration[group],
+        amplitude_contrast=optics.amplitude_contrast[group],
+        phase_shift=particles.phase_shift[rows],
+        b_factor=particles.ctf_b_factor[rows],
+        scale=particles.ctf_scale[rows],
+    )
+
+
+def weigh(
+    samples: NDArray[np.float32],
+    pixels: Pixels,
+    transfer: NDArray[np.float32] | None,
+    noise: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Target:
+    """Weight Fourier samples by CTF and noise.
+
+    Parameters
+    ----------
+    samples : (n, 2, n_pixel) float32
+        X; overwritten.
+    transfer : (n, n_pixel) float32 or None
+        CTF; overwritten. None: 1.
+    noise : (n, n_shell) float64
+        σ² per real component and shell, of each image.
+    scale : (n,) float64
+        Grey scale s of each image relative to the map.
+    """
+    gain = (1 / noise[:, pixels.shell]).astype(np.float32)
+    amplitude = scale.astype(np.float32)[:, None]
+    weighted = gain * amplitude if transfer is None else gain * transfer * amplitude
+    samples *= weighted[:, None]
+    weights = weighted * amplitude if transfer is None else weighted * transfer * amplitude
+    return Target(pixels, samples, weights)

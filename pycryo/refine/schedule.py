@@ -1,0 +1,101 @@
+"""Control of a refinement: stage and frequency limits follow from what was measured (method.md §7)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Where a refinement stands.
+
+    Attributes
+    ----------
+    stage : str
+        "global", "local" or "final".
+    r_high : float
+        Shells below it are compared, Fourier px of the model.
+    best_shell : float
+        Best resolution so far, shells.
+    stalled : int
+        Iterations of this stage without progress.
+    iterations : int
+        Iterations of this stage done.
+    """
+
+    stage: str
+    r_high: float
+    best_shell: float = 0.0
+    stalled: int = 0
+    iterations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an iteration showed.
+
+    Attributes
+    ----------
+    shell : float
+        Resolution (corrected FSC 0.143), shells.
+    pose_change : float
+        Median change of the modes since the last iteration, degrees; infinite in the first.
+    spread : float
+        Median spread of the posteriors per axis, degrees.
+    """
+
+    shell: float
+    pose_change: float
+    spread: float
+
+
+# An iteration makes progress if the resolution gains this many shells.
+_PROGRESS = 0.5
+
+
+def next_schedule(
+    now: Schedule, seen: Measured, stages: tuple[str, ...], r_limit: float, is_last: bool
+) -> tuple[Schedule, str]:
+    """The schedule of the next iteration and the reason in one line.
+
+    Parameters
+    ----------
+    now : Schedule
+    seen : Measured
+    stages : tuple of str
+        Stages of this run, in order.
+    r_limit : float
+        Largest r_high (Nyquist).
+    is_last : bool
+        The number of iterations is used up.
+    """
+    progress = seen.shell > now.best_shell + _PROGRESS
+    stalled = 0 if progress else now.stalled + 1
+    best = max(now.best_shell, seen.shell)
+    r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
+    figures = (
+        f"resolution at shell {seen.shell:.1f} (best before {now.best_shell:.1f}), poses moved "
+        f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
+    )
+    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1)
+    if now.stage == "final":
+        return onward, figures
+    if is_last:
+        return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
+    if now.stage == "global":
+        settled = onward.iterations >= 3 and stalled >= 1
+        if not settled:
+            return onward, f"global search goes on: {figures}"
+        if "local" in stages:
+            return Schedule("local", r_high, best), f"global search is settled, local search begins: {figures}"
+        return replace(onward, stage="final"), f"global search is settled: {figures}"
+    still = seen.pose_change < 0.5 * seen.spread
+    if onward.iterations >= 3 and stalled >= 2 and (still or stalled >= 4):
+        return replace(onward, stage="final"), f"converged: {figures}"
+    return onward, f"local search goes on: {figures}"
+
+
+def insertion_limit(r_high: float, nyquist: float) -> float:
+    """Shells below it are inserted: beyond r_high, so that the FSC can show that there is more."""
+    return min(nyquist, math.ceil(r_high + max(5.0, 0.25 * r_high)))

@@ -1,0 +1,82 @@
+"""`pycryo.projector.project` against projections that RELION made of the same maps."""
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pandas as pd
+import pytest
+import starfile
+from scipy.spatial.transform import Rotation
+
+from pycryo.projector import project
+
+
+@pytest.fixture(scope="module")
+def folder(shared) -> Path:
+    return shared / "data" / "relion_projections"
+
+
+def read_poses(path, pixel_size):
+    """Rotations, origins in px and 0-based image indices of a STAR file."""
+    table = starfile.read(path)
+    if not isinstance(table, pd.DataFrame):
+        table = table["particles"]
+    angles = table[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy(float)
+    rotations = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
+    if "rlnOriginX" in table:
+        origins = table[["rlnOriginX", "rlnOriginY"]].to_numpy(float)
+    else:
+        origins = table[["rlnOriginXAngst", "rlnOriginYAngst"]].to_numpy(float) / pixel_size
+    index = table["rlnImageName"].str.split("@").str[0].astype(int).to_numpy() - 1
+    return rotations, origins, index
+
+
+def crop_transform(density, box, centred):
+    """Resample a cube to `box` px; the centre voxel keeps its place, else the first voxel does."""
+    if centred:
+        return np.fft.fftshift(crop_transform(np.fft.ifftshift(density), box, False))
+    k = np.fft.ifftshift(np.arange(box) - box // 2)
+    return np.fft.ifftn(np.fft.fftn(density)[np.ix_(k, k, k)]).real * (box / len(density)) ** 3
+
+
+def correlation(a, b, reach):
+    """Fourier-space correlation of each image pair over 0 < |k| < reach."""
+    k = np.fft.fftfreq(a.shape[-1], 1 / a.shape[-1])
+    radius = np.hypot(k[:, None], k)
+    inside = (radius > 0) & (radius < reach)
+    a, b = (np.fft.fft2(x.astype(float))[:, inside] for x in (a, b))
+    return (a * b.conj()).real.sum(1) / np.sqrt((abs(a) ** 2).sum(1) * (abs(b) ** 2).sum(1))
+
+
+# Fourier correlation inside 90 % of Nyquist; measured 0.99999 or better for every image.
+ENOUGH = 0.999
+
+
+@pytest.mark.parametrize("stem", ["rln_proj_65", "rln_proj_65_centered", "rln_proj_65_shifted"])
+def test_odd_box(stem, folder):
+    """RELION puts the centre of a 65 px image on pixel 33, pycryo on 65 // 2 = 32: one px in x and in y."""
+    rotations, origins, index = read_poses(folder / f"{stem}.star", 1.0)
+    density = mrcfile.read(folder / "clean70SRibosome_vol_65p.mrc")
+    images = mrcfile.read(folder / f"{stem}.mrcs")[index]
+    ours = project(density, rotations, shifts=origins - 1)
+    assert correlation(ours, images, 0.9 * 65 / 2).min() > ENOUGH
+
+
+@pytest.mark.parametrize(
+    "stem, centred", [("rln_proj_64", False), ("rln_proj_64_centered", True), ("rln_proj_64_shifted", True)]
+)
+def test_even_box(stem, centred, folder):
+    """The map that RELION projected is the 65 px one, resampled about its first voxel or about its centre."""
+    rotations, origins, index = read_poses(folder / f"{stem}.star", 1.0)
+    density = crop_transform(mrcfile.read(folder / "clean70SRibosome_vol_65p.mrc"), 64, centred)
+    images = mrcfile.read(folder / f"{stem}.mrcs")[index]
+    assert correlation(project(density, rotations, shifts=origins), images, 0.9 * 64 / 2).min() > ENOUGH
+
+
+def test_simulated_particles(folder, shared):
+    """24 projections of the sim128 map with origins in Å."""
+    rotations, origins, index = read_poses(folder / "sim128_relion_project.star", 1.1)
+    density = mrcfile.read(shared / "data" / "sim128" / "map.mrc")
+    images = mrcfile.read(folder / "sim128_relion_project.mrcs")[index]
+    assert correlation(project(density, rotations, shifts=origins), images, 0.9 * 128 / 2).min() > ENOUGH
