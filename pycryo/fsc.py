@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.shells import volume_shells
 from pycryo.threads import get_threads
 
 # Masked FSC below which the phases are randomised.
@@ -203,23 +204,9 @@ def _inverse(transform: NDArray[np.complex64], box: int, threads: int | None) ->
 
 def _curve(transforms: Sequence[NDArray[np.complex64]], threads: int | None) -> NDArray[np.float64]:
     """FSC of two half transforms."""
-    cross, power_a, power_b = _volume_shells(transforms[0], transforms[1], threads).T
+    cross, power_a, power_b = volume_shells(transforms[0], transforms[1], threads=threads).T
     power = np.sqrt(power_a) * np.sqrt(power_b)
     return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0), np.float64)
-
-
-def _volume_shells(a: NDArray[np.complex64], b: NDArray[np.complex64], threads: int | None) -> NDArray[np.float64]:
-    """(n_shell, 3): Σ Re(a b*), Σ|a|², Σ|b|² of half transforms, each voxel counted as often as the full one has it."""
-    box = len(a)
-    k2 = np.fft.fftfreq(box, 1 / box) ** 2
-    shell = np.rint(np.sqrt(k2[:, None, None] + k2[None, :, None] + k2[None, None, : box // 2 + 1])).astype(int).ravel()
-    often = np.full(box // 2 + 1, 2.0)
-    often[0] = 1
-    if box % 2 == 0:
-        often[-1] = 1
-    terms = ((a * b.conj()).real, np.abs(a) ** 2, np.abs(b) ** 2)
-    sums = [np.bincount(shell, (term.astype(np.float64) * often).ravel())[: box // 2 + 1] for term in terms]
-    return np.stack(sums, axis=1)
 
 
 def _randomise_phases(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.ctf import ctf
 from pycryo.errors import InputError
+from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.maps import Map
 from pycryo.pixels import Pixels, half_plane
 from pycryo.projector import FourierVolume, fourier_volume, project_slices
@@ -179,7 +180,7 @@ class Simulator:
     def _signal(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), box, box) projections of the particles with CTF and shift."""
         truth, options, pixels = self.truth, self.options, self._pixels
-        rotations = euler_matrices(truth.angles[rows])
+        rotations = euler_to_matrix(*truth.angles[rows].T)
         slices = np.empty((len(rows), 2, len(pixels)), np.float32)
         for index, volume in enumerate(self._volumes):
             of_model = truth.model[rows] == index
@@ -223,22 +224,6 @@ class Simulator:
             sd = rng.uniform(0.05, 0.15) * box
             blob = np.exp(-((at - x) ** 2) / (2 * sd**2)) * np.exp(-((at - y) ** 2) / (2 * sd**2))[:, None]
             signal += (strength * blob / blob.std()).astype(np.float32)
-
-
-def euler_matrices(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 3, 3) matrices A of RELION's rot, tilt, psi (n, 3), degrees; image frequency k reads Aᵀ (kx, ky, 0)."""
-    rot, tilt, psi = np.radians(np.asarray(angles, float)).T
-    return _about_z(psi) @ _about_y(tilt) @ _about_z(rot)
-
-
-def _about_z(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
-    return np.stack([c, s, o, -s, c, o, o, o, i], axis=1).reshape(-1, 3, 3)
-
-
-def _about_y(angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    c, s, o, i = np.cos(angle), np.sin(angle), np.zeros_like(angle), np.ones_like(angle)
-    return np.stack([c, o, -s, o, i, o, s, o, c], axis=1).reshape(-1, 3, 3)
 
 
 def _to_images(pixels: Pixels, samples: NDArray[np.float32]) -> NDArray[np.float32]:
