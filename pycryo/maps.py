@@ -1,4 +1,4 @@
-"""Density maps."""
+"""Density maps in real space: resampling, low-pass filter, soft sphere."""
 
 from __future__ import annotations
 
@@ -7,15 +7,150 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
+from pycryo.threads import get_threads
+
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A density map: `data` float32 (N, N, N) in order (z, y, x), `pixel_size` in Å."""
+    """A cubic density map, its origin at voxel ``box // 2``.
+
+    Attributes
+    ----------
+    data : (box, box, box) float32
+        Density, axes (z, y, x).
+    pixel_size : float
+        Edge of a voxel, Å.
+
+    Raises
+    ------
+    InputError
+        If `data` is not a cube or `pixel_size` not a positive number.
+    """
 
     data: NDArray[np.float32]
     pixel_size: float
 
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3 or len(set(self.data.shape)) != 1 or self.data.size == 0:
+            raise InputError(f"a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
+        if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
+            raise InputError(f"the pixel size of a map must be a positive number of Å, not {self.pixel_size}")
+
     @property
     def box(self) -> int:
-        """Side of the cube, px."""
-        return int(self.data.shape[0])
+        """Voxels along an edge."""
+        return len(self.data)
+
+
+def resample(source: Map, box: int, pixel_size: float) -> Map:
+    """Bring a map to another box and pixel size, keeping its origin at the centre voxel and its grey values.
+
+    The band-limited interpolant of the map (its Fourier series) is evaluated at the new voxels, axis by axis, with the
+    frequencies that the new sampling cannot carry left out; the ratio of the pixel sizes may be any number. Voxels
+    outside the old field of view are 0. Pixel sizes that differ by less than 0.01 px over half the box count as equal:
+    the map is then only cropped or padded, bit for bit.
+
+    Parameters
+    ----------
+    source : Map
+    box : int
+        New box, px; odd or even.
+    pixel_size : float
+        New pixel size, Å.
+
+    Returns
+    -------
+    Map
+
+    Raises
+    ------
+    InputError
+        If `box` is less than 1 or `pixel_size` not a positive number.
+    """
+    if box < 1:
+        raise InputError(f"the new box of a map must be at least 1 px, not {box}")
+    if not (np.isfinite(pixel_size) and pixel_size > 0):
+        raise InputError(f"the new pixel size of a map must be a positive number of Å, not {pixel_size}")
+    step = pixel_size / source.pixel_size
+    if abs(step - 1) * source.box < 0.02:
+        return Map(_crop_or_pad(source.data, box), pixel_size)
+    basis = _interpolation_matrix(source.box, box, step)
+    data = source.data.astype(np.float64)
+    data = (basis @ data.reshape(source.box, -1)).reshape(box, source.box, source.box)
+    data = basis @ data @ basis.T
+    return Map(data.astype(np.float32), pixel_size)
+
+
+def _interpolation_matrix(n: int, m: int, step: float) -> NDArray[np.float64]:
+    """(m, n) values at m points `step` old voxels apart of the Fourier series through n voxels; both centred."""
+    at = (np.arange(m) - m // 2) * step
+    cutoff = n / 2 * min(1.0, 1 / step)
+    k = np.arange(int(cutoff) + 1)
+    amplitude = np.where(k == 0, 1.0, 2.0) / n
+    amplitude[k == cutoff] /= 2  # Nyquist of either grid: one cosine, whose sine partner the grid cannot carry
+    distance = at[:, None] - (np.arange(n) - n // 2)
+    matrix = np.zeros((m, n))
+    for index, factor in zip(k, amplitude, strict=True):
+        matrix += factor * np.cos(2 * np.pi / n * index * distance)
+    matrix[(at < -(n // 2)) | (at > n - 1 - n // 2)] = 0
+    return matrix
+
+
+def _crop_or_pad(data: NDArray[np.float32], box: int) -> NDArray[np.float32]:
+    """Centre crop or zero-pad a cube, keeping voxel ``n // 2`` at ``box // 2``."""
+    n = len(data)
+    both = min(n, box)
+    old = slice(n // 2 - both // 2, n // 2 - both // 2 + both)
+    new = slice(box // 2 - both // 2, box // 2 - both // 2 + both)
+    out = np.zeros((box, box, box), np.float32)
+    out[new, new, new] = data[old, old, old]
+    return out
+
+
+def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
+    """Low-pass filter: 1 below, 0 above `resolution`, a raised cosine of `edge_px` Fourier px centred on it.
+
+    Parameters
+    ----------
+    source : Map
+    resolution : float
+        Å.
+    edge_px : float
+        Width of the edge, Fourier px (1 / (box · pixel size)); 0 cuts sharply.
+
+    Returns
+    -------
+    Map
+
+    Raises
+    ------
+    InputError
+        If `resolution` is not positive.
+    """
+    import scipy.fft
+
+    if not resolution > 0:
+        raise InputError(f"the resolution of a low-pass filter must be a positive number of Å, not {resolution}")
+    box = source.box
+    transform = scipy.fft.rfftn(np.asarray(source.data, np.float32), workers=get_threads())
+    k2 = np.fft.fftfreq(box, 1 / box).astype(np.float32) ** 2
+    radius = np.sqrt(k2[:, None, None] + k2[None, :, None] + k2[None, None, : box // 2 + 1])
+    cutoff = box * source.pixel_size / resolution
+    transform *= _falling_cosine(radius, cutoff - edge_px / 2, edge_px)
+    data = scipy.fft.irfftn(transform, s=(box,) * 3, workers=get_threads())
+    return Map(np.asarray(data, np.float32), source.pixel_size)
+
+
+def soft_sphere(box: int, radius_px: float, edge_px: float) -> NDArray[np.float32]:
+    """(box, box, box) float32: 1 within `radius_px` of the centre voxel, a cosine edge of `edge_px`, then 0."""
+    square = (np.arange(box, dtype=np.float32) - box // 2) ** 2
+    radius = np.sqrt(square[:, None, None] + square[None, :, None] + square[None, None, :])
+    return _falling_cosine(radius, radius_px, edge_px)
+
+
+def _falling_cosine(radius: NDArray[np.float32], start: float, width: float) -> NDArray[np.float32]:
+    """1 up to `start`, ½(1 + cos) down to 0 over `width`, 0 beyond."""
+    if width <= 0:
+        return (radius <= start).astype(np.float32)
+    return np.asarray(0.5 * (1 + np.cos(np.pi * np.clip((radius - start) / width, 0, 1))), np.float32)
