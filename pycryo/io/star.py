@@ -170,7 +170,7 @@ def _blocks(path: Path, data: bytearray) -> Iterator[tuple[str, Table | dict[str
         block, loop, label, rest = mark.groups()
         if block is not None:
             yield from finished(mark.start())
-            name, labels, pairs = bytes(block).decode("utf-8", "surrogateescape"), None, None
+            name, labels, pairs = _name(block), None, None
         elif name is None:
             line = _line_number(data, mark.start())
             raise InputError(f"{path}, line {line}: no data_ line stands before this; check that the file is STAR")
@@ -178,7 +178,7 @@ def _blocks(path: Path, data: bytearray) -> Iterator[tuple[str, Table | dict[str
             yield from finished(mark.start())
             labels, pairs = [], None
         elif labels is not None and _content(data, begin, mark.start()) is None:
-            text = label.decode("utf-8", "surrogateescape")
+            text = _name(label)
             if text in labels:
                 line = _line_number(data, mark.start())
                 raise InputError(f"{path}, line {line}: column {text} occurs twice in data_{name}; remove one")
@@ -191,10 +191,15 @@ def _blocks(path: Path, data: bytearray) -> Iterator[tuple[str, Table | dict[str
             tokens = _tokens(rest)
             if len(tokens) > 1:
                 line = _line_number(data, mark.start())
-                raise InputError(f"{path}, line {line}: more than one value follows _{label.decode()}; quote it")
-            pairs[label.decode("utf-8", "surrogateescape")] = (tokens or [b""])[0].decode("utf-8", "surrogateescape")
+                raise InputError(f"{path}, line {line}: more than one value follows _{_name(label)}; quote it")
+            pairs[_name(label)] = (tokens or [b""])[0].decode("utf-8", "surrogateescape")
         begin = mark.end()
     yield from finished(len(data))
+
+
+def _name(text: bytes | bytearray) -> str:
+    """A label as str; unlike values, labels must be UTF-8 for pandas."""
+    return text.decode("utf-8", "backslashreplace")
 
 
 def _content(data: bytearray, begin: int, end: int) -> int | None:
