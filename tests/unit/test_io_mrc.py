@@ -26,8 +26,6 @@ def make_stack(path, data, *, big_endian=False, extended=b"", pixel_size=1.5, st
         file.voxel_size = pixel_size
         if extended:
             file.set_extended_header(np.frombuffer(extended, "V1"))
-        if big_endian:
-            file.header[...] = file.header
     if big_endian:
         raw = path.read_bytes()
         header = np.frombuffer(raw, mrcfile.dtypes.HEADER_DTYPE, 1).astype(

@@ -1,0 +1,134 @@
+"""Image names of STAR files, ``000001@stack.mrcs``: which image of which file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.io.mrc import MrcHeader, read_header
+
+NO_NUMBER = -1  # a name without ``@``: the only image of its file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageNames:
+    """Names taken apart: `index` (n,) int64 counts from 0 (or `NO_NUMBER`), `stack` (n,) int32 points into `stacks`."""
+
+    index: NDArray[np.int64]
+    stack: NDArray[np.int32]
+    stacks: tuple[str, ...]
+
+
+def split_names(names: NDArray[Any], where: str) -> ImageNames:
+    """Take image names apart.
+
+    Raises
+    ------
+    InputError
+        If a name has no number before its ``@``, or one below 1; names the row.
+    """
+    numbers: dict[str, int] = {}
+    stack = np.empty(len(names), np.int32)
+    index = np.empty(len(names), np.int64)
+    for row, name in enumerate(names.tolist()):
+        number, at, file = name.partition("@")
+        try:
+            index[row] = int(number) - 1 if at else NO_NUMBER
+        except (ValueError, OverflowError):
+            raise InputError(f"{where}, row {row + 1}: rlnImageName {name!r} does not begin with a number") from None
+        if at and index[row] < 0:
+            raise InputError(f"{where}, row {row + 1}: rlnImageName {name!r} is below 1; images count from 1")
+        stack[row] = numbers.setdefault(file if at else name, len(numbers))
+    return ImageNames(index, stack, tuple(numbers))
+
+
+def find_stacks(
+    names: ImageNames, where: str, folders: Sequence[Path], fallbacks: Sequence[Path]
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Find the files of the stacks.
+
+    Parameters
+    ----------
+    names : ImageNames
+    where : str
+        File and table, for messages.
+    folders : sequence of Path
+        Where relative names may begin, in order of preference.
+    fallbacks : sequence of Path
+        Folders that may hold the file directly, if no folder leads to the name as it is.
+
+    Returns
+    -------
+    (stacks, used)
+        Paths of the stacks, and the absolute folders that led to them.
+
+    Raises
+    ------
+    InputError
+        If a stack is nowhere; names the row, the file and the places.
+    """
+    found: list[Path] = []
+    used: dict[Path, None] = {}
+    for number, name in enumerate(names.stacks):
+        tries = [(folder / name, folder) for folder in folders]
+        tries += [(folder / Path(name).name, folder) for folder in fallbacks]
+        hit = next(((path, folder) for path, folder in tries if name and path.is_file()), None)
+        if hit is None:
+            row = int(np.argmax(names.stack == number)) + 1
+            places = (
+                "" if os.path.isabs(name) else " in " + ", ".join(dict.fromkeys(str(f.absolute()) for f in folders))
+            )
+            raise InputError(
+                f"{where}, row {row}: there is no file {name!r}{places}; name its folder by --particles-dir"
+            )
+        found.append(hit[0])
+        if not os.path.isabs(name) or hit[0] != Path(name):
+            used[hit[1].absolute()] = None
+    return tuple(found), tuple(used)
+
+
+def check_stacks(names: ImageNames, stacks: Sequence[Path], where: str) -> tuple[MrcHeader, ...]:
+    """Read the headers of all stacks and check every index against them.
+
+    Raises
+    ------
+    InputError
+        If a header is bad, images are not square, or an index is beyond its stack; names the row.
+    """
+    highest = np.full(len(stacks), NO_NUMBER, np.int64)
+    np.maximum.at(highest, names.stack, names.index)
+    has_bare = np.zeros(len(stacks), np.bool_)
+    has_bare[names.stack[names.index == NO_NUMBER]] = True
+    headers = []
+    for number, path in enumerate(stacks):
+        try:
+            header = read_header(path)
+        except InputError as error:
+            row = int(np.argmax(names.stack == number)) + 1
+            raise InputError(f"{where}, row {row}: {error}") from error
+        headers.append(header)
+        if header.nx != header.ny:
+            row = int(np.argmax(names.stack == number)) + 1
+            raise InputError(
+                f"{where}, row {row}: {path} has images of {header.nx} × {header.ny} px; extract them again as squares"
+            )
+        if highest[number] >= header.nz:
+            row = int(np.argmax((names.stack == number) & (names.index >= header.nz)))
+            raise InputError(
+                f"{where}, row {row + 1}: image {names.index[row] + 1} of {path} is asked for, but the stack has "
+                f"{header.nz}; correct rlnImageName or restore the whole stack"
+            )
+        if header.nz > 1 and has_bare[number]:
+            row = int(np.argmax((names.stack == number) & (names.index == NO_NUMBER))) + 1
+            raise InputError(
+                f"{where}, row {row}: {path} has {header.nz} sections, but the name gives no number; write "
+                f"000001@{path.name} for 2D images (3D sub-tomograms are not supported)"
+            )
+    return tuple(headers)

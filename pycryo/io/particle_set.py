@@ -1,0 +1,153 @@
+"""The data of a set of particles, as their STAR file describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.errors import InputError
+from pycryo.io.mrc import MrcHeader
+from pycryo.io.optics import OpticsGroups
+from pycryo.io.table import Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Particles:
+    """A set of particles as their STAR file describes it; nothing in it changes.
+
+    Attributes
+    ----------
+    path : Path
+        The STAR file.
+    tables : mapping of str to Table or dict
+        All its tables; `table_name` is the one with the particles.
+    table_name : str
+    rows : (n,) int64
+        Rows of that table that these particles are.
+    stacks : tuple of Path
+        Files with the images.
+    headers : tuple of MrcHeader
+        Their headers; empty if they were not read (``validate=False``).
+    folders : tuple of Path
+        Absolute folders from which the image names led to the stacks.
+    stack : (n,) int32
+        Index into `stacks`.
+    image_index : (n,) int64
+        0-based index within the stack.
+    optics : OpticsGroups
+    optics_group : (n,) int32
+        0-based index into `optics`.
+    optics_table : Table
+        data_optics in RELION 3.1's form.
+    is_renumbered : bool
+        Whether the file has no or other optics groups than `optics`.
+    defocus_u, defocus_v : (n,) float64
+        Å; 0 where absent.
+    defocus_angle, phase_shift : (n,) float64
+        Degrees; 0 where absent.
+    ctf_b_factor : (n,) float64
+        Å²; 0 where absent.
+    ctf_scale : (n,) float64
+        1 where absent.
+    rot, tilt, psi : (n,) float64
+        RELION's ZYZ angles, degrees; 0 where absent (see `has_poses`).
+    origin_x, origin_y : (n,) float64
+        Å: the shift that brings the particle to the centre; 0 where absent.
+    random_subset : (n,) int32
+        Half-set 1 or 2; 0 where absent.
+    class_number : (n,) int32
+        From 1; 1 where absent.
+    missing_ctf : tuple of str
+        Columns that the CTF needs and the file lacks.
+    has_poses : bool
+        Whether the file has all three angles.
+    """
+
+    path: Path
+    tables: Mapping[str, Table | dict[str, str]]
+    table_name: str
+    rows: NDArray[np.int64]
+    stacks: tuple[Path, ...]
+    headers: tuple[MrcHeader, ...]
+    folders: tuple[Path, ...]
+    stack: NDArray[np.int32]
+    image_index: NDArray[np.int64]
+    optics: OpticsGroups
+    optics_group: NDArray[np.int32]
+    optics_table: Table
+    is_renumbered: bool
+    defocus_u: NDArray[np.float64]
+    defocus_v: NDArray[np.float64]
+    defocus_angle: NDArray[np.float64]
+    phase_shift: NDArray[np.float64]
+    ctf_b_factor: NDArray[np.float64]
+    ctf_scale: NDArray[np.float64]
+    rot: NDArray[np.float64]
+    tilt: NDArray[np.float64]
+    psi: NDArray[np.float64]
+    origin_x: NDArray[np.float64]
+    origin_y: NDArray[np.float64]
+    random_subset: NDArray[np.int32]
+    class_number: NDArray[np.int32]
+    missing_ctf: tuple[str, ...]
+    has_poses: bool
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), np.ndarray):
+                value.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n(self) -> int:
+        """Number of particles."""
+        return len(self.rows)
+
+    @property
+    def has_ctf(self) -> bool:
+        """Whether the file has all that the CTF needs."""
+        return not self.missing_ctf
+
+    @property
+    def pixel_size(self) -> NDArray[np.float64]:
+        """Å of each particle's image (n,)."""
+        return self.optics.pixel_size[self.optics_group]
+
+    @property
+    def has_no_defocus(self) -> NDArray[np.bool_]:
+        """Particles (n,) whose defocus is not finite, or 0 without a phase shift: their CTF means nothing."""
+        zero = (self.defocus_u == 0) & (self.defocus_v == 0) & (self.phase_shift == 0)
+        bad: NDArray[np.bool_] = zero | ~np.isfinite(
+            self.defocus_u + self.defocus_v + self.defocus_angle + self.phase_shift
+        )
+        return bad
+
+    def require_ctf(self) -> None:
+        """Raise InputError, saying what is missing, if no CTF can be computed for any particle."""
+        if self.missing_ctf:
+            raise InputError(
+                f"{self.path} has no {', '.join(self.missing_ctf)}, which the CTF needs; add it, or run with --no-ctf"
+            )
+        if np.any(~(self.optics.voltage > 0)):
+            raise InputError(f"{self.path}: rlnVoltage of an optics group is not above 0; correct it (kV)")
+        if self.n and self.has_no_defocus.all():
+            raise InputError(
+                f"{self.path}: the defocus of all particles is 0; correct rlnDefocusU, or run with --no-ctf"
+            )
+
+    def subset(self, rows: ArrayLike) -> Particles:
+        """Take particles by index (m,) or mask (n,), in that order; stacks and optics groups stay."""
+        chosen = np.asarray(rows)
+        chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = value[chosen]
+        return Particles(**values)
