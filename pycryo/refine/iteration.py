@@ -98,7 +98,7 @@ class HalfResult:
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
-    accumulators: Accumulators
+    accumulators: list[Accumulators]
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ def model_scale(share: Share, plan: Plan, rows: NDArray[np.int64]) -> float:
 def run_half(
     share: Share,
     half: int,
-    volume: FourierVolume,
+    volumes: list[FourierVolume],
     plan: Plan,
     symmetry: Symmetry,
     look: FirstLook,
@@ -163,32 +163,33 @@ def run_half(
     """
     parts = _Parts()
     n_shell = plan.noise.shape[1]
-    accumulators = new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert)
+    accumulators = [new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert) for _ in volumes]
     quantum = quanta(look, plan, share.count(half))
     place = np.empty(0, np.int64)
     if previous is not None:
         place = np.full(share.particles.n, -1)
         place[previous[0]] = np.arange(len(previous[0]))
-    for batch in share.batches(half):
-        rows = batch.rows
-        with timer.phase("prepare"):
-            target = batch_target(share, plan, rows, batch.images, plan.r_insert)
-        start = None if previous is None else _rows_of(previous[1], place[rows])
-        posterior = _posterior(share, plan, rows, target, volume, symmetry, start, timer)
-        with timer.phase("noise"):
-            scale = model_scale(share, plan, rows)
-            both = overlap(
-                volume, target, posterior, plan.r_high / scale, scale, rows, plan.seed, _stream(plan, 1), n_shell
-            )
-        with timer.phase("insert"):
-            insert_posterior(
-                accumulators, target, posterior.support, symmetry, insertion_weight[rows], scale, quantum,
-                rows, plan.seed, _stream(plan, 2),
-            )
-        parts.rows.append(rows)
-        parts.posteriors.append(posterior)
-        parts.cross.append(both.cross)
-        parts.model.append(both.model)
+    for fold, volume in enumerate(volumes):
+        for batch in share.batches(half, fold, len(volumes)):
+            rows = batch.rows
+            with timer.phase("prepare"):
+                target = batch_target(share, plan, rows, batch.images, plan.r_insert)
+            start = None if previous is None else _rows_of(previous[1], place[rows])
+            posterior = _posterior(share, plan, rows, target, volume, symmetry, start, timer)
+            with timer.phase("noise"):
+                scale = model_scale(share, plan, rows)
+                both = overlap(
+                    volume, target, posterior, plan.r_high / scale, scale, rows, plan.seed, _stream(plan, 1), n_shell
+                )
+            with timer.phase("insert"):
+                insert_posterior(
+                    accumulators[fold], target, posterior.support, symmetry, insertion_weight[rows], scale, quantum,
+                    rows, plan.seed, _stream(plan, 2),
+                )
+            parts.rows.append(rows)
+            parts.posteriors.append(posterior)
+            parts.cross.append(both.cross)
+            parts.model.append(both.model)
     return HalfResult(
         np.concatenate([np.empty(0, np.int64), *parts.rows]),
         concatenate(parts.posteriors) if parts.posteriors else None,

@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 
+NF = int(__import__("os").environ.get("NF", "1"))
 # Number of slices of a scan, over the whole of SO(3), at the most.
 _MAX_SLICES = int(__import__("os").environ.get("MS","20000"))
 # Spacing of the scan's rotations in units of resolution / diameter.
@@ -217,7 +218,7 @@ def first_state(setup: Setup, start: Map) -> State:
     grey = comm.broadcast(grey)
     log.info("reference: low-passed to %.1f Å, grey values multiplied by %.4g to fit the images", options.ini_high, grey)
     reference *= np.float32(grey)
-    references = tuple(reference.copy() if share.holds(half) else None for half in (0, 1))
+    references = tuple([reference.copy()] * NF if share.holds(half) else None for half in (0, 1))
     posteriors = (None, None)
     if stages[0] == "local":
         posteriors = tuple(_given_poses(setup, half) for half in (0, 1))
@@ -298,9 +299,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
         reference = state.references[half]
         if share.holds(half):
             assert reference is not None
-            volume = to_volume(reference, setup.box, plan.padding, plan.r_high)
+            volumes = [to_volume(each, setup.box, plan.padding, plan.r_high) for each in reference]
             results[half] = run_half(
-                share, half, volume, plan, setup.group, setup.look, state.posteriors[half], state.insertion_weight, timer
+                share, half, volumes, plan, setup.group, setup.look, state.posteriors[half], state.insertion_weight, timer
             )
     with timer.phase("wait"):
         spreads = _gathered(comm, results, lambda posterior: posterior.spread_rotation)
@@ -467,14 +468,15 @@ def _maximize(
             half_comm, result = share.half_comm[half], results[half]
             if half_comm is not None:
                 assert result is not None
-                sum_accumulators(result.accumulators, half_comm)
+                for each in result.accumulators:
+                    sum_accumulators(each, half_comm)
     with timer.phase("solve"):
         solutions: list[Solution | None] = [None, None]
         for half in (0, 1):
             if comm.rank == share.roots[half]:
                 result = results[half]
                 assert result is not None
-                solutions[half] = solve(result.accumulators)
+                solutions[half] = solve(total(result.accumulators))
     pair = pair_of_maps(share, tuple(s.map if s is not None else None for s in solutions))  # type: ignore[arg-type]
     points = grid_box(setup.box, plan.r_insert)
     fsc: Fsc | None = None
@@ -487,25 +489,39 @@ def _maximize(
     curve = damped(fsc)
     combined = None
     with timer.phase("solve"):
-        regularised: list[NDArray[np.float32] | None] = [None, None]
+        regularised: list[list[NDArray[np.float32] | None]] = [[None] * NF, [None] * NF]
         for half in (0, 1):
             if comm.rank == share.roots[half] and not final:
                 result = results[half]
                 assert result is not None
-                regularised[half] = solve(result.accumulators, ssnr=ssnr_from_fsc(curve, combined=False)).map
+                everything = total(result.accumulators)
+                for f in range(NF):
+                    regularised[half][f] = solve(without(everything, result.accumulators[f]) if NF > 1 else everything, ssnr=ssnr_from_fsc(curve, combined=False)).map
         if final:
-            first, second = (r.accumulators if r is not None else None for r in results)
+            first, second = (total(r.accumulators) if r is not None else None for r in results)
             everything = both_halves(share, first, second)
             if everything is not None:
                 combined = solve(everything, ssnr=ssnr_from_fsc(curve, combined=True)).map
             return pair, fsc, mask, solutions, (None, None), combined
-    joined = pair_of_maps(share, (regularised[0], regularised[1]))
-    if joined is not None:
-        joined = join_low_resolution(joined, setup.field_of_view / _JOIN)
-        solvent = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
-        joined = (joined[0] * solvent, joined[1] * solvent)
-    references = to_ranks_of_halves(share, joined, points)
+    references = ([], [])
+    for f in range(NF):
+        joined = pair_of_maps(share, (regularised[0][f], regularised[1][f]))
+        if joined is not None:
+            joined = join_low_resolution(joined, setup.field_of_view / _JOIN)
+            solvent = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+            joined = (joined[0] * solvent, joined[1] * solvent)
+        got = to_ranks_of_halves(share, joined, points)
+        for h in (0, 1): references[h].append(got[h])
     return pair, fsc, mask, solutions, (references[0], references[1]), combined
+
+
+def total(parts):
+    if len(parts) == 1: return parts[0]
+    a = parts[0]
+    return replace(a, re=sum(p.re for p in parts), im=sum(p.im for p in parts), weight=sum(p.weight for p in parts))
+
+def without(a, b):
+    return replace(a, re=a.re - b.re, im=a.im - b.im, weight=a.weight - b.weight)
 
 
 def setup_is_final(plan: Plan, setup: Setup) -> bool:
