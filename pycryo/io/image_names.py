@@ -34,19 +34,28 @@ def split_names(names: NDArray[Any], where: str) -> ImageNames:
     InputError
         If a name has no number before its ``@``, or one below 1; names the row.
     """
-    numbers: dict[str, int] = {}
-    stack = np.empty(len(names), np.int32)
-    index = np.empty(len(names), np.int64)
-    for row, name in enumerate(names.tolist()):
-        number, at, file = name.partition("@")
-        try:
-            index[row] = int(number) - 1 if at else NO_NUMBER
-        except (ValueError, OverflowError):
-            raise InputError(f"{where}, row {row + 1}: rlnImageName {name!r} does not begin with a number") from None
-        if at and index[row] < 0:
-            raise InputError(f"{where}, row {row + 1}: rlnImageName {name!r} is below 1; images count from 1")
-        stack[row] = numbers.setdefault(file if at else name, len(numbers))
-    return ImageNames(index, stack, tuple(numbers))
+    parts = [name.partition("@") if "@" in name else ("1", "", name) for name in names.tolist()]
+    try:
+        counted = np.array([int(number) for number, _, _ in parts], np.int64)
+    except (ValueError, OverflowError):
+        row = next(row for row, (number, _, _) in enumerate(parts) if not _is_index(number))
+        words = f"rlnImageName {names[row]!r} does not begin with the number of an image"
+        raise InputError(f"{where}, row {row + 1}: {words}; write it as 000001@stack.mrcs") from None
+    if np.any(bad := counted < 1):
+        row = int(np.argmax(bad))
+        raise InputError(f"{where}, row {row + 1}: rlnImageName {names[row]!r} is below 1; images count from 1")
+    has_number = np.array([at == "@" for _, at, _ in parts], np.bool_)
+    files = [file for _, _, file in parts]
+    places = {file: place for place, file in enumerate(dict.fromkeys(files))}
+    stack = np.array([places[file] for file in files], np.int32)
+    return ImageNames(np.where(has_number, counted - 1, NO_NUMBER), stack, tuple(places))
+
+
+def _is_index(text: str) -> bool:
+    try:
+        return -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False
 
 
 def find_stacks(

@@ -205,9 +205,8 @@ def _pixel_size(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | No
             return np.asarray(found, np.float64)
     if "rlnDetectorPixelSize" in columns and "rlnMagnification" in columns:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.nan_to_num(
-                1e4 * columns["rlnDetectorPixelSize"] / columns["rlnMagnification"], nan=0.0, posinf=0.0
-            )
+            size = np.asarray(1e4 * columns["rlnDetectorPixelSize"] / columns["rlnMagnification"], np.float64)
+        return np.where(np.isfinite(size), size, 0.0)
     return None
 
 

@@ -205,8 +205,9 @@ def test_subset_and_writing_it(tmp_path):
         ({"rows": {1: {"rlnImageName": "0@a.mrcs"}}}, "row 2: rlnImageName '0@a.mrcs' is below 1"),
         (
             {"rows": {1: {"rlnImageName": "one@a.mrcs"}}},
-            "row 2: rlnImageName 'one@a.mrcs' does not begin with a number",
+            "row 2: rlnImageName 'one@a.mrcs' does not begin with the number",
         ),
+        ({"rows": {1: {"rlnImageName": f"{2**70}@a.mrcs"}}}, "row 2: .* does not begin with the number of an image"),
         ({"rows": {1: {"rlnImageName": "a.mrcs"}}}, "row 2: .*has 5 sections, but the name gives no number"),
         ({"rows": {2: {"rlnImageName": "1@b.mrcs"}}}, r"row 3: there is no file 'b\.mrcs'"),
         ({"box": 10}, r"row 1: .*a\.mrcs has images of 10 px, but rlnImageSize is 8"),

@@ -1,0 +1,118 @@
+"""Images of particles in blocks, read in the order of the stacks and ahead of the computation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.io.mrc import read_stack
+from pycryo.io.particles import Particles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images of one box: `rows` (n,) int64 into the particles, `images` (n, N, N) float32 in the same order."""
+
+    rows: NDArray[np.int64]
+    images: NDArray[np.float32]
+
+
+def read_images(particles: Particles, rows: ArrayLike) -> NDArray[np.float32]:
+    """Read the images of some particles.
+
+    Parameters
+    ----------
+    particles : Particles
+    rows : (n,) ints
+        Particles, in any order, whose images have the same box.
+
+    Returns
+    -------
+    (n, N, N) float32
+        In the order of `rows`.
+
+    Raises
+    ------
+    ValueError
+        If the boxes differ.
+    InputError, RunError
+        If a stack cannot be read any more.
+    """
+    rows = np.asarray(rows, np.int64)
+    boxes = np.unique(particles.optics.box[particles.optics_group[rows]])
+    if len(boxes) > 1:
+        raise ValueError(f"rows: expected images of one box, got boxes {boxes.tolist()}")
+    stacks = particles.stack[rows]
+    parts = [(stack, np.flatnonzero(stacks == stack)) for stack in np.unique(stacks)]
+    if len(parts) == 1:
+        return _read(particles, int(parts[0][0]), rows)
+    box = int(boxes[0]) if len(boxes) else 0
+    images = np.empty((len(rows), box, box), np.float32)
+    for stack, places in parts:
+        images[places] = _read(particles, int(stack), rows[places])
+    return images
+
+
+def iter_batches(
+    particles: Particles, rows: ArrayLike | None = None, *, max_images: int, prefetch: bool = True
+) -> Iterator[Batch]:
+    """Read images in batches, sorted by box, stack and index.
+
+    With `prefetch` a thread reads the next batch while the caller works on the one given out; no more is in memory.
+
+    Parameters
+    ----------
+    particles : Particles
+    rows : (n,) ints, optional
+        Particles to read; all by default.
+    max_images : int
+        Images per batch; every batch has so many but the last of each box.
+    prefetch : bool
+        Read ahead.
+
+    Yields
+    ------
+    Batch
+    """
+    if max_images < 1:
+        raise ValueError(f"max_images: expected at least 1, got {max_images}")
+    chosen = np.arange(particles.n) if rows is None else np.asarray(rows, np.int64)
+    plan = _plan(particles, chosen, max_images)
+    if not prefetch:
+        for part in plan:
+            yield Batch(part, read_images(particles, part))
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="pycryo-read") as reader:
+        ahead = [reader.submit(read_images, particles, part) for part in plan[:1]]
+        for number, part in enumerate(plan):
+            images = ahead.pop().result()
+            ahead += [reader.submit(read_images, particles, next_part) for next_part in plan[number + 1 : number + 2]]
+            yield Batch(part, images)
+            del images
+
+
+def find_bad_images(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find images (n, N, N) with non-finite or only equal pixels: mask (n,)."""
+    low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))  # NaN where any pixel is NaN
+    bad: NDArray[np.bool_] = ~np.isfinite(low) | ~np.isfinite(high) | (low == high)
+    return bad
+
+
+def _read(particles: Particles, stack: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    source = particles.headers[stack] if particles.headers else particles.stacks[stack]
+    return read_stack(source, particles.image_index[rows])
+
+
+def _plan(particles: Particles, rows: NDArray[np.int64], max_images: int) -> list[NDArray[np.int64]]:
+    """The rows in the order of the files, cut at each change of box and after `max_images`."""
+    boxes = particles.optics.box[particles.optics_group[rows]]
+    order = np.lexsort((particles.image_index[rows], particles.stack[rows], boxes))
+    rows, boxes = rows[order], boxes[order]
+    plan: list[NDArray[np.int64]] = []
+    for part in np.split(rows, np.flatnonzero(np.diff(boxes)) + 1):
+        plan.extend(part[begin : begin + max_images] for begin in range(0, len(part), max_images))
+    return plan
