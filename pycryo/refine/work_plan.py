@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import ceil, pi
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import batch_size
 from pycryo.refine.loop import make_plan

@@ -22,6 +22,11 @@ def view_directions(quaternion: Array, group: Symmetry) -> Array:
     return quaternion_to_matrix(group.equivalents(quaternion))[..., 2, :].reshape(-1, 3)
 
 
+def bin_spacing(n: int) -> float:
+    """Side of bins, degrees, such that n even directions are 4 in each; 5 to 20."""
+    return float(np.clip(np.rad2deg(np.sqrt(4 * 4 * np.pi / max(1, n))), 5, 20))
+
+
 def sphere_bins(directions: Array, spacing: float) -> tuple[Array, NDArray[np.int64]]:
     """Count directions in bins of about equal area: rings of constant height, cut into bins of about equal length.
 
@@ -37,22 +42,33 @@ def sphere_bins(directions: Array, spacing: float) -> tuple[Array, NDArray[np.in
     centres : (n_bin, 3) float64
     counts : (n_bin,) int64
     """
-    n_ring = max(1, round(180 / spacing))
-    tilt = (np.arange(n_ring) + 0.5) * np.pi / n_ring
-    per_ring = np.maximum(1, np.rint(2 * n_ring * np.sin(tilt)).astype(np.int64))
-    first = np.concatenate([[0], np.cumsum(per_ring)])
-    x, y, z = directions.T
-    ring = np.minimum((np.arccos(np.clip(z, -1, 1)) / np.pi * n_ring).astype(np.int64), n_ring - 1)
-    turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
-    place = np.minimum((turn * per_ring[ring]).astype(np.int64), per_ring[ring] - 1)
-    counts = np.bincount(first[ring] + place, minlength=first[-1])
-    of_ring = np.repeat(np.arange(n_ring), per_ring)
+    tilt, per_ring, first = _rings(spacing)
+    counts = np.bincount(bin_of(directions, spacing), minlength=first[-1])
+    of_ring = np.repeat(np.arange(len(tilt)), per_ring)
     angle = 2 * np.pi * (np.arange(first[-1]) - first[of_ring] + 0.5) / per_ring[of_ring]
     sine = np.sin(tilt)[of_ring]
     return np.stack([sine * np.cos(angle), sine * np.sin(angle), np.cos(tilt)[of_ring]], axis=1), counts
 
 
-def write_angdist(path: Path | str, directions: Array, *, centre: float, radius: float, spacing: float = 7.5) -> None:
+def bin_of(directions: Array, spacing: float) -> NDArray[np.int64]:
+    """(n,) number of the bin of `sphere_bins` that each direction (n, 3) lies in."""
+    tilt, per_ring, first = _rings(spacing)
+    x, y, z = directions.T
+    ring = np.minimum((np.arccos(np.clip(z, -1, 1)) / np.pi * len(tilt)).astype(np.int64), len(tilt) - 1)
+    turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
+    place = np.minimum((turn * per_ring[ring]).astype(np.int64), per_ring[ring] - 1)
+    return np.asarray(first[ring] + place, np.int64)
+
+
+def _rings(spacing: float) -> tuple[Array, NDArray[np.int64], NDArray[np.int64]]:
+    """Tilt (radians) of the rings' middles, bins of each ring, number of the first bin of each ring and of all."""
+    n_ring = max(1, round(180 / spacing))
+    tilt = (np.arange(n_ring) + 0.5) * np.pi / n_ring
+    per_ring = np.maximum(1, np.rint(2 * n_ring * np.sin(tilt)).astype(np.int64))
+    return tilt, per_ring, np.concatenate([[0], np.cumsum(per_ring)])
+
+
+def write_angdist(path: Path | str, directions: Array, *, centre: float, radius: float) -> None:
     """Write a BILD file that ChimeraX shows around the map: one cylinder per bin, as long and red as it is full.
 
     Parameters
@@ -64,9 +80,8 @@ def write_angdist(path: Path | str, directions: Array, *, centre: float, radius:
         Centre of the map along each axis, Å.
     radius : float
         Of the sphere on which the cylinders stand, Å; the longest one is 30 % of it.
-    spacing : float
-        Side of a bin, degrees.
     """
+    spacing = bin_spacing(len(directions))
     centres, counts = sphere_bins(directions, spacing)
     most = max(1, int(counts.max(initial=0)))
     thickness = 0.4 * radius * np.deg2rad(spacing)
