@@ -100,8 +100,8 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
     if sum(particles["half_sets"]) >= _FEW and run["sampling_factor"] < _UNEVEN:
         found.append(
             f"The views are distributed very unevenly (sampling factor {run['sampling_factor']:.2f}, even views have "
-            "1): the map is blurred along the directions that few views cover, and its resolution there is worse than the "
-            "FSC says."
+            "1): the map is blurred along the directions that few views cover, and its resolution there is worse "
+            "than the FSC says."
         )
     if run["resolution"] <= 2.1 * run["pixel_size"]:
         found.append("The resolution is at the limit of the pixel size: smaller pixels may show more.")
