@@ -10,7 +10,6 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pycryo import __version__, _core, progress
 from pycryo.cli.logs import Logs, run_logs
@@ -22,12 +21,13 @@ from pycryo.io.particles import Particles, read_particles
 from pycryo.maps import Map
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm, world
+from pycryo.refine import RefineOptions, refine
+from pycryo.refine.dataset import label
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
-from pycryo.refine.options import RefineOptions
+from pycryo.refine.outputs import Writer
+from pycryo.refine.setup import first_state, set_up
+from pycryo.refine.work_plan import describe
 from pycryo.threads import available_cores, get_threads, set_threads
-
-if TYPE_CHECKING:
-    from pycryo.refine.loop import Observer
 
 log = logging.getLogger(__name__)
 
@@ -112,22 +112,17 @@ class _Job:
         on_root(comm, self._report)
 
     def _refine(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
-        from pycryo.refine.outputs import Writer
-
         assert self.folder is not None
         inputs = {"particles": str(particles.path.resolve()), "reference": str(Path(self.args.ref).resolve())}
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
         try:
-            _refine(self.comm, particles, reference, mask, options, writer)
+            refine(particles, reference, options, comm=self.comm, mask=mask, observer=writer)
         finally:
             self.has_results = writer.has_written
 
     def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
-        from pycryo.refine.loop import first_state, set_up
-        from pycryo.refine.work_plan import describe
-
         setup, start = set_up(self.comm, particles, reference, mask, options)
         text = describe(setup, first_state(setup, start))
         if self.comm.rank == 0:
@@ -177,8 +172,6 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     if options.ctf:
         particles.require_ctf()
         _warn_of_defocus(particles)
-    if options.local and not particles.has_poses:
-        raise InputError(f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi, which --local starts from")
     return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
 
 
@@ -188,7 +181,7 @@ def _warn_of_defocus(particles: Particles) -> None:
         log.warning(
             "%d particles have no defocus, their CTF means nothing (the first is %s)",
             len(bad),
-            particles.label(int(bad[0])),
+            label(particles, int(bad[0])),
         )
 
 
@@ -222,12 +215,3 @@ def _cores() -> frozenset[int]:
         return frozenset(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
         return frozenset(range(available_cores()))
-
-
-def _refine(
-    comm: Comm, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions, observer: Observer
-) -> None:
-    from pycryo.refine.loop import first_state, run, set_up
-
-    setup, start = set_up(comm, particles, reference, mask, options)
-    run(setup, first_state(setup, start), observer)

@@ -129,11 +129,6 @@ class Particles:
         )
         return bad
 
-    def label(self, row: int) -> str:
-        """How messages name a particle: ``000012@stack.mrcs``."""
-        stack = self.stacks[self.stack[row]] if self.stacks else self.path
-        return f"{int(self.image_index[row]) + 1:06d}@{stack}"
-
     def require_ctf(self) -> None:
         """Raise InputError, saying what is missing, if no CTF can be computed for any particle."""
         if self.missing_ctf:

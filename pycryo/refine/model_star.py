@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.fft
@@ -12,12 +11,9 @@ from numpy.typing import NDArray
 from pycryo.fsc import Fsc
 from pycryo.io.star import write_star
 from pycryo.io.table import Table, make_table
-from pycryo.refine.halves import ssnr_from_fsc
+from pycryo.refine.state import Outcome, Setup
 from pycryo.shells import shell_counts, volume_shells
 from pycryo.threads import get_threads
-
-if TYPE_CHECKING:
-    from pycryo.refine.loop import Outcome, Setup
 
 # RELION's number for the infinite resolution of shell 0.
 _INFINITE = 999.0
@@ -97,7 +93,8 @@ def _spectra(setup: Setup, outcome: Outcome) -> dict[str, NDArray[np.float64] | 
     first, second = (scipy.fft.rfftn(half, workers=get_threads()) for half in outcome.half_maps)
     power = volume_shells(first, second)[: len(fsc.corrected), 1:].mean(1) * (setup.box / points) ** 6
     count = shell_counts(points)[: len(fsc.corrected)]
-    ssnr = ssnr_from_fsc(fsc.corrected, combined=False)
+    likely = np.clip(fsc.corrected, 1e-3, 0.999)
+    ssnr = likely / (1 - likely)
     # Per real component, of the signal that both half-maps share.
     tau2 = np.clip(fsc.corrected, 0, 1) * power / (2 * np.maximum(count, 1)) / float(setup.box) ** 4
     return {

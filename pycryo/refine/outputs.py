@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +21,9 @@ from pycryo.parallel.comm import Comm
 from pycryo.refine.model_star import write_model_star
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.run_json import write_run_json
+from pycryo.refine.state import Outcome, Poses, Record, Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
-
-if TYPE_CHECKING:
-    from pycryo.refine.loop import Outcome, Poses, Record, Setup
 
 log = logging.getLogger(__name__)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from math import ceil, pi
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import batch_size
-from pycryo.refine.loop import make_plan
+from pycryo.refine.plan import make_plan
+from pycryo.refine.state import Setup, State
 from pycryo.threads import get_threads
 
-if TYPE_CHECKING:
-    from pycryo.refine.loop import Setup, State
-
-# Bytes per voxel of the padded cube that solving for a map takes at its peak (counted in `maximization.solve`).
+# Bytes per voxel of the padded cube that solving for a map takes at its peak (counted in `gridding.solve`).
 _SOLVE_BYTES = 45
 
 
@@ -40,8 +37,8 @@ def memory_plan(setup: Setup, state: State) -> dict[str, int]:
     if plan.scan is not None:
         images = max(images, block * len(plan.scan.shifts) * round(pi / 2 * plan.scan.r_high**2) * 16)
     return {
-        "Fourier sums": held * half_volume * 24,
-        "references": held * half_volume * 8,
+        "Fourier sums": held * (setup.n_fold + (setup.n_fold > 1)) * half_volume * 24,
+        "references": held * setup.n_fold * half_volume * 8,
         "solving for a map": (padding * box) ** 3 * _SOLVE_BYTES,
         "images kept in memory" if setup.options.preread else "images being read": (
             per_rank if setup.options.preread else 2 * block
