@@ -40,9 +40,9 @@ class Solution:
 
 
 def grid_box(box: int, r_high: float) -> int:
-    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds all frequencies below `r_high` shells."""
+    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds the frequencies below `r_high`."""
     wanted = 2 * (int(np.ceil(r_high)) + 2)
-    return min(box, 2 * scipy.fft.next_fast_len(wanted // 2))
+    return min(box, 2 * int(scipy.fft.next_fast_len(wanted // 2)))
 
 
 def _shells(radius: int, padding: int) -> NDArray[np.int32]:
@@ -139,9 +139,7 @@ def _cropped(accumulators: Accumulators, most: int) -> Accumulators:
     if cut <= 0:
         return accumulators
     keep = (slice(cut, -cut), slice(cut, -cut), slice(None, -cut))
-    return replace(
-        accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep]
-    )
+    return replace(accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep])
 
 
 class _PaddedGrid:
@@ -166,7 +164,7 @@ class _PaddedGrid:
 
     def _embed(self, values: NDArray[Any], dtype: type) -> NDArray[Any]:
         """Half volume -> the layout of scipy.fft.rfftn."""
-        full = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
+        full: NDArray[Any] = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
         for here, there in self._blocks():
             full[there] = values[here]
         return full

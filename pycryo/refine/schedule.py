@@ -76,9 +76,7 @@ def next_schedule(
     is_last : bool
         The number of iterations is used up.
     """
-    progress = (
-        seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
-    )
+    progress = seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
     stalled = 0 if progress else now.stalled + 1
     best = max(now.best_shell, seen.shell)
     r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
