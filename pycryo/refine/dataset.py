@@ -128,7 +128,7 @@ def deal(
     """Cut the usable particles into one piece per rank. Collective."""
     usable = np.flatnonzero(half >= 0)
     order = usable[
-        np.lexsort((particles.image_index[usable], particles.stack_id[usable], half[usable]))
+        np.lexsort((particles.image_index[usable], particles.stack[usable], half[usable]))
     ]
     bounds = len(order) * np.arange(comm.size + 1) // comm.size
     rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
