@@ -51,13 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reconstruct and write the maps; under mpiexec the ranks share the images. Collective."""
     comm = world()
-    code = 1
     with one_end(comm, "reconstruct"):
-        code = _run(comm, args)
-    return code
+        _run(comm, args)
+    return 0
 
 
-def _run(comm: Comm, args: argparse.Namespace) -> int:
+def _run(comm: Comm, args: argparse.Namespace) -> None:
     from pycryo.refine.reconstruct import reconstruct
 
     set_up_rank(comm, args.threads)
@@ -90,7 +89,6 @@ def _run(comm: Comm, args: argparse.Namespace) -> int:
         logger.info("%s: %d particles, %d px of %g Å", args.out, result.n, result.map.box, result.map.pixel_size)
         if result.fsc is not None:
             logger.info("half-maps, without a mask: %.2f Å at FSC 0.143", result.fsc.resolution_0143)
-    return 0
 
 
 @contextmanager
