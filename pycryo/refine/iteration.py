@@ -47,6 +47,8 @@ class Plan:
     ----------
     number : int
         Of the iteration; part of the key of all draws.
+    final : bool
+        The last iteration: the map of all data follows, no references.
     r_high, r_insert : float
         Limits of comparison and insertion, Fourier px of the model.
     scan : Scan or None
@@ -71,6 +73,7 @@ class Plan:
     """
 
     number: int
+    final: bool
     r_high: float
     r_insert: float
     scan: Scan | None

@@ -268,6 +268,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
     final = schedule.stage == "final"
     return Plan(
         number=state.number + 1,
+        final=final,
         r_high=r_high,
         r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
         scan=scan,
@@ -298,7 +299,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     for half in (0, 1):
         reference = state.references[half]
         if share.holds(half):
-            assert reference is not None
+            assert reference is not None, (half, state.schedule)
             volumes = [to_volume(each, setup.box, plan.padding, plan.r_high) for each in reference]
             results[half] = run_half(
                 share, half, volumes, plan, setup.group, setup.look, state.posteriors[half], state.insertion_weight, timer
@@ -462,7 +463,7 @@ def _maximize(
 ) -> tuple[Any, Fsc, NDArray[np.float32] | None, list[Solution | None], Any, NDArray[np.float32] | None]:
     """Half-maps, FSC, references and (at the end) the map of all data. Collective."""
     share, comm = setup.share, setup.share.comm
-    final = plan.r_insert >= setup.box / 2 and setup_is_final(plan, setup)
+    final = plan.final
     with timer.phase("reduce"):
         for half in (0, 1):
             half_comm, result = share.half_comm[half], results[half]
@@ -509,6 +510,9 @@ def _maximize(
         if joined is not None:
             joined = join_low_resolution(joined, setup.field_of_view / _JOIN)
             solvent = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+            import os
+            if mask is not None and os.environ.get("TM"):
+                solvent = solvent * mask
             joined = (joined[0] * solvent, joined[1] * solvent)
         got = to_ranks_of_halves(share, joined, points)
         for h in (0, 1): references[h].append(got[h])
@@ -522,11 +526,6 @@ def total(parts):
 
 def without(a, b):
     return replace(a, re=a.re - b.re, im=a.im - b.im, weight=a.weight - b.weight)
-
-
-def setup_is_final(plan: Plan, setup: Setup) -> bool:
-    """Whether the plan is that of the last iteration."""
-    return plan.scan is None and plan.r_insert >= setup.box / 2
 
 
 def measure_fsc(setup: Setup, pair: Pair, r_insert: float) -> tuple[Fsc, NDArray[np.float32]]:

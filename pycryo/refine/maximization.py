@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -74,7 +76,9 @@ def solve(
     ssnr : (n_shell,) float64, optional
         Signal-to-noise ratio of the reconstruction per shell; adds mean(T)/ssnr to T (Wiener). None: no regularisation.
     max_iterations, tolerance : int, float
-        Stop at max|C - 1| < tolerance, when it no longer falls, or after this many iterations.
+        Stop at max|C - 1| < tolerance, when it no longer falls, or after this many iterations. The start, the quotient
+        1/T, meets the condition away from the rim already, because the insertion spreads T by the same kernel: 0 keeps
+        it without the two transforms of the test.
 
     Returns
     -------
@@ -95,25 +99,41 @@ def solve(
         ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
         prior = np.maximum(mean / ratio, mean.max() * 1e-9)
         target = accumulators.weight + prior[shell]
-    inside = shell < accumulators.r_high
     grid = _PaddedGrid(points, padding, box, radius)
-
+    inside = shell < accumulators.r_high
     weight = np.where(inside, 1.0 / target, 0.0)
-    deviation = np.inf
-    iterations = 0
-    for _ in range(max_iterations):
+    # At the rim the kernel reaches out of the sphere, where nothing can make C = 1.
+    interior = _interior(inside)
+    deviation, iterations = np.inf, 0
+    while iterations < max_iterations:
         convolved = grid.convolve(weight * target)
-        np.clip(convolved, 1e-6, None, out=convolved)
-        latest = float(np.abs(convolved[inside] - 1).max()) if inside.any() else 0.0
+        latest = float(np.abs(convolved[interior] - 1).max()) if interior.any() else 0.0
         if latest > 0.98 * deviation:
             break
         deviation = latest
         iterations += 1
-        weight /= convolved
         if deviation < tolerance:
             break
+        weight /= np.clip(convolved, 1e-6, None)
     density = grid.to_map(accumulators.re * weight, accumulators.im * weight)
     return Solution(density, mean, iterations, deviation)
+
+
+def _interior(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Voxels of the half volume whose neighbours along all axes are `inside` too."""
+    interior = inside.copy()
+    for axis in range(3):
+        length = inside.shape[axis]
+        forward = np.take(interior, range(1, length), axis)
+        backward = np.take(interior, range(length - 1), axis)
+        index = [slice(None)] * 3
+        index[axis] = slice(0, length - 1)
+        edge = interior.copy()
+        edge[tuple(index)] &= forward
+        index[axis] = slice(1, length)
+        edge[tuple(index)] &= backward
+        interior = edge
+    return interior
 
 
 def _cropped(accumulators: Accumulators, most: int) -> Accumulators:
@@ -138,12 +158,20 @@ class _PaddedGrid:
         self.kernel = (line[:, None, None] * line[None, :, None] * line[None, None, :]).astype(np.float32)
         centre = np.sinc((np.arange(points) - points // 2) / self.size) ** 2
         self.correction = centre[:, None, None] * centre[None, :, None] * centre[None, None, :]
-        self.index = np.arange(-radius, radius + 1) % self.size
 
-    def _embed(self, values: NDArray, dtype: type) -> NDArray:
+    def _blocks(self) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
+        """Pairs of (place in the centred half volume, place in the layout of scipy.fft.rfftn)."""
+        r = self.radius
+        sides = ((slice(r, None), slice(0, r + 1)), (slice(0, r), slice(self.size - r, None)))
+        for here_z, there_z in sides:
+            for here_y, there_y in sides:
+                yield (here_z, here_y, slice(None)), (there_z, there_y, slice(0, r + 1))
+
+    def _embed(self, values: NDArray[Any], dtype: type) -> NDArray[Any]:
         """Half volume -> the layout of scipy.fft.rfftn."""
         full = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
-        full[np.ix_(self.index, self.index, np.arange(self.radius + 1))] = values
+        for here, there in self._blocks():
+            full[there] = values[here]
         return full
 
     def convolve(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -152,7 +180,10 @@ class _PaddedGrid:
         real = scipy.fft.irfftn(self._embed(values, np.complex64), s=(self.size,) * 3, workers=workers)
         real *= self.kernel
         back = scipy.fft.rfftn(real, workers=workers, overwrite_x=True)
-        return back[np.ix_(self.index, self.index, np.arange(self.radius + 1))].real.astype(np.float64)
+        result = np.empty(values.shape)
+        for here, there in self._blocks():
+            result[here] = back[there].real
+        return result
 
     def to_map(self, re: NDArray[np.float64], im: NDArray[np.float64]) -> NDArray[np.float32]:
         """Inverse transform, cropped to the field of view and corrected for the interpolation kernel."""
