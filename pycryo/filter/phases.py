@@ -149,7 +149,7 @@ def run_phases(
         result.n_slices[active] += n_rotation
         if done.any():
             _finish(
-                result, active[done], rotations[done], shifts[done], log_weight[done], log_joint[done], ids[active[done]], seed, key,
+                result, active[done], rotations[done], shifts[done], log_weight[done], ids[active[done]], seed, key,
                 settings, sr[done], st[done],
             )
         keep = ~done
@@ -205,7 +205,7 @@ def _empty(n: int, n_support: int) -> Posterior:
 
 
 def _finish(
-    result: Posterior, rows: NDArray[np.int64], rotations: Array, shifts: Array, log_weight: Array, log_joint: Array,
+    result: Posterior, rows: NDArray[np.int64], rotations: Array, shifts: Array, log_weight: Array,
     ids: NDArray[np.int64], seed: int, key: int, settings: PhaseSettings, scale_r: Array, scale_t: Array,
 ) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
@@ -217,11 +217,7 @@ def _finish(
     weight /= total
     joint = weight.reshape(len(rows), settings.n_rotation, n_shift)
     offset = np.ascontiguousarray(uniform(seed, key + 3, ids, 1)[:, 0])
-    import os
-    g = float(os.environ.get("GAMMA", "1"))
-    sharp = log_weight + (g - 1) * log_joint.reshape(len(rows), -1)
-    sharp = np.exp(sharp - sharp.max(axis=1, keepdims=True))
-    picked = systematic_resample(sharp / sharp.sum(axis=1, keepdims=True), offset, settings.n_support)
+    picked = systematic_resample(weight, offset, settings.n_support)
     index_r, index_t = picked // n_shift, picked % n_shift
     result.support.quaternion[rows] = np.take_along_axis(rotations, index_r[..., None], axis=1)
     result.support.shift[rows] = np.take_along_axis(shifts, index_t[..., None], axis=1)

@@ -230,6 +230,11 @@ def group_sums(
     return total
 
 
+def label(particles: Particles, row: int) -> str:
+    """How messages call a particle: index@stack, as in the STAR file."""
+    return f"{particles.image_index[row] + 1}@{particles.stacks[particles.stack[row]].name}"
+
+
 def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fraction: float) -> None:
     """List the unusable images; stop if they are too many.
 
@@ -240,7 +245,7 @@ def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fracti
     """
     if not len(bad):
         return
-    names = [particles.label(int(row)) for row in bad[:10]]
+    names = [label(particles, int(row)) for row in bad[:10]]
     shown = ", ".join(names) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
     if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
         raise InputError(

@@ -1,4 +1,4 @@
-"""From two half-maps to what the next iteration needs: mask, FSC, regularised references (method.md §6, §7)."""
+"""Maps and accumulators of the two half-sets on their way between ranks and grids (method.md §6)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators, fold_hermitian, new_accumulators
-from pycryo.fsc import Fsc
 from pycryo.maps import Map, resample, soft_sphere
 from pycryo.parallel.comm import Comm
 from pycryo.projector import FourierVolume, fourier_volume
 from pycryo.refine.dataset import Share
-from pycryo.refine.maximization import grid_box
+from pycryo.refine.gridding import grid_box
 
 
 def sum_accumulators(accumulators: Accumulators, comm: Comm) -> None:
@@ -116,21 +115,6 @@ def solvent_mask(
         return np.clip(resample(user_mask, points, pixel).data, 0, 1)
     edge = max(2.0, 0.06 * points)
     return soft_sphere(points, min(0.5 * diameter / pixel, points / 2 - edge), edge)
-
-
-def ssnr_from_fsc(curve: NDArray[np.float64], *, combined: bool) -> NDArray[np.float64]:
-    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that."""
-    value = np.clip(curve, 1e-3, 0.999)
-    return np.asarray((2 if combined else 1) * value / (1 - value))
-
-
-def damped(fsc: Fsc) -> NDArray[np.float64]:
-    """The corrected FSC, nothing after it first fell below 0.05: what rises again further out is chance."""
-    curve = np.array(fsc.corrected)
-    below = np.flatnonzero(curve[1:] < 0.05)
-    if len(below):
-        curve[below[0] + 1 :] = np.minimum(curve[below[0] + 1 :], 0.0)
-    return curve
 
 
 def to_volume(reference: NDArray[np.float32], box: int, padding: int, r_high: float) -> FourierVolume:

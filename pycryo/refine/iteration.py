@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators, insert, new_accumulators, quantum_for
 from pycryo.filter._sampling import systematic_resample, uniform
-from pycryo.filter.phases import PhaseSettings
 from pycryo.filter.support import Posterior, Support, concatenate
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
@@ -21,6 +20,8 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.expectation import Scan, global_search, sample_posterior
 from pycryo.refine.noise import overlap
+from pycryo.refine.plan import Plan
+from pycryo.refine.state import RowsPosterior, Setup
 from pycryo.refine.prepare import Target, particle_ctf, transform, weigh
 
 
@@ -40,62 +41,8 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What every batch of an iteration needs to know.
-
-    Attributes
-    ----------
-    number : int
-        Of the iteration; part of the key of all draws.
-    final : bool
-        The last iteration: the map of all data follows, no references.
-    r_high, r_insert : float
-        Limits of comparison and insertion, Fourier px of the model.
-    scan : Scan or None
-        Shared slices of a global search, shifts in px of the model; None in the local stage.
-    settings : PhaseSettings
-    sigma_shift : float
-        Shift prior per axis, Å.
-    widen : float
-        Local stage: kernels of the first phase in units of the last spread.
-    floor_rotation, floor_shift : float
-        Narrowest kernels: radians, Å.
-    noise : (n_group, n_shell) float64
-    scale : (n_group,) float64
-    box, pixel_size, padding : int, float, int
-        Of the model.
-    background_radius : float
-        Å.
-    use_ctf : bool
-    sign : float
-        -1 inverts the contrast of the images.
-    seed : int
-    """
-
-    number: int
-    final: bool
-    r_high: float
-    r_insert: float
-    scan: Scan | None
-    settings: PhaseSettings
-    sigma_shift: float
-    widen: float
-    floor_rotation: float
-    floor_shift: float
-    noise: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    box: int
-    pixel_size: float
-    padding: int
-    background_radius: float
-    use_ctf: bool
-    sign: float
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; rows as `Share.rows_of`."""
+    """What a rank found for its particles of one half; one accumulator per fold (in the final iteration one for all)."""
 
     rows: NDArray[np.int64]
     posterior: Posterior | None
@@ -145,13 +92,11 @@ def model_scale(share: Share, plan: Plan, rows: NDArray[np.int64]) -> float:
 
 
 def run_half(
-    share: Share,
+    setup: Setup,
+    plan: Plan,
     half: int,
     volumes: list[FourierVolume],
-    plan: Plan,
-    symmetry: Symmetry,
-    look: FirstLook,
-    previous: tuple[NDArray[np.int64], Posterior] | None,
+    previous: RowsPosterior | None,
     insertion_weight: NDArray[np.float64],
     timer: Timer,
 ) -> HalfResult:
@@ -159,15 +104,22 @@ def run_half(
 
     Parameters
     ----------
+    volumes : list of FourierVolume
+        The reference of each fold, made without the images of that fold.
     previous : (rows, Posterior) or None
         Of the last iteration; needed in the local stage.
     insertion_weight : (n_all,) float64
         u_p of every particle.
     """
+    share, symmetry = setup.share, setup.group
     parts = _Parts()
     n_shell = plan.noise.shape[1]
-    accumulators = [new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert) for _ in volumes]
-    quantum = quanta(look, plan, share.count(half))
+    # The final map leaves nothing out.
+    n_accumulator = 1 if plan.final else len(volumes)
+    accumulators = [
+        new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert) for _ in range(n_accumulator)
+    ]
+    quantum = quanta(setup.look, plan, share.count(half))
     place = np.empty(0, np.int64)
     if previous is not None:
         place = np.full(share.particles.n, -1)
@@ -186,7 +138,7 @@ def run_half(
                 )
             with timer.phase("insert"):
                 insert_posterior(
-                    accumulators[fold], target, posterior.support, symmetry, insertion_weight[rows], scale, quantum,
+                    accumulators[fold % n_accumulator], target, posterior.support, symmetry, insertion_weight[rows], scale, quantum,
                     rows, plan.seed, _stream(plan, 2),
                 )
             parts.rows.append(rows)

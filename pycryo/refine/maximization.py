@@ -1,194 +1,177 @@
-"""M-phase: from the accumulators of one half-set (or of all data) to a map (method.md §6)."""
+"""M-phase over all ranks: half-maps, FSC, the references of the next iteration (method.md §6, §7)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators
-from pycryo.threads import get_threads
+from pycryo.fsc import Fsc, corrected_fsc
+from pycryo.maps import Map
+from pycryo.masks import auto_mask
+from pycryo.refine.gridding import Solution, solve
+from pycryo.refine.halves import (
+    both_halves,
+    join_low_resolution,
+    pair_of_maps,
+    solvent_mask,
+    sum_accumulators,
+    to_ranks_of_halves,
+)
+from pycryo.refine.iteration import HalfResult, Timer
+from pycryo.refine.plan import Plan
+from pycryo.refine.state import Setup, Volume
 
-# Shell means below this share of the radial mean are raised to it, so that an empty voxel does not amplify noise.
-_WEIGHT_FLOOR = 1e-3
+# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
+_JOIN_RESOLUTION = 40.0
+# Å; the automatic mask is made of maps filtered to this at best.
+_MASK_RESOLUTION = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
-    """A map and how it was found.
+class Maximum:
+    """Result of the M-phase; half-maps, mask and map on rank 0 only.
 
     Attributes
     ----------
-    map : (M, M, M) float32
-        Density on the grid of the field of view with M ≤ box points per axis.
-    mean_weight : (n_shell,) float64
-        Radial mean of T.
-    iterations : int
-        Gridding iterations done.
-    deviation : float
-        Last max|C - 1|.
+    half_maps : two (M, M, M) float32, or None
+        Not regularised.
+    fsc : Fsc
+    mask : (M, M, M) float32 or None
+    references : two of (list of (M, M, M) float32, or None)
+        One per fold; None in the final iteration.
+    map : (M, M, M) float32 or None
+        Of all data, in the final iteration.
+    gridding_iterations, gridding_deviation : int, float
+        Of half 1.
     """
 
-    map: NDArray[np.float32]
-    mean_weight: NDArray[np.float64]
-    iterations: int
-    deviation: float
+    half_maps: tuple[Volume, Volume] | None
+    fsc: Fsc
+    mask: Volume | None
+    references: tuple[list[Volume] | None, list[Volume] | None]
+    map: Volume | None
+    gridding_iterations: int
+    gridding_deviation: float
 
 
-def grid_box(box: int, r_high: float) -> int:
-    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds all frequencies below `r_high` shells."""
-    wanted = 2 * (int(np.ceil(r_high)) + 2)
-    return min(box, 2 * scipy.fft.next_fast_len(wanted // 2))
+def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: Timer) -> Maximum:
+    """Reconstruct the half-maps, measure their FSC, make the references (or the final map). Collective."""
+    share = setup.share
+    with timer.phase("reduce"):
+        for half, result in enumerate(results):
+            half_comm = share.half_comm[half]
+            if half_comm is not None and result is not None:
+                for part in result.accumulators:
+                    sum_accumulators(part, half_comm)
+    mine = [
+        result.accumulators if result is not None and share.comm.rank == root else None
+        for result, root in zip(results, share.roots, strict=True)
+    ]
+    whole = tuple(None if parts is None else _total(parts) for parts in mine)
+    with timer.phase("solve"):
+        solutions = [None if each is None else solve(each) for each in whole]
+    first, second = (None if each is None else each.map for each in solutions)
+    pair = pair_of_maps(share, (first, second))
+    fsc: Fsc | None = None
+    mask: Volume | None = None
+    with timer.phase("fsc"):
+        if pair is not None:
+            fsc, mask = measure_fsc(setup, pair, plan.r_insert)
+    fsc = share.comm.broadcast(fsc)
+    assert fsc is not None
+    references: tuple[list[Volume] | None, list[Volume] | None] = (None, None)
+    combined: Volume | None = None
+    with timer.phase("solve"):
+        if plan.final:
+            everything = both_halves(share, whole[0], whole[1])
+            if everything is not None:
+                combined = solve(everything, ssnr=_ssnr(fsc, combined=True)).map
+        else:
+            references = _references(setup, mine, whole, fsc, mask)
+    iterations, deviation = share.comm.broadcast(_effort(solutions[0]))
+    return Maximum(pair, fsc, mask, references, combined, iterations, deviation)
 
 
-def _shells(radius: int, padding: int) -> NDArray[np.int32]:
-    """Shell (unpadded) of each voxel of a centred half volume."""
-    line = np.arange(-radius, radius + 1, dtype=np.float32)
-    square = line[:, None, None] ** 2 + line[None, :, None] ** 2 + line[None, None, radius:] ** 2
-    return np.rint(np.sqrt(square) / padding).astype(np.int32)
+def _effort(solution: Solution | None) -> tuple[int, float]:
+    return (0, 0.0) if solution is None else (solution.iterations, solution.deviation)
 
 
-def mean_weight(accumulators: Accumulators) -> NDArray[np.float64]:
-    """(n_shell,) radial mean of T over the shells of the unpadded transform."""
-    radius = accumulators.weight.shape[2] - 1
-    shell = _shells(radius, accumulators.padding).ravel()
-    total = np.bincount(shell, accumulators.weight.ravel())
-    return np.asarray(total / np.maximum(np.bincount(shell), 1))
+def _total(parts: list[Accumulators]) -> Accumulators:
+    """Sum of the accumulators of all folds; exact, as the insertion is."""
+    if len(parts) == 1:
+        return parts[0]
+    summed = {name: sum(getattr(part, name) for part in parts) for name in ("re", "im", "weight")}
+    return replace(parts[0], **summed)
 
 
-def solve(
-    accumulators: Accumulators,
-    *,
-    ssnr: NDArray[np.float64] | None = None,
-    max_iterations: int = 10,
-    tolerance: float = 1e-2,
-) -> Solution:
-    """Reconstruct a map: V = F·W with W from the gridding iteration (paper, Algorithm 2).
+def _without(whole: Accumulators, part: Accumulators) -> Accumulators:
+    """The accumulators of all folds but one."""
+    return replace(whole, re=whole.re - part.re, im=whole.im - part.im, weight=whole.weight - part.weight)
 
-    Parameters
-    ----------
-    accumulators : Accumulators
-        F and T, folded (`fold_hermitian`); not changed.
-    ssnr : (n_shell,) float64, optional
-        Signal-to-noise ratio of the reconstruction per shell; adds mean(T)/ssnr to T (Wiener). None: no regularisation.
-    max_iterations, tolerance : int, float
-        Stop at max|C - 1| < tolerance, when it no longer falls, or after this many iterations. The start, the quotient
-        1/T, meets the condition away from the rim already, because the insertion spreads T by the same kernel: 0 keeps
-        it without the two transforms of the test.
 
-    Returns
-    -------
-    Solution
-        The map has `grid_box(box, r_high)` points per axis over the same field of view.
+def _references(
+    setup: Setup,
+    mine: list[list[Accumulators] | None],
+    whole: tuple[Accumulators | None, ...],
+    fsc: Fsc,
+    mask: Volume | None,
+) -> tuple[list[Volume] | None, list[Volume] | None]:
+    """Regularised, masked references of each half, one per fold, on the ranks that hold the half. Collective."""
+    share, ssnr = setup.share, _ssnr(fsc, combined=False)
+    found: tuple[list[Volume], list[Volume]] = ([], [])
+    for fold in range(setup.n_fold):
+        maps: list[Volume | None] = [None, None]
+        for half in (0, 1):
+            parts, everything = mine[half], whole[half]
+            if parts is not None and everything is not None:
+                used = everything if setup.n_fold == 1 else _without(everything, parts[fold])
+                maps[half] = solve(used, ssnr=ssnr, max_iterations=0).map
+        pair = pair_of_maps(share, (maps[0], maps[1]))
+        points = fsc.box
+        if pair is not None:
+            pair = join_low_resolution(pair, setup.field_of_view / _JOIN_RESOLUTION)
+            solvent = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+            if mask is not None:
+                solvent = solvent * mask
+            pair = (pair[0] * solvent, pair[1] * solvent)
+        for half, reference in enumerate(to_ranks_of_halves(share, pair, points)):
+            if reference is not None:
+                found[half].append(reference)
+    first, second = (each or None for each in found)
+    return first, second
+
+
+def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> tuple[Fsc, Volume]:
+    """FSC of the half-maps in the user's or an automatic mask, zero beyond the shells inserted; and the mask."""
+    points = len(pair[0])
+    pixel = setup.field_of_view / points
+    mask = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+    if setup.user_mask is None:
+        rough = corrected_fsc(pair[0], pair[1], pixel).resolution_0143
+        mean = Map(0.5 * (pair[0] + pair[1]) * mask, pixel)
+        mask = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough)) * mask
+    fsc = corrected_fsc(pair[0], pair[1], pixel, mask, seed=setup.options.seed)
+    return _cut(fsc, r_insert), mask
+
+
+def _cut(fsc: Fsc, r_insert: float) -> Fsc:
+    curves = {name: np.array(getattr(fsc, name)) for name in ("unmasked", "masked", "randomised", "corrected")}
+    for curve in curves.values():
+        curve[int(np.ceil(r_insert)) :] = 0
+    return replace(fsc, **curves)
+
+
+def _ssnr(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
+    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
+
+    After the corrected FSC first fell below 0.05, what rises again further out is chance.
     """
-    padding, box = accumulators.padding, accumulators.box
-    points = grid_box(box, accumulators.r_high)
-    accumulators = _cropped(accumulators, (padding * points - 1) // 2)
-    radius = accumulators.weight.shape[2] - 1
-    shell = _shells(radius, padding)
-    mean = mean_weight(accumulators)
-    floor = _WEIGHT_FLOOR * mean
-    if ssnr is None:
-        target = np.maximum(accumulators.weight, np.maximum(floor, mean.max() * 1e-12)[shell])
-    else:
-        ratio = np.full(len(mean), 1e-3)
-        ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
-        prior = np.maximum(mean / ratio, mean.max() * 1e-9)
-        target = accumulators.weight + prior[shell]
-    grid = _PaddedGrid(points, padding, box, radius)
-    inside = shell < accumulators.r_high
-    weight = np.where(inside, 1.0 / target, 0.0)
-    # At the rim the kernel reaches out of the sphere, where nothing can make C = 1.
-    interior = _interior(inside)
-    deviation, iterations = np.inf, 0
-    while iterations < max_iterations:
-        convolved = grid.convolve(weight * target)
-        latest = float(np.abs(convolved[interior] - 1).max()) if interior.any() else 0.0
-        if latest > 0.98 * deviation:
-            break
-        deviation = latest
-        iterations += 1
-        if deviation < tolerance:
-            break
-        weight /= np.clip(convolved, 1e-6, None)
-    density = grid.to_map(accumulators.re * weight, accumulators.im * weight)
-    return Solution(density, mean, iterations, deviation)
-
-
-def _interior(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels of the half volume whose neighbours along all axes are `inside` too."""
-    interior = inside.copy()
-    for axis in range(3):
-        length = inside.shape[axis]
-        forward = np.take(interior, range(1, length), axis)
-        backward = np.take(interior, range(length - 1), axis)
-        index = [slice(None)] * 3
-        index[axis] = slice(0, length - 1)
-        edge = interior.copy()
-        edge[tuple(index)] &= forward
-        index[axis] = slice(1, length)
-        edge[tuple(index)] &= backward
-        interior = edge
-    return interior
-
-
-def _cropped(accumulators: Accumulators, most: int) -> Accumulators:
-    """The accumulators within `most` padded Fourier px per axis, what the real-space grid can hold."""
-    cut = accumulators.weight.shape[2] - 1 - most
-    if cut <= 0:
-        return accumulators
-    keep = (slice(cut, -cut), slice(cut, -cut), slice(None, -cut))
-    return replace(
-        accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep]
-    )
-
-
-class _PaddedGrid:
-    """The padded real-space grid that belongs to a centred half volume, with the interpolation kernel's transform."""
-
-    def __init__(self, points: int, padding: int, box: int, radius: int) -> None:
-        self.points, self.box, self.radius = points, box, radius
-        self.size = padding * points
-        position = np.fft.fftfreq(self.size)  # x / (padding · points), |.| ≤ 1/2
-        line = np.sinc(position) ** 2
-        self.kernel = (line[:, None, None] * line[None, :, None] * line[None, None, :]).astype(np.float32)
-        centre = np.sinc((np.arange(points) - points // 2) / self.size) ** 2
-        self.correction = centre[:, None, None] * centre[None, :, None] * centre[None, None, :]
-
-    def _blocks(self) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
-        """Pairs of (place in the centred half volume, place in the layout of scipy.fft.rfftn)."""
-        r = self.radius
-        sides = ((slice(r, None), slice(0, r + 1)), (slice(0, r), slice(self.size - r, None)))
-        for here_z, there_z in sides:
-            for here_y, there_y in sides:
-                yield (here_z, here_y, slice(None)), (there_z, there_y, slice(0, r + 1))
-
-    def _embed(self, values: NDArray[Any], dtype: type) -> NDArray[Any]:
-        """Half volume -> the layout of scipy.fft.rfftn."""
-        full = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
-        for here, there in self._blocks():
-            full[there] = values[here]
-        return full
-
-    def convolve(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convolution of a real half volume with the interpolation kernel."""
-        workers = get_threads()
-        real = scipy.fft.irfftn(self._embed(values, np.complex64), s=(self.size,) * 3, workers=workers)
-        real *= self.kernel
-        back = scipy.fft.rfftn(real, workers=workers, overwrite_x=True)
-        result = np.empty(values.shape)
-        for here, there in self._blocks():
-            result[here] = back[there].real
-        return result
-
-    def to_map(self, re: NDArray[np.float64], im: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Inverse transform, cropped to the field of view and corrected for the interpolation kernel."""
-        full = self._embed(re + 1j * im, np.complex128)
-        real = scipy.fft.irfftn(full, s=(self.size,) * 3, workers=get_threads(), overwrite_x=True)
-        keep = (np.arange(self.points) - self.points // 2) % self.size
-        density = real[np.ix_(keep, keep, keep)]
-        return (density / self.correction * (self.points / self.box) ** 3).astype(np.float32)
+    curve = np.array(fsc.corrected)
+    below = np.flatnonzero(curve[1:] < 0.05)
+    if len(below):
+        curve[below[0] + 1 :] = 0
+    value = np.clip(curve, 1e-3, 0.999)
+    return np.asarray((2 if combined else 1) * value / (1 - value))

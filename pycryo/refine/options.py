@@ -41,12 +41,14 @@ class RefineOptions:
         None, "Images", "folder that the stacks' paths may be relative to", metavar="DIR"
     )
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
-    stages: str = _option("global,local", "Search", "stages to run, in order: global, local", metavar="LIST")
-    local: bool = _option(False, "Search", "start with the local stage from the poses of the STAR file")
-    sigma_angle: float = _option(
-        3.0, "Search", "with --local: how far the poses may be off, degrees per axis", "--sigma_ang", metavar="DEG"
-    )
+    stages: str = _option("global,local", "Search", "stages to run, in order: global,local or global", metavar="LIST")
     max_iter: int = _option(40, "Search", "stop after this many iterations at the latest", metavar="N")
+    folds: int | None = _option(
+        None,
+        "Search",
+        "parts of a half-set, each compared with a reference that leaves it out (default: 5 for small sets, else 1)",
+        metavar="N",
+    )
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
         None, "Computation", "threads per rank (default: the cores divided by the ranks of the node)", "--j", metavar="N"
@@ -55,17 +57,16 @@ class RefineOptions:
 
     def __post_init__(self) -> None:
         point_group(self.symmetry)
-        for name in ("diameter", "ini_high", "sigma_angle"):
+        for name in ("diameter", "ini_high"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
         if not 0 <= self.max_bad_fraction <= 1:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
-        for name in ("max_iter", "padding"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, it must be at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}, it must be at least 1")
+        for name in ("max_iter", "padding", "threads", "folds"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}, it must not be negative")
         self.stage_list()
@@ -79,7 +80,6 @@ class RefineOptions:
             For an unknown or repeated stage, or none.
         """
         names = tuple(name.strip() for name in self.stages.split(",") if name.strip())
-        known = ("global", "local")
-        if not names or any(name not in known for name in names) or list(names) != sorted(set(names), key=known.index):
-            raise InputError(f"stages is '{self.stages}', use 'global,local', 'global' or 'local'")
-        return names if not self.local else tuple(name for name in names if name != "global") or ("local",)
+        if names not in (("global", "local"), ("global",)):
+            raise InputError(f"stages is '{self.stages}', use 'global,local' or 'global'")
+        return names

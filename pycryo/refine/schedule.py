@@ -82,9 +82,8 @@ def next_schedule(
     stalled = 0 if progress else now.stalled + 1
     best = max(now.best_shell, seen.shell)
     r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
-    import os
     if now.stage == "global":
-        r_high = min(r_high, float(os.environ.get("RG", "99")), now.r_high + float(os.environ.get("RSTEP", "99")))
+        r_high = min(r_high, now.r_high + max(2.5, 0.2 * now.r_high))
     figures = (
         f"resolution at shell {seen.shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"

@@ -18,7 +18,8 @@ from pycryo.masks import auto_mask
 from pycryo.projector import project_slices
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.halves import to_volume
-from pycryo.refine.iteration import Plan, batch_target, model_scale
+from pycryo.refine.iteration import batch_target, model_scale
+from pycryo.refine.plan import Plan
 from pycryo.shift import shift
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,150 @@
+"""What an iteration found, over all ranks: poses, spreads, noise, the weights of the next insertion (method.md §7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter.support import Posterior
+from pycryo.geometry.rotations import angle_between
+from pycryo.refine.dataset import group_sums
+from pycryo.refine.iteration import HalfResult
+from pycryo.refine.noise import updated_noise, updated_scale
+from pycryo.refine.plan import Plan
+from pycryo.refine.state import Poses, RowsPosterior, Setup, State
+
+Results = list[HalfResult | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoseFigures:
+    """Figures over all particles; degrees and Å.
+
+    Attributes
+    ----------
+    pose_change : float
+        Median angle between the modes of this iteration and the last; infinite in the first.
+    spread_rotation, spread_shift : float
+        Median spreads of the posteriors per axis.
+    sigma_shift : float
+        Spread of the shifts over the particles, per axis.
+    p_max : float
+        Median weight of the heaviest point.
+    slices_per_image : float
+        Mean number of slices that an image was compared with in the phases.
+    insertion_weight : (n_all,) float64
+        u_p of the next iteration.
+    """
+
+    pose_change: float
+    spread_rotation: float
+    spread_shift: float
+    sigma_shift: float
+    p_max: float
+    slices_per_image: float
+    insertion_weight: NDArray[np.float64]
+
+
+def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
+    """Figures of the poses of all ranks. Collective."""
+    share = setup.share
+    optics, group = share.particles.optics, share.particles.optics_group
+    mine = []
+    for half, result in enumerate(results):
+        if result is None or result.posterior is None:
+            continue
+        posterior, rows = result.posterior, result.rows
+        pixel = optics.pixel_size[group[rows]]
+        columns = (
+            rows.astype(np.float64),
+            _pose_change(setup, state.posteriors[half], rows, posterior),
+            np.rad2deg(posterior.spread_rotation),
+            posterior.spread_shift * pixel,
+            np.hypot(*posterior.mode_shift.T) * pixel,
+            posterior.p_max,
+            posterior.n_slices.astype(np.float64),
+        )
+        mine.append(np.stack(columns))
+    gathered = [part for rank in share.comm.all_gather(mine) for part in rank]
+    row, change, spread, spread_shift, distance, p_max, n_slices = np.concatenate(gathered, axis=1)
+    weight = np.zeros(share.particles.n)
+    index = row.astype(np.int64)
+    weight[index] = insertion_weights(spread, share.half[index])
+    return PoseFigures(
+        pose_change=float(np.median(change)),
+        spread_rotation=float(np.median(spread)),
+        spread_shift=float(np.median(spread_shift)),
+        # The median of a Rayleigh distribution is 1.1774 σ.
+        sigma_shift=float(np.median(distance)) / 1.1774,
+        p_max=float(np.median(p_max)),
+        slices_per_image=float(n_slices.sum() / len(n_slices)),
+        insertion_weight=weight,
+    )
+
+
+def _pose_change(
+    setup: Setup, before: RowsPosterior | None, rows: NDArray[np.int64], posterior: Posterior
+) -> NDArray[np.float64]:
+    """Degrees between the modes of two iterations, modulo symmetry; infinite in the first."""
+    if before is None:
+        return np.full(len(rows), np.inf)
+    order = np.argsort(before[0])
+    place = order[np.searchsorted(before[0], rows, sorter=order)]
+    old = setup.group.nearest(before[1].mode_quaternion[place], posterior.mode_quaternion)
+    return np.rad2deg(angle_between(old, posterior.mode_quaternion))
+
+
+def insertion_weights(spread: NDArray[np.float64], half: NDArray[np.int8]) -> NDArray[np.float64]:
+    """u_p of each image: 1 for posteriors as sharp as their half-set's median, less for diffuse ones (method.md §4)."""
+    weight = np.ones(len(spread))
+    for h in (0, 1):
+        mine = half == h
+        if mine.any():
+            weight[mine] = np.clip(np.median(spread[mine]) / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
+    return weight
+
+
+def measure_noise(
+    setup: Setup, state: State, plan: Plan, results: Results
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Noise spectra and grey scales of the next iteration. Collective."""
+    share = setup.share
+    n_group, n_shell = plan.noise.shape
+    there = [result for result in results if result is not None]
+    group = np.concatenate([np.empty(0, np.int32), *(share.particles.optics_group[r.rows] for r in there)])
+    cross, model = (
+        group_sums(
+            share.comm,
+            np.concatenate([np.empty((0, n_shell)), *(getattr(r, name) for r in there)]),
+            group,
+            n_group,
+            share.particles.n,
+        )
+        for name in ("cross", "model")
+    )
+    noise = updated_noise(setup.look, share.particles, cross, model, plan.noise)
+    if n_group == 1:
+        return noise, state.scale
+    last = max(4, int(0.7 * plan.r_high))
+    return noise, updated_scale(state.scale, cross, model, setup.look.count, 2, last)
+
+
+def gather_poses(setup: Setup, results: Results, weight: NDArray[np.float64]) -> Poses | None:
+    """All poses on rank 0 (None elsewhere); `weight` (n_all,) becomes the figure of merit. Collective."""
+    share = setup.share
+    optics, group = share.particles.optics, share.particles.optics_group
+    mine = []
+    for result in results:
+        if result is not None and result.posterior is not None:
+            p, rows = result.posterior, result.rows
+            pixel = optics.pixel_size[group[rows]][:, None]
+            mine.append((rows, p.mode_quaternion, p.mode_shift * pixel, p.p_max, p.n_significant, p.log_evidence))
+    gathered = share.comm.gather(mine)
+    if gathered is None:
+        return None
+    columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    rows, *rest = (column[order] for column in columns)
+    return Poses(rows, *rest, weight[rows])

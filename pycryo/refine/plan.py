@@ -1,0 +1,124 @@
+"""Sizes and limits of one iteration, from the state alone: the same on every rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter.draws import normal
+from pycryo.filter.phases import PhaseSettings
+from pycryo.geometry.grids import rotation_count, shift_grid
+from pycryo.refine.expectation import Scan, make_scan
+from pycryo.refine.schedule import insertion_limit
+from pycryo.refine.state import Setup, State
+
+# Slices of a scan over the whole of SO(3): at most, at least.
+_MAX_SLICES = 20_000
+_MIN_SLICES = 3_000
+# Spacing of the scan's rotations in units of resolution / diameter.
+_STEP = 1.1
+# Radius of the scan's shifts in units of the prior's standard deviation.
+_SHIFT_RADIUS = 2.5
+_TURN_STREAM = 1 << 41
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every batch of an iteration needs to know.
+
+    Attributes
+    ----------
+    number : int
+        Of the iteration; part of the key of all draws.
+    final : bool
+        The last iteration: the map of all data follows, no references.
+    r_high, r_insert : float
+        Limits of comparison and insertion, Fourier px of the model.
+    scan : Scan or None
+        Shared slices of a global search, shifts in px of the model; None in the local stage.
+    settings : PhaseSettings
+    sigma_shift : float
+        Shift prior per axis, Å.
+    widen : float
+        Local stage: kernels of the first phase in units of the last spread.
+    floor_rotation, floor_shift : float
+        Narrowest kernels: radians, Å.
+    noise : (n_group, n_shell) float64
+    scale : (n_group,) float64
+    box, pixel_size, padding : int, float, int
+        Of the model.
+    background_radius : float
+        Å.
+    use_ctf : bool
+    sign : float
+        -1 inverts the contrast of the images.
+    seed : int
+    """
+
+    number: int
+    final: bool
+    r_high: float
+    r_insert: float
+    scan: Scan | None
+    settings: PhaseSettings
+    sigma_shift: float
+    widen: float
+    floor_rotation: float
+    floor_shift: float
+    noise: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    box: int
+    pixel_size: float
+    padding: int
+    background_radius: float
+    use_ctf: bool
+    sign: float
+    seed: int
+
+
+def make_plan(setup: Setup, state: State) -> Plan:
+    """The plan of the next iteration."""
+    options, r_high = setup.options, state.schedule.r_high
+    final = state.schedule.stage == "final"
+    # Angle that moves the outermost sample by the width of the particle's transform.
+    step = setup.field_of_view / (setup.diameter * r_high)
+    return Plan(
+        number=state.number + 1,
+        final=final,
+        r_high=r_high,
+        r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
+        scan=_scan(setup, state, step) if state.schedule.stage == "global" else None,
+        settings=PhaseSettings(),
+        sigma_shift=state.sigma_shift,
+        widen=2.0,
+        floor_rotation=0.02 * step,
+        floor_shift=0.02 * setup.field_of_view / r_high,
+        noise=state.noise,
+        scale=state.scale,
+        box=setup.box,
+        pixel_size=setup.pixel_size,
+        padding=options.padding,
+        background_radius=0.5 * setup.diameter,
+        use_ctf=options.ctf,
+        sign=-1.0 if options.invert_contrast else 1.0,
+        seed=options.seed,
+    )
+
+
+def _scan(setup: Setup, state: State, step: float) -> Scan:
+    """Grids of the global search: as fine as r_high asks, or r_high of the scan as low as the allowed number asks."""
+    r_scan = state.schedule.r_high
+    order = len(setup.group)
+    count = rotation_count(_STEP * step, setup.group)
+    most = _MAX_SLICES // order
+    if count > most:
+        r_scan = max(5.0, r_scan * (most / count) ** (1 / 3))
+        count = most
+    turn = normal(setup.options.seed, _TURN_STREAM + state.number, np.zeros(1, np.int64), 4)[0]
+    step_shift = max(1.0, setup.box / (4 * r_scan))
+    shifts = shift_grid(_SHIFT_RADIUS * state.sigma_shift / setup.pixel_size, step_shift)
+    return make_scan(
+        max(count, _MIN_SLICES // order), setup.group, turn / np.linalg.norm(turn), shifts, step_shift, r_scan
+    )

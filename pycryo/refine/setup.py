@@ -1,0 +1,138 @@
+"""Before the first iteration: a look at all images, the reference on their grid and grey scale."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.particles import Particles
+from pycryo.maps import Map, resample
+from pycryo.masks import check_mask
+from pycryo.parallel.comm import Comm
+from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves
+from pycryo.refine.gridding import grid_box
+from pycryo.refine.halves import solvent_mask, to_grid
+from pycryo.refine.noise import first_noise
+from pycryo.refine.options import RefineOptions
+from pycryo.refine.plan import make_plan
+from pycryo.refine.schedule import Schedule
+from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale
+from pycryo.refine.state import Setup, State
+
+log = logging.getLogger(__name__)
+
+# First shift prior per axis as a share of the field of view.
+_FIRST_SIGMA = 0.05
+# Folds of a small set, the images (times the order of the group) of a half-set that is not small any more, and the
+# memory that the accumulators of all folds of both halves may take.
+_FOLDS = 5
+_LARGE_SET = 20_000
+_FOLD_BYTES = 4 << 30
+
+
+def set_up(
+    comm: Comm, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions
+) -> tuple[Setup, Map]:
+    """Look at all images, deal them out, filter the reference. Collective.
+
+    Raises
+    ------
+    InputError
+        On every rank, if images, reference or mask cannot be used.
+    """
+    if options.ctf:
+        particles.require_ctf()
+    geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
+    kinds, count = np.unique(geometry, axis=0, return_counts=True)
+    box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
+    if not np.isfinite(reference.data).all() or not np.any(reference.data):
+        raise InputError("the reference map is zero everywhere or has voxels that are not finite")
+    start = filtered_reference(resample(reference, box, pixel_size), options.ini_high)
+    diameter = options.diameter or diameter_of(start)
+    if diameter > box * pixel_size:
+        raise InputError(
+            f"the particle diameter {diameter:.0f} Å is larger than the images ({box * pixel_size:.0f} Å): "
+            "give a smaller --diameter"
+        )
+    if mask is not None:
+        mask = Map(check_mask(resample(mask, box, pixel_size), box, options.mask or "mask"), pixel_size)
+    half = split_halves(particles, options.seed)
+    look, cache = first_look(deal(comm, particles, half, None), 0.5 * diameter, options.preread)
+    refuse_too_many_bad(particles, look.bad, options.max_bad_fraction)
+    half[look.bad] = -1
+    share = deal(comm, particles, half, cache)
+    if min(share.count(0), share.count(1)) < 1:
+        raise InputError(
+            f"the half-sets hold {share.count(0)} and {share.count(1)} usable particles, each needs at least one: "
+            "give more particles or remove the column rlnRandomSubset"
+        )
+    group = symmetry(options.symmetry)
+    n_fold = options.folds or _choose_folds(min(share.count(0), share.count(1)) * len(group), box, options.padding)
+    log.info(
+        "%d particles (%d + %d in the half-sets, %d folds), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
+        share.count(0) + share.count(1),
+        share.count(0),
+        share.count(1),
+        n_fold,
+        box,
+        pixel_size,
+        diameter,
+        group.name,
+    )
+    return Setup(share, options, group, box, pixel_size, diameter, mask, look, n_fold), start
+
+
+def _choose_folds(views: int, box: int, padding: int) -> int:
+    """1 for large sets, where an image hardly weighs in its own reference, or where the memory does not allow more."""
+    if views >= _LARGE_SET:
+        return 1
+    voxels = 4 * (padding * 0.375 * box) ** 3  # half volume at 3/4 of Nyquist
+    affordable = int(_FOLD_BYTES / (2 * 3 * 8 * voxels))
+    return max(1, min(_FOLDS, views, affordable))
+
+
+def first_state(setup: Setup, start: Map) -> State:
+    """State before the first iteration. Collective."""
+    share, options = setup.share, setup.options
+    particles = share.particles
+    r_high = min(setup.box / 2, max(5.0, setup.field_of_view / options.ini_high + 2))
+    state = State(
+        number=0,
+        schedule=Schedule("global", r_high),
+        references=(None, None),
+        noise=first_noise(setup.look, particles),
+        scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
+        sigma_shift=_FIRST_SIGMA * setup.field_of_view,
+        posteriors=(None, None),
+        insertion_weight=np.ones(particles.n),
+    )
+    points = grid_box(setup.box, r_high)
+    reference = to_grid(start, setup.box, r_high)
+    reference *= solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+    grey = 0.0
+    if share.comm.rank == 0:
+        rough = first_scale(Map(reference, setup.field_of_view / points), setup.look, setup.box)
+        grey = rough * grey_scale(
+            share,
+            reference * np.float32(rough),
+            make_plan(setup, state),
+            setup.group,
+            2 * state.sigma_shift / setup.pixel_size,
+        )
+    grey = share.comm.broadcast(grey)
+    log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", options.ini_high, grey)
+    reference *= np.float32(grey)
+    first, second = ([reference] * setup.n_fold if share.holds(half) else None for half in (0, 1))
+    return State(
+        state.number,
+        state.schedule,
+        (first, second),
+        state.noise,
+        state.scale,
+        state.sigma_shift,
+        state.posteriors,
+        state.insertion_weight,
+    )

@@ -1,0 +1,154 @@
+"""What a refinement knows: before it starts, between its iterations, and after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter.support import Posterior
+from pycryo.fsc import Fsc
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.maps import Map
+from pycryo.refine.dataset import FirstLook, Share
+from pycryo.refine.options import RefineOptions
+from pycryo.refine.schedule import Schedule
+
+Volume = NDArray[np.float32]
+# Rows of `Particles` and the posteriors of these particles.
+RowsPosterior = tuple[NDArray[np.int64], Posterior]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What stays the same from the first iteration to the last.
+
+    Attributes
+    ----------
+    share : Share
+        This rank's part of the data.
+    options : RefineOptions
+    group : Symmetry
+    box, pixel_size : int, float
+        Of the model: those of most images, px and Å.
+    diameter : float
+        Of the particle, Å.
+    user_mask : Map or None
+    look : FirstLook
+    n_fold : int
+        Parts of a half-set, each compared with a reference that leaves it out.
+    """
+
+    share: Share
+    options: RefineOptions
+    group: Symmetry
+    box: int
+    pixel_size: float
+    diameter: float
+    user_mask: Map | None
+    look: FirstLook
+    n_fold: int
+
+    @property
+    def field_of_view(self) -> float:
+        """Edge of the box, Å."""
+        return self.box * self.pixel_size
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an iteration takes from the one before.
+
+    Attributes
+    ----------
+    number : int
+        Iterations done.
+    schedule : Schedule
+        Of the next iteration.
+    references : two of (list of (M, M, M) float32, or None)
+        Of each half, one per fold; None if this rank holds nothing of the half.
+    noise : (n_group, n_shell) float64
+        σ² per real component.
+    scale : (n_group,) float64
+        Grey scales of the optics groups.
+    sigma_shift : float
+        Shift prior per axis, Å.
+    posteriors : two of (rows, Posterior) or None
+        Of this rank's particles.
+    insertion_weight : (n_all,) float64
+        u_p of every particle.
+    """
+
+    number: int
+    schedule: Schedule
+    references: tuple[list[Volume] | None, list[Volume] | None]
+    noise: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    sigma_shift: float
+    posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
+    insertion_weight: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells."""
+
+    number: int
+    stage: str
+    r_high: float
+    resolution: float
+    pose_change: float
+    spread_rotation: float
+    spread_shift: float
+    sigma_shift: float
+    slices_per_image: float
+    n_slices_scan: int
+    p_max: float
+    gridding_iterations: int
+    gridding_deviation: float
+    seconds: dict[str, float]
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """Poses of all particles, gathered.
+
+    Attributes
+    ----------
+    rows : (n,) int64
+        Rows of `Particles`, ascending.
+    quaternion : (n, 4) float64
+    shift : (n, 2) float64
+        Where the particle sits (minus RELION's origin), Å.
+    p_max, n_significant, log_evidence, figure_of_merit : (n,) float64
+        See `pycryo.filter.support.Posterior`; the last is the insertion weight.
+    """
+
+    rows: NDArray[np.int64]
+    quaternion: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    p_max: NDArray[np.float64]
+    n_significant: NDArray[np.float64]
+    log_evidence: NDArray[np.float64]
+    figure_of_merit: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an iteration shows. Maps, mask and poses are on rank 0 only (None elsewhere), sampled on `gridding.grid_box`
+    points over the field of view; `map`, of all data, comes with the final iteration."""
+
+    state: State
+    record: Record
+    fsc: Fsc
+    half_maps: tuple[Volume, Volume] | None
+    map: Volume | None
+    mask: Volume | None
+    poses: Poses | None
+
+
+# Called on every rank after each iteration, with the records so far.
+Observer = Callable[[Setup, Outcome, list[Record]], None]
