@@ -215,8 +215,17 @@ def _spread(
 
 def _empty(n: int, n_support: int) -> Posterior:
     support = Support(np.zeros((n, n_support, 4)), np.zeros((n, n_support, 2)), np.zeros((n, n_support)))
+    figures = np.zeros((5, n))
     return Posterior(
-        support, np.zeros((n, 4)), np.zeros((n, 2)), *(np.zeros(n) for _ in range(5)), np.zeros(n, np.int64)
+        support,
+        mode_quaternion=np.zeros((n, 4)),
+        mode_shift=np.zeros((n, 2)),
+        spread_rotation=figures[0],
+        spread_shift=figures[1],
+        p_max=figures[2],
+        n_significant=figures[3],
+        log_evidence=figures[4],
+        n_slices=np.zeros(n, np.int64),
     )
 
 

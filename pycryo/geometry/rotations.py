@@ -32,8 +32,12 @@ def quaternion_to_euler(quaternion: Array) -> tuple[Array, Array, Array]:
     tilt = 2 * np.arctan2(np.hypot(x, y), np.hypot(w, z))
     total, difference = 2 * np.arctan2(-z, w), 2 * np.arctan2(-x, -y)  # psi + rot, psi - rot; arctan2(0, 0) = 0
     rot, psi = (total - difference) / 2, (total + difference) / 2
-    wrap = lambda angle: np.rad2deg((angle + np.pi) % (2 * np.pi) - np.pi)  # noqa: E731
-    return wrap(rot), np.rad2deg(tilt), wrap(psi)
+    return _degrees(rot), np.rad2deg(tilt), _degrees(psi)
+
+
+def _degrees(angle: Array) -> Array:
+    """Degrees in [-180, 180)."""
+    return np.asarray(np.rad2deg((angle + np.pi) % (2 * np.pi) - np.pi))
 
 
 def quaternion_to_matrix(quaternion: Array) -> Array:

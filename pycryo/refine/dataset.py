@@ -62,7 +62,7 @@ class Share:
 
     def rows_of(self, half: int) -> NDArray[np.int64]:
         """This rank's particles of one half."""
-        return self.rows[self.half[self.rows] == half]
+        return np.asarray(self.rows[self.half[self.rows] == half])
 
     def count(self, half: int) -> int:
         """Usable particles of one half, of all ranks."""

@@ -49,7 +49,7 @@ def _shells(radius: int, padding: int) -> NDArray[np.int32]:
     """Shell (unpadded) of each voxel of a centred half volume."""
     line = np.arange(-radius, radius + 1, dtype=np.float32)
     square = line[:, None, None] ** 2 + line[None, :, None] ** 2 + line[None, None, radius:] ** 2
-    return np.rint(np.sqrt(square) / padding).astype(np.int32)
+    return np.asarray(np.rint(np.sqrt(square) / padding), np.int32)
 
 
 def mean_weight(accumulators: Accumulators) -> NDArray[np.float64]:
@@ -186,4 +186,4 @@ class _PaddedGrid:
         real = scipy.fft.irfftn(full, s=(self.size,) * 3, workers=get_threads(), overwrite_x=True)
         keep = (np.arange(self.points) - self.points // 2) % self.size
         density = real[np.ix_(keep, keep, keep)]
-        return (density / self.correction * (self.points / self.box) ** 3).astype(np.float32)
+        return np.asarray(density / self.correction * (self.points / self.box) ** 3, np.float32)
