@@ -57,7 +57,7 @@ class Measured:
 _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Iterations of the global stage at the most.
-_MAX_GLOBAL = 12
+_MAX_GLOBAL = 16
 
 
 def next_schedule(
@@ -92,7 +92,7 @@ def next_schedule(
     if is_last:
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
     if now.stage == "global":
-        settled = (onward.iterations >= 3 and stalled >= 1) or onward.iterations >= _MAX_GLOBAL
+        settled = (onward.iterations >= 3 and stalled >= 2) or onward.iterations >= _MAX_GLOBAL
         if not settled:
             return onward, f"global search goes on: {figures}"
         if "local" in stages:
