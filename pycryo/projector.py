@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo import _core
 from pycryo.errors import InputError
-from pycryo.pixels import half_plane
+from pycryo.pixels import Pixels, half_plane
 from pycryo.shift import shift
 from pycryo.threads import get_threads
 
@@ -198,25 +198,59 @@ def project(
     InputError
         If shapes disagree or an option is out of range.
     """
-    import scipy.fft
-
     rotations = np.asarray(rotations, np.float64)
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3):
         raise InputError(f"rotations: expected shape (n, 3, 3), got {rotations.shape}")
     if shifts is not None and np.shape(shifts) != (len(rotations), 2):
         raise InputError(f"shifts: expected shape ({len(rotations)}, 2), got {np.shape(shifts)}")
-    threads = threads or get_threads()
     volume = fourier_volume(map, padding=padding, r_high=r_high, threads=threads)
-    box = volume.box
-    pixels = half_plane(box, volume.r_high)
-    out = np.empty((len(rotations), box, box), np.float32)
-    batch = max(1, _BATCH_BYTES // (24 * box * box))  # slices, moved slices, transforms, images
+    out = np.empty((len(rotations), volume.box, volume.box), np.float32)
+    batch = max(1, _BATCH_BYTES // (24 * volume.box**2))  # slices, moved slices, transforms, images
     for first in range(0, len(rotations), batch):
         some = slice(first, first + batch)
-        slices = project_slices(volume, rotations[some], pixels.kx, pixels.ky, threads=threads)
-        if shifts is not None:
-            origin = np.asarray(shifts, np.float64)[some, None]
-            slices = shift(slices, pixels.kx, pixels.ky, origin, box, threads=threads)[:, 0]
-        images = scipy.fft.irfft2(pixels.put(slices), s=(box, box), workers=threads)
-        out[some] = np.fft.fftshift(images, axes=(1, 2))
+        origin = None if shifts is None else np.asarray(shifts, np.float64)[some]
+        out[some] = project_images(
+            volume, rotations[some], half_plane(volume.box, volume.r_high), shifts=origin, threads=threads
+        )
     return out
+
+
+def project_images(
+    volume: FourierVolume,
+    rotations: NDArray[np.float64],
+    pixels: Pixels,
+    *,
+    shifts: NDArray[np.float64] | None = None,
+    factors: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Real-space projections of a volume that is transformed already; all in memory at once.
+
+    Parameters
+    ----------
+    volume : FourierVolume
+    rotations : (n, 3, 3) float64
+        A, see docs/conventions.md.
+    pixels : Pixels
+        Samples to keep, of the map's box.
+    shifts : (n, 2) float64, optional
+        rlnOrigin (x, y) in px.
+    factors : (n, n_pixel) float32, optional
+        The transforms are multiplied by these, such as `pycryo.ctf.ctf`.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n, N, N) float32
+    """
+    import scipy.fft
+
+    box = volume.box
+    slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
+    if factors is not None:
+        slices *= factors[:, None]
+    if shifts is not None:
+        slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
+    images = scipy.fft.irfft2(pixels.put(slices), s=(box, box), workers=threads or get_threads())
+    return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)

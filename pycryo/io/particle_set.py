@@ -129,6 +129,12 @@ class Particles:
         )
         return bad
 
+    def label(self, row: int) -> str:
+        """Number and stack of a particle's image, for messages."""
+        if not self.stacks:
+            return f"row {int(self.rows[row]) + 1}"
+        return f"{int(self.image_index[row]) + 1}@{self.stacks[self.stack[row]]}"
+
     def require_ctf(self) -> None:
         """Raise InputError, saying what is missing, if no CTF can be computed for any particle."""
         if self.missing_ctf:

@@ -194,6 +194,8 @@ def _assemble(
     n = len(names.index)
     zeros = np.zeros(n)
     pixel_size = found.groups.pixel_size[found.group]
+    if "rlnOriginX" in columns and "rlnOriginXAngst" not in columns and np.isnan(pixel_size).any():
+        raise InputError(f"{where}: rlnOriginX is in pixels, but there is no pixel size; add rlnImagePixelSize (Å)")
     x, y = (
         columns[angst] if angst in columns else columns[pixels] * pixel_size if pixels in columns else zeros.copy()
         for angst, pixels in zip(_ORIGIN_LABELS, _PIXEL_ORIGIN_LABELS, strict=True)

@@ -40,16 +40,16 @@ class Solution:
 
 
 def grid_box(box: int, r_high: float) -> int:
-    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds all frequencies below `r_high` shells."""
+    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds the frequencies below `r_high`."""
     wanted = 2 * (int(np.ceil(r_high)) + 2)
-    return min(box, 2 * scipy.fft.next_fast_len(wanted // 2))
+    return min(box, 2 * int(scipy.fft.next_fast_len(wanted // 2)))
 
 
 def _shells(radius: int, padding: int) -> NDArray[np.int32]:
     """Shell (unpadded) of each voxel of a centred half volume."""
     line = np.arange(-radius, radius + 1, dtype=np.float32)
     square = line[:, None, None] ** 2 + line[None, :, None] ** 2 + line[None, None, radius:] ** 2
-    return np.rint(np.sqrt(square) / padding).astype(np.int32)
+    return np.asarray(np.rint(np.sqrt(square) / padding), np.int32)
 
 
 def mean_weight(accumulators: Accumulators) -> NDArray[np.float64]:
@@ -139,9 +139,7 @@ def _cropped(accumulators: Accumulators, most: int) -> Accumulators:
     if cut <= 0:
         return accumulators
     keep = (slice(cut, -cut), slice(cut, -cut), slice(None, -cut))
-    return replace(
-        accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep]
-    )
+    return replace(accumulators, re=accumulators.re[keep], im=accumulators.im[keep], weight=accumulators.weight[keep])
 
 
 class _PaddedGrid:
@@ -166,7 +164,7 @@ class _PaddedGrid:
 
     def _embed(self, values: NDArray[Any], dtype: type) -> NDArray[Any]:
         """Half volume -> the layout of scipy.fft.rfftn."""
-        full = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
+        full: NDArray[Any] = np.zeros((self.size, self.size, self.size // 2 + 1), dtype)
         for here, there in self._blocks():
             full[there] = values[here]
         return full
@@ -188,4 +186,4 @@ class _PaddedGrid:
         real = scipy.fft.irfftn(full, s=(self.size,) * 3, workers=get_threads(), overwrite_x=True)
         keep = (np.arange(self.points) - self.points // 2) % self.size
         density = real[np.ix_(keep, keep, keep)]
-        return (density / self.correction * (self.points / self.box) ** 3).astype(np.float32)
+        return np.asarray(density / self.correction * (self.points / self.box) ** 3, np.float32)

@@ -102,7 +102,7 @@ def weigh(
     scale : (n,) float64
         Grey scale s of each image relative to the map.
     """
-    gain = (1 / noise[:, pixels.shell]).astype(np.float32)
+    gain = np.take(1 / noise, pixels.shell, axis=1).astype(np.float32)  # C order, which noise[:, shell] is not
     amplitude = scale.astype(np.float32)[:, None]
     weighted = gain * amplitude if transfer is None else gain * transfer * amplitude
     samples *= weighted[:, None]

@@ -9,6 +9,7 @@ import pytest
 import starfile
 from scipy.spatial.transform import Rotation
 
+from pycryo.cli.main import main
 from pycryo.projector import project
 
 
@@ -80,3 +81,18 @@ def test_simulated_particles(folder, shared):
     density = mrcfile.read(shared / "data" / "sim128" / "map.mrc")
     images = mrcfile.read(folder / "sim128_relion_project.mrcs")[index]
     assert correlation(project(density, rotations, shifts=origins), images, 0.9 * 128 / 2).min() > ENOUGH
+
+
+@pytest.mark.parametrize("stem", ["rln_proj_65_centered", "sim128_relion_project"])
+def test_command(stem, folder, shared, tmp_path):
+    """`pycryo project` with the poses of RELION's STAR files; the box of 65 px is one px off, see `test_odd_box`."""
+    source = folder / "clean70SRibosome_vol_65p.mrc" if "65" in stem else shared / "data" / "sim128" / "map.mrc"
+    out, pixel_size = tmp_path / "out.mrcs", 1.0 if "65" in stem else 1.1
+    words = ["--poses", str(folder / f"{stem}.star"), "--out", str(out), "--pixel-size", str(pixel_size)]
+    assert main(["project", str(source), *words]) == 0
+    _, _, index = read_poses(folder / f"{stem}.star", pixel_size)
+    theirs = mrcfile.read(folder / f"{stem}.mrcs")[index]
+    ours = mrcfile.read(out)
+    if "65" in stem:
+        ours = np.roll(ours, (1, 1), (1, 2))
+    assert correlation(ours, theirs, 0.9 * len(ours[0]) / 2).min() > ENOUGH

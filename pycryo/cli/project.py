@@ -1,0 +1,219 @@
+"""``pycryo project``: projections of a map."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.cli.ranks import check_output, one_end
+from pycryo.cli.simulate import optics_table
+from pycryo.ctf import ctf
+from pycryo.errors import InputError
+from pycryo.geometry.rotations import euler_to_matrix
+from pycryo.io.mrc import read_map, write_stack
+from pycryo.io.particles import Particles, read_particles, write_particles
+from pycryo.io.star import write_star
+from pycryo.io.table import make_table
+from pycryo.maps import Map
+from pycryo.parallel.comm import world
+from pycryo.pixels import Pixels, half_plane
+from pycryo.projector import FourierVolume, fourier_volume, project_images
+from pycryo.simulate import SimulateOptions, draw_truth
+from pycryo.threads import set_threads
+
+logger = logging.getLogger(__name__)
+
+BATCH_PIXELS = 1 << 21  # images of a batch, 8 MiB; their transforms and slices are as large
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    defaults = SimulateOptions()
+    parser.add_argument("map", type=Path, metavar="MAP.mrc", help="density map")
+    views = parser.add_mutually_exclusive_group(required=True)
+    views.add_argument("--poses", type=Path, metavar="POSES.star", help="angles, origins and CTF of the projections")
+    views.add_argument("--random", type=int, metavar="N", help="N random orientations")
+    parser.add_argument(
+        "--out", "--o", type=Path, required=True, metavar="STACK.mrcs", help="the images; STACK.star has their poses"
+    )
+    parser.add_argument("--ctf", action="store_true", help="apply the contrast transfer function")
+    parser.add_argument("--seed", type=int, default=1, help="of --random (default: 1)")
+    parser.add_argument(
+        "--shift-sd", type=float, default=0.0, metavar="PX", help="of --random: spread of the shifts (default: 0)"
+    )
+    parser.add_argument(
+        "--defocus",
+        type=float,
+        nargs=2,
+        default=(defaults.defocus_min, defaults.defocus_max),
+        metavar=("MIN", "MAX"),
+        help=f"of --random --ctf, Å (default: {defaults.defocus_min:g} to {defaults.defocus_max:g})",
+    )
+    parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
+    parser.add_argument("--pixel-size", type=float, metavar="Å", help="pixel size of the map, instead of the one in it")
+    parser.add_argument("--threads", "--j", type=int, metavar="N", help="default: all cores")
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What to project and what to say about it.
+
+    Attributes
+    ----------
+    angles : (n, 3) float64
+        rot, tilt, psi, degrees.
+    origins : (n, 2) float64
+        rlnOrigin, px of the map.
+    transfer : dict of str to (n,) float64
+        Parameters of `pycryo.ctf.ctf`; empty: none is applied.
+    write : callable
+        Writes the STAR file of a path, given the names of the images.
+    """
+
+    angles: NDArray[np.float64]
+    origins: NDArray[np.float64]
+    transfer: dict[str, NDArray[np.float64]]
+    write: Callable[[Path, NDArray[Any]], None]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the stack and its STAR file; under mpiexec rank 0 alone works."""
+    comm = world()
+    with one_end(comm, "project"):
+        if comm.rank == 0:
+            _run(args)
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    for name, least in (("threads", 1), ("padding", 1), ("seed", 0), ("random", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} must be at least {least}, not {value}")
+    set_threads(args.threads)
+    star = args.out.with_suffix(".star")
+    if args.poses is not None and star.exists() and args.poses.exists() and star.samefile(args.poses):
+        raise InputError(f"{args.out} would have its poses in {star}, the input: choose another name for --out")
+    source = read_map(args.map, pixel_size=args.pixel_size)
+    views = random_views(args, source) if args.poses is None else views_of(args.poses, source, args.ctf)
+    check_output(args.out)
+    check_output(star)
+    n = write_stack(args.out, _with_progress(source, views, args.padding), (source.box,) * 2, source.pixel_size)
+    names = np.array([f"{number:06d}@{args.out.name}" for number in range(1, n + 1)], object)
+    views.write(star, names)
+    logger.info("%s: %d projections of %d px, %g Å", args.out, n, source.box, source.pixel_size)
+
+
+def views_of(path: Path, source: Map, with_ctf: bool) -> Views:
+    """The poses of a STAR file; its other columns are written back."""
+    particles = read_particles(path, validate=False)
+    if not particles.has_poses:
+        raise InputError(f"{path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; give a STAR file with poses")
+    transfer = {}
+    if with_ctf:
+        particles.require_ctf()
+        optics, group = particles.optics, particles.optics_group
+        transfer = {
+            "defocus_u": particles.defocus_u,
+            "defocus_v": particles.defocus_v,
+            "defocus_angle": particles.defocus_angle,
+            "voltage": optics.voltage[group],
+            "spherical_aberration": optics.spherical_aberration[group],
+            "amplitude_contrast": optics.amplitude_contrast[group],
+            "phase_shift": particles.phase_shift,
+            "b_factor": particles.ctf_b_factor,
+            "scale": particles.ctf_scale,
+        }
+        for name, values in transfer.items():
+            if np.any(bad := ~np.isfinite(values)):
+                raise InputError(
+                    f"{path}, row {int(np.argmax(bad)) + 1}: the {name} of the CTF is not finite; correct it"
+                )
+    angles = np.stack([particles.rot, particles.tilt, particles.psi], axis=1)
+    origins = np.stack([particles.origin_x, particles.origin_y], axis=1) / source.pixel_size
+
+    def write(star: Path, names: NDArray[Any]) -> None:
+        table = particles.optics_table
+        size = {"rlnImageSize": source.box, "rlnImagePixelSize": source.pixel_size, "rlnImageDimensionality": 2}
+        table = table.with_columns({label: np.full(table.n, value) for label, value in size.items()})
+        written: Particles = dataclasses.replace(particles, optics_table=table, folders=())
+        write_particles(star, written, {"rlnImageName": names})
+
+    return Views(angles, origins, transfer, write)
+
+
+def random_views(args: argparse.Namespace, source: Map) -> Views:
+    """Uniform random poses, as ``pycryo simulate`` draws them."""
+    low, high = args.defocus
+    options = SimulateOptions(n=args.random, shift_sd=args.shift_sd, defocus_min=low, defocus_max=high, seed=args.seed)
+    truth = draw_truth(options)
+    transfer = {}
+    if args.ctf:
+        transfer = {
+            "defocus_u": truth.defocus_u,
+            "defocus_v": truth.defocus_v,
+            "defocus_angle": truth.defocus_angle,
+            "voltage": np.full(options.n, options.voltage),
+            "spherical_aberration": np.full(options.n, options.spherical_aberration),
+            "amplitude_contrast": np.full(options.n, options.amplitude_contrast),
+        }
+
+    def write(star: Path, names: NDArray[Any]) -> None:
+        origin = truth.origin * source.pixel_size
+        columns: dict[str, ArrayLike] = {
+            "rlnImageName": names,
+            "rlnOpticsGroup": np.ones(options.n, int),
+            "rlnAngleRot": truth.angles[:, 0],
+            "rlnAngleTilt": truth.angles[:, 1],
+            "rlnAnglePsi": truth.angles[:, 2],
+            "rlnOriginXAngst": origin[:, 0],
+            "rlnOriginYAngst": origin[:, 1],
+        }
+        if args.ctf:
+            columns |= {
+                "rlnDefocusU": truth.defocus_u,
+                "rlnDefocusV": truth.defocus_v,
+                "rlnDefocusAngle": truth.defocus_angle,
+            }
+        optics = optics_table(options, source.box, source.pixel_size)
+        write_star(star, {"optics": optics, "particles": make_table(columns)})
+
+    return Views(truth.angles, truth.origin, transfer, write)
+
+
+def projections(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:
+    """The images in order, some at a time."""
+    volume = fourier_volume(source.data, padding=padding)
+    pixels = half_plane(source.box, volume.r_high)
+    size = max(1, BATCH_PIXELS // source.box**2)
+    for first in range(0, len(views.angles), size):
+        yield _some(volume, pixels, source.pixel_size, views, slice(first, first + size))
+
+
+def _some(volume: FourierVolume, pixels: Pixels, pixel_size: float, views: Views, some: slice) -> NDArray[np.float32]:
+    factors = None
+    if views.transfer:
+        values: dict[str, Any] = {name: column[some] for name, column in views.transfer.items()}
+        factors = ctf(pixels.kx, pixels.ky, frequency_step=1 / (pixels.box * pixel_size), **values)
+    rotations = euler_to_matrix(*views.angles[some].T)
+    return project_images(volume, rotations, pixels, shifts=views.origins[some], factors=factors)
+
+
+def _with_progress(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("project", total=len(views.angles))
+        for images in projections(source, views, padding):
+            yield images
+            progress.advance(task, len(images))

@@ -1,0 +1,102 @@
+"""``pycryo reconstruct``: a map from particles with known poses."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pycryo.cli.ranks import check_output, one_end, set_up_rank
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.mrc import write_map
+from pycryo.io.particles import read_particles
+from pycryo.parallel.comm import Comm, world
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    parser.add_argument("particles", type=Path, metavar="PARTICLES.star", help="particles with poses")
+    parser.add_argument("--out", "--o", type=Path, required=True, metavar="MAP.mrc", help="the map")
+    parser.add_argument("--symmetry", "--sym", default="C1", metavar="GROUP", help="point group: C1, Cn or Dn")
+    parser.add_argument(
+        "--half-maps", action="store_true", help="also write MAP_half1.mrc and MAP_half2.mrc (by rlnRandomSubset)"
+    )
+    parser.add_argument("--no-ctf", action="store_true", help="do not correct for a contrast transfer function")
+    parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
+    parser.add_argument("--max-resolution", "--max-res", "--maxres", type=float, metavar="Å", help="the map ends here")
+    parser.add_argument(
+        "--background-radius",
+        type=float,
+        metavar="Å",
+        help="the mean of each image outside this circle is subtracted (default: half the box)",
+    )
+    parser.add_argument(
+        "--max-bad-fraction",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="stop if more than this share of the images is unusable (default: 0.05)",
+    )
+    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    parser.add_argument("--seed", type=int, default=1, help="of the halves, if the file has none (default: 1)")
+    parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reconstruct and write the maps; under mpiexec the ranks share the images. Collective."""
+    comm = world()
+    with one_end(comm, "reconstruct"):
+        _run(comm, args)
+    return 0
+
+
+def _run(comm: Comm, args: argparse.Namespace) -> None:
+    from pycryo.refine.reconstruct import reconstruct
+
+    set_up_rank(comm, args.threads)
+    if args.seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {args.seed}")
+    halves = [args.out.with_name(f"{args.out.stem}_half{number}{args.out.suffix}") for number in (1, 2)]
+    symmetry(args.symmetry)
+    particles = read_particles(args.particles, particles_dir=args.particles_dir)
+    if comm.rank == 0:
+        for path in [args.out, *halves] if args.half_maps else [args.out]:
+            check_output(path)
+    with _progress(comm) as progress:
+        result = reconstruct(
+            particles,
+            symmetry=args.symmetry,
+            padding=args.padding,
+            ctf=not args.no_ctf,
+            half_maps=args.half_maps,
+            comm=comm,
+            max_resolution=args.max_resolution,
+            background_radius=args.background_radius,
+            max_bad_fraction=args.max_bad_fraction,
+            seed=args.seed,
+            progress=progress,
+        )
+    if comm.rank == 0:
+        write_map(args.out, result.map.data, result.map.pixel_size)
+        for path, half in zip(halves, result.half_maps or (), strict=False):
+            write_map(path, half.data, half.pixel_size)
+        logger.info("%s: %d particles, %d px of %g Å", args.out, result.n, result.map.box, result.map.pixel_size)
+        if result.fsc is not None:
+            logger.info("half-maps, without a mask: %.2f Å at FSC 0.143", result.fsc.resolution_0143)
+
+
+@contextmanager
+def _progress(comm: Comm) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of rank 0's images, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=comm.rank > 0 or not sys.stderr.isatty()) as bar:
+        task = bar.add_task("reconstruct", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
