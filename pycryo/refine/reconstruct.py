@@ -22,8 +22,8 @@ from pycryo.maps import Map, resample
 from pycryo.parallel.comm import Comm, as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import FirstLook, Share, deal, first_look, geometry_of, refuse_too_many_bad, split_halves
-from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
 from pycryo.refine.gridding import solve
+from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
 from pycryo.refine.prepare import particle_ctf, transform, weigh
 
 log = logging.getLogger(__name__)
