@@ -107,6 +107,8 @@ class _Job:
             return
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
+        if self.folder.had_run:
+            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         self._refine(particles, reference, mask, options)
         on_root(comm, self._report)
