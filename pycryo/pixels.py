@@ -31,7 +31,7 @@ class Pixels:
         return len(self.kx)
 
     def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-        """Pick the samples from (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real then imaginary."""
+        """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts."""
         picked = transform[:, self.ky % self.box, self.kx]
         out = np.empty((len(transform), 2, len(self)), np.float32)
         out[:, 0], out[:, 1] = picked.real, picked.imag

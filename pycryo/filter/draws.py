@@ -23,4 +23,4 @@ def student(seed: int, stream: int, ids: NDArray[np.int64], count: int, dimensio
     gauss = normal(seed, 2 * stream, ids, count * dimension).reshape(len(ids), count, dimension)
     u = uniform(seed, 2 * stream + 1, ids, 2 * count)
     chi_square = -2 * np.log(u[:, :count] * u[:, count:])
-    return gauss * np.sqrt(4 / chi_square)[..., None]
+    return np.asarray(gauss * np.sqrt(4 / chi_square)[..., None])

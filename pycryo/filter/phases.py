@@ -149,8 +149,17 @@ def run_phases(
         result.n_slices[active] += n_rotation
         if done.any():
             _finish(
-                result, active[done], rotations[done], shifts[done], log_weight[done], ids[active[done]], seed, key,
-                settings, sr[done], st[done],
+                result,
+                active[done],
+                rotations[done],
+                shifts[done],
+                log_weight[done],
+                ids[active[done]],
+                seed,
+                key,
+                settings,
+                sr[done],
+                st[done],
             )
         keep = ~done
         active = active[keep]
@@ -162,8 +171,16 @@ def run_phases(
 
 
 def _propose(
-    points_r: Array, weight_r: Array, points_t: Array, weight_t: Array, scale_r: Array, scale_t: Array,
-    ids: NDArray[np.int64], seed: int, key: int, settings: PhaseSettings,
+    points_r: Array,
+    weight_r: Array,
+    points_t: Array,
+    weight_t: Array,
+    scale_r: Array,
+    scale_t: Array,
+    ids: NDArray[np.int64],
+    seed: int,
+    key: int,
+    settings: PhaseSettings,
 ) -> tuple[Array, Array, Array]:
     """Rotations (n, R, 4), shifts (n, T, 2) and the log density (n, R, T) they were drawn from."""
     offset = uniform(seed, key, ids, 2)
@@ -198,15 +215,32 @@ def _spread(
 
 def _empty(n: int, n_support: int) -> Posterior:
     support = Support(np.zeros((n, n_support, 4)), np.zeros((n, n_support, 2)), np.zeros((n, n_support)))
-    zeros = lambda: np.zeros(n)  # noqa: E731
+    figures = np.zeros((5, n))
     return Posterior(
-        support, np.zeros((n, 4)), np.zeros((n, 2)), zeros(), zeros(), zeros(), zeros(), zeros(), np.zeros(n, np.int64)
+        support,
+        mode_quaternion=np.zeros((n, 4)),
+        mode_shift=np.zeros((n, 2)),
+        spread_rotation=figures[0],
+        spread_shift=figures[1],
+        p_max=figures[2],
+        n_significant=figures[3],
+        log_evidence=figures[4],
+        n_slices=np.zeros(n, np.int64),
     )
 
 
 def _finish(
-    result: Posterior, rows: NDArray[np.int64], rotations: Array, shifts: Array, log_weight: Array,
-    ids: NDArray[np.int64], seed: int, key: int, settings: PhaseSettings, scale_r: Array, scale_t: Array,
+    result: Posterior,
+    rows: NDArray[np.int64],
+    rotations: Array,
+    shifts: Array,
+    log_weight: Array,
+    ids: NDArray[np.int64],
+    seed: int,
+    key: int,
+    settings: PhaseSettings,
+    scale_r: Array,
+    scale_t: Array,
 ) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
     n_shift = settings.n_shift
@@ -237,4 +271,4 @@ def _merge_repeats(picked: NDArray[np.int64]) -> Array:
     first[:, 1:] = picked[:, 1:] != picked[:, :-1]
     group = np.cumsum(first, axis=1) - 1 + np.arange(n)[:, None] * m
     counts = np.bincount(group.ravel(), minlength=n * m)
-    return np.where(first, counts[group], 0) / m
+    return np.asarray(np.where(first, counts[group], 0) / m)

@@ -68,8 +68,8 @@ class Posterior:
 
 def concatenate(parts: list[Posterior]) -> Posterior:
     """Posteriors of several batches as one."""
-    join = lambda name: np.concatenate([getattr(part, name) for part in parts])  # noqa: E731
     support = Support(
         *(np.concatenate([getattr(part.support, field.name) for part in parts]) for field in fields(Support))
     )
-    return Posterior(support, *(join(field.name) for field in fields(Posterior)[1:]))
+    rest = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Posterior)[1:])
+    return Posterior(support, *rest)

@@ -14,9 +14,7 @@ _PHI = np.sqrt(2.0)
 _PSI = 1.533751168755204288118041
 
 
-def rotation_grid(
-    count: int, symmetry: Symmetry, turn: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """About `count` quasi-uniform rotations of the asymmetric unit of `symmetry`.
 
     Parameters
@@ -62,4 +60,4 @@ def shift_grid(radius: float, step: float) -> NDArray[np.float64]:
     distance = np.hypot(*points.T)
     keep = distance <= radius + 1e-9
     points, distance = points[keep], distance[keep]
-    return points[np.lexsort((points[:, 0], points[:, 1], distance.round(9)))]
+    return np.asarray(points[np.lexsort((points[:, 0], points[:, 1], distance.round(9)))])

@@ -32,8 +32,12 @@ def quaternion_to_euler(quaternion: Array) -> tuple[Array, Array, Array]:
     tilt = 2 * np.arctan2(np.hypot(x, y), np.hypot(w, z))
     total, difference = 2 * np.arctan2(-z, w), 2 * np.arctan2(-x, -y)  # psi + rot, psi - rot; arctan2(0, 0) = 0
     rot, psi = (total - difference) / 2, (total + difference) / 2
-    wrap = lambda angle: np.rad2deg((angle + np.pi) % (2 * np.pi) - np.pi)  # noqa: E731
-    return wrap(rot), np.rad2deg(tilt), wrap(psi)
+    return _degrees(rot), np.rad2deg(tilt), _degrees(psi)
+
+
+def _degrees(angle: Array) -> Array:
+    """Degrees in [-180, 180)."""
+    return np.asarray(np.rad2deg((angle + np.pi) % (2 * np.pi) - np.pi))
 
 
 def quaternion_to_matrix(quaternion: Array) -> Array:
@@ -53,17 +57,16 @@ def matrix_to_quaternion(matrix: Array) -> Array:
     diagonal = np.einsum("...ii->...i", m)
     trace = diagonal.sum(-1)
     squares = np.stack([trace, *(2 * diagonal[..., i] - trace for i in range(3))], axis=-1) + 1  # 4·(w², x², y², z²)
-    off = lambda i, j, sign: m[..., i, j] + sign * m[..., j, i]  # noqa: E731
     products = np.empty((*trace.shape, 4, 4))
     for i in range(4):
         products[..., i, i] = squares[..., i]
     for (i, j), value in {
-        (0, 1): off(2, 1, -1),
-        (0, 2): off(0, 2, -1),
-        (0, 3): off(1, 0, -1),
-        (1, 2): off(1, 0, 1),
-        (1, 3): off(0, 2, 1),
-        (2, 3): off(2, 1, 1),
+        (0, 1): m[..., 2, 1] - m[..., 1, 2],
+        (0, 2): m[..., 0, 2] - m[..., 2, 0],
+        (0, 3): m[..., 1, 0] - m[..., 0, 1],
+        (1, 2): m[..., 1, 0] + m[..., 0, 1],
+        (1, 3): m[..., 0, 2] + m[..., 2, 0],
+        (2, 3): m[..., 2, 1] + m[..., 1, 2],
     }.items():
         products[..., i, j] = products[..., j, i] = value
     largest = squares.argmax(-1)
@@ -89,7 +92,7 @@ def multiply(left: Array, right: Array) -> Array:
 
 def conjugate(quaternion: Array) -> Array:
     """Inverse rotation."""
-    return quaternion * np.array([1.0, -1.0, -1.0, -1.0])
+    return np.asarray(quaternion * np.array([1.0, -1.0, -1.0, -1.0]))
 
 
 def from_rotation_vector(vector: Array) -> Array:
@@ -103,10 +106,10 @@ def to_rotation_vector(quaternion: Array) -> Array:
     quaternion = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
     sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
     half = np.arctan2(sine, quaternion[..., :1])
-    return quaternion[..., 1:] * (2 / np.maximum(np.sinc(half / np.pi), 1e-12))
+    return np.asarray(quaternion[..., 1:] * (2 / np.maximum(np.sinc(half / np.pi), 1e-12)))
 
 
 def angle_between(a: Array, b: Array) -> Array:
     """Angle in radians of the rotation that takes pose `b` to pose `a` ((..., 4) quaternions)."""
     cosine = np.abs(np.sum(a * b, axis=-1))
-    return 2 * np.arccos(np.clip(cosine, 0.0, 1.0))
+    return np.asarray(2 * np.arccos(np.clip(cosine, 0.0, 1.0)))

@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import RunError

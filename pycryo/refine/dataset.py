@@ -62,7 +62,7 @@ class Share:
 
     def rows_of(self, half: int) -> NDArray[np.int64]:
         """This rank's particles of one half."""
-        return self.rows[self.half[self.rows] == half]
+        return np.asarray(self.rows[self.half[self.rows] == half])
 
     def count(self, half: int) -> int:
         """Usable particles of one half, of all ranks."""
@@ -127,9 +127,7 @@ def deal(
 ) -> Share:
     """Cut the usable particles into one piece per rank. Collective."""
     usable = np.flatnonzero(half >= 0)
-    order = usable[
-        np.lexsort((particles.image_index[usable], particles.stack[usable], half[usable]))
-    ]
+    order = usable[np.lexsort((particles.image_index[usable], particles.stack[usable], half[usable]))]
     bounds = len(order) * np.arange(comm.size + 1) // comm.size
     rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
     roots = (0, comm.size - 1)
@@ -161,7 +159,9 @@ class FirstLook:
     bad: NDArray[np.int64]
 
 
-def first_look(share: Share, background_radius: float, keep: bool) -> tuple[FirstLook, dict[int, NDArray[np.float32]] | None]:
+def first_look(
+    share: Share, background_radius: float, keep: bool
+) -> tuple[FirstLook, dict[int, NDArray[np.float32]] | None]:
     """Read every image once: find the unusable ones and measure the power spectra. Collective.
 
     Parameters
@@ -209,7 +209,9 @@ def first_look(share: Share, background_radius: float, keep: bool) -> tuple[Firs
     total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)
     count = np.bincount(particles.optics_group[row], minlength=n_group).astype(np.int64)
     comm.sum_array(count)
-    every = np.sort(np.concatenate([np.empty(0, np.int64), *(np.asarray(part, np.int64) for part in comm.all_gather(bad))]))
+    every = np.sort(
+        np.concatenate([np.empty(0, np.int64), *(np.asarray(part, np.int64) for part in comm.all_gather(bad))])
+    )
     return FirstLook(total, count, amplitude, every), cache
 
 
@@ -249,7 +251,7 @@ def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fracti
     shown = ", ".join(names) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
     if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
         raise InputError(
-            f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the share of "
-            f"{max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
+            f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the "
+            f"share {max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
         )
     log.warning("left out %d images with NaN, infinite or constant pixels: %s", len(bad), shown)

@@ -48,7 +48,12 @@ class Scan:
 
 
 def make_scan(
-    count: int, symmetry: Symmetry, turn: NDArray[np.float64], shifts: NDArray[np.float64], step_shift: float, r_high: float
+    count: int,
+    symmetry: Symmetry,
+    turn: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    step_shift: float,
+    r_high: float,
 ) -> Scan:
     """A scan of about `count` rotations, the grid turned by the rotation `turn`."""
     rotations = rotation_grid(count, symmetry, turn)
@@ -56,7 +61,12 @@ def make_scan(
 
 
 def global_search(
-    volume: FourierVolume, target: Target, scan: Scan, sigma_shift: float, model_scale: float, threads: int | None = None
+    volume: FourierVolume,
+    target: Target,
+    scan: Scan,
+    sigma_shift: float,
+    model_scale: float,
+    threads: int | None = None,
 ) -> Support:
     """Best candidates of each image among all pairs of the scan's rotations and shifts.
 
@@ -131,7 +141,7 @@ def sample_posterior(
             threads=threads,
         )
         log_prior = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
-        return log_likelihood.astype(np.float64) + log_prior[:, None, :]
+        return np.asarray(log_likelihood + log_prior[:, None, :])
 
     return run_phases(
         score,

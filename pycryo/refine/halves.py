@@ -106,9 +106,7 @@ def join_low_resolution(
     return joined[0], joined[1]
 
 
-def solvent_mask(
-    points: int, field_of_view: float, diameter: float, user_mask: Map | None
-) -> NDArray[np.float32]:
+def solvent_mask(points: int, field_of_view: float, diameter: float, user_mask: Map | None) -> NDArray[np.float32]:
     """(points)³ mask of the references: the user's, else a soft sphere of the particle's diameter."""
     pixel = field_of_view / points
     if user_mask is not None:

@@ -21,8 +21,8 @@ from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.expectation import Scan, global_search, sample_posterior
 from pycryo.refine.noise import overlap
 from pycryo.refine.plan import Plan
-from pycryo.refine.state import RowsPosterior, Setup
 from pycryo.refine.prepare import Target, particle_ctf, transform, weigh
+from pycryo.refine.state import RowsPosterior, Setup
 
 
 class Timer:
@@ -42,7 +42,7 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; one accumulator per fold (in the final iteration one for all)."""
+    """What a rank found for its particles of one half; one accumulator per fold, in the final iteration one for all."""
 
     rows: NDArray[np.int64]
     posterior: Posterior | None
@@ -71,7 +71,9 @@ def quanta(look: FirstLook, plan: Plan, n_images: int) -> tuple[float, float]:
     return quantum_for(bound * max(float(value.max()), 1e-300)), quantum_for(bound * float(weight.max()))
 
 
-def batch_target(share: Share, plan: Plan, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float) -> Target:
+def batch_target(
+    share: Share, plan: Plan, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
+) -> Target:
     """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
     particles = share.particles
     group = particles.optics_group[rows]
@@ -138,8 +140,16 @@ def run_half(
                 )
             with timer.phase("insert"):
                 insert_posterior(
-                    accumulators[fold % n_accumulator], target, posterior.support, symmetry, insertion_weight[rows], scale, quantum,
-                    rows, plan.seed, _stream(plan, 2),
+                    accumulators[fold % n_accumulator],
+                    target,
+                    posterior.support,
+                    symmetry,
+                    insertion_weight[rows],
+                    scale,
+                    quantum,
+                    rows,
+                    plan.seed,
+                    _stream(plan, 2),
                 )
             parts.rows.append(rows)
             parts.posteriors.append(posterior)
@@ -183,7 +193,10 @@ def _posterior(
     if plan.scan is not None:
         ratio = plan.pixel_size / pixel_size
         scan = Scan(
-            plan.scan.rotations, plan.scan.shifts * ratio, plan.scan.step_rotation, plan.scan.step_shift * ratio,
+            plan.scan.rotations,
+            plan.scan.shifts * ratio,
+            plan.scan.step_rotation,
+            plan.scan.step_shift * ratio,
             plan.scan.r_high / scale,
         )
         with timer.phase("scan"):
@@ -197,9 +210,19 @@ def _posterior(
         scale_shift = np.clip(plan.widen * previous.spread_shift, plan.floor_shift / pixel_size, sigma_shift)
     with timer.phase("phases"):
         return sample_posterior(
-            volume, target, start, scale_rotation, scale_shift,
-            r_high=plan.r_high / scale, sigma_shift=sigma_shift, model_scale=scale, ids=rows, seed=plan.seed,
-            stream=plan.number, settings=plan.settings, floor_rotation=plan.floor_rotation,
+            volume,
+            target,
+            start,
+            scale_rotation,
+            scale_shift,
+            r_high=plan.r_high / scale,
+            sigma_shift=sigma_shift,
+            model_scale=scale,
+            ids=rows,
+            seed=plan.seed,
+            stream=plan.number,
+            settings=plan.settings,
+            floor_rotation=plan.floor_rotation,
             floor_shift=plan.floor_shift / pixel_size,
         )
 
@@ -236,6 +259,16 @@ def insert_posterior(
     # The kernel's ramp is in units of the model's box.
     shifts = support.shift[image, point] * (accumulators.box / target.pixels.box)
     insert(
-        accumulators, target.images, target.weights, image, rotations, shifts, weight, target.pixels.kx,
-        target.pixels.ky, scale=scale, quantum_value=quantum[0], quantum_weight=quantum[1],
+        accumulators,
+        target.images,
+        target.weights,
+        image,
+        rotations,
+        shifts,
+        weight,
+        target.pixels.kx,
+        target.pixels.ky,
+        scale=scale,
+        quantum_value=quantum[0],
+        quantum_weight=quantum[1],
     )

@@ -128,7 +128,7 @@ def _references(
             parts, everything = mine[half], whole[half]
             if parts is not None and everything is not None:
                 used = everything if setup.n_fold == 1 else _without(everything, parts[fold])
-                maps[half] = solve(used, ssnr=ssnr, max_iterations=0).map
+                maps[half] = solve(used, ssnr=ssnr, max_iterations=0, single=True).map
         pair = pair_of_maps(share, (maps[0], maps[1]))
         points = fsc.box
         if pair is not None:
@@ -158,10 +158,14 @@ def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> t
 
 
 def _cut(fsc: Fsc, r_insert: float) -> Fsc:
-    curves = {name: np.array(getattr(fsc, name)) for name in ("unmasked", "masked", "randomised", "corrected")}
-    for curve in curves.values():
-        curve[int(np.ceil(r_insert)) :] = 0
-    return replace(fsc, **curves)
+    keep = np.arange(len(fsc.corrected)) < np.ceil(r_insert)
+    return replace(
+        fsc,
+        unmasked=fsc.unmasked * keep,
+        masked=fsc.masked * keep,
+        randomised=fsc.randomised * keep,
+        corrected=fsc.corrected * keep,
+    )
 
 
 def _ssnr(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:

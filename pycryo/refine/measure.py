@@ -146,5 +146,5 @@ def gather_poses(setup: Setup, results: Results, weight: NDArray[np.float64]) ->
         return None
     columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
     order = np.argsort(columns[0], kind="stable")
-    rows, *rest = (column[order] for column in columns)
-    return Poses(rows, *rest, weight[rows])
+    rows, quaternion, shift, p_max, n_significant, log_evidence = (column[order] for column in columns)
+    return Poses(rows, quaternion, shift, p_max, n_significant, log_evidence, weight[rows])

@@ -41,7 +41,7 @@ def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
 
 
 def first_noise(look: FirstLook, particles: Particles) -> NDArray[np.float64]:
-    """(n_group, n_shell) σ² per real component: all power is taken for noise, which makes the first posteriors broad."""
+    """(n_group, n_shell) σ² per real component: all power counts as noise, which makes the first posteriors broad."""
     zero = np.zeros_like(look.power)
     return updated_noise(look, particles, zero, zero, np.ones_like(look.power))
 

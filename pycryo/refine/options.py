@@ -30,7 +30,11 @@ class RefineOptions:
     )
     ini_high: float = _option(40.0, "Reference", "low-pass of the reference, Å", "--ini_high", metavar="Å")
     mask: str | None = _option(
-        None, "Reference", "soft mask of the molecule, MRC (default: made from the maps)", "--solvent_mask", metavar="MRC"
+        None,
+        "Reference",
+        "soft mask of the molecule, MRC (default: made from the maps)",
+        "--solvent_mask",
+        metavar="MRC",
     )
     ctf: bool = _option(True, "Images", "do not apply a contrast transfer function")
     invert_contrast: bool = _option(False, "Images", "the particles are dark on light")
@@ -51,7 +55,11 @@ class RefineOptions:
     )
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
-        None, "Computation", "threads per rank (default: the cores divided by the ranks of the node)", "--j", metavar="N"
+        None,
+        "Computation",
+        "threads per rank (default: the cores divided by the ranks of the node)",
+        "--j",
+        metavar="N",
     )
     seed: int = _option(1, "Computation", "seed of all random draws", "--random_seed", metavar="N")
 

@@ -57,7 +57,7 @@ class Measured:
 _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Iterations of the global stage at the most.
-_MAX_GLOBAL = 12
+_MAX_GLOBAL = 16
 
 
 def next_schedule(
@@ -76,9 +76,7 @@ def next_schedule(
     is_last : bool
         The number of iterations is used up.
     """
-    progress = (
-        seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
-    )
+    progress = seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
     stalled = 0 if progress else now.stalled + 1
     best = max(now.best_shell, seen.shell)
     r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
@@ -94,7 +92,7 @@ def next_schedule(
     if is_last:
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
     if now.stage == "global":
-        settled = (onward.iterations >= 3 and stalled >= 1) or onward.iterations >= _MAX_GLOBAL
+        settled = (onward.iterations >= 3 and stalled >= 2) or onward.iterations >= _MAX_GLOBAL
         if not settled:
             return onward, f"global search goes on: {figures}"
         if "local" in stages:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.atomic import atomic_path, write_text
-from pycryo.io.star import write_star
-from pycryo.io.table import make_table
+from pycryo.io.star import read_tables, write_star
+from pycryo.io.table import Table, make_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +38,42 @@ def write_fsc_star(path: Path | str, curves: Fsc) -> None:
     write_star(path, {"general": general, "fsc": table})
 
 
+def read_fsc_star(path: Path | str, box: int, pixel_size: float) -> Fsc:
+    """Curves of a file that `write_fsc_star` wrote.
+
+    Parameters
+    ----------
+    path : path
+    box : int
+        px of any sampling of the maps' field of view.
+    pixel_size : float
+        Å of that sampling.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no such table.
+    """
+    tables = read_tables(path)
+    table, general = tables.get("fsc"), tables.get("general", {})
+    if not isinstance(table, Table):
+        raise InputError(f"{path} has no table data_fsc; give a file that pycryo wrote")
+    labels = [
+        "rlnFourierShellCorrelationUnmaskedMaps",
+        "rlnFourierShellCorrelationMaskedMaps",
+        "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps",
+        "rlnFourierShellCorrelationCorrected",
+    ]
+    columns = table.values(labels)
+    field_of_view = box * pixel_size
+    start = len(table)
+    if isinstance(general, dict) and "rlnRandomiseFrom" in general:
+        start = round(field_of_view / float(general["rlnRandomiseFrom"]))
+    points = 2 * (len(table) - 1) or box
+    unmasked, masked, randomised, corrected = (columns[label] for label in labels)
+    return Fsc(points, field_of_view / points, unmasked, masked, randomised, corrected, start)
+
+
 def fsc_xml(curves: Fsc) -> str:
     """Text of the XML file that EMDB takes: the corrected curve, x in 1/Å."""
     points = "".join(
@@ -60,13 +97,14 @@ def fsc_figure(curves: Fsc, title: str = "") -> Figure:
     axes.plot(curves.frequency, curves.corrected, color="black", linewidth=2, label="corrected")
     axes.axhline(0.143, color="grey", linewidth=0.8)
     axes.axvline(1 / curves.resolution_0143, color="grey", linewidth=0.8, linestyle="--")
-    right = 1 / curves.resolution_0143 > curves.frequency[-1] / 2
+    is_right = 1 / curves.resolution_0143 > curves.frequency[-1] / 2
     axes.annotate(
         f"{curves.resolution_0143:.2f} Å",
-        (1 / curves.resolution_0143, 0.143),
-        xytext=(-4 if right else 4, 4),
+        (1 / curves.resolution_0143, 0.35),
+        xytext=(-4 if is_right else 4, 0),
         textcoords="offset points",
-        ha="right" if right else "left",
+        ha="right" if is_right else "left",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
     axes.set(xlabel="resolution (1/Å)", ylabel="Fourier shell correlation", title=title)
     axes.set(xlim=(0, curves.frequency[-1] or 1), ylim=(-0.1, 1.05))

@@ -1,0 +1,72 @@
+"""Command line arguments made from the fields of an options dataclass."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import types
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Options = TypeVar("Options")
+
+
+def add_option_arguments(parser: argparse.ArgumentParser, options: type[Any], skip: tuple[str, ...] = ()) -> None:
+    """Add one argument per field, in the groups of their metadata (``group``, ``help``, ``flags``, ``metavar``).
+
+    ``ini_high`` becomes ``--ini-high``, further spellings come from ``flags``. A bool that is True by default becomes
+    ``--no-NAME``. Arguments that are not given are None (or absent from the options), so that the dataclass alone knows
+    the defaults.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    options : dataclass type
+    skip : tuple of str
+        Fields to leave out.
+    """
+    hints = get_type_hints(options)
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        if field.name in skip:
+            continue
+        title = field.metadata["group"]
+        group = groups.setdefault(title, None) or parser.add_argument_group(title)
+        groups[title] = group
+        name = field.name.replace("_", "-")
+        text = field.metadata["help"]
+        kind = _value_type(hints[field.name])
+        if kind is bool:
+            flag = f"--no-{name}" if field.default else f"--{name}"
+            group.add_argument(
+                flag,
+                *field.metadata["flags"],
+                dest=field.name,
+                action="store_const",
+                const=not field.default,
+                help=text,
+            )
+            continue
+        if field.default is not None:
+            text += f" (default: {field.default})"
+        flags = dict.fromkeys((f"--{name}", *field.metadata["flags"]))
+        group.add_argument(*flags, dest=field.name, type=kind, metavar=field.metadata["metavar"], help=text)
+
+
+def options_from(args: argparse.Namespace, options: type[Options]) -> Options:
+    """The options that the arguments ask for; what was not given has its default.
+
+    Raises
+    ------
+    InputError
+        If the options refuse a value.
+    """
+    names = [field.name for field in dataclasses.fields(options)]  # type: ignore[arg-type]
+    given = {name: getattr(args, name, None) for name in names}
+    return options(**{name: value for name, value in given.items() if value is not None})
+
+
+def _value_type(hint: Any) -> Any:
+    """`float` of ``float | None``."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(each for each in get_args(hint) if each is not type(None))
+    return hint

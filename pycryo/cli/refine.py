@@ -1,0 +1,219 @@
+"""``pycryo refine``: particles and a reference to maps, on any number of MPI ranks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pycryo import __version__, _core, progress
+from pycryo.cli.logs import Logs, run_logs
+from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.session import INPUT_ERROR, guarded
+from pycryo.errors import InputError, RunError
+from pycryo.io.mrc import read_map
+from pycryo.io.particles import Particles, read_particles
+from pycryo.maps import Map
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm, world
+from pycryo.refine import RefineOptions, refine
+from pycryo.refine.dataset import label
+from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
+from pycryo.refine.outputs import Writer
+from pycryo.refine.setup import first_state, set_up
+from pycryo.refine.work_plan import describe
+from pycryo.threads import available_cores, get_threads, set_threads
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command; the options of the refinement come from `RefineOptions`."""
+    parser.allow_abbrev = False
+    parser.add_argument("particles", nargs="?", metavar="PARTICLES.star", help="particles (STAR file of RELION)")
+    parser.add_argument("--i", dest="particles_flag", metavar="STAR", help=argparse.SUPPRESS)
+    parser.add_argument("--ref", required=True, metavar="REF.mrc", help="reference map; of any box and pixel size")
+    parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
+    add_option_arguments(parser, RefineOptions)
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments about the run itself."""
+    group = parser.add_argument_group("Run")
+    group.add_argument(
+        "--dry-run", action="store_true", help="check all input, print the memory and work plan, write nothing"
+    )
+    talk = group.add_mutually_exclusive_group()
+    talk.add_argument("--verbose", action="store_true", help="tell more")
+    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-command on this rank; returns the exit code."""
+    return refine_command(world(), args, "refine")
+
+
+def refine_command(comm: Comm, args: argparse.Namespace, command: str) -> int:
+    """Refine as `args` say. Collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    args : Namespace
+        Of `add_arguments`.
+    command : str
+        Name of the sub-command, for messages.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    with run_logs(comm.rank, verbose=args.verbose, quiet=args.quiet) as logs:
+        progress.enable(comm.rank == 0 and not args.quiet)
+        job = _Job(comm, args, logs)
+        try:
+            return guarded(comm, command, job.work, before_end=job.end, keep_traceback=job.keep_traceback)
+        finally:
+            progress.enable(False)
+            set_threads(None)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One run of the command: what it reads, does and leaves behind."""
+
+    comm: Comm
+    args: argparse.Namespace
+    logs: Logs
+    folder: JobFolder | None = field(default=None, init=False)
+    has_results: bool = field(default=False, init=False)
+
+    def work(self) -> None:
+        """Check the input, refine, make the report. Collective."""
+        comm, args = self.comm, self.args
+        options = options_from(args, RefineOptions)
+        particles, reference, mask = on_root(comm, lambda: read_inputs(args, options))
+        self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
+        set_threads(threads_per_rank(comm, options.threads))
+        if args.dry_run:
+            self._dry_run(particles, reference, mask, options)
+            return
+        self.logs.open_file(self.folder.path / LOG_NAME)
+        log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
+        if self.folder.had_run:
+            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
+        log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
+        self._refine(particles, reference, mask, options)
+        on_root(comm, self._report)
+
+    def _refine(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
+        assert self.folder is not None
+        inputs = {"particles": str(particles.path.resolve()), "reference": str(Path(self.args.ref).resolve())}
+        if options.mask:
+            inputs["mask"] = str(Path(options.mask).resolve())
+        writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
+        try:
+            refine(particles, reference, options, comm=self.comm, mask=mask, observer=writer)
+        finally:
+            self.has_results = writer.has_written
+
+    def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
+        setup, start = set_up(self.comm, particles, reference, mask, options)
+        text = describe(setup, first_state(setup, start))
+        if self.comm.rank == 0:
+            print(text)
+
+    def _report(self) -> None:
+        assert self.folder is not None
+        try:
+            from pycryo.report.page import build_report
+
+            log.info("report: %s", build_report(self.folder.path))
+        except Exception as error:
+            log.warning("the report could not be made (%s: %s); try `pycryo report`", type(error).__name__, error)
+
+    def end(self, code: int, message: str) -> None:
+        """Leave the output folder in order. Not collective: one rank."""
+        if message:
+            self.logs.note(message)
+        if self.folder is None:
+            return
+        with suppress(InputError, RunError, OSError):  # the folder may be what failed
+            if self.args.dry_run or (code == INPUT_ERROR and not self.has_results):
+                self.folder.withdraw()
+            else:
+                self.folder.end({0: SUCCESS, 1: FAILURE, 2: FAILURE}.get(code, ABORTED))
+
+    def keep_traceback(self, text: str) -> None:
+        """Append a traceback to run.log, or print it while there is none."""
+        if self.folder is not None and not self.args.dry_run:
+            with suppress(OSError), open(self.folder.path / LOG_NAME, "a", encoding="utf-8") as file:
+                file.write(text)
+                return
+        print(text, file=sys.stderr)
+
+
+def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, Map, Map | None]:
+    """Particles, reference and mask. One rank.
+
+    Raises
+    ------
+    InputError
+        If one of them is missing or wrong.
+    """
+    if (args.particles is None) == (args.particles_flag is None):
+        raise InputError("give the STAR file of the particles once: pycryo refine PARTICLES.star --ref ...")
+    particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
+    if options.ctf:
+        particles.require_ctf()
+        _warn_of_defocus(particles)
+    return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
+
+
+def _warn_of_defocus(particles: Particles) -> None:
+    bad = particles.has_no_defocus.nonzero()[0]
+    if len(bad):
+        log.warning(
+            "%d particles have no defocus, their CTF means nothing (the first is %s)",
+            len(bad),
+            label(particles, int(bad[0])),
+        )
+
+
+def threads_per_rank(comm: Comm, asked: int | None) -> int:
+    """Threads of this rank: as asked, as the environment says, or its part of the node's cores. Collective.
+
+    Warns if the ranks of the node have more threads than cores.
+    """
+    mine = _cores()
+    everyone = comm.all_gather((platform.node(), mine, available_cores()))
+    local = [cores for node, cores, _ in everyone if node == platform.node()]
+    usable = min(available_cores(), len(set().union(*local)))
+    share = sum(1 / sum(core in cores for cores in local) for core in mine)
+    if available_cores() < len(mine):  # a quota, which the ranks share
+        share = available_cores() / len(local)
+    from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
+    threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
+    if threads * len(local) > max(usable, len(local)):
+        log.warning(
+            "%d rank(s) × %d threads share the %d cores of %s: use --threads %d",
+            len(local), threads, usable, platform.node(), max(1, usable // len(local)),
+        )  # fmt: skip
+    elif len(local) > usable:
+        log.warning("%d ranks share the %d cores of %s: start fewer", len(local), usable, platform.node())
+    return threads
+
+
+def _cores() -> frozenset[int]:
+    """Numbers of the cores that this process may run on."""
+    try:
+        return frozenset(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return frozenset(range(available_cores()))

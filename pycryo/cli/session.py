@@ -1,0 +1,112 @@
+"""How a command on several ranks ends: one message, one exit code, no rank left waiting."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pycryo.errors import InputError, RunError
+from pycryo.parallel.agree import Meeting
+from pycryo.parallel.comm import Comm
+
+INPUT_ERROR, RUN_ERROR = 2, 1
+# Seconds that a rank which failed waits for the others to fail in the same way before it ends them all.
+_PATIENCE = 3.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.code = 128 + signal_number
+
+
+def guarded(
+    comm: Comm,
+    command: str,
+    work: Callable[[], None],
+    *,
+    before_end: Callable[[int, str], None],
+    keep_traceback: Callable[[str], None],
+) -> int:
+    """Run `work` on every rank and turn its end into an exit code. Collective.
+
+    An error of all ranks is told by rank 0 alone and all return. An error of some ranks is told by the first of them,
+    which then ends all: the others wait for it in a collective call.
+
+    Parameters
+    ----------
+    comm : Comm
+    command : str
+        Name of the sub-command, for the message.
+    work : callable
+    before_end : callable
+        Called with the exit code and the message, by one rank, before the run ends (also after success).
+    keep_traceback : callable
+        Called with the text of an unexpected error's traceback.
+
+    Returns
+    -------
+    int
+        0 done, 1 failed, 2 wrong input, 130 or 143 interrupted.
+    """
+    meeting = Meeting(comm)
+    try:
+        with _signals():
+            work()
+        if comm.rank == 0:
+            before_end(0, "")
+        return 0
+    except Interrupted as error:
+        code, message = error.code, f"pycryo {command}: interrupted"
+    except InputError as error:
+        code, message = INPUT_ERROR, f"pycryo {command}: error: {error}"
+    except RunError as error:
+        code, message = RUN_ERROR, f"pycryo {command}: failed: {error}"
+    except MemoryError:
+        code = RUN_ERROR
+        message = (
+            f"pycryo {command}: failed: rank {comm.rank} ran out of memory; use fewer ranks on each machine, "
+            "--padding 1, no --preread, or images of a smaller box"
+        )
+    except Exception as error:
+        keep_traceback(f"rank {comm.rank}:\n{traceback.format_exc()}")
+        code = RUN_ERROR
+        message = (
+            f"pycryo {command}: failed on rank {comm.rank} by an error that should not happen "
+            f"({type(error).__name__}: {error}); the traceback is in run.log of the output folder, please report it"
+        )
+    together = meeting.all_arrive(_PATIENCE)
+    if comm.rank == 0 or not together:
+        print(message, file=sys.stderr, flush=True)
+        before_end(code, message)
+    if not together:
+        comm.abort(code)
+    return code
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Interrupted`; a second one kills."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,78 @@
+"""The output folder of a run: made, marked as finished, or left as it was found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pycryo.io.atomic import check_writable_folder, write_bytes
+
+# RELION's pipeline looks for these files to learn how a job ended.
+SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
+LOG_NAME = "run.log"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """The folder of a run; its methods are for one rank.
+
+    Attributes
+    ----------
+    path : Path
+    made : tuple of Path
+        It and its parents, as far as they are new.
+    marks : tuple of str
+        Marks of an earlier run's end, taken away.
+    had_log : bool
+        There was a run.log.
+    had_run : bool
+        There are files of an earlier run, which this one overwrites.
+    """
+
+    path: Path
+    made: tuple[Path, ...]
+    marks: tuple[str, ...]
+    had_log: bool
+    had_run: bool
+
+    @classmethod
+    def prepare(cls, path: str | os.PathLike[str]) -> JobFolder:
+        """Make the folder, prove that it can be written, take away the mark of an earlier run.
+
+        Raises
+        ------
+        InputError, RunError
+            If it cannot be written.
+        """
+        path = Path(path)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        try:
+            check_writable_folder(path)
+        except BaseException:
+            _remove_empty(missing)
+            raise
+        marks = tuple(name for name in (SUCCESS, FAILURE, ABORTED) if (path / name).exists())
+        for name in marks:
+            (path / name).unlink()
+        return cls(path, tuple(missing), marks, (path / LOG_NAME).exists(), (path / "run.json").exists())
+
+    def withdraw(self) -> None:
+        """Leave the folder as it was found; for a run that ends before its first iteration."""
+        if not self.had_log:
+            (self.path / LOG_NAME).unlink(missing_ok=True)
+        for name in self.marks:
+            write_bytes(self.path / name, b"")
+        _remove_empty(self.made)
+
+    def end(self, mark: str) -> None:
+        """Mark how the run ended: `SUCCESS`, `FAILURE` or `ABORTED`."""
+        write_bytes(self.path / mark, b"")
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # missing, or not empty: somebody else uses it
+            folder.rmdir()

@@ -1,0 +1,164 @@
+"""Output files of a refinement, under the names that RELION uses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.geometry.rotations import quaternion_to_euler
+from pycryo.io.mrc import write_map
+from pycryo.io.particles import Particles, write_particles
+from pycryo.maps import Map, resample
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.refine.model_star import write_model_star
+from pycryo.refine.options import RefineOptions
+from pycryo.refine.run_json import write_run_json
+from pycryo.refine.state import Outcome, Poses, Record, Setup
+from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
+from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Writer:
+    """Writes the files of each iteration and, after the last one, those of the result: an `Observer` of `run`.
+
+    Rank 0 writes, every file atomically. A file that cannot be written ends the run on all ranks.
+
+    Attributes
+    ----------
+    folder : Path
+        Exists.
+    particles : Particles
+    options : RefineOptions
+    comm : Comm
+    keep_iterations : bool
+        Write the half-maps, particles and model of every iteration.
+    inputs : mapping of str to str
+        What was read, for run.json.
+    has_written : bool
+        Something was written, or begun to be.
+    """
+
+    folder: Path
+    particles: Particles
+    options: RefineOptions
+    comm: Comm
+    keep_iterations: bool = True
+    inputs: Mapping[str, str] | None = None
+    has_written: bool = False
+
+    def __call__(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
+        """Write what an iteration found. Collective.
+
+        Raises
+        ------
+        InputError, RunError
+            If a file cannot be written; on all ranks.
+        """
+        self.has_written = True
+        on_root(self.comm, lambda: self._write(setup, outcome, history))
+
+    def _write(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
+        began = time.perf_counter()
+        assert outcome.poses is not None
+        if self.keep_iterations:
+            self._write_iteration(setup, outcome)
+        write_fsc_star(self.folder / "run_fsc.star", outcome.fsc)
+        write_fsc_xml(self.folder / "run_fsc.xml", outcome.fsc)
+        views = view_directions(outcome.poses.quaternion, setup.group)
+        write_angdist(
+            self.folder / "run_class001_angdist.bild",
+            views,
+            centre=setup.box // 2 * setup.pixel_size,
+            radius=0.55 * setup.diameter,
+        )
+        if outcome.map is not None:
+            self._write_result(setup, outcome)
+        write_run_json(
+            self.folder / "run.json",
+            setup,
+            history,
+            is_done=outcome.map is not None,
+            sampling=sampling_factor(views),
+            inputs=self.inputs or {"particles": str(self.particles.path)},
+        )
+        log.debug("iteration %d written in %.1f s", outcome.record.number, time.perf_counter() - began)
+
+    def _write_iteration(self, setup: Setup, outcome: Outcome) -> None:
+        prefix = f"run_it{outcome.record.number:03d}"
+        assert outcome.half_maps is not None
+        assert outcome.poses is not None
+        for number, half in enumerate(outcome.half_maps, 1):
+            self._write_map(f"{prefix}_half{number}_class001.mrc", setup, half)
+        self._write_particles(f"{prefix}_data.star", setup, outcome.poses)
+        write_model_star(
+            self.folder / f"{prefix}_model.star",
+            setup,
+            outcome,
+            os.fspath(self.folder / f"{prefix}_half1_class001.mrc"),
+        )
+
+    def _write_result(self, setup: Setup, outcome: Outcome) -> None:
+        assert outcome.half_maps is not None
+        assert outcome.map is not None
+        assert outcome.mask is not None
+        assert outcome.poses is not None
+        self._write_map("run_class001.mrc", setup, outcome.map)
+        for number, half in enumerate(outcome.half_maps, 1):
+            self._write_map(f"run_half{number}_class001_unfil.mrc", setup, half)
+        self._write_map("run_mask.mrc", setup, np.clip(_on_grid(setup, outcome.mask), 0, 1))
+        self._write_particles("run_data.star", setup, outcome.poses)
+        rejected = self.folder / "run_rejected.star"
+        if len(setup.look.bad):
+            write_particles(rejected, self.particles.subset(setup.look.bad), {})
+        else:
+            rejected.unlink(missing_ok=True)
+
+    def _write_map(self, name: str, setup: Setup, data: NDArray[np.float32]) -> None:
+        write_map(self.folder / name, _on_grid(setup, data), setup.pixel_size)
+
+    def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
+        particles = self.particles.subset(poses.rows)
+        write_particles(self.folder / name, particles, pose_columns(poses, setup.share.half[poses.rows]))
+
+
+def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:
+    """RELION's columns of what was found for each particle.
+
+    Parameters
+    ----------
+    poses : Poses
+    half : (n,) int8
+        Half-set of each of them, 0 or 1.
+    """
+    rot, tilt, psi = quaternion_to_euler(poses.quaternion)
+    return {
+        "rlnAngleRot": rot,
+        "rlnAngleTilt": tilt,
+        "rlnAnglePsi": psi,
+        "rlnOriginXAngst": -poses.shift[:, 0],
+        "rlnOriginYAngst": -poses.shift[:, 1],
+        "rlnClassNumber": np.ones(len(rot), np.int64),
+        "rlnRandomSubset": half.astype(np.int64) + 1,
+        "rlnMaxValueProbDistribution": poses.p_max,
+        "rlnLogLikeliContribution": poses.log_evidence,
+        "rlnNrOfSignificantSamples": np.maximum(1, np.rint(poses.n_significant)).astype(np.int64),
+        "rlnParticleFigureOfMerit": poses.figure_of_merit,
+    }
+
+
+def _on_grid(setup: Setup, data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map of any sampling of the field of view, on the grid of the images."""
+    if len(data) == setup.box:
+        return data
+    return resample(Map(data, setup.field_of_view / len(data)), setup.box, setup.pixel_size).data

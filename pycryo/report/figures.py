@@ -1,0 +1,160 @@
+"""Figures of the report (matplotlib, without pyplot's global state)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.maps import Map
+from pycryo.report.angdist import bin_of, bin_spacing, sphere_bins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Iterations = Sequence[dict[str, Any]]
+
+_STAGE_COLOURS = {"global": "tab:blue", "local": "tab:orange", "defocus": "tab:purple", "final": "tab:green"}
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _numbers(iterations: Iterations, name: str) -> NDArray[np.float64]:
+    """A figure of all iterations; NaN where there is none."""
+    return np.array([np.nan if each[name] is None else each[name] for each in iterations], np.float64)
+
+
+def _iteration_axis(axes: Axes, iterations: Iterations) -> None:
+    """Whole iterations on x; the stages as coloured bands with their names in a legend."""
+    from matplotlib.ticker import MaxNLocator
+
+    first = iterations[0]["number"]
+    axes.set_xlim(first - 0.5, iterations[-1]["number"] + 0.5)
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    shown = set()
+    for each in iterations:
+        stage = each["stage"]
+        axes.axvspan(
+            each["number"] - 0.5,
+            each["number"] + 0.5,
+            color=_STAGE_COLOURS.get(stage, "grey"),
+            alpha=0.12,
+            linewidth=0,
+            label=None if stage in shown else f"{stage} stage",
+        )
+        shown.add(stage)
+
+
+def resolution_figure(iterations: Iterations) -> Figure:
+    """Resolution of each iteration and the limit of its comparison, Å."""
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    number = _numbers(iterations, "number")
+    _iteration_axis(axes, iterations)
+    axes.plot(number, _numbers(iterations, "limit"), "s--", color="grey", markersize=4, label="compared up to")
+    axes.plot(number, _numbers(iterations, "resolution"), "o-", color="black", label="corrected FSC = 0.143")
+    axes.set_ylabel("resolution (Å)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def poses_figure(iterations: Iterations) -> Figure:
+    """Spread of the posteriors and change of the poses, medians over the particles."""
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    number = _numbers(iterations, "number")
+    _iteration_axis(axes, iterations)
+    axes.plot(number, _numbers(iterations, "spread_rotation"), "o-", color="black", label="spread (°)")
+    axes.plot(number, _numbers(iterations, "pose_change"), "s-", color="tab:red", label="pose change (°)")
+    axes.plot(number, _numbers(iterations, "spread_shift"), "^--", color="tab:blue", label="spread of the shifts (Å)")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("median over the particles")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    return figure
+
+
+def views_figure(views: NDArray[np.float64], group: str) -> Figure:
+    """Density of the viewing directions (n, 3), 1 where as many as if they were even; Mollweide projection."""
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot(projection="mollweide")
+    longitude = np.linspace(-np.pi, np.pi, 361)
+    latitude = np.linspace(-np.pi / 2, np.pi / 2, 181)
+    across, up = np.meshgrid((longitude[1:] + longitude[:-1]) / 2, (latitude[1:] + latitude[:-1]) / 2)
+    directions = np.stack([np.cos(up) * np.cos(across), np.cos(up) * np.sin(across), np.sin(up)], axis=-1)
+    spacing = bin_spacing(len(views))
+    _, counts = sphere_bins(views, spacing)
+    density = counts * len(counts) / max(1, len(views))
+    shown = density[bin_of(directions.reshape(-1, 3), spacing)].reshape(across.shape)
+    image = axes.pcolormesh(longitude, latitude, shown, cmap="viridis", vmin=0, rasterized=True)
+    axes.set_xticks(np.deg2rad([-120, -60, 0, 60, 120]), ["−120°", "−60°", "rot 0°", "60°", "120°"], color="white")
+    axes.set_yticks(np.deg2rad([-60, -30, 0, 30, 60]), ["tilt 150°", "120°", "90°", "60°", "30°"])
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3, color="white", linewidth=0.5)
+    mates = "" if group == "C1" else f" with their {group} mates"
+    label = f"density of the views{mates} (even: 1)"
+    figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.7, label=label)
+    return figure
+
+
+def slices_figure(volume: Map, diameter: float) -> Figure:
+    """Central sections of a map across z, y and x, as far as the particle's diameter (Å) reaches."""
+    figure = _figure(9.6, 3.6)
+    middle = volume.box // 2
+    half = middle * volume.pixel_size
+    sections = (
+        ("x", "y", volume.data[middle]),
+        ("x", "z", volume.data[:, middle]),
+        ("y", "z", volume.data[:, :, middle]),
+    )
+    # The bright tail is the molecule: it keeps its range, the dark one is noise.
+    low, high = float(np.quantile(volume.data, 0.02)), max(float(section.max()) for *_, section in sections)
+    for place, (across, up, section) in enumerate(sections, 1):
+        axes = figure.add_subplot(1, 3, place)
+        edge = volume.pixel_size / 2
+        extent = (-half - edge, (volume.box - middle) * volume.pixel_size - edge) * 2
+        axes.imshow(section, cmap="gray", origin="lower", vmin=low, vmax=high, extent=extent)
+        reach = min(0.65 * diameter, half)
+        axes.set(xlabel=f"{across} (Å)", ylabel=f"{up} (Å)", xlim=(-reach, reach), ylim=(-reach, reach))
+        axes.tick_params(labelsize=8)
+    return figure
+
+
+def phase_names(iterations: Iterations) -> list[str]:
+    """Phases that were timed, in the order of their first appearance, without the total."""
+    names = dict.fromkeys(name for each in iterations for name in each["seconds"])
+    return [name for name in names if name != "total"]
+
+
+def timing_figure(iterations: Iterations) -> Figure:
+    """Seconds of each phase, stacked per iteration."""
+    import matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    number = _numbers(iterations, "number")
+    bottom = np.zeros(len(iterations))
+    names = phase_names(iterations)
+    values = {name: np.array([each["seconds"].get(name, 0.0) for each in iterations]) for name in names}
+    total = np.array([each["seconds"].get("total", 0.0) for each in iterations])
+    values["other"] = np.maximum(0, total - sum(values.values(), np.zeros(len(iterations))))
+    colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for place, (name, seconds) in enumerate(values.items()):
+        axes.bar(number, seconds, bottom=bottom, width=0.8, label=name, color=colours[place % 20])
+        bottom += seconds
+    axes.set(xlabel="iteration", ylabel="seconds (rank 0)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    return figure

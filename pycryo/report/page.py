@@ -1,0 +1,149 @@
+"""The HTML page of a refinement: one file with all figures in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycryo.errors import InputError
+from pycryo.geometry.rotations import euler_to_quaternion
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.atomic import write_text
+from pycryo.io.mrc import read_map
+from pycryo.io.star import read_tables
+from pycryo.io.table import Table
+from pycryo.report import figures
+from pycryo.report.angdist import view_directions
+from pycryo.report.fsc_files import fsc_figure, read_fsc_star
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Views all around one axis have 0.81 (pycryo.report.angdist.sampling_factor): nothing is missing yet.
+_UNEVEN = 0.7
+# Fewer particles say too little about the distribution of views.
+_FEW = 50
+_DOTS_PER_INCH = 120
+_NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
+
+
+def build_report(folder: str | os.PathLike[str]) -> Path:
+    """Write report.html from run.json, run_fsc.star and the newest particles and map of a run.
+
+    Parameters
+    ----------
+    folder : path
+        Output folder of a refinement, finished or not.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run, or a file of it cannot be read.
+    """
+    import jinja2
+
+    folder = Path(folder)
+    run = _read_run(folder)
+    curves = read_fsc_star(folder / "run_fsc.star", run["box"], run["pixel_size"])
+    iterations = run["iterations"]
+    for each in iterations:
+        each["limit"] = run["box"] * run["pixel_size"] / each["r_high"]
+    views = _views(_newest(folder, "run_data.star", "data.star", iterations), run["symmetry"])
+    volume = read_map(_newest(folder, "run_class001.mrc", "half1_class001.mrc", iterations))
+    pictures = {
+        "fsc": fsc_figure(curves),
+        "resolution": figures.resolution_figure(iterations),
+        "views": figures.views_figure(views, run["symmetry"]),
+        "slices": figures.slices_figure(volume, run["diameter"]),
+        "poses": figures.poses_figure(iterations),
+        "timing": figures.timing_figure(iterations),
+    }
+    source = resources.files("pycryo.report").joinpath("page.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    text = environment.from_string(source).render(
+        run=run,
+        name=folder.resolve().name,
+        pictures={name: _embedded(figure) for name, figure in pictures.items()},
+        phases=figures.phase_names(iterations),
+        number=_three_digits,
+        warnings=warnings_of(run),
+        seconds=sum(each["seconds"].get("total", 0.0) for each in iterations),
+    )
+    path = folder / "report.html"
+    write_text(path, text)
+    return path
+
+
+def warnings_of(run: dict[str, Any]) -> list[str]:
+    """What the reader should know before trusting the map, from the content of run.json."""
+    found = []
+    if run["status"] != "done":
+        found.append("The run is not finished: this is its last iteration so far.")
+    particles = run["particles"]
+    if left_out := particles["left_out"]:
+        found.append(
+            f"{len(left_out)} of {particles['total']} particles have NaN, infinite or constant pixels and were "
+            "left out (run_rejected.star)."
+        )
+    if sum(particles["half_sets"]) >= _FEW and run["sampling_factor"] < _UNEVEN:
+        found.append(
+            f"The views are distributed very unevenly (sampling factor {run['sampling_factor']:.2f}, even views have "
+            "1): the map is blurred along the directions that few views cover, and its resolution there is worse "
+            "than the FSC says."
+        )
+    if run["resolution"] <= 2.1 * run["pixel_size"]:
+        found.append("The resolution is at the limit of the pixel size: smaller pixels may show more.")
+    return found
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    try:
+        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give the output folder of a refinement") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); run the refinement again") from error
+    missing = [key for key in _NEEDED if not run.get(key)]
+    if missing:
+        raise InputError(f"{path} is not of a refinement (no {', '.join(missing)}); give its output folder")
+    return run
+
+
+def _newest(folder: Path, final: str, of_iteration: str, iterations: list[dict[str, Any]]) -> Path:
+    """The final file, or that of the last iteration while the run goes on."""
+    if (folder / final).is_file():
+        return folder / final
+    return folder / f"run_it{iterations[-1]['number']:03d}_{of_iteration}"
+
+
+def _views(path: Path, group: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(n, 3) viewing directions of all particles and their symmetry mates."""
+    table = read_tables(path).get("particles")
+    if not isinstance(table, Table):
+        raise InputError(f"{path} has no table data_particles; run the refinement again")
+    angles = table.values(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"])
+    return view_directions(euler_to_quaternion(*angles.values()), symmetry(group))
+
+
+def _three_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _embedded(figure: Figure) -> str:
+    """A figure as data URL of a PNG image."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
