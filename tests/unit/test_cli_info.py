@@ -1,6 +1,7 @@
 """``pycryo info``: its report, the launcher check, the memory plan."""
 
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -128,15 +129,13 @@ def test_second_launcher_of_the_same_family(environment, monkeypatch):
 
 
 def test_mpi_is_not_started_by_looking():
-    mpi4py = pytest.importorskip("mpi4py")
-    if "mpi4py.MPI" in sys.modules:
-        pytest.skip("MPI runs in this process already")
-    before = mpi4py.rc.initialize
-    inspect_mpi()
-    assert mpi4py.rc.initialize == before
-    from mpi4py import MPI
-
-    assert not MPI.Is_initialized()
+    pytest.importorskip("mpi4py")
+    code = (
+        "import mpi4py; from pycryo.parallel.library import inspect_mpi; inspect_mpi(); "
+        "from mpi4py import MPI; print(MPI.Is_initialized(), mpi4py.rc.initialize)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_memory_plan_of_the_command(capsys):
