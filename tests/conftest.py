@@ -37,6 +37,17 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for strength, radius, (z, y, x) in ((1, 4, (0, 0, -4)), (1.5, 3, (0, 5, 2)), (2, 2, (4, -3, 3))):
         blob += np.float32(strength) * np.roll(soft_sphere(32, radius, 2), (z, y, x), (0, 1, 2))
     write_map(folder / "model.mrc", blob, 4.0)
-    words = ["simulate", str(folder / "model.mrc"), "--out", str(folder), "--n", "40", "--snr", "0.5", "--shift-sd", "1"]
+    words = [
+        "simulate",
+        str(folder / "model.mrc"),
+        "--out",
+        str(folder),
+        "--n",
+        "40",
+        "--snr",
+        "0.5",
+        "--shift-sd",
+        "1",
+    ]
     assert main(words) == 0
     return folder

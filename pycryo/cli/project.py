@@ -74,7 +74,7 @@ class Views:
     origins : (n, 2) float64
         rlnOrigin, px of the map.
     transfer : dict of str to (n,) float64
-        Parameters of `pycryo.ctf.ctf`; empty: none is applied.
+        Parameters of `pycryo.ctf`; empty: none is applied.
     write : callable
         Writes the STAR file of a path, given the names of the images.
     """

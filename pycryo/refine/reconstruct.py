@@ -22,8 +22,8 @@ from pycryo.maps import Map, resample
 from pycryo.parallel.comm import Comm, as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import FirstLook, Share, deal, first_look, geometry_of, refuse_too_many_bad, split_halves
-from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
 from pycryo.refine.gridding import solve
+from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
 from pycryo.refine.prepare import particle_ctf, transform, weigh
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def reconstruct(
     """Reconstruct a map from the poses that the particles have. Collective.
 
     Every image, multiplied by its CTF, and its squared CTF are inserted at the pose and its symmetry mates; their
-    quotient is the map's transform (`pycryo.refine.maximization.solve`), held down only where hardly any image
+    quotient is the map's transform (`pycryo.refine.gridding.solve`), held down only where hardly any image
     contributes. The noise is taken as white, with one level per optics group. The result does not depend, to the last
     bit, on the number of ranks and threads.
 
@@ -305,7 +305,9 @@ def _solved(share: Share, parts: list[Accumulators | None], job: _Job) -> Recons
         if comm.rank == share.roots[half] and accumulators is not None:
             own[half] = _solve(accumulators)
     pair = pair_of_maps(share, (own[0], own[1]))
-    whole = _shared_map(comm, both_halves(share, parts[0], parts[1]), job)
+    everything = both_halves(share, parts[0], parts[1])
+    parts.clear()  # the halves' memory is free for the last solution
+    whole = _shared_map(comm, everything, job)
     first, second = (_broadcast_map(comm, None if pair is None else pair[half], job) for half in (0, 1))
     return Reconstruction(whole, (first, second), corrected_fsc(first.data, second.data, job.pixel_size), n)
 
