@@ -127,7 +127,7 @@ def read_arrays(comm: Comm, path: Path) -> Iterator[Source]:
 
             with refuse_damage(path):
                 files.append(stack.enter_context(h5py.File(path, "r", locking=False)))
-                return json.loads(files[0][_HEADER][()]), _layout(files[0])
+                return dict(json.loads(files[0][_HEADER][()])), _layout(files[0])
 
         header, layout = on_root(comm, begin)
         yield Source(comm, path, files[0] if files else None, header, layout)

@@ -35,6 +35,7 @@ from pycryo.refine.state import Record, RowsPosterior, Setup, State, Volume
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
+_HEADER = ("number", "sigma_shift", "schedule", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "insertion_weight")
 _SUPPORT = tuple(field.name for field in fields(Support))
 _POSTERIOR = tuple(field.name for field in fields(Posterior) if field.name != "support")
@@ -158,6 +159,9 @@ def _read(comm: Comm, folder: str | os.PathLike[str]) -> Iterator[Source]:
                 f"the checkpoint {path} is of pycryo {source.header.get('pycryo')}: continue with that version, or "
                 "start anew without --continue"
             )
+        with refuse_damage(path):
+            if missing := [name for name in _HEADER if name not in source.header]:
+                raise ValueError(f"its header lacks {', '.join(missing)}")
         yield source
 
 
