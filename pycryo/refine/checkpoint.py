@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -49,6 +52,8 @@ def checkpoint_file(folder: str | os.PathLike[str]) -> Path:
 def save(setup: Setup, state: State, history: list[Record], folder: str | os.PathLike[str]) -> None:
     """Write what `load` needs, atomically: the last checkpoint stays until the new one is complete. Collective.
 
+    SIGINT and SIGTERM wait until it is.
+
     Parameters
     ----------
     setup : Setup
@@ -77,7 +82,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "setup": setup_marks(setup),
     }
     on_root(share.comm, lambda: check_writable_folder(folder))
-    with write_arrays(share.comm, checkpoint_file(folder), header) as sink:
+    with _no_interrupt(), write_arrays(share.comm, checkpoint_file(folder), header) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
         for half, references in enumerate(state.references):
@@ -86,6 +91,31 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
                 sink.write(_reference_name(half, fold), mine, share.roots[half])
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """The first SIGINT or SIGTERM takes effect after the block; a second one kills.
+
+    HDF5's wrapper would lose an exception that a handler raises within its clean-up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if seen:
+            signal.raise_signal(seen[0])
 
 
 def check(comm: Comm, particles: Particles, options: RefineOptions, folder: str | os.PathLike[str]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import signal
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from pycryo.io.particles import read_particles
 from pycryo.maps import Map
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, refine
+from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.setup import first_state, set_up
 
@@ -130,6 +132,32 @@ def test_full_disc_leaves_the_old_checkpoint(run, saved, share):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoint_file(saved).read_bytes() == before
     assert [path.name for path in saved.iterdir()] == ["state.h5"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_wait_until_the_checkpoint_is_complete(run, saved, monkeypatch, number):
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def interrupt(number, frame):
+        raise Interrupted
+
+    put = Sink._fill
+
+    def fill(*args):
+        if args[1] == "noise":
+            signal.raise_signal(number)
+        put(*args)
+
+    monkeypatch.setattr(Sink, "_fill", fill)
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            save(run.setup, dataclasses.replace(run.states[0], number=9), run.history, saved)
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert load(run.setup, saved)[0].number == 9
 
 
 def test_missing(run, tmp_path):

@@ -33,6 +33,7 @@ OF_RUN = (
     "run.json",
     "run.log",
     "report.html",
+    "checkpoint",
     SUCCESS,
 )
 
