@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators
@@ -41,6 +40,8 @@ class Solution:
 
 def grid_box(box: int, r_high: float) -> int:
     """Smallest even, FFT-friendly number of points per axis (≤ box) that holds the frequencies below `r_high`."""
+    import scipy.fft
+
     wanted = 2 * (int(np.ceil(r_high)) + 2)
     return min(box, 2 * int(scipy.fft.next_fast_len(wanted // 2)))
 
@@ -166,6 +167,8 @@ class _PaddedGrid:
 
     def convolve(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convolution of a real half volume with the interpolation kernel."""
+        import scipy.fft
+
         workers = get_threads()
         full = self._zeros(np.complex64)
         for here, there in self._blocks():
@@ -182,6 +185,8 @@ class _PaddedGrid:
 
     def to_map(self, accumulators: Accumulators, weight: NDArray[np.float64], dtype: type) -> NDArray[np.float32]:
         """Inverse transform of F·W, cropped to the field of view and corrected for the interpolation kernel."""
+        import scipy.fft
+
         full = self._zeros(dtype)
         for here, there in self._blocks():
             np.multiply(accumulators.re[here], weight[here], out=full[there].real, casting="same_kind")
