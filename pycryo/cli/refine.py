@@ -122,6 +122,7 @@ class _Job:
         try:
             refine(particles, reference, options, comm=self.comm, mask=mask, observer=writer)
         finally:
+            writer.close()
             self.has_results = writer.has_written
 
     def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:

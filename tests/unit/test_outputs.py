@@ -178,6 +178,26 @@ def test_other_ranks_write_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypatch):
+    started = []
+
+    def write(self, setup, outcome, history):
+        started.append(list(history))
+        raise RunError("the disc is full")
+
+    monkeypatch.setattr(Writer, "_write", write)
+    writer = Writer(tmp_path, None, None, SerialComm())
+    history = [1]
+    writer(None, SimpleNamespace(map=None), history)
+    history.append(2)
+    writer.close()
+    with pytest.raises(RunError, match="disc is full"):
+        writer(None, SimpleNamespace(map=None), history)
+    assert started == [[1]]
+    with pytest.raises(RunError, match="disc is full"):
+        Writer(tmp_path, None, None, SerialComm())(None, SimpleNamespace(map="final"), history)
+
+
 def test_on_root_shares_results_and_errors():
     def fail():
         raise InputError("no such file")
