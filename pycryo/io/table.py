@@ -138,7 +138,8 @@ class Table:
         # pandas drops a byte order mark even if it is part of the first value.
         if self.separator or self.body.startswith(codecs.BOM_UTF8):
             text = self.body.decode("utf-8", "surrogateescape").split("\n")[: self.n]
-            rows = [line.split(self.separator.decode() or None) for line in text]
+            separator = self.separator.decode() if self.separator else None
+            rows = [line.split(separator) for line in text]
             return {name: np.array([row[i] for row in rows], object).astype(types[name]) for name, i in places.items()}
 
         def parse(begin: int, end: int) -> pd.DataFrame:
