@@ -159,7 +159,8 @@ def test_proposals_are_drawn_from_their_density():
     tile = lambda array: np.tile(array, (n, *[1] * array.ndim))  # noqa: E731
     weight, scale_r, scale_t = tile(np.array([0.5, 0.5])), 0.3, 1.5
     rotations, shifts, log_density = _propose(
-        tile(centre_r), weight, tile(centre_t), weight, np.full(n, scale_r), np.full(n, scale_t), np.arange(n), 4, 8, settings
+        tile(centre_r), weight, tile(centre_t), weight, np.full(n, scale_r), np.full(n, scale_t), np.arange(n),
+        4, 8, settings,
     )  # fmt: skip
     assert rotations.shape == (n, 8, 4)
     assert shifts.shape == (n, 8, 2)
@@ -434,7 +435,7 @@ def test_draws_differ_between_seeds_and_images():
 def test_a_start_off_the_mode_is_left_behind():
     """The scan's best points sit 3 kernel scales beside the peak: heavy tails find it."""
     n = 100
-    away = (Rotation.from_rotvec([0.2, -0.15, 0.15]) * CENTRE, CENTRE_T + [1.8, -1.2])
+    away = (Rotation.from_rotvec([0.2, -0.15, 0.15]) * CENTRE, CENTRE_T + np.array([1.8, -1.2]))
     posterior = sample(one_mode, start_about(n, away), np.arange(n), PhaseSettings())
     error = (to_rotation(posterior.mode_quaternion) * CENTRE.inv()).magnitude()
     # Within 2.5 standard deviations of the widest axis for nearly all.
