@@ -6,3 +6,27 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.1.0"
+
+# Eager, before anything imports the modules of the same names: pycryo.ctf, pycryo.fsc, pycryo.refine are the functions.
+from pycryo.ctf import ctf
+from pycryo.fsc import fsc
+from pycryo.io.mrc import read_map
+from pycryo.io.particles import Particles, read_particles
+from pycryo.maps import Map
+from pycryo.projector import project
+from pycryo.refine import RefineOptions, Result, refine
+from pycryo.refine.reconstruct import reconstruct
+
+__all__ = [
+    "Map",
+    "Particles",
+    "RefineOptions",
+    "Result",
+    "ctf",
+    "fsc",
+    "project",
+    "read_map",
+    "read_particles",
+    "reconstruct",
+    "refine",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,10 @@ class Map:
     def box(self) -> int:
         """Voxels along an edge."""
         return len(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The density: functions that take an array take a map."""
+        return np.array(self.data, dtype=dtype, copy=copy)
 
 
 def resample(source: Map, box: int, pixel_size: float) -> Map:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
 from pycryo.errors import InputError
@@ -163,7 +163,7 @@ def project_slices(
 
 
 def project(
-    map: NDArray[np.floating],
+    map: ArrayLike,
     rotations: NDArray[np.float64],
     *,
     shifts: NDArray[np.float64] | None = None,
@@ -175,7 +175,7 @@ def project(
 
     Parameters
     ----------
-    map : (N, N, N) float32 or float64
+    map : (N, N, N) float32 or float64, or Map
         Density, centre N//2.
     rotations : (n, 3, 3) float64
         A, see docs/conventions.md.
@@ -203,7 +203,7 @@ def project(
         raise InputError(f"rotations: expected shape (n, 3, 3), got {rotations.shape}")
     if shifts is not None and np.shape(shifts) != (len(rotations), 2):
         raise InputError(f"shifts: expected shape ({len(rotations)}, 2), got {np.shape(shifts)}")
-    volume = fourier_volume(map, padding=padding, r_high=r_high, threads=threads)
+    volume = fourier_volume(np.asarray(map), padding=padding, r_high=r_high, threads=threads)
     out = np.empty((len(rotations), volume.box, volume.box), np.float32)
     batch = max(1, _BATCH_BYTES // (24 * volume.box**2))  # slices, moved slices, transforms, images
     for first in range(0, len(rotations), batch):
@@ -236,7 +236,7 @@ def project_images(
     shifts : (n, 2) float64, optional
         rlnOrigin (x, y) in px.
     factors : (n, n_pixel) float32, optional
-        The transforms are multiplied by these, such as `pycryo.ctf.ctf`.
+        The transforms are multiplied by these, such as `pycryo.ctf`.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 

@@ -23,3 +23,31 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the maintainers' data folder is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with 40 clear particles of 32 px: STAR files, stack, map.mrc, mask.mrc, init40A.mrc."""
+    from pycryo.cli.main import main
+    from pycryo.io.mrc import write_map
+    from pycryo.maps import soft_sphere
+
+    folder = tmp_path_factory.mktemp("tiny")
+    blob = np.zeros((32, 32, 32), np.float32)
+    for strength, radius, (z, y, x) in ((1, 4, (0, 0, -4)), (1.5, 3, (0, 5, 2)), (2, 2, (4, -3, 3))):
+        blob += np.float32(strength) * np.roll(soft_sphere(32, radius, 2), (z, y, x), (0, 1, 2))
+    write_map(folder / "model.mrc", blob, 4.0)
+    words = [
+        "simulate",
+        str(folder / "model.mrc"),
+        "--out",
+        str(folder),
+        "--n",
+        "40",
+        "--snr",
+        "0.5",
+        "--shift-sd",
+        "1",
+    ]
+    assert main(words) == 0
+    return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import platform
 import sys
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from pycryo import __version__, _core, progress
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.mrc import read_map
@@ -22,12 +22,11 @@ from pycryo.maps import Map
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm, world
 from pycryo.refine import RefineOptions, refine
-from pycryo.refine.dataset import label
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.work_plan import describe
-from pycryo.threads import available_cores, get_threads, set_threads
+from pycryo.threads import get_threads, set_threads
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +106,8 @@ class _Job:
             return
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
+        if self.folder.had_run:
+            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         self._refine(particles, reference, mask, options)
         on_root(comm, self._report)
@@ -120,6 +121,7 @@ class _Job:
         try:
             refine(particles, reference, options, comm=self.comm, mask=mask, observer=writer)
         finally:
+            writer.close()
             self.has_results = writer.has_written
 
     def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
@@ -171,47 +173,4 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
     if options.ctf:
         particles.require_ctf()
-        _warn_of_defocus(particles)
     return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
-
-
-def _warn_of_defocus(particles: Particles) -> None:
-    bad = particles.has_no_defocus.nonzero()[0]
-    if len(bad):
-        log.warning(
-            "%d particles have no defocus, their CTF means nothing (the first is %s)",
-            len(bad),
-            label(particles, int(bad[0])),
-        )
-
-
-def threads_per_rank(comm: Comm, asked: int | None) -> int:
-    """Threads of this rank: as asked, as the environment says, or its part of the node's cores. Collective.
-
-    Warns if the ranks of the node have more threads than cores.
-    """
-    mine = _cores()
-    everyone = comm.all_gather((platform.node(), mine, available_cores()))
-    local = [cores for node, cores, _ in everyone if node == platform.node()]
-    usable = min(available_cores(), len(set().union(*local)))
-    share = sum(1 / sum(core in cores for cores in local) for core in mine)
-    if available_cores() < len(mine):  # a quota, which the ranks share
-        share = available_cores() / len(local)
-    from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
-    threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
-    if threads * len(local) > max(usable, len(local)):
-        log.warning(
-            "%d rank(s) × %d threads share the %d cores of %s: use --threads %d",
-            len(local), threads, usable, platform.node(), max(1, usable // len(local)),
-        )  # fmt: skip
-    elif len(local) > usable:
-        log.warning("%d ranks share the %d cores of %s: start fewer", len(local), usable, platform.node())
-    return threads
-
-
-def _cores() -> frozenset[int]:
-    """Numbers of the cores that this process may run on."""
-    try:
-        return frozenset(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return frozenset(range(available_cores()))

@@ -232,9 +232,10 @@ def group_sums(
     return total
 
 
-def label(particles: Particles, row: int) -> str:
-    """How messages call a particle: index@stack, as in the STAR file."""
-    return f"{particles.image_index[row] + 1}@{particles.stacks[particles.stack[row]].name}"
+def _names(particles: Particles, rows: NDArray[np.int64]) -> str:
+    """The first ten of some particles, for a message."""
+    names = ", ".join(particles.label(row) for row in rows[:10].tolist())
+    return names + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
 
 
 def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fraction: float) -> None:
@@ -247,11 +248,25 @@ def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fracti
     """
     if not len(bad):
         return
-    names = [label(particles, int(row)) for row in bad[:10]]
-    shown = ", ".join(names) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    shown = _names(particles, bad)
     if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
         raise InputError(
             f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the "
             f"share {max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
         )
     log.warning("left out %d images with NaN, infinite or constant pixels: %s", len(bad), shown)
+
+
+def without_defocus(particles: Particles) -> NDArray[np.int64]:
+    """Rows whose CTF means nothing; they are named in the log.
+
+    Raises
+    ------
+    InputError
+        If no particle has what a CTF needs.
+    """
+    particles.require_ctf()
+    rows = np.flatnonzero(particles.has_no_defocus)
+    if len(rows):
+        log.warning("left out %d particles with a defocus of 0 or none: %s", len(rows), _names(particles, rows))
+    return rows

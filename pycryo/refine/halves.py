@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators, fold_hermitian, new_accumulators
@@ -93,6 +92,8 @@ def join_low_resolution(
     pair: tuple[NDArray[np.float32], NDArray[np.float32]], shells: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give both maps the mean of their Fourier components below `shells`, so that they keep one orientation."""
+    import scipy.fft
+
     points = len(pair[0])
     line = np.fft.fftfreq(points, 1 / points)
     half = np.arange(points // 2 + 1)

@@ -16,6 +16,7 @@ from pycryo.filter.support import Posterior, Support, concatenate
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.pixels import half_plane
+from pycryo.progress import track
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.expectation import Scan, global_search, sample_posterior
@@ -127,7 +128,7 @@ def run_half(
         place = np.full(share.particles.n, -1)
         place[previous[0]] = np.arange(len(previous[0]))
     for fold, volume in enumerate(volumes):
-        for batch in share.batches(half, fold, len(volumes)):
+        for batch in track(share.batches(half, fold, len(volumes)), None, f"iteration {plan.number}, half {half + 1}"):
             rows = batch.rows
             with timer.phase("prepare"):
                 target = batch_target(share, plan, rows, batch.images, plan.r_insert)

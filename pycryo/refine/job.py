@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pycryo.io.atomic import check_writable_folder, write_bytes
-
-log = logging.getLogger(__name__)
 
 # RELION's pipeline looks for these files to learn how a job ended.
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
@@ -31,12 +28,15 @@ class JobFolder:
         Marks of an earlier run's end, taken away.
     had_log : bool
         There was a run.log.
+    had_run : bool
+        There are files of an earlier run, which this one overwrites.
     """
 
     path: Path
     made: tuple[Path, ...]
     marks: tuple[str, ...]
     had_log: bool
+    had_run: bool
 
     @classmethod
     def prepare(cls, path: str | os.PathLike[str]) -> JobFolder:
@@ -57,9 +57,7 @@ class JobFolder:
         marks = tuple(name for name in (SUCCESS, FAILURE, ABORTED) if (path / name).exists())
         for name in marks:
             (path / name).unlink()
-        if (path / "run.json").exists():
-            log.warning("%s holds an earlier run: its files are overwritten", path)
-        return cls(path, tuple(missing), marks, (path / LOG_NAME).exists())
+        return cls(path, tuple(missing), marks, (path / LOG_NAME).exists(), (path / "run.json").exists())
 
     def withdraw(self) -> None:
         """Leave the folder as it was found; for a run that ends before its first iteration."""

@@ -128,7 +128,7 @@ def _references(
             parts, everything = mine[half], whole[half]
             if parts is not None and everything is not None:
                 used = everything if setup.n_fold == 1 else _without(everything, parts[fold])
-                maps[half] = solve(used, ssnr=ssnr, max_iterations=0).map
+                maps[half] = solve(used, ssnr=ssnr, max_iterations=0, single=True).map
         pair = pair_of_maps(share, (maps[0], maps[1]))
         points = fsc.box
         if pair is not None:

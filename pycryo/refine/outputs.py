@@ -6,7 +6,8 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes the files of each iteration and, after the last one, those of the result: an `Observer` of `run`.
 
-    Rank 0 writes, every file atomically. A file that cannot be written ends the run on all ranks.
+    Rank 0 writes, every file atomically, in the background of the next iteration; the result before the call returns.
+    A file that cannot be written ends the run on all ranks, at the next call.
 
     Attributes
     ----------
@@ -56,6 +58,7 @@ class Writer:
     keep_iterations: bool = True
     inputs: Mapping[str, str] | None = None
     has_written: bool = False
+    _writing: Future[None] | None = field(default=None, init=False)
 
     def __call__(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         """Write what an iteration found. Collective.
@@ -66,7 +69,23 @@ class Writer:
             If a file cannot be written; on all ranks.
         """
         self.has_written = True
-        on_root(self.comm, lambda: self._write(setup, outcome, history))
+        on_root(self.comm, lambda: self._start(setup, outcome, list(history)))
+
+    def close(self) -> None:
+        """Wait until what is being written is there; errors are not raised. Not collective."""
+        if self._writing is not None:
+            wait([self._writing])
+
+    def _start(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
+        """Write in a thread, after the iteration before is written; the final iteration at once."""
+        if self._writing is not None:
+            self._writing.result()
+        if outcome.map is not None:
+            self._write(setup, outcome, history)
+            return
+        pool = ThreadPoolExecutor(1, thread_name_prefix="pycryo-write")
+        self._writing = pool.submit(self._write, setup, outcome, history)
+        pool.shutdown(wait=False)
 
     def _write(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         began = time.perf_counter()

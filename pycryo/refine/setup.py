@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.masks import check_mask
 from pycryo.parallel.comm import Comm
-from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves
+from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
 from pycryo.refine.gridding import grid_box
 from pycryo.refine.halves import solvent_mask, to_grid
 from pycryo.refine.noise import first_noise
@@ -43,8 +44,7 @@ def set_up(
     InputError
         On every rank, if images, reference or mask cannot be used.
     """
-    if options.ctf:
-        particles.require_ctf()
+    blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
     geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)
     box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
@@ -60,9 +60,11 @@ def set_up(
     if mask is not None:
         mask = Map(check_mask(resample(mask, box, pixel_size), box, options.mask or "mask"), pixel_size)
     half = split_halves(particles, options.seed)
+    half[blind] = -1
     look, cache = first_look(deal(comm, particles, half, None), 0.5 * diameter, options.preread)
     refuse_too_many_bad(particles, look.bad, options.max_bad_fraction)
     half[look.bad] = -1
+    look = replace(look, bad=np.union1d(look.bad, blind))
     share = deal(comm, particles, half, cache)
     if min(share.count(0), share.count(1)) < 1:
         raise InputError(

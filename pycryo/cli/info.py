@@ -1,0 +1,155 @@
+"""``pycryo info``: what this machine and installation offer a run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections import Counter
+from pathlib import Path
+
+from pycryo import __version__, _core
+from pycryo.cli.ranks import set_up_rank
+from pycryo.errors import RunError
+from pycryo.parallel.comm import launched_rank, world
+from pycryo.parallel.library import inspect_mpi
+from pycryo.threads import available_cores, get_threads
+
+DEPENDENCIES = ("numpy", "scipy", "pandas", "mrcfile", "h5py", "gemmi", "matplotlib", "jinja2", "rich")
+# Instruction sets of the kernels and the flags of /proc/cpuinfo that they need.
+ISA_FLAGS = {
+    "baseline": (),
+    "avx2": ("avx2", "fma"),
+    "avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl"),
+}
+THREAD_VARIABLES = ("PYCRYO_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+_GIB = 1 << 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    plan = parser.add_argument_group("memory estimate of a refinement")
+    plan.add_argument("--box", type=int, metavar="PX", help="box of the images")
+    plan.add_argument("--particles", type=int, default=100_000, metavar="N", help="default: 100000")
+    plan.add_argument("--ranks", type=int, metavar="N", help="default: those of this run")
+    plan.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="default: 2")
+    plan.add_argument("--preread", action="store_true", help="with all images in memory")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; under mpiexec once. Collective.
+
+    Raises
+    ------
+    RunError
+        If a launcher started processes that cannot talk to each other; those but the first end silently.
+    """
+    try:
+        comm = world()
+    except RunError:
+        if launched_rank():
+            return 1
+        print("\n".join([*_machine(), *_mpi(), *_versions()]))
+        raise
+    set_up_rank(comm, None)
+    nodes = comm.gather((platform.node(), available_cores(), get_threads()))
+    if nodes is not None:
+        print("\n".join([*_machine(), *_ranks(nodes), *_mpi(), *_versions(), *_plan(args, comm.size)]))
+    return 0
+
+
+def _row(name: str, text: str) -> str:
+    return f"{name + ':' if name else '':<18}{text}"
+
+
+def _machine() -> list[str]:
+    """Instruction sets, cores and memory of this machine."""
+    in_use = _core.isa()
+    wish = os.environ.get("PYCRYO_ISA")
+    lowered = f", lowered by PYCRYO_ISA={wish}" if wish else ""
+    threads = f"{get_threads()} a process; of {os.cpu_count()} cores {available_cores()} may be used (affinity, cgroup)"
+    settings = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    return [
+        _row("pycryo", f"{__version__}, {Path(__file__).resolve().parents[1]}"),
+        _row("machine", f"{platform.node()}, {platform.system()} {platform.release()}, {platform.machine()}"),
+        _row("instruction set", f"{in_use}{lowered}; available: {', '.join(available_isas())}"),
+        _row("kernels", ", ".join(_core.kernels)),
+        _row("threads", "; ".join([threads, *settings])),
+        _row("memory", _memory()),
+    ]
+
+
+def available_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Instruction sets of the kernels that this processor has."""
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return [_core.isa()]
+    flags = set(next((line for line in lines if line.startswith("flags")), "").split())
+    return [name for name, needed in ISA_FLAGS.items() if flags.issuperset(needed)]
+
+
+def _memory() -> str:
+    """Total and available memory, and the limit of the control group."""
+    sizes = {}
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            sizes[name] = int(value.split()[0]) * 1024
+        text = f"{sizes['MemAvailable'] / _GIB:.1f} of {sizes['MemTotal'] / _GIB:.1f} GiB available"
+    except (OSError, ValueError, KeyError, IndexError):
+        return "unknown"
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):
+        return text
+    return f"{text}, limited to {limit / _GIB:.1f} GiB"
+
+
+def _ranks(nodes: list[tuple[str, int, int]]) -> list[str]:
+    """Ranks of each node; empty for a single process."""
+    if len(nodes) == 1:
+        return []
+    return [
+        _row("ranks", f"{count} × {threads} threads on {name}, each may use {cores} cores")
+        for (name, cores, threads), count in Counter(nodes).items()
+    ]
+
+
+def _mpi() -> list[str]:
+    """The MPI library, the launcher, and whether they fit."""
+    report = inspect_mpi()
+    return [
+        _row("mpi4py", report.mpi4py or "not installed"),
+        _row("MPI library", report.library or "none"),
+        _row("mpiexec", " ".join(filter(None, [report.mpiexec or "not found", report.launcher]))),
+        _row("launcher check", ("ok: " if report.works else "no: ") + report.advice),
+    ]
+
+
+def _versions() -> list[str]:
+    """Versions of Python and the dependencies."""
+    found = [f"python {platform.python_version()}"]
+    for name in DEPENDENCIES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            found.append(f"{name} missing")
+    return [_row("versions", ", ".join(found))]
+
+
+def _plan(args: argparse.Namespace, n_ranks: int) -> list[str]:
+    """Estimate of a refinement's memory, if a box was given."""
+    if args.box is None:
+        return []
+    from pycryo.refine.memory import memory_plan
+
+    n_ranks = n_ranks if args.ranks is None else args.ranks
+    plan = memory_plan(args.box, args.particles, n_ranks, padding=args.padding, preread=args.preread)
+    parts = ", ".join(f"{field.name} {getattr(plan, field.name) / _GIB:.2f}" for field in dataclasses.fields(plan))
+    return [
+        _row("memory plan", f"{args.box} px, {args.particles} particles, {n_ranks} ranks, padding {args.padding}:"),
+        _row("", f"{plan.per_rank / _GIB:.1f} GiB on rank 0 at the peak ({parts}; references and solver take turns)"),
+    ]

@@ -1,0 +1,86 @@
+"""What ``import pycryo`` offers, and that it is quick."""
+
+import importlib
+import subprocess
+import sys
+
+import mrcfile
+import numpy as np
+import pytest
+from phantom import blobs, write_set
+
+import pycryo
+
+# Imported only by what needs them.
+HEAVY = ("pandas", "scipy", "matplotlib", "gemmi", "h5py", "mpi4py", "rich", "jinja2")
+
+
+def python(code):
+    """Output of a new interpreter."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("name", pycryo.__all__)
+def test_everything_is_there_and_documented(name):
+    assert callable(getattr(pycryo, name))
+    assert getattr(pycryo, name).__doc__
+    assert name in dir(pycryo)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'pycryo' has no attribute 'refin'"):
+        _ = pycryo.refin
+
+
+def test_functions_stay_functions_when_their_modules_are_imported():
+    for name in ("ctf", "fsc", "refine"):
+        module = importlib.import_module(f"pycryo.{name}")
+        assert getattr(pycryo, name) is getattr(module, name)
+    code = "import pycryo.ctf, pycryo.refine.loop; print(callable(pycryo.ctf), callable(pycryo.refine))"
+    assert python(code) == "True True"
+
+
+def test_import_is_light():
+    loaded = python("import sys, pycryo; print(*sys.modules)").split()
+    assert not [name for name in HEAVY if name in loaded]
+
+
+def test_idle_threads_sleep():
+    code = "import os; {}; import pycryo; print(os.environ['OMP_WAIT_POLICY'])"
+    assert python(code.format("os.environ.pop('OMP_WAIT_POLICY', None)")) == "passive"
+    assert python(code.format("os.environ['OMP_WAIT_POLICY'] = 'active'")) == "active"
+
+
+def test_from_particles_to_map(tmp_path):
+    """The lines of the README: read, reconstruct, project, compare."""
+    with mrcfile.new(tmp_path / "ref.mrc") as file:
+        file.set_data(blobs().volume(32, 3.0).astype(np.float32))
+        file.voxel_size = 3.0
+    particles = pycryo.read_particles(write_set(tmp_path, blobs(), 100))
+    reference = pycryo.read_map(tmp_path / "ref.mrc")
+    assert isinstance(particles, pycryo.Particles)
+    assert isinstance(reference, pycryo.Map)
+    found = pycryo.reconstruct(particles)
+    assert pycryo.fsc(found.map, reference)[1:10].min() > 0.99
+    images = pycryo.project(found.map, np.eye(3)[None])
+    assert images.shape == (1, 32, 32)
+    # Seen along z; the projector leaves out what lies beyond |k| = Nyquist.
+    assert np.corrcoef(images.ravel(), found.map.data.sum(0).ravel())[0, 1] > 0.998
+    assert np.asarray(reference, np.float64).dtype == np.float64
+
+
+def test_ctf():
+    k = np.array([0, 5], np.int32)
+    values = pycryo.ctf(
+        k,
+        k,
+        frequency_step=1 / 96,
+        defocus_u=1e4,
+        defocus_v=1e4,
+        defocus_angle=0,
+        voltage=300,
+        spherical_aberration=2.7,
+        amplitude_contrast=0.1,
+    )
+    assert values.shape == (1, 2)
+    assert values[0, 0] == pytest.approx(0.1, abs=1e-6)
