@@ -99,7 +99,7 @@ def solve(
     ratio = np.full(len(mean), 1e-3 if ssnr is not None else _SSNR)
     if ssnr is not None:
         ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
-    target = accumulators.weight + np.maximum(mean / ratio, mean.max() * 1e-9)[shell]
+    target = accumulators.weight + np.maximum(mean / ratio, max(mean.max() * 1e-9, 1e-300))[shell]
     if ssnr is None:
         target /= 1 + 1 / _SSNR
     grid = _PaddedGrid(points, padding, box, radius)
