@@ -132,6 +132,8 @@ def _interior(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
             eroded[:-1] &= lines[1:]
             eroded[1:] &= lines[:-1]
             eroded[-1] = False
+            if axis != 2:  # x = 0 is no border: its other side is the conjugate
+                eroded[0] = False
             lines[:] = eroded
     return interior
 
