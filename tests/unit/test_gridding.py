@@ -103,8 +103,8 @@ def test_start_meets_the_condition_in_the_interior(box, r_high, rng):
     solution = solve(source)
     assert solution.iterations == 1
     # The transform of sinc² on |x| < ½ ends in a kink of slope 2·1.62: its tails are (-1)ⁿ 3.24/(4π²n²), of which the
-    # sphere lacks those from n = 3 on, an alternating sum of about half its first term, 0.0046; two sides of a rim.
-    assert solution.deviation < 0.01
+    # sphere lacks those from n = 3 on, an alternating sum of about half its first term, 0.0046, along up to three axes.
+    assert solution.deviation < 0.014
     assert solve(source, max_iterations=0).iterations == 0
 
 
