@@ -22,6 +22,7 @@ from pycryo.maps import Map
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm, world
 from pycryo.refine import RefineOptions, refine
+from pycryo.refine.checkpoint import checkpoint_file
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
@@ -48,6 +49,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dry-run", action="store_true", help="check all input, print the memory and work plan, write nothing"
     )
+    group.add_argument(
+        "--continue", dest="resume", nargs="?", const="", metavar="FILE",
+        help="go on from the checkpoint in DIR; RELION's optimiser file may follow, if it lies in DIR",
+    )  # fmt: skip
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("--verbose", action="store_true", help="tell more")
     talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
@@ -98,6 +103,7 @@ class _Job:
         """Check the input, refine, make the report. Collective."""
         comm, args = self.comm, self.args
         options = options_from(args, RefineOptions)
+        settle_continue(args)
         particles, reference, mask = on_root(comm, lambda: read_inputs(args, options))
         self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
         set_threads(threads_per_rank(comm, options.threads))
@@ -106,11 +112,21 @@ class _Job:
             return
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
-        if self.folder.had_run:
+        if self._is_finished():
+            log.info("%s holds a finished run: there is nothing to continue", self.folder.path)
+            return
+        if self.folder.had_run and not self._resumes:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         self._refine(particles, reference, mask, options)
         on_root(comm, self._report)
+
+    @property
+    def _resumes(self) -> bool:
+        return self.args.resume is not None
+
+    def _is_finished(self) -> bool:
+        return self._resumes and self.folder is not None and SUCCESS in self.folder.marks
 
     def _refine(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
         assert self.folder is not None
@@ -119,10 +135,23 @@ class _Job:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
         try:
-            refine(particles, reference, options, comm=self.comm, mask=mask, observer=writer)
+            refine(
+                particles,
+                reference,
+                options,
+                comm=self.comm,
+                mask=mask,
+                observer=writer,
+                checkpoint=self._checkpoint,
+                resume=self._resumes,
+            )
         finally:
             writer.close()
             self.has_results = writer.has_written
+
+    @property
+    def _checkpoint(self) -> Path:
+        return Path(self.args.out) / "checkpoint"
 
     def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
         setup, start = set_up(self.comm, particles, reference, mask, options)
@@ -143,6 +172,8 @@ class _Job:
         """Leave the output folder in order. Not collective: one rank."""
         if message:
             self.logs.note(message)
+        if code not in (0, INPUT_ERROR) and checkpoint_file(self._checkpoint).exists():
+            log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
         if self.folder is None:
             return
         with suppress(InputError, RunError, OSError):  # the folder may be what failed
@@ -174,3 +205,21 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     if options.ctf:
         particles.require_ctf()
     return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
+
+
+def settle_continue(args: argparse.Namespace) -> None:
+    """Find out what a value of ``--continue`` is: the particles that stand behind it, or RELION's optimiser file.
+
+    Raises
+    ------
+    InputError
+        If it is a file outside the output folder.
+    """
+    if not args.resume or Path(args.resume).resolve().is_relative_to(Path(args.out).resolve()):
+        return
+    if args.particles is not None or args.particles_flag is not None:
+        raise InputError(
+            f"--continue {args.resume}: a run is continued from the checkpoint in --out ({args.out}), where this file "
+            "is not; give --continue without a value and the folder of the run as --out"
+        )
+    args.particles, args.resume = args.resume, ""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.parallel.comm import as_comm
+from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.halves import to_volume
 from pycryo.refine.iteration import HalfResult, Timer, run_half
 from pycryo.refine.maximization import maximize
@@ -58,6 +62,8 @@ def refine(
     comm: Any = None,
     mask: Map | None = None,
     observer: Observer | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
 ) -> Result:
     """Determine a structure: orientations of all particles and the map. Collective.
 
@@ -74,6 +80,11 @@ def refine(
         Soft mask of the molecule (instead of ``options.mask``, which only the command line reads).
     observer : callable, optional
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
+    checkpoint : path, optional
+        Folder for the state of the run, written before the first iteration and after each but the final one.
+    resume : bool
+        Go on from the state in `checkpoint`. The result is that of an uninterrupted run, whatever the number of ranks
+        and threads.
 
     Returns
     -------
@@ -82,13 +93,35 @@ def refine(
     Raises
     ------
     InputError
-        If particles, reference or mask cannot be used.
+        If particles, reference or mask cannot be used, or the checkpoint is missing or of another run.
+    RunError
+        If the checkpoint cannot be written.
     """
     options = options or RefineOptions()
     if options.threads is not None:
         set_threads(options.threads)
-    setup, start = set_up(as_comm(comm), particles, reference, mask, options)
-    outcome, history = run(setup, first_state(setup, start), observer)
+    if resume and checkpoint is None:
+        raise InputError("resume needs the folder of the checkpoint")
+    comm = as_comm(comm)
+    if resume and checkpoint is not None:
+        check(comm, particles, options, checkpoint)
+    setup, start = set_up(comm, particles, reference, mask, options)
+    history: list[Record] = []
+    if resume and checkpoint is not None:
+        state, history = load(setup, checkpoint)
+        log.info("continued after iteration %d, from %s", state.number, checkpoint_file(checkpoint))
+    else:
+        state = first_state(setup, start)
+        if checkpoint is not None:
+            save(setup, state, history, checkpoint)
+
+    def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
+        if observer is not None:
+            observer(setup, outcome, history)
+        if checkpoint is not None and outcome.record.stage != "final":
+            save(setup, outcome.state, history, checkpoint)
+
+    outcome, history = run(setup, state, after_iteration, history)
     half_maps = None
     if outcome.half_maps is not None:
         first, second = (_on_grid(setup, each) for each in outcome.half_maps)
@@ -102,9 +135,11 @@ def _on_grid(setup: Setup, volume: Any) -> Map:
     return resample(Map(volume, setup.field_of_view / len(volume)), setup.box, setup.pixel_size)
 
 
-def run(setup: Setup, state: State, observer: Observer | None = None) -> tuple[Outcome, list[Record]]:
-    """Iterate from `state` until the final iteration is done. Collective."""
-    history: list[Record] = []
+def run(
+    setup: Setup, state: State, observer: Observer | None = None, history: Sequence[Record] = ()
+) -> tuple[Outcome, list[Record]]:
+    """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective."""
+    history = list(history)
     while True:
         final = state.schedule.stage == "final"
         outcome = iterate(setup, state)

@@ -1,0 +1,233 @@
+"""The state of a refinement on disc, so that an interrupted one goes on where it stood.
+
+``state.h5`` holds the `State` after an iteration: numbers and records in the header, arrays as datasets. Particles
+stand in the order of `dataset.deal`, which does not depend on the number of ranks: every rank of any world reads one
+piece.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import __version__
+from pycryo.errors import InputError
+from pycryo.filter.support import Posterior, Support
+from pycryo.io.atomic import check_writable_folder
+from pycryo.io.particles import Particles
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.refine.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
+from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
+from pycryo.refine.options import RefineOptions
+from pycryo.refine.schedule import Schedule
+from pycryo.refine.state import Record, RowsPosterior, Setup, State, Volume
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_HEADER = ("number", "sigma_shift", "schedule", "history", "particles", "options", "setup")
+_SHARED = ("noise", "scale", "insertion_weight")
+_SUPPORT = tuple(field.name for field in fields(Support))
+_POSTERIOR = tuple(field.name for field in fields(Posterior) if field.name != "support")
+
+
+def checkpoint_file(folder: str | os.PathLike[str]) -> Path:
+    """The file in a checkpoint's folder."""
+    return Path(folder) / "state.h5"
+
+
+def save(setup: Setup, state: State, history: list[Record], folder: str | os.PathLike[str]) -> None:
+    """Write what `load` needs, atomically: the last checkpoint stays until the new one is complete. Collective.
+
+    Parameters
+    ----------
+    setup : Setup
+    state : State
+        With references, thus not that after the final iteration.
+    history : list of Record
+    folder : path
+        Made if needed.
+
+    Raises
+    ------
+    InputError, RunError
+        On every rank, if the file cannot be written; the last checkpoint is intact.
+    """
+    share = setup.share
+    began = time.perf_counter()
+    header = {
+        "format": _FORMAT,
+        "pycryo": __version__,
+        "number": state.number,
+        "sigma_shift": state.sigma_shift,
+        "schedule": asdict(state.schedule),
+        "history": [asdict(record) for record in history],
+        "particles": particle_marks(share.particles),
+        "options": option_marks(setup.options),
+        "setup": setup_marks(setup),
+    }
+    on_root(share.comm, lambda: check_writable_folder(folder))
+    with write_arrays(share.comm, checkpoint_file(folder), header) as sink:
+        for name in _SHARED:
+            sink.write(name, getattr(state, name))
+        for half, references in enumerate(state.references):
+            for fold in range(setup.n_fold):
+                mine = None if references is None else references[fold]
+                sink.write(_reference_name(half, fold), mine, share.roots[half])
+        sink.write_pieces(_posterior_arrays(setup, state))
+    log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
+
+
+def check(comm: Comm, particles: Particles, options: RefineOptions, folder: str | os.PathLike[str]) -> None:
+    """Find out, before the images are read, whether there is a checkpoint of these particles and options. Collective.
+
+    Raises
+    ------
+    InputError
+        On every rank, if there is none, or if it is of another run; says what differs.
+    """
+    with _read(comm, folder) as source:
+        refuse_differences(source.path, source.header["particles"], particle_marks(particles))
+        refuse_differences(source.path, source.header["options"], option_marks(options))
+
+
+def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Record]]:
+    """Read the state that `save` wrote, with any number of ranks. Collective.
+
+    Parameters
+    ----------
+    setup : Setup
+        Of the same particles and options.
+    folder : path
+
+    Returns
+    -------
+    State, list of Record
+        As they were saved; the state with this rank's part of the references and posteriors.
+
+    Raises
+    ------
+    InputError
+        On every rank, if there is no checkpoint, it cannot be read, or it is of another run; says what differs.
+    """
+    share, path = setup.share, checkpoint_file(folder)
+    with _read(share.comm, folder) as source:
+        header = source.header
+        refuse_differences(path, header["particles"], particle_marks(share.particles))
+        refuse_differences(path, header["options"], option_marks(setup.options))
+        refuse_differences(path, header["setup"], setup_marks(setup))
+        with refuse_damage(path):
+            _check_shapes(setup, source.layout)
+            schedule = Schedule(**header["schedule"])
+            history = [Record(**record) for record in header["history"]]
+        noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
+        first, second = (_read_references(setup, half, source) for half in (0, 1))
+        state = State(
+            number=header["number"],
+            schedule=schedule,
+            references=(first, second),
+            noise=noise,
+            scale=scale,
+            sigma_shift=header["sigma_shift"],
+            posteriors=_read_posteriors(setup, source),
+            insertion_weight=insertion_weight,
+        )
+    return state, history
+
+
+@contextmanager
+def _read(comm: Comm, folder: str | os.PathLike[str]) -> Iterator[Source]:
+    """Open the checkpoint, if there is one in a form that this version knows. Collective."""
+    path = checkpoint_file(folder)
+    if not on_root(comm, path.is_file):
+        raise InputError(
+            f"there is no checkpoint {path}: start without --continue, or give the folder of the run as --out"
+        )
+    with read_arrays(comm, path) as source:
+        if source.header.get("format") != _FORMAT:
+            raise InputError(
+                f"the checkpoint {path} is of pycryo {source.header.get('pycryo')}: continue with that version, or "
+                "start anew without --continue"
+            )
+        with refuse_damage(path):
+            if missing := [name for name in _HEADER if name not in source.header]:
+                raise ValueError(f"its header lacks {', '.join(missing)}")
+        yield source
+
+
+def _check_shapes(setup: Setup, layout: Layout) -> None:
+    share, look = setup.share, setup.look
+    expected: dict[str, Shape] = {
+        "noise": look.power.shape,
+        "scale": look.count.shape,
+        "insertion_weight": (share.particles.n,),
+    }
+    names = [_reference_name(half, fold) for half in (0, 1) for fold in range(setup.n_fold)]
+    points = layout[names[0]][0][:1]
+    expected |= dict.fromkeys(names, points * 3)
+    if _has_posteriors(layout):
+        columns = [f"posteriors/{name}" for name in (*_SUPPORT, *_POSTERIOR)]
+        expected |= {name: (share.count(0) + share.count(1), *layout[name][0][1:]) for name in columns}
+    for name, shape in expected.items():
+        if layout[name][0] != shape:
+            raise ValueError(f"{name} has shape {layout[name][0]}, expected {shape}")
+
+
+def _has_posteriors(layout: Layout) -> bool:
+    """False before the first iteration."""
+    return any(name.startswith("posteriors/") for name in layout)
+
+
+def _reference_name(half: int, fold: int) -> str:
+    return f"references/half{half + 1}/fold{fold + 1}"
+
+
+def _read_references(setup: Setup, half: int, source: Source) -> list[Volume] | None:
+    """References of a half, on the ranks that hold it. Collective."""
+    volumes = []
+    for fold in range(setup.n_fold):
+        volume = source.read(_reference_name(half, fold))
+        if setup.share.holds(half):
+            volumes.append(volume)
+    return volumes or None
+
+
+def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:
+    """This rank's posteriors in the order of `Share.rows`, in which half 1 comes first; empty if it has none."""
+    parts = []
+    for half, found in enumerate(state.posteriors):
+        if found is not None:
+            rows, posterior = found
+            order = np.argsort(rows)
+            place = order[np.searchsorted(rows, setup.share.rows_of(half), sorter=order)]
+            arrays = {name: getattr(posterior.support, name) for name in _SUPPORT}
+            arrays |= {name: getattr(posterior, name) for name in _POSTERIOR}
+            parts.append({f"posteriors/{name}": data[place] for name, data in arrays.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
+def _read_posteriors(setup: Setup, source: Source) -> tuple[RowsPosterior | None, RowsPosterior | None]:
+    """This rank's posteriors. Collective."""
+    share = setup.share
+    found: list[RowsPosterior | None] = [None, None]
+    if _has_posteriors(source.layout):
+        support, rest = (
+            [source.read_piece(f"posteriors/{name}", len(share.rows)) for name in names]
+            for names in (_SUPPORT, _POSTERIOR)
+        )
+        for half in (0, 1):
+            mine = share.half[share.rows] == half
+            if mine.any():
+                posterior = Posterior(Support(*(each[mine] for each in support)), *(each[mine] for each in rest))
+                found[half] = (share.rows_of(half), posterior)
+    return found[0], found[1]
