@@ -15,7 +15,7 @@ from pycryo.io.particles import Particles
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images of one box and pixel size: `rows` (n,) int64 into the particles, `images` (n, N, N) float32 in the same order."""
+    """Images of one box and pixel size: `rows` (n,) int64 into the particles, `images` (n, N, N) float32 alike."""
 
     rows: NDArray[np.int64]
     images: NDArray[np.float32]

@@ -273,7 +273,7 @@ def test_too_many_bad_images_are_refused(tmp_path, caplog):
         assert f"{number}@" in caplog.text
     with pytest.raises(InputError, match=r"4 of 12 images .*g1\.mrcs.* --max-bad-fraction"):
         refuse_too_many_bad(particles, bad, 0.33)
-    with pytest.raises(InputError, match="12 of 12 images .* and 2 more"):
+    with pytest.raises(InputError, match=r"12 of 12 images .* and 2 more"):
         refuse_too_many_bad(particles, np.arange(12), 1.0)
 
 
