@@ -99,7 +99,7 @@ def solve(
     ratio = np.full(len(mean), 1e-3 if ssnr is not None else _SSNR)
     if ssnr is not None:
         ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
-    target = accumulators.weight + np.maximum(mean / ratio, mean.max() * 1e-9)[shell]
+    target = accumulators.weight + np.maximum(mean / ratio, max(mean.max() * 1e-9, 1e-300))[shell]
     if ssnr is None:
         target /= 1 + 1 / _SSNR
     grid = _PaddedGrid(points, padding, box, radius)
@@ -132,6 +132,8 @@ def _interior(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
             eroded[:-1] &= lines[1:]
             eroded[1:] &= lines[:-1]
             eroded[-1] = False
+            if axis != 2:  # x = 0 is no border: its other side is the conjugate
+                eroded[0] = False
             lines[:] = eroded
     return interior
 
