@@ -27,7 +27,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with 40 clear particles of 32 px: particles.star, particles.mrcs, truth.star, map.mrc, mask.mrc, init40A.mrc."""
+    """Folder with 40 clear particles of 32 px: STAR files, stack, map.mrc, mask.mrc, init40A.mrc."""
     from pycryo.cli.main import main
     from pycryo.io.mrc import write_map
     from pycryo.maps import soft_sphere

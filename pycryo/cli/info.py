@@ -13,7 +13,7 @@ from pathlib import Path
 from pycryo import __version__, _core
 from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
-from pycryo.parallel.comm import world
+from pycryo.parallel.comm import launched_rank, world
 from pycryo.parallel.library import inspect_mpi
 from pycryo.threads import available_cores, get_threads
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         comm = world()
     except RunError:
-        if _launched_rank() not in (0, None):
+        if launched_rank():
             return 1
         print("\n".join([*_machine(), *_mpi(), *_versions()]))
         raise
@@ -58,14 +58,6 @@ def run(args: argparse.Namespace) -> int:
     if nodes is not None:
         print("\n".join([*_machine(), *_ranks(nodes), *_mpi(), *_versions(), *_plan(args, comm.size)]))
     return 0
-
-
-def _launched_rank() -> int | None:
-    """Rank that the launcher gave this process; None if it does not say."""
-    for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return None
 
 
 def _row(name: str, text: str) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Sequence
 
 from pycryo import __version__
 from pycryo.errors import InputError, RunError
+from pycryo.parallel.comm import launched_rank
 
 # name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 COMMANDS = {
@@ -24,6 +27,10 @@ COMMANDS = {
     "bench": ("pycryo.cli.bench", "microbenchmarks of the kernels"),
     "demo": ("pycryo.cli.demo", "refine the real β-galactosidase particles shipped with pycryo"),
 }
+
+
+# The rest is the work of one process: under mpiexec rank 0 does it.
+ON_ALL_RANKS = ("refine", "reconstruct", "info", "demo")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
@@ -42,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns its exit code (0 done, 1 failed, 2 wrong usage or input, 130 interrupted)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in argv if not word.startswith("-")), None)
-    args = build_parser(command).parse_args(argv)
+    rank = launched_rank()
+    with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext():
+        args = build_parser(command).parse_args(argv)
+    if rank and args.command not in ON_ALL_RANKS:
+        return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return int(importlib.import_module(COMMANDS[args.command][0]).run(args))

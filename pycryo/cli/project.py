@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.cli.ranks import check_output, one_end
+from pycryo.cli.ranks import check_output
 from pycryo.cli.simulate import optics_table
 from pycryo.ctf import ctf
 from pycryo.errors import InputError
@@ -24,7 +24,6 @@ from pycryo.io.particles import Particles, read_particles, write_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table
 from pycryo.maps import Map
-from pycryo.parallel.comm import world
 from pycryo.pixels import Pixels, half_plane
 from pycryo.projector import FourierVolume, fourier_volume, project_images
 from pycryo.simulate import SimulateOptions, draw_truth
@@ -86,15 +85,7 @@ class Views:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the stack and its STAR file; under mpiexec rank 0 alone works."""
-    comm = world()
-    with one_end(comm, "project"):
-        if comm.rank == 0:
-            _run(args)
-    return 0
-
-
-def _run(args: argparse.Namespace) -> None:
+    """Write the stack and its STAR file."""
     for name, least in (("threads", 1), ("padding", 1), ("seed", 0), ("random", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -111,6 +102,7 @@ def _run(args: argparse.Namespace) -> None:
     names = np.array([f"{number:06d}@{args.out.name}" for number in range(1, n + 1)], object)
     views.write(star, names)
     logger.info("%s: %d projections of %d px, %g Å", args.out, n, source.box, source.pixel_size)
+    return 0
 
 
 def views_of(path: Path, source: Map, with_ctf: bool) -> Views:

@@ -1,30 +1,23 @@
-"""What commands that run under mpiexec share: threads, log levels, one message and one end for all ranks."""
+"""What commands that run under mpiexec share: threads of a rank, log levels, the check of an output path."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import sys
-import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
 from pathlib import Path
 
-from pycryo.errors import InputError, RunError
+from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder, write_error
 from pycryo.parallel.comm import Comm
-from pycryo.threads import available_cores, set_threads
+from pycryo.threads import available_cores, get_threads, set_threads
 
-# Seconds that other ranks leave rank 0 to tell an error that all of them have.
-_PATIENCE = 2.0
+log = logging.getLogger(__name__)
 
 
 def set_up_rank(comm: Comm, threads: int | None) -> None:
     """Set the number of threads and let only rank 0 log what is no warning. Collective.
-
-    Without `threads` and the environment's PYCRYO_THREADS or OMP_NUM_THREADS, the ranks of a node share its cores.
 
     Raises
     ------
@@ -33,34 +26,41 @@ def set_up_rank(comm: Comm, threads: int | None) -> None:
     """
     if threads is not None and threads < 1:
         raise InputError(f"--threads must be at least 1, not {threads}")
-    on_node = comm.local_size()
-    if threads is None and on_node > 1 and not {"PYCRYO_THREADS", "OMP_NUM_THREADS"} & os.environ.keys():
-        threads = max(1, available_cores() // on_node)
-    if threads is not None:
-        set_threads(threads)
+    set_threads(threads_per_rank(comm, threads))
     if comm.rank:
         logging.getLogger().setLevel(logging.WARNING)
 
 
-@contextmanager
-def one_end(comm: Comm, command: str) -> Iterator[None]:
-    """End all ranks when one fails: a rank that waits for a dead one would wait for ever.
+def threads_per_rank(comm: Comm, asked: int | None) -> int:
+    """Threads of this rank: as asked, as the environment says, or its part of the node's cores. Collective.
 
-    An error that all ranks have, such as a missing file, is told once.
+    Warns if the ranks of the node have more threads than cores.
     """
+    mine = _cores()
+    everyone = comm.all_gather((platform.node(), mine, available_cores()))
+    local = [cores for node, cores, _ in everyone if node == platform.node()]
+    usable = min(available_cores(), len(set().union(*local)))
+    share = sum(1 / sum(core in cores for cores in local) for core in mine)
+    if available_cores() < len(mine):  # a quota, which the ranks share
+        share = available_cores() / len(local)
+    from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
+    threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
+    if threads * len(local) > max(usable, len(local)):
+        log.warning(
+            "%d rank(s) × %d threads share the %d cores of %s: use --threads %d",
+            len(local), threads, usable, platform.node(), max(1, usable // len(local)),
+        )  # fmt: skip
+    elif len(local) > usable:
+        log.warning("%d ranks share the %d cores of %s: start fewer", len(local), usable, platform.node())
+    return threads
+
+
+def _cores() -> frozenset[int]:
+    """Numbers of the cores that this process may run on."""
     try:
-        yield
-    except Exception as error:
-        if comm.size == 1:
-            raise
-        if comm.rank:
-            time.sleep(_PATIENCE)
-        if not isinstance(error, (InputError, RunError)):
-            traceback.print_exc()
-        word = "error" if isinstance(error, InputError) else "failed"
-        where = f" (rank {comm.rank})" if comm.rank else ""
-        print(f"pycryo {command}: {word}: {error}{where}", file=sys.stderr)
-        comm.abort(2 if isinstance(error, InputError) else 1)
+        return frozenset(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return frozenset(range(available_cores()))
 
 
 def check_output(path: Path) -> None:

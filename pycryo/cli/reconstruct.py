@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pycryo.cli.ranks import check_output, one_end, set_up_rank
+from pycryo.cli.ranks import check_output, set_up_rank
+from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.mrc import write_map
@@ -51,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Reconstruct and write the maps; under mpiexec the ranks share the images. Collective."""
     comm = world()
-    with one_end(comm, "reconstruct"):
-        _run(comm, args)
-    return 0
+    return guarded(comm, "reconstruct", lambda: _run(comm, args))
 
 
 def _run(comm: Comm, args: argparse.Namespace) -> None:

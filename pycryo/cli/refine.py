@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import platform
 import sys
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from pycryo import __version__, _core, progress
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.mrc import read_map
@@ -23,12 +23,11 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm, world
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.checkpoint import checkpoint_file
-from pycryo.refine.dataset import label
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.work_plan import describe
-from pycryo.threads import available_cores, get_threads, set_threads
+from pycryo.threads import get_threads, set_threads
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +204,6 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
     if options.ctf:
         particles.require_ctf()
-        _warn_of_defocus(particles)
     return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
 
 
@@ -225,45 +223,3 @@ def settle_continue(args: argparse.Namespace) -> None:
             "is not; give --continue without a value and the folder of the run as --out"
         )
     args.particles, args.resume = args.resume, ""
-
-
-def _warn_of_defocus(particles: Particles) -> None:
-    bad = particles.has_no_defocus.nonzero()[0]
-    if len(bad):
-        log.warning(
-            "%d particles have no defocus, their CTF means nothing (the first is %s)",
-            len(bad),
-            label(particles, int(bad[0])),
-        )
-
-
-def threads_per_rank(comm: Comm, asked: int | None) -> int:
-    """Threads of this rank: as asked, as the environment says, or its part of the node's cores. Collective.
-
-    Warns if the ranks of the node have more threads than cores.
-    """
-    mine = _cores()
-    everyone = comm.all_gather((platform.node(), mine, available_cores()))
-    local = [cores for node, cores, _ in everyone if node == platform.node()]
-    usable = min(available_cores(), len(set().union(*local)))
-    share = sum(1 / sum(core in cores for cores in local) for core in mine)
-    if available_cores() < len(mine):  # a quota, which the ranks share
-        share = available_cores() / len(local)
-    from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
-    threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
-    if threads * len(local) > max(usable, len(local)):
-        log.warning(
-            "%d rank(s) × %d threads share the %d cores of %s: use --threads %d",
-            len(local), threads, usable, platform.node(), max(1, usable // len(local)),
-        )  # fmt: skip
-    elif len(local) > usable:
-        log.warning("%d ranks share the %d cores of %s: start fewer", len(local), usable, platform.node())
-    return threads
-
-
-def _cores() -> frozenset[int]:
-    """Numbers of the cores that this process may run on."""
-    try:
-        return frozenset(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return frozenset(range(available_cores()))

@@ -32,8 +32,8 @@ def guarded(
     command: str,
     work: Callable[[], None],
     *,
-    before_end: Callable[[int, str], None],
-    keep_traceback: Callable[[str], None],
+    before_end: Callable[[int, str], None] | None = None,
+    keep_traceback: Callable[[str], None] | None = None,
 ) -> int:
     """Run `work` on every rank and turn its end into an exit code. Collective.
 
@@ -46,10 +46,10 @@ def guarded(
     command : str
         Name of the sub-command, for the message.
     work : callable
-    before_end : callable
+    before_end : callable, optional
         Called with the exit code and the message, by one rank, before the run ends (also after success).
-    keep_traceback : callable
-        Called with the text of an unexpected error's traceback.
+    keep_traceback : callable, optional
+        Called with the text of an unexpected error's traceback; default: it goes to stderr.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def guarded(
     try:
         with _signals():
             work()
-        if comm.rank == 0:
+        if comm.rank == 0 and before_end is not None:
             before_end(0, "")
         return 0
     except Interrupted as error:
@@ -76,16 +76,18 @@ def guarded(
             "--padding 1, no --preread, or images of a smaller box"
         )
     except Exception as error:
-        keep_traceback(f"rank {comm.rank}:\n{traceback.format_exc()}")
+        (keep_traceback or sys.stderr.write)(f"rank {comm.rank}:\n{traceback.format_exc()}")
         code = RUN_ERROR
         message = (
             f"pycryo {command}: failed on rank {comm.rank} by an error that should not happen "
-            f"({type(error).__name__}: {error}); the traceback is in run.log of the output folder, please report it"
+            f"({type(error).__name__}: {error}); please report it with its traceback"
+            + (", which run.log in the output folder holds" if keep_traceback else "")
         )
     together = meeting.all_arrive(_PATIENCE)
     if comm.rank == 0 or not together:
         print(message, file=sys.stderr, flush=True)
-        before_end(code, message)
+        if before_end is not None:
+            before_end(code, message)
     if not together:
         comm.abort(code)
     return code

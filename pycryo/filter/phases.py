@@ -64,7 +64,7 @@ def flatten_weights(log_weight: Array, min_effective: float) -> Array:
     m = log_weight.shape[1]
     goal = min(min_effective, 0.5 * m)
     relative = log_weight - log_weight.max(axis=1, keepdims=True)
-    low, high = np.zeros(len(relative)), np.ones(len(relative))
+    low, high = np.full(len(relative), 1e-9), np.ones(len(relative))
     power = high.copy()
     for _ in range(12):
         weight = np.exp(relative * power[:, None])
@@ -73,7 +73,7 @@ def flatten_weights(log_weight: Array, min_effective: float) -> Array:
         if enough.all() and (power == 1).all():
             break
         low, high = np.where(enough, power, low), np.where(enough, high, power)
-        power = np.where(enough & (power == 1), 1.0, 0.5 * (low + high))
+        power = np.where(enough & (power == 1), 1.0, np.sqrt(low * high))
     weight = np.exp(relative * np.where(power == 1, 1.0, low)[:, None])
     return np.asarray(weight / weight.sum(1, keepdims=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -134,9 +135,11 @@ class Table:
         if not types or not self.n:
             return {name: np.empty(self.n, dtype) for name, dtype in types.items()}
         places = {name: self.columns.index(name) for name in types}
-        if self.separator:
+        # pandas drops a byte order mark even if it is part of the first value.
+        if self.separator or self.body.startswith(codecs.BOM_UTF8):
             text = self.body.decode("utf-8", "surrogateescape").split("\n")[: self.n]
-            rows = [line.split(self.separator.decode()) for line in text]
+            separator = self.separator.decode() if self.separator else None
+            rows = [line.split(separator) for line in text]
             return {name: np.array([row[i] for row in rows], object).astype(types[name]) for name, i in places.items()}
 
         def parse(begin: int, end: int) -> pd.DataFrame:

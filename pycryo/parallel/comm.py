@@ -191,6 +191,11 @@ def launched_size() -> int | None:
     return 0 if any(name in os.environ for name in _RANK_VARIABLES) else None
 
 
+def launched_rank() -> int:
+    """Number of this process among those of the launcher; 0 without a launcher."""
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+
+
 def world() -> Comm:
     """All processes of this run: MPI's world under mpiexec, else a `SerialComm`.
 

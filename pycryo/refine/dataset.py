@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 # Key of the draws that split the particles into halves.
 _HALF_STREAM = 1 << 40
-_FOLD_STREAM = (1 << 40) + 2
 # Pixels of a batch of images, about 64 MiB as float32.
 _BATCH_PIXELS = 1 << 24
 
@@ -72,19 +71,13 @@ class Share:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None
 
-    def batches(self, half: int, fold: int = 0, n_fold: int = 1) -> Iterator[Batch]:
-        """Images of this rank's particles of one fold of a half, one optics geometry at a time."""
+    def batches(self, half: int) -> Iterator[Batch]:
+        """Images of this rank's particles of one half, one optics geometry at a time."""
         rows = self.rows_of(half)
-        rows = rows[fold_of(rows, n_fold) == fold]
         if self.cache is not None:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
             yield from iter_batches(self.particles, rows, max_images=batch_size(self.particles))
-
-
-def fold_of(rows: NDArray[np.int64], n_fold: int) -> NDArray[np.int64]:
-    """Fold of each particle: drawn by its id."""
-    return np.asarray(uniform(0, _FOLD_STREAM, rows, 1)[:, 0] * n_fold, np.int64)
 
 
 def batch_size(particles: Particles) -> int:
@@ -232,9 +225,10 @@ def group_sums(
     return total
 
 
-def label(particles: Particles, row: int) -> str:
-    """How messages call a particle: index@stack, as in the STAR file."""
-    return f"{particles.image_index[row] + 1}@{particles.stacks[particles.stack[row]].name}"
+def _names(particles: Particles, rows: NDArray[np.int64]) -> str:
+    """The first ten of some particles, for a message."""
+    names = ", ".join(particles.label(row) for row in rows[:10].tolist())
+    return names + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
 
 
 def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fraction: float) -> None:
@@ -247,11 +241,25 @@ def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fracti
     """
     if not len(bad):
         return
-    names = [label(particles, int(row)) for row in bad[:10]]
-    shown = ", ".join(names) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    shown = _names(particles, bad)
     if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
         raise InputError(
             f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the "
             f"share {max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
         )
     log.warning("left out %d images with NaN, infinite or constant pixels: %s", len(bad), shown)
+
+
+def without_defocus(particles: Particles) -> NDArray[np.int64]:
+    """Rows whose CTF means nothing; they are named in the log.
+
+    Raises
+    ------
+    InputError
+        If no particle has what a CTF needs.
+    """
+    particles.require_ctf()
+    rows = np.flatnonzero(particles.has_no_defocus)
+    if len(rows):
+        log.warning("left out %d particles with a defocus of 0 or none: %s", len(rows), _names(particles, rows))
+    return rows

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.ctf import ctf
@@ -52,6 +51,8 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
 
     The mean outside `background_radius` px is subtracted first (of the whole image, if nothing is outside).
     """
+    import scipy.fft
+
     box = images.shape[-1]
     line = np.arange(box) - box // 2
     outside = np.hypot(line[:, None], line) > background_radius

@@ -21,17 +21,22 @@ from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.parallel.comm import Comm, as_comm
 from pycryo.pixels import half_plane
-from pycryo.refine.dataset import FirstLook, Share, deal, first_look, geometry_of, refuse_too_many_bad, split_halves
+from pycryo.refine.dataset import (
+    FirstLook,
+    Share,
+    deal,
+    first_look,
+    geometry_of,
+    refuse_too_many_bad,
+    split_halves,
+    without_defocus,
+)
 from pycryo.refine.gridding import solve
 from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
 from pycryo.refine.prepare import particle_ctf, transform, weigh
 
 log = logging.getLogger(__name__)
 
-# Signal-to-noise ratio taken for all shells: T + mean(T)/60 instead of T. Voxels with less than a few percent of their
-# shell's T hold amplified noise; against the truth (sim64, sim128) every shell gains from 300 down to 60, the low ones
-# begin to lose at 30.
-_SSNR = 60.0
 # Gridding iterations. The start, 1/T, is as near to the truth as what they lead to, in every shell (sim64, sim128).
 _GRIDDING = 0
 
@@ -148,7 +153,7 @@ def reconstruct(
     comm = as_comm(comm)
     half = split_halves(particles, seed) if half_maps else np.zeros(particles.n, np.int8)
     if ctf:
-        half[_without_defocus(particles)] = -1
+        half[without_defocus(particles)] = -1
     look, _ = first_look(deal(comm, particles, half, None), background_radius, False)
     refuse_too_many_bad(particles, look.bad, max_bad_fraction)
     half[look.bad] = -1
@@ -184,21 +189,6 @@ def _limit(box: int, pixel_size: float, max_resolution: float | None) -> float:
             f"{box * pixel_size / 2:.0f} Å, half the images' field of view"
         )
     return min(box / 2, box * pixel_size / max_resolution)
-
-
-def _without_defocus(particles: Particles) -> NDArray[np.int64]:
-    """Rows whose CTF means nothing; they are named in the log."""
-    particles.require_ctf()
-    rows = np.flatnonzero(particles.has_no_defocus)
-    if len(rows):
-        names = ", ".join(str(row + 1) for row in rows[:10].tolist())
-        log.warning(
-            "left out %d particles with a defocus of 0 or none (rows %s%s)",
-            len(rows),
-            names,
-            ", ..." * (len(rows) > 10),
-        )
-    return rows
 
 
 def _white_noise(look: FirstLook, particles: Particles) -> NDArray[np.float64]:
@@ -313,11 +303,7 @@ def _solved(share: Share, parts: list[Accumulators | None], job: _Job) -> Recons
 
 
 def _solve(accumulators: Accumulators) -> NDArray[np.float32]:
-    """The density, kept from blowing up where T is small, on the scale of an unregularised one."""
-    n_shell = int(np.ceil(accumulators.r_high)) + 2
-    solution = solve(accumulators, ssnr=np.full(n_shell, _SSNR), max_iterations=_GRIDDING)
-    log.debug("gridding: %d iterations, max |C - 1| = %.3g", solution.iterations, solution.deviation)
-    return solution.map * np.float32(1 + 1 / _SSNR)
+    return solve(accumulators, max_iterations=_GRIDDING).map
 
 
 def _shared_map(comm: Comm, accumulators: Accumulators | None, job: _Job) -> Map:

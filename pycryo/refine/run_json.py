@@ -14,7 +14,6 @@ import numpy as np
 
 from pycryo import __version__, _core
 from pycryo.io.atomic import write_text
-from pycryo.refine.dataset import label
 from pycryo.refine.state import Record, Setup
 from pycryo.threads import get_threads
 
@@ -61,7 +60,7 @@ def write_run_json(
         "particles": {
             "total": share.particles.n,
             "half_sets": [share.count(0), share.count(1)],
-            "left_out": [label(share.particles, int(row)) for row in setup.look.bad],
+            "left_out": [share.particles.label(int(row)) for row in setup.look.bad],
         },
         "iterations": [dataclasses.asdict(record) for record in history],
     }

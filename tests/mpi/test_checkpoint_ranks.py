@@ -16,7 +16,7 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import SerialComm, world
 from pycryo.refine import RefineOptions, refine
 
-OPTIONS = RefineOptions(max_iter=3, folds=2, threads=1)
+OPTIONS = RefineOptions(max_iter=3, threads=1)
 
 
 def stop_in_third(setup, outcome, history):

@@ -1,5 +1,6 @@
 """Bad input of `refine`: exit code 2, one sentence that names the culprit, nothing written."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -167,7 +168,8 @@ def test_bad_images_are_listed_and_left_out(data, capsys):
     kept = read_star(out / "run_data.star")["particles"]
     assert len(kept) == 38
     assert not set(rejected["rlnImageName"]) & set(kept["rlnImageName"])
-    assert "5@particles.mrcs" in (out / "run.json").read_text()
+    left_out = json.loads((out / "run.json").read_text())["particles"]["left_out"]
+    assert [name.split("@")[0] for name in left_out] == ["5", "10"]
     assert "left out" in (out / "report.html").read_text()
 
 

@@ -19,7 +19,7 @@ from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.setup import first_state, set_up
 
-OPTIONS = RefineOptions(max_iter=2, folds=2)
+OPTIONS = RefineOptions(max_iter=2)
 
 
 @dataclasses.dataclass
@@ -209,7 +209,7 @@ def huge(header, file):
         (lambda header, file: header["schedule"].update(odd=1), "cannot be read"),
         (lambda header, file: file.pop("noise"), "cannot be read"),
         (lambda header, file: file.pop("posteriors/quaternion"), "cannot be read"),
-        (reshape("references/half2/fold1"), "cannot be read"),
+        (reshape("references/half2"), "cannot be read"),
         (reshape("posteriors/p_max"), "cannot be read"),
         (huge, "larger than the file"),
     ],
@@ -260,7 +260,6 @@ def test_other_setup(run, saved):
     for changes, message in (
         ({"share": dataclasses.replace(run.setup.share, half=half)}, "half-sets"),
         ({"diameter": 77.0}, r"diameter of the particle \(was .*, is 77.0\)"),
-        ({"n_fold": 3}, r"number of folds \(was 2, is 3\)"),
         ({"user_mask": mask}, "mask"),
     ):
         with pytest.raises(InputError, match=message):

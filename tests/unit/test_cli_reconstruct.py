@@ -1,5 +1,6 @@
 """``pycryo reconstruct``: files written, options, wrong use."""
 
+import importlib
 import shutil
 
 import mrcfile
@@ -9,7 +10,6 @@ from phantom import blobs, write_set
 
 from pycryo.cli import ranks
 from pycryo.cli.main import main
-from pycryo.errors import InputError
 from pycryo.fsc import fsc
 from pycryo.io.particles import read_particles
 from pycryo.refine.reconstruct import reconstruct
@@ -102,51 +102,8 @@ def test_wrong_use(folder, words, message, capsys):
 
 @pytest.mark.parametrize("name", ["missing/map.mrc", "taken.mrc"])
 def test_output_is_checked_before_the_work(folder, name, capsys, monkeypatch):
-    monkeypatch.setattr("pycryo.refine.reconstruct.reconstruct", lambda *_, **__: pytest.fail("worked in vain"))
+    module = importlib.import_module("pycryo.refine.reconstruct")
+    monkeypatch.setattr(module, "reconstruct", lambda *_, **__: pytest.fail("worked in vain"))
     (folder / "taken.mrc").mkdir()
     assert run(folder, "particles.star", "--out", name) == 2
     assert "cannot write" in capsys.readouterr().err
-
-
-class Aborted(Exception):
-    """Instead of the end of the process."""
-
-
-class TwoRanks:
-    """A communicator of two ranks, as seen by one of them."""
-
-    size = 2
-
-    def __init__(self, rank):
-        self.rank = rank
-
-    def local_size(self):
-        return 2
-
-    def abort(self, code):
-        raise Aborted(code)
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("error, code, word", [(InputError("x"), 2, "error"), (RuntimeError("y"), 1, "failed")])
-def test_one_rank_ends_all(rank, error, code, word, capsys, monkeypatch):
-    waited = []
-    monkeypatch.setattr(ranks.time, "sleep", waited.append)
-    with pytest.raises(Aborted) as aborted, ranks.one_end(TwoRanks(rank), "reconstruct"):
-        raise error
-    assert aborted.value.args == (code,)
-    assert bool(waited) == bool(rank)
-    assert f"pycryo reconstruct: {word}: {error}" in capsys.readouterr().err
-
-
-def test_ranks_of_a_node_share_its_cores(monkeypatch):
-    given = []
-    monkeypatch.setattr(ranks, "set_threads", given.append)
-    monkeypatch.setattr(ranks, "available_cores", lambda: 6)
-    for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    ranks.set_up_rank(TwoRanks(0), None)
-    ranks.set_up_rank(TwoRanks(0), 5)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    ranks.set_up_rank(TwoRanks(0), None)
-    assert given == [3, 5]

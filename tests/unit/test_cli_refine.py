@@ -5,10 +5,10 @@ import dataclasses
 import os
 import signal
 
-import numpy as np
 import pytest
 
 from pycryo import progress
+from pycryo.cli import ranks
 from pycryo.cli import refine as command
 from pycryo.cli.demo import summary
 from pycryo.cli.logs import run_logs
@@ -144,7 +144,7 @@ def test_dry_run_leaves_an_earlier_run_alone(words, tmp_path):
 def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkeypatch):
     seen = {}
 
-    def refine(particles, reference, options, *, comm, mask, observer, checkpoint, resume):
+    def refine(particles, reference, options, *, comm, mask, observer, **resume):
         seen.update(n=particles.n, box=reference.box, mask=mask.box, options=options, threads=get_threads())
 
     monkeypatch.setattr(command, "refine", refine)
@@ -159,7 +159,7 @@ def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkey
     [
         (RunError("the disc is full; free some space"), 1, "FAILURE", "failed: the disc is full; free some space\n"),
         (MemoryError(), 1, "FAILURE", "ran out of memory"),
-        (ValueError("odd"), 1, "FAILURE", "(ValueError: odd); the traceback is in run.log"),
+        (ValueError("odd"), 1, "FAILURE", "(ValueError: odd); please report it with its traceback, which run.log"),
     ],
 )
 def test_failures(words, tmp_path, monkeypatch, capsys, error, code, mark, message):
@@ -242,29 +242,29 @@ class Node(SerialComm):
 def test_threads_per_rank(monkeypatch, cores, threads):
     monkeypatch.delenv("PYCRYO_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(command, "_cores", lambda: frozenset(cores[0]))
-    monkeypatch.setattr(command, "available_cores", lambda: len(cores[0]))
-    assert command.threads_per_rank(Node(*cores), None) == threads
-    assert command.threads_per_rank(Node(*cores), 5) == 5
+    monkeypatch.setattr(ranks, "_cores", lambda: frozenset(cores[0]))
+    monkeypatch.setattr(ranks, "available_cores", lambda: len(cores[0]))
+    assert ranks.threads_per_rank(Node(*cores), None) == threads
+    assert ranks.threads_per_rank(Node(*cores), 5) == 5
 
 
 def test_threads_share_a_quota(monkeypatch):
     monkeypatch.delenv("PYCRYO_THREADS", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(command, "_cores", lambda: frozenset(range(64)))
-    monkeypatch.setattr(command, "available_cores", lambda: 4)
-    assert command.threads_per_rank(Node(range(64), range(64)), None) == 2
+    monkeypatch.setattr(ranks, "_cores", lambda: frozenset(range(64)))
+    monkeypatch.setattr(ranks, "available_cores", lambda: 4)
+    assert ranks.threads_per_rank(Node(range(64), range(64)), None) == 2
 
 
 def test_oversubscription_warns(monkeypatch, caplog):
-    monkeypatch.setattr(command, "_cores", lambda: frozenset(range(2)))
-    monkeypatch.setattr(command, "available_cores", lambda: 2)
-    command.threads_per_rank(Node(range(2), range(2)), 1)
+    monkeypatch.setattr(ranks, "_cores", lambda: frozenset(range(2)))
+    monkeypatch.setattr(ranks, "available_cores", lambda: 2)
+    ranks.threads_per_rank(Node(range(2), range(2)), 1)
     assert not caplog.text
-    command.threads_per_rank(Node(range(2), range(2)), 2)
+    ranks.threads_per_rank(Node(range(2), range(2)), 2)
     assert "use --threads 1" in caplog.text
     caplog.clear()
-    command.threads_per_rank(Node(*[range(2)] * 3), 1)
+    ranks.threads_per_rank(Node(*[range(2)] * 3), 1)
     assert "start fewer" in caplog.text
 
 
@@ -326,14 +326,3 @@ def test_demo_runs_refine_on_the_example(tmp_path, capsys):
     assert "symmetry D2" in printed
     assert "150 (75 + 75)" in printed
     assert not (tmp_path / "demo").exists()
-
-
-def test_defocus_of_some_particles_is_missing(tiny_set, caplog):
-    from pycryo.io.particles import read_particles
-
-    particles = read_particles(tiny_set / "particles.star")
-    defocus = np.array(particles.defocus_u)
-    defocus[7] = np.nan
-    command._warn_of_defocus(dataclasses.replace(particles, defocus_u=defocus))
-    assert "1 particles have no defocus" in caplog.text
-    assert "8@" in caplog.text

@@ -1,0 +1,92 @@
+"""Ranks as threads of the test's process: `Comm` without MPI, for any number of ranks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+
+import numpy as np
+
+_SECONDS = 60
+
+
+class _Room:
+    """What the ranks of one communicator share."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = Barrier(size, timeout=_SECONDS) if size else None
+        self.slots: list[Any] = [None] * size
+        self.mail: dict[tuple[int, int], Queue] = defaultdict(Queue)
+
+
+class ThreadComm:
+    """The communicator of one of the threads started by `run_ranks`."""
+
+    def __init__(self, room: _Room, rank: int) -> None:
+        self._room, self.rank, self.size = room, rank, room.size
+
+    def all_gather(self, value):
+        room = self._room
+        room.slots[self.rank] = value
+        room.barrier.wait()
+        everything = list(room.slots)
+        room.barrier.wait()
+        return everything
+
+    def gather(self, value, root=0):
+        everything = self.all_gather(value)
+        return everything if self.rank == root else None
+
+    def broadcast(self, value, root=0):
+        return self.all_gather(value)[root]
+
+    def broadcast_array(self, array, root=0):
+        array[...] = self.all_gather(array.copy())[root]
+
+    def sum_array(self, array):
+        array[...] = np.sum(self.all_gather(array.copy()), axis=0)
+
+    def max_array(self, array):
+        array[...] = np.max(self.all_gather(array.copy()), axis=0)
+
+    def send_array(self, array, destination):
+        self._room.mail[self.rank, destination].put(array.copy())
+
+    def receive_array(self, array, source):
+        got = self._room.mail[source, self.rank].get(timeout=_SECONDS)
+        assert got.shape == array.shape
+        assert got.dtype == array.dtype
+        array[...] = got
+
+    def subset(self, member):
+        members = np.flatnonzero(self.all_gather(bool(member)))
+        room = self.broadcast(_Room(len(members)) if self.rank == 0 else None)
+        return ThreadComm(room, int(np.searchsorted(members, self.rank))) if member else None
+
+    def local_size(self):
+        return self.size
+
+
+def run_ranks(size: int, work: Callable[[ThreadComm], Any]) -> list[Any]:
+    """The results of `work` on each of `size` ranks, in order; the first rank's error if it fails."""
+    room = _Room(size)
+
+    def on_rank(rank: int) -> Any:
+        try:
+            return work(ThreadComm(room, rank))
+        except BaseException:
+            room.barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        futures = [pool.submit(on_rank, rank) for rank in range(size)]
+    errors = [each for each in (future.exception() for future in futures) if each is not None]
+    real = [each for each in errors if not isinstance(each, BrokenBarrierError)]
+    if errors:
+        raise (real or errors)[0]
+    return [future.result() for future in futures]

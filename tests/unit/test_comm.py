@@ -1,0 +1,220 @@
+"""Communicators without ranks: the serial one, and what tells that a launcher and mpi4py do not belong together."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pycryo.errors import RunError
+from pycryo.parallel import comm as comm_module
+from pycryo.parallel.comm import MpiComm, SerialComm, as_comm, launched_size, world
+
+VARIABLES = (*comm_module._SIZE_VARIABLES, *comm_module._RANK_VARIABLES)
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """As if started by hand, even where the tests themselves run under mpiexec."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def pretend_mpi4py(monkeypatch, size: int) -> SimpleNamespace:
+    """Put a module in the place of mpi4py whose world has `size` ranks."""
+    mpi_world = SimpleNamespace(Get_size=lambda: size, Get_rank=lambda: size - 1)
+    mpi = SimpleNamespace(COMM_WORLD=mpi_world, Get_library_version=lambda: " Some MPI 1.2.3 \nmore text")
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    return mpi
+
+
+def pretend_no_mpi4py(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # makes its import an ImportError
+
+
+# --- SerialComm -------------------------------------------------------------------------------------------------------
+
+
+def test_serial_is_alone():
+    comm = SerialComm()
+    assert (comm.rank, comm.size, comm.local_size()) == (0, 1, 1)
+
+
+def test_serial_passes_everything_through(rng):
+    comm = SerialComm()
+    thing = {"a": [1, 2]}
+    assert comm.broadcast(thing) is thing
+    gathered, everyone = comm.gather(thing), comm.all_gather(thing)
+    assert gathered is not None
+    assert len(gathered) == len(everyone) == 1
+    assert gathered[0] is everyone[0] is thing
+    array = rng.standard_normal((3, 4))
+    before = array.copy()
+    for method in (comm.sum_array, comm.max_array, comm.broadcast_array):
+        method(array)
+        np.testing.assert_array_equal(array, before)
+
+
+def test_serial_has_no_partner():
+    for method in (SerialComm().send_array, SerialComm().receive_array):
+        with pytest.raises(ValueError, match="single process"):
+            method(np.zeros(3), 0)
+
+
+def test_serial_subset():
+    comm = SerialComm()
+    assert comm.subset(True) is comm
+    assert comm.subset(False) is None
+
+
+def test_serial_abort_ends_with_the_code():
+    with pytest.raises(SystemExit) as caught:
+        SerialComm().abort(3)
+    assert caught.value.code == 3
+
+
+def test_the_two_have_the_same_methods():
+    public = {name for name in dir(comm_module.Comm) if not name.startswith("_")}
+    for kind in (SerialComm, MpiComm):
+        assert {name for name in dir(kind) if not name.startswith("_")} == public
+
+
+# --- the launcher -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variables, size",
+    [
+        ({}, None),
+        ({"PMI_SIZE": "4"}, 4),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4),
+        ({"OMPI_COMM_WORLD_SIZE": "16"}, 16),
+        ({"MV2_COMM_WORLD_SIZE": "3"}, 3),
+        ({"PALS_SIZE": "2"}, 2),
+        ({"PMIX_RANK": "0"}, 0),
+        ({"PMI_RANK": "5"}, 0),
+        ({"OMPI_COMM_WORLD_RANK": "0"}, 0),
+        ({"PMI_SIZE": "", "PMI_RANK": "0"}, 0),
+        ({"PMI_SIZE": "many"}, None),
+        ({"SLURM_NTASKS": "8"}, None),  # set in every batch job, also for what is not started by srun
+    ],
+)
+def test_launched_size(monkeypatch, variables, size):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launched_size() == size
+
+
+def test_world_without_launcher_does_not_import_mpi4py(monkeypatch):
+    pretend_no_mpi4py(monkeypatch)
+    assert isinstance(world(), SerialComm)
+
+
+@pytest.mark.parametrize("variables", [{"PMI_SIZE": "1"}, {"PMIX_RANK": "0"}])
+@pytest.mark.parametrize("has_mpi4py", [False, True])
+def test_world_of_one_process(monkeypatch, variables, has_mpi4py):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if has_mpi4py:
+        pretend_mpi4py(monkeypatch, size=1)
+    else:
+        pretend_no_mpi4py(monkeypatch)
+    assert isinstance(world(), SerialComm)
+
+
+@pytest.mark.parametrize("name", comm_module._SIZE_VARIABLES)
+def test_world_explains_that_mpi4py_is_missing(monkeypatch, name):
+    monkeypatch.setenv(name, "3")
+    pretend_no_mpi4py(monkeypatch)
+    with pytest.raises(RunError, match=r"mpiexec started 3 processes, but mpi4py cannot be used .*pycryo\[mpich\]"):
+        world()
+
+
+def test_world_explains_that_mpi4py_finds_no_library(monkeypatch):
+    """The wheel of mpi4py raises RuntimeError where there is no libmpi."""
+
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError("cannot load MPI library")
+
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", Broken())
+    with pytest.raises(RunError, match="cannot load MPI library"):
+        world()
+
+
+@pytest.mark.parametrize("name", comm_module._SIZE_VARIABLES)
+def test_world_explains_a_foreign_launcher(monkeypatch, name):
+    monkeypatch.setenv(name, "4")
+    pretend_mpi4py(monkeypatch, size=1)
+    with pytest.raises(RunError, match=r"started 4 processes, but each is alone: .*\(Some MPI 1\.2\.3\)"):
+        world()
+
+
+@pytest.mark.parametrize("variables", [{"PMI_SIZE": "2"}, {"PMIX_RANK": "1"}])
+def test_world_of_several(monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    pretend_mpi4py(monkeypatch, size=2)
+    comm = world()
+    assert isinstance(comm, MpiComm)
+    assert (comm.rank, comm.size) == (1, 2)
+
+
+# --- as_comm ----------------------------------------------------------------------------------------------------------
+
+
+def test_as_comm(monkeypatch):
+    assert isinstance(as_comm(None), SerialComm)
+    serial = SerialComm()
+    assert as_comm(serial) is serial
+    assert isinstance(as_comm(pretend_mpi4py(monkeypatch, size=1).COMM_WORLD), SerialComm)
+    raw = pretend_mpi4py(monkeypatch, size=3).COMM_WORLD
+    wrapped = as_comm(raw)
+    assert isinstance(wrapped, MpiComm)
+    assert (wrapped.rank, wrapped.size) == (2, 3)
+    assert as_comm(wrapped) is wrapped
+
+
+# --- messages of any size ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit, size, lengths", [(16, 5, [2, 2, 1]), (16, 4, [2, 2]), (7, 2, [1, 1]), (16, 0, [])])
+def test_chunks_cover_the_array(monkeypatch, limit, size, lengths):
+    monkeypatch.setattr(comm_module, "_CHUNK_BYTES", limit)
+    array = np.arange(size, dtype=np.float64)
+    chunks = MpiComm._chunks(array)
+    assert [len(chunk) for chunk in chunks] == lengths
+    for chunk in chunks:
+        assert chunk.base is not None  # a view: receiving into it fills the array
+        chunk += 100
+    np.testing.assert_array_equal(array, np.arange(size) + 100)
+
+
+def test_chunks_of_a_whole_volume_stay_below_32_bits():
+    """Arrays beyond 2^31 elements are cut with 64-bit arithmetic; nothing of this one is touched."""
+    array = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (3 * 2**31 + 5,), (1,))
+    array = np.broadcast_to(array, array.shape)
+    lengths = [len(chunk) for chunk in MpiComm._chunks(_Contiguous(array))]
+    assert sum(lengths) == 3 * 2**31 + 5
+    assert max(lengths) <= 2**30
+
+
+class _Contiguous:
+    """Says of a broadcast array, which takes no memory, that it is contiguous."""
+
+    def __init__(self, array):
+        self._array = array
+        self.flags = SimpleNamespace(c_contiguous=True)
+        self.itemsize = array.itemsize
+
+    def reshape(self, shape):
+        assert shape == -1
+        return self._array
+
+
+def test_strided_arrays_are_refused():
+    with pytest.raises(ValueError, match="C-contiguous"):
+        MpiComm._chunks(np.zeros((4, 4))[:, ::2])

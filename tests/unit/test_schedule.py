@@ -1,0 +1,155 @@
+"""Stages and frequency limits follow from what was measured."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycryo.refine.schedule import Measured, Schedule, insertion_limit, next_schedule
+
+BOTH = ("global", "local")
+FIRST = Schedule("global", 8.0)
+
+
+def walk(measured, stages=BOTH, start=FIRST, r_limit=100.0, max_iter=99):
+    """Schedules after each iteration, until the one that ends with the final stage."""
+    now, path = start, []
+    for number, seen in enumerate(measured, 1):
+        now, reason = next_schedule(now, seen, stages, r_limit, number + 1 >= max_iter)
+        assert "\n" not in reason
+        path.append((now, reason))
+        if now.stage == "final":
+            break
+    return path
+
+
+def names(path):
+    return [schedule.stage for schedule, _ in path]
+
+
+def standing(shell=10.0, change=0.1, spread=2.0):
+    """Endless iterations that all show the same."""
+    while True:
+        yield Measured(shell, change, spread)
+
+
+def test_global_then_local_then_final():
+    path = walk(standing())
+    # The first iteration of each stage is progress from nothing, two without any follow.
+    assert names(path) == ["global", "global", "local", "local", "local", "final"]
+    reasons = [reason for _, reason in path]
+    assert "global search goes on" in reasons[0]
+    assert "local search begins" in reasons[2]
+    assert "local search goes on" in reasons[3]
+    assert "converged" in reasons[-1]
+    # Each line tells the numbers that it rests on.
+    assert all("shell 10.0" in r and "0.10 deg" in r and "spread 2.00 deg" in r for r in reasons)
+
+
+def test_without_local_stage():
+    path = walk(standing(), stages=("global",))
+    assert names(path) == ["global", "global", "final"]
+
+
+def test_moving_poses_delay_the_end():
+    """Poses that move by more than half their spread count as unsettled, for two more iterations at most."""
+    path = walk(standing(change=1.5))
+    assert names(path) == ["global", "global", *["local"] * 5, "final"]
+
+
+def test_first_change_is_infinite():
+    schedule, reason = next_schedule(FIRST, Measured(5.0, math.inf, 3.0), BOTH, 32.0, False)
+    assert schedule.stage == "global"
+    assert math.isfinite(schedule.r_high)
+    assert "inf" in reason
+
+
+def test_better_resolution_goes_on():
+    path = walk(Measured(5 + 0.6 * i, 0.1, 2.0) for i in range(60))
+    # Progress forever: the global stage is limited, the local one goes on.
+    assert names(path).count("global") == 15
+    assert names(path)[-1] == "local"
+    assert len(path) == 60
+
+
+def test_half_a_shell_is_no_progress():
+    assert names(walk(Measured(5 + 0.2 * i, 0.1, 2.0) for i in range(20)))[3:5] != ["global", "global"]
+
+
+def test_sharper_posteriors_are_progress():
+    path = walk(Measured(10.0, 0.1, 2.0 * 0.85**i) for i in range(10))
+    assert names(path) == ["global"] * 10
+    path = walk(Measured(10.0, 0.1, 2.0 * 0.95**i) for i in range(10))
+    assert "local" in names(path)
+
+
+def test_spread_counts_against_the_least_seen():
+    """Up and down is no progress."""
+    path = walk(Measured(10.0, 0.1, 1.0 if i % 2 else 2.0) for i in range(8))
+    assert names(path)[:4] == ["global", "global", "global", "local"]
+
+
+def test_best_resolution_is_kept_over_stages():
+    path = walk([*[Measured(12.0, 0.1, 2.0)] * 3, *[Measured(6.0, 0.1, 2.0)] * 3])
+    assert all(schedule.best_shell == 12.0 for schedule, _ in path)
+    assert path[2][0] == Schedule("local", path[2][0].r_high, 12.0)
+
+
+@pytest.mark.parametrize("max_iter, length", [(1, 1), (2, 1), (3, 2), (5, 4)])
+def test_max_iter(max_iter, length):
+    """The final iteration is the last one allowed; with one allowed there is still one before it."""
+    path = walk((Measured(5.0 + i, 0.1, 2.0) for i in range(60)), max_iter=max_iter)
+    assert len(path) == length
+    assert names(path)[-1] == "final"
+    assert "--max-iter" in path[-1][1]
+
+
+def test_final_stays_final():
+    now = Schedule("final", 20.0, 18.0)
+    for is_last in (False, True):
+        after, _ = next_schedule(now, Measured(25.0, 0.0, 1.0), BOTH, 32.0, is_last)
+        assert after.stage == "final"
+
+
+@given(
+    st.sampled_from(["global", "local", "final"]),
+    st.floats(3, 200),
+    st.floats(0, 250),
+    st.floats(0, 180) | st.just(math.inf),
+    st.floats(0, 60),
+    st.floats(8, 200),
+)
+def test_r_high_stays_between_its_limits(stage, r_high, shell, change, spread, r_limit):
+    now = Schedule(stage, min(r_high, r_limit), best_shell=shell / 2)
+    after, _ = next_schedule(now, Measured(shell, change, spread), BOTH, r_limit, False)
+    assert 3 <= after.r_high <= r_limit
+    # No more than a margin beyond the resolution, so that noise is not aligned.
+    assert after.r_high <= max(shell, 2) + max(3, 0.12 * shell) + 1e-9
+    if stage == "global":
+        assert after.r_high <= now.r_high + max(2.5, 0.2 * now.r_high) + 1e-9
+    if after.stage == "final" and stage != "final":
+        assert after.best_shell == max(shell, now.best_shell)
+
+
+def test_growth_of_r_high():
+    """Global: by at most 2.5 shells or a fifth; local: as far as the resolution reaches."""
+    growing = [schedule.r_high for schedule, _ in walk(Measured(90.0 + i, 0.1, 2.0) for i in range(10))]
+    np.testing.assert_allclose(growing[:4], [10.5, 13.0, 15.6, 18.72])
+    local = Schedule("local", 10.0)
+    after, _ = next_schedule(local, Measured(50.0, 0.1, 2.0), BOTH, 64.0, False)
+    assert after.r_high == pytest.approx(56.0)
+    after, _ = next_schedule(local, Measured(10.0, 0.1, 2.0), BOTH, 64.0, False)
+    assert after.r_high == pytest.approx(13.0)
+    after, _ = next_schedule(local, Measured(1.0, 0.1, 2.0), BOTH, 64.0, False)
+    assert after.r_high == pytest.approx(5.0)
+
+
+@given(st.floats(1, 500), st.floats(1, 500))
+def test_insertion_limit(r_high, nyquist):
+    limit = insertion_limit(min(r_high, nyquist), nyquist)
+    assert limit <= nyquist
+    assert limit == nyquist or (limit == int(limit) and limit >= r_high + max(5, 0.25 * r_high))
