@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,12 +33,13 @@ from pycryo.refine.array_file import Layout, Shape, Source, read_arrays, refuse_
 from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
-from pycryo.refine.state import Record, RowsPosterior, Setup, State, Volume
+from pycryo.refine.state import Record, RowsPosterior, Setup, State
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _HEADER = ("number", "sigma_shift", "schedule", "history", "particles", "options", "setup")
+_REFERENCES = ("references/half1", "references/half2")
 _SHARED = ("noise", "scale", "insertion_weight")
 _SUPPORT = tuple(field.name for field in fields(Support))
 _POSTERIOR = tuple(field.name for field in fields(Posterior) if field.name != "support")
@@ -48,6 +52,8 @@ def checkpoint_file(folder: str | os.PathLike[str]) -> Path:
 
 def save(setup: Setup, state: State, history: list[Record], folder: str | os.PathLike[str]) -> None:
     """Write what `load` needs, atomically: the last checkpoint stays until the new one is complete. Collective.
+
+    SIGINT and SIGTERM wait until it is.
 
     Parameters
     ----------
@@ -77,15 +83,38 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "setup": setup_marks(setup),
     }
     on_root(share.comm, lambda: check_writable_folder(folder))
-    with write_arrays(share.comm, checkpoint_file(folder), header) as sink:
+    with _no_interrupt(), write_arrays(share.comm, checkpoint_file(folder), header) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
-        for half, references in enumerate(state.references):
-            for fold in range(setup.n_fold):
-                mine = None if references is None else references[fold]
-                sink.write(_reference_name(half, fold), mine, share.roots[half])
+        for half, reference in enumerate(state.references):
+            sink.write(_REFERENCES[half], reference, share.roots[half])
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """The first SIGINT or SIGTERM takes effect after the block; a second one kills.
+
+    HDF5's wrapper would lose an exception that a handler raises within its clean-up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if seen:
+            signal.raise_signal(seen[0])
 
 
 def check(comm: Comm, particles: Particles, options: RefineOptions, folder: str | os.PathLike[str]) -> None:
@@ -131,7 +160,8 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             schedule = Schedule(**header["schedule"])
             history = [Record(**record) for record in header["history"]]
         noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
-        first, second = (_read_references(setup, half, source) for half in (0, 1))
+        volumes = [source.read(name) for name in _REFERENCES]
+        first, second = (volume if setup.share.holds(half) else None for half, volume in enumerate(volumes))
         state = State(
             number=header["number"],
             schedule=schedule,
@@ -172,9 +202,8 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
         "scale": look.count.shape,
         "insertion_weight": (share.particles.n,),
     }
-    names = [_reference_name(half, fold) for half in (0, 1) for fold in range(setup.n_fold)]
-    points = layout[names[0]][0][:1]
-    expected |= dict.fromkeys(names, points * 3)
+    points = layout[_REFERENCES[0]][0][:1]
+    expected |= dict.fromkeys(_REFERENCES, points * 3)
     if _has_posteriors(layout):
         columns = [f"posteriors/{name}" for name in (*_SUPPORT, *_POSTERIOR)]
         expected |= {name: (share.count(0) + share.count(1), *layout[name][0][1:]) for name in columns}
@@ -186,20 +215,6 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
 def _has_posteriors(layout: Layout) -> bool:
     """False before the first iteration."""
     return any(name.startswith("posteriors/") for name in layout)
-
-
-def _reference_name(half: int, fold: int) -> str:
-    return f"references/half{half + 1}/fold{fold + 1}"
-
-
-def _read_references(setup: Setup, half: int, source: Source) -> list[Volume] | None:
-    """References of a half, on the ranks that hold it. Collective."""
-    volumes = []
-    for fold in range(setup.n_fold):
-        volume = source.read(_reference_name(half, fold))
-        if setup.share.holds(half):
-            volumes.append(volume)
-    return volumes or None
 
 
 def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:

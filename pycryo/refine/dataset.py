@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 # Key of the draws that split the particles into halves.
 _HALF_STREAM = 1 << 40
-_FOLD_STREAM = (1 << 40) + 2
 # Pixels of a batch of images, about 64 MiB as float32.
 _BATCH_PIXELS = 1 << 24
 
@@ -72,19 +71,13 @@ class Share:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None
 
-    def batches(self, half: int, fold: int = 0, n_fold: int = 1) -> Iterator[Batch]:
-        """Images of this rank's particles of one fold of a half, one optics geometry at a time."""
+    def batches(self, half: int) -> Iterator[Batch]:
+        """Images of this rank's particles of one half, one optics geometry at a time."""
         rows = self.rows_of(half)
-        rows = rows[fold_of(rows, n_fold) == fold]
         if self.cache is not None:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
             yield from iter_batches(self.particles, rows, max_images=batch_size(self.particles))
-
-
-def fold_of(rows: NDArray[np.int64], n_fold: int) -> NDArray[np.int64]:
-    """Fold of each particle: drawn by its id."""
-    return np.asarray(uniform(0, _FOLD_STREAM, rows, 1)[:, 0] * n_fold, np.int64)
 
 
 def batch_size(particles: Particles) -> int:

@@ -19,10 +19,8 @@ from pycryo.refine.state import Setup
 # What a mark is called in messages -> a value that JSON keeps.
 Marks = dict[str, Any]
 
-# Options that change no result, or may be changed on the way; mask, diameter and folds are compared as they were used.
-_FREE_OPTIONS = frozenset(
-    ("threads", "preread", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter", "folds")
-)
+# Options that change no result, or may be changed on the way; mask and diameter are compared as they were used.
+_FREE_OPTIONS = frozenset(("threads", "preread", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"))
 _HASH = "sha256:"
 
 
@@ -59,7 +57,6 @@ def setup_marks(setup: Setup) -> Marks:
         "box": setup.box,
         "pixel size": setup.pixel_size,
         "diameter of the particle": setup.diameter,
-        "number of folds": setup.n_fold,
         "mask": "made from the maps" if mask is None else _digest(mask.data),
     }
 

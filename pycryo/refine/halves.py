@@ -67,7 +67,7 @@ def pair_of_maps(
 
 def to_ranks_of_halves(
     share: Share, pair: tuple[NDArray[np.float32], NDArray[np.float32]] | None, points: int
-) -> list[NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
     """Bring the references from rank 0 to the ranks that hold particles of each half. Collective."""
     here, there = share.roots
     result: list[NDArray[np.float32] | None] = [None, None]
@@ -85,7 +85,7 @@ def to_ranks_of_halves(
             # The root is the first rank of half 1's group and the last of half 2's.
             comm.broadcast_array(reference, root=0 if half == 0 else comm.size - 1)
             result[half] = reference
-    return result
+    return result[0], result[1]
 
 
 def join_low_resolution(

@@ -43,13 +43,13 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; one accumulator per fold, in the final iteration one for all."""
+    """What a rank found for its particles of one half; `rows` are those of the other arrays."""
 
     rows: NDArray[np.int64]
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
-    accumulators: list[Accumulators]
+    accumulators: Accumulators
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ def run_half(
     setup: Setup,
     plan: Plan,
     half: int,
-    volumes: list[FourierVolume],
+    volume: FourierVolume,
     previous: RowsPosterior | None,
     insertion_weight: NDArray[np.float64],
     timer: Timer,
@@ -107,8 +107,8 @@ def run_half(
 
     Parameters
     ----------
-    volumes : list of FourierVolume
-        The reference of each fold, made without the images of that fold.
+    volume : FourierVolume
+        The reference.
     previous : (rows, Posterior) or None
         Of the last iteration; needed in the local stage.
     insertion_weight : (n_all,) float64
@@ -117,45 +117,40 @@ def run_half(
     share, symmetry = setup.share, setup.group
     parts = _Parts()
     n_shell = plan.noise.shape[1]
-    # The final map leaves nothing out.
-    n_accumulator = 1 if plan.final else len(volumes)
-    accumulators = [
-        new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert) for _ in range(n_accumulator)
-    ]
+    accumulators = new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert)
     quantum = quanta(setup.look, plan, share.count(half))
     place = np.empty(0, np.int64)
     if previous is not None:
         place = np.full(share.particles.n, -1)
         place[previous[0]] = np.arange(len(previous[0]))
-    for fold, volume in enumerate(volumes):
-        for batch in track(share.batches(half, fold, len(volumes)), None, f"iteration {plan.number}, half {half + 1}"):
-            rows = batch.rows
-            with timer.phase("prepare"):
-                target = batch_target(share, plan, rows, batch.images, plan.r_insert)
-            start = None if previous is None else _rows_of(previous[1], place[rows])
-            posterior = _posterior(share, plan, rows, target, volume, symmetry, start, timer)
-            with timer.phase("noise"):
-                scale = model_scale(share, plan, rows)
-                both = overlap(
-                    volume, target, posterior, plan.r_high / scale, scale, rows, plan.seed, _stream(plan, 1), n_shell
-                )
-            with timer.phase("insert"):
-                insert_posterior(
-                    accumulators[fold % n_accumulator],
-                    target,
-                    posterior.support,
-                    symmetry,
-                    insertion_weight[rows],
-                    scale,
-                    quantum,
-                    rows,
-                    plan.seed,
-                    _stream(plan, 2),
-                )
-            parts.rows.append(rows)
-            parts.posteriors.append(posterior)
-            parts.cross.append(both.cross)
-            parts.model.append(both.model)
+    for batch in track(share.batches(half), None, f"iteration {plan.number}, half {half + 1}"):
+        rows = batch.rows
+        with timer.phase("prepare"):
+            target = batch_target(share, plan, rows, batch.images, plan.r_insert)
+        start = None if previous is None else _rows_of(previous[1], place[rows])
+        posterior = _posterior(share, plan, rows, target, volume, symmetry, start, timer)
+        with timer.phase("noise"):
+            scale = model_scale(share, plan, rows)
+            both = overlap(
+                volume, target, posterior, plan.r_high / scale, scale, rows, plan.seed, _stream(plan, 1), n_shell
+            )
+        with timer.phase("insert"):
+            insert_posterior(
+                accumulators,
+                target,
+                posterior.support,
+                symmetry,
+                insertion_weight[rows],
+                scale,
+                quantum,
+                rows,
+                plan.seed,
+                _stream(plan, 2),
+            )
+        parts.rows.append(rows)
+        parts.posteriors.append(posterior)
+        parts.cross.append(both.cross)
+        parts.model.append(both.model)
     return HalfResult(
         np.concatenate([np.empty(0, np.int64), *parts.rows]),
         concatenate(parts.posteriors) if parts.posteriors else None,

@@ -172,10 +172,10 @@ def iterate(setup: Setup, state: State) -> Outcome:
     plan = make_plan(setup, state)
     results: list[HalfResult | None] = [None, None]
     for half in (0, 1):
-        references = state.references[half]
-        if references is not None:
-            volumes = [to_volume(each, setup.box, plan.padding, plan.r_high) for each in references]
-            results[half] = run_half(setup, plan, half, volumes, state.posteriors[half], state.insertion_weight, timer)
+        reference = state.references[half]
+        if reference is not None:
+            volume = to_volume(reference, setup.box, plan.padding, plan.r_high)
+            results[half] = run_half(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)

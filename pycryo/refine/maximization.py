@@ -40,8 +40,8 @@ class Maximum:
         Not regularised.
     fsc : Fsc
     mask : (M, M, M) float32 or None
-    references : two of (list of (M, M, M) float32, or None)
-        One per fold; None in the final iteration.
+    references : two of ((M, M, M) float32 or None)
+        None in the final iteration and on ranks without particles of the half.
     map : (M, M, M) float32 or None
         Of all data, in the final iteration.
     gridding_iterations, gridding_deviation : int, float
@@ -51,7 +51,7 @@ class Maximum:
     half_maps: tuple[Volume, Volume] | None
     fsc: Fsc
     mask: Volume | None
-    references: tuple[list[Volume] | None, list[Volume] | None]
+    references: tuple[Volume | None, Volume | None]
     map: Volume | None
     gridding_iterations: int
     gridding_deviation: float
@@ -64,15 +64,13 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
         for half, result in enumerate(results):
             half_comm = share.half_comm[half]
             if half_comm is not None and result is not None:
-                for part in result.accumulators:
-                    sum_accumulators(part, half_comm)
-    mine = [
+                sum_accumulators(result.accumulators, half_comm)
+    sums = [
         result.accumulators if result is not None and share.comm.rank == root else None
         for result, root in zip(results, share.roots, strict=True)
     ]
-    whole = tuple(None if parts is None else _total(parts) for parts in mine)
     with timer.phase("solve"):
-        solutions = [None if each is None else solve(each) for each in whole]
+        solutions = [None if each is None else solve(each) for each in sums]
     first, second = (None if each is None else each.map for each in solutions)
     pair = pair_of_maps(share, (first, second))
     fsc: Fsc | None = None
@@ -82,15 +80,15 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
             fsc, mask = measure_fsc(setup, pair, plan.r_insert)
     fsc = share.comm.broadcast(fsc)
     assert fsc is not None
-    references: tuple[list[Volume] | None, list[Volume] | None] = (None, None)
+    references: tuple[Volume | None, Volume | None] = (None, None)
     combined: Volume | None = None
     with timer.phase("solve"):
         if plan.final:
-            everything = both_halves(share, whole[0], whole[1])
+            everything = both_halves(share, sums[0], sums[1])
             if everything is not None:
                 combined = solve(everything, ssnr=_ssnr(fsc, combined=True)).map
         else:
-            references = _references(setup, mine, whole, fsc, mask)
+            references = _references(setup, sums, fsc, mask)
     iterations, deviation = share.comm.broadcast(_effort(solutions[0]))
     return Maximum(pair, fsc, mask, references, combined, iterations, deviation)
 
@@ -99,49 +97,23 @@ def _effort(solution: Solution | None) -> tuple[int, float]:
     return (0, 0.0) if solution is None else (solution.iterations, solution.deviation)
 
 
-def _total(parts: list[Accumulators]) -> Accumulators:
-    """Sum of the accumulators of all folds; exact, as the insertion is."""
-    if len(parts) == 1:
-        return parts[0]
-    summed = {name: sum(getattr(part, name) for part in parts) for name in ("re", "im", "weight")}
-    return replace(parts[0], **summed)
-
-
-def _without(whole: Accumulators, part: Accumulators) -> Accumulators:
-    """The accumulators of all folds but one."""
-    return replace(whole, re=whole.re - part.re, im=whole.im - part.im, weight=whole.weight - part.weight)
-
-
 def _references(
-    setup: Setup,
-    mine: list[list[Accumulators] | None],
-    whole: tuple[Accumulators | None, ...],
-    fsc: Fsc,
-    mask: Volume | None,
-) -> tuple[list[Volume] | None, list[Volume] | None]:
-    """Regularised, masked references of each half, one per fold, on the ranks that hold the half. Collective."""
+    setup: Setup, sums: list[Accumulators | None], fsc: Fsc, mask: Volume | None
+) -> tuple[Volume | None, Volume | None]:
+    """Regularised, masked reference of each half, on the ranks that hold the half. Collective."""
     share, ssnr = setup.share, _ssnr(fsc, combined=False)
-    found: tuple[list[Volume], list[Volume]] = ([], [])
-    for fold in range(setup.n_fold):
-        maps: list[Volume | None] = [None, None]
-        for half in (0, 1):
-            parts, everything = mine[half], whole[half]
-            if parts is not None and everything is not None:
-                used = everything if setup.n_fold == 1 else _without(everything, parts[fold])
-                maps[half] = solve(used, ssnr=ssnr, max_iterations=0, single=True).map
-        pair = pair_of_maps(share, (maps[0], maps[1]))
-        points = fsc.box
-        if pair is not None:
-            pair = join_low_resolution(pair, setup.field_of_view / _JOIN_RESOLUTION)
-            solvent = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
-            if mask is not None:
-                solvent = solvent * mask
-            pair = (pair[0] * solvent, pair[1] * solvent)
-        for half, reference in enumerate(to_ranks_of_halves(share, pair, points)):
-            if reference is not None:
-                found[half].append(reference)
-    first, second = (each or None for each in found)
-    return first, second
+    first, second = (
+        None if each is None else solve(each, ssnr=ssnr, max_iterations=0, single=True).map for each in sums
+    )
+    pair = pair_of_maps(share, (first, second))
+    if pair is not None:
+        pair = join_low_resolution(pair, setup.field_of_view / _JOIN_RESOLUTION)
+        # Noise outside the molecule would enter every comparison.
+        solvent = solvent_mask(fsc.box, setup.field_of_view, setup.diameter, setup.user_mask)
+        if mask is not None:
+            solvent = solvent * mask
+        pair = (pair[0] * solvent, pair[1] * solvent)
+    return to_ranks_of_halves(share, pair, fsc.box)
 
 
 def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> tuple[Fsc, Volume]:

@@ -47,12 +47,6 @@ class RefineOptions:
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
     stages: str = _option("global,local", "Search", "stages to run, in order: global,local or global", metavar="LIST")
     max_iter: int = _option(40, "Search", "stop after this many iterations at the latest", metavar="N")
-    folds: int | None = _option(
-        None,
-        "Search",
-        "parts of a half-set, each compared with a reference that leaves it out (default: 5 for small sets, else 1)",
-        metavar="N",
-    )
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
         None,
@@ -71,7 +65,7 @@ class RefineOptions:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
         if not 0 <= self.max_bad_fraction <= 1:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
-        for name in ("max_iter", "padding", "threads", "folds"):
+        for name in ("max_iter", "padding", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")

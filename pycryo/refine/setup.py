@@ -27,11 +27,6 @@ log = logging.getLogger(__name__)
 
 # First shift prior per axis as a share of the field of view.
 _FIRST_SIGMA = 0.05
-# Folds of a small set, the images (times the order of the group) of a half-set that is not small any more, and the
-# memory that the accumulators of all folds of both halves may take.
-_FOLDS = 5
-_LARGE_SET = 20_000
-_FOLD_BYTES = 4 << 30
 
 
 def set_up(
@@ -72,28 +67,17 @@ def set_up(
             "give more particles or remove the column rlnRandomSubset"
         )
     group = symmetry(options.symmetry)
-    n_fold = options.folds or _choose_folds(min(share.count(0), share.count(1)) * len(group), box, options.padding)
     log.info(
-        "%d particles (%d + %d in the half-sets, %d folds), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
+        "%d particles (%d + %d in the half-sets), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
         share.count(0) + share.count(1),
         share.count(0),
         share.count(1),
-        n_fold,
         box,
         pixel_size,
         diameter,
         group.name,
     )
-    return Setup(share, options, group, box, pixel_size, diameter, mask, look, n_fold), start
-
-
-def _choose_folds(views: int, box: int, padding: int) -> int:
-    """1 for large sets, where an image hardly weighs in its own reference, or where the memory does not allow more."""
-    if views >= _LARGE_SET:
-        return 1
-    voxels = 4 * (padding * 0.375 * box) ** 3  # half volume at 3/4 of Nyquist
-    affordable = int(_FOLD_BYTES / (2 * 3 * 8 * voxels))
-    return max(1, min(_FOLDS, views, affordable))
+    return Setup(share, options, group, box, pixel_size, diameter, mask, look), start
 
 
 def first_state(setup: Setup, start: Map) -> State:
@@ -127,7 +111,7 @@ def first_state(setup: Setup, start: Map) -> State:
     grey = share.comm.broadcast(grey)
     log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", options.ini_high, grey)
     reference *= np.float32(grey)
-    first, second = ([reference] * setup.n_fold if share.holds(half) else None for half in (0, 1))
+    first, second = (reference if share.holds(half) else None for half in (0, 1))
     return State(
         state.number,
         state.schedule,

@@ -37,8 +37,6 @@ class Setup:
         Of the particle, Å.
     user_mask : Map or None
     look : FirstLook
-    n_fold : int
-        Parts of a half-set, each compared with a reference that leaves it out.
     """
 
     share: Share
@@ -49,7 +47,6 @@ class Setup:
     diameter: float
     user_mask: Map | None
     look: FirstLook
-    n_fold: int
 
     @property
     def field_of_view(self) -> float:
@@ -67,8 +64,8 @@ class State:
         Iterations done.
     schedule : Schedule
         Of the next iteration.
-    references : two of (list of (M, M, M) float32, or None)
-        Of each half, one per fold; None if this rank holds nothing of the half.
+    references : two of ((M, M, M) float32 or None)
+        Of each half; None if this rank holds nothing of the half.
     noise : (n_group, n_shell) float64
         σ² per real component.
     scale : (n_group,) float64
@@ -83,7 +80,7 @@ class State:
 
     number: int
     schedule: Schedule
-    references: tuple[list[Volume] | None, list[Volume] | None]
+    references: tuple[Volume | None, Volume | None]
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     sigma_shift: float

@@ -25,8 +25,6 @@ def memory_plan(setup: Setup, state: State) -> dict[str, int]:
     state : State
         The first one.
     """
-    # Corners of the cube that no image reaches are never written; the sum over the folds is.
-    folds = setup.n_fold * pi / 6 + (setup.n_fold > 1)
     share, box, padding = setup.share, setup.box, setup.options.padding
     radius = ceil(padding * box / 2) + 1
     half_volume = (2 * radius + 1) ** 2 * (radius + 1)
@@ -39,8 +37,9 @@ def memory_plan(setup: Setup, state: State) -> dict[str, int]:
     if plan.scan is not None:
         images = max(images, block * len(plan.scan.shifts) * round(pi / 2 * plan.scan.r_high**2) * 16)
     return {
-        "Fourier sums": round(held * folds * half_volume * 24),
-        "references": held * setup.n_fold * half_volume * 8,
+        # Corners of the cube that no image reaches are never written.
+        "Fourier sums": round(held * pi / 6 * half_volume * 24),
+        "references": held * half_volume * 8,
         "solving for a map": (padding * box) ** 3 * _SOLVE_BYTES,
         "images kept in memory" if setup.options.preread else "images being read": (
             per_rank if setup.options.preread else 2 * block

@@ -1,16 +1,22 @@
 """A refinement that one number of ranks began ends the same with another."""
 
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from phantom import blobs, write_set
 
-from pycryo.errors import RunError
+from pycryo.errors import InputError, RunError
 from pycryo.io.particles import read_particles
 from pycryo.maps import Map
+from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import SerialComm, world
 from pycryo.refine import RefineOptions, refine
 
-OPTIONS = RefineOptions(max_iter=3, folds=2, threads=1)
+OPTIONS = RefineOptions(max_iter=3, threads=1)
 
 
 def stop_in_third(setup, outcome, history):
@@ -18,25 +24,63 @@ def stop_in_third(setup, outcome, history):
         raise RunError("stopped")
 
 
-@pytest.mark.parallel([2, 3])
-def test_continued_with_other_ranks(tmp_path_factory):
-    """Every rank has its own copy of the images; the checkpoint of all is rank 0's."""
-    comm, alone = world(), SerialComm()
-    particles = read_particles(write_set(tmp_path_factory.mktemp(f"rank{comm.rank}"), blobs(), 30, noise=2.0))
-    reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
-    folders = [comm.broadcast(tmp_path_factory.mktemp(f"checkpoint{comm.rank}")) for _ in range(2)]
-    expected = refine(particles, reference, OPTIONS, comm=alone)
-    with pytest.raises(RunError, match="stopped"):
-        refine(particles, reference, OPTIONS, comm=comm, observer=stop_in_third, checkpoint=folders[0])
+@pytest.fixture
+def folder():
+    """A folder of all ranks; pytest's own would be cleaned up by each while the others still read."""
+    comm = world()
+    path = on_root(comm, lambda: Path(tempfile.mkdtemp()))
+    yield path
+    comm.all_gather(None)
     if comm.rank == 0:
+        shutil.rmtree(path)
+
+
+@pytest.mark.parallel(3)
+def test_continued_with_other_ranks(folder):
+    comm, alone = world(), SerialComm()
+    particles = read_particles(on_root(comm, lambda: write_set(folder, blobs(), 30, noise=2.0)))
+    reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
+    expected = on_root(comm, lambda: refine(particles, reference, OPTIONS, comm=alone))
+
+    def stopped(some_comm, checkpoint):
         with pytest.raises(RunError, match="stopped"):
-            refine(particles, reference, OPTIONS, comm=alone, observer=stop_in_third, checkpoint=folders[1])
-        found = refine(particles, reference, OPTIONS, comm=alone, checkpoint=folders[0], resume=True)
-        np.testing.assert_array_equal(found.map.data, expected.map.data)
-    comm.broadcast(None)  # until the checkpoint of rank 0 alone is there
-    found = refine(particles, reference, OPTIONS, comm=comm, checkpoint=folders[1], resume=True)
-    assert (found.map is None) == (comm.rank > 0)
-    if found.map is not None:
-        np.testing.assert_array_equal(found.map.data, expected.map.data)
-        np.testing.assert_array_equal(found.poses.quaternion, expected.poses.quaternion)
-    assert [record.number for record in found.history] == [1, 2, 3]
+            refine(particles, reference, OPTIONS, comm=some_comm, observer=stop_in_third, checkpoint=checkpoint)
+
+    stopped(comm, folder / "many")
+    on_root(comm, lambda: stopped(alone, folder / "one"))
+
+    def continued(some_comm, checkpoint):
+        found = refine(particles, reference, OPTIONS, comm=some_comm, checkpoint=checkpoint, resume=True)
+        assert [record.number for record in found.history] == [1, 2, 3]
+        assert (found.map is None) == (some_comm.rank > 0)
+        if found.map is not None:
+            np.testing.assert_array_equal(found.map.data, expected.map.data)
+            np.testing.assert_array_equal(found.poses.quaternion, expected.poses.quaternion)
+
+    on_root(comm, lambda: continued(alone, folder / "many"))
+    continued(comm, folder / "one")
+
+
+@pytest.mark.parallel(2)
+def test_errors_are_of_all_ranks(folder):
+    comm = world()
+    particles = read_particles(on_root(comm, lambda: write_set(folder, blobs(), 30, noise=2.0)))
+    reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
+
+    def attempt(options=OPTIONS):
+        refine(particles, reference, options, comm=comm, observer=stop_in_third, checkpoint=folder / "c", resume=True)
+
+    with pytest.raises(InputError, match="no checkpoint"):
+        attempt()
+    with pytest.raises(RunError, match="stopped"):
+        refine(particles, reference, OPTIONS, comm=comm, observer=stop_in_third, checkpoint=folder / "c")
+    with pytest.raises(InputError, match=r"seed \(was 1, is 7\)"):
+        attempt(replace(OPTIONS, seed=7))
+    path = folder / "c" / "state.h5"
+    on_root(comm, lambda: path.write_bytes(path.read_bytes()[:3000]))
+    with pytest.raises(InputError, match="cannot be read"):
+        attempt()
+    on_root(comm, lambda: shutil.rmtree(folder / "c"))
+    on_root(comm, lambda: (folder / "c").write_text("a file"))
+    with pytest.raises(InputError, match="a file has this name"):
+        refine(particles, reference, OPTIONS, comm=comm, checkpoint=folder / "c")

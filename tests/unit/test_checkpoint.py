@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+import signal
 
 import h5py
 import numpy as np
@@ -14,10 +15,11 @@ from pycryo.io.particles import read_particles
 from pycryo.maps import Map
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, refine
+from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.setup import first_state, set_up
 
-OPTIONS = RefineOptions(max_iter=2, folds=2)
+OPTIONS = RefineOptions(max_iter=2)
 
 
 @dataclasses.dataclass
@@ -132,6 +134,32 @@ def test_full_disc_leaves_the_old_checkpoint(run, saved, share):
     assert [path.name for path in saved.iterdir()] == ["state.h5"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_wait_until_the_checkpoint_is_complete(run, saved, monkeypatch, number):
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def interrupt(number, frame):
+        raise Interrupted
+
+    put = Sink._fill
+
+    def fill(*args):
+        if args[1] == "noise":
+            signal.raise_signal(number)
+        put(*args)
+
+    monkeypatch.setattr(Sink, "_fill", fill)
+    before = signal.signal(number, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            save(run.setup, dataclasses.replace(run.states[0], number=9), run.history, saved)
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert load(run.setup, saved)[0].number == 9
+
+
 def test_missing(run, tmp_path):
     for attempt in (lambda: load(run.setup, tmp_path), lambda: check(SerialComm(), run.particles, OPTIONS, tmp_path)):
         with pytest.raises(InputError, match=r"no checkpoint .*state\.h5: start without --continue"):
@@ -181,7 +209,7 @@ def huge(header, file):
         (lambda header, file: header["schedule"].update(odd=1), "cannot be read"),
         (lambda header, file: file.pop("noise"), "cannot be read"),
         (lambda header, file: file.pop("posteriors/quaternion"), "cannot be read"),
-        (reshape("references/half2/fold1"), "cannot be read"),
+        (reshape("references/half2"), "cannot be read"),
         (reshape("posteriors/p_max"), "cannot be read"),
         (huge, "larger than the file"),
     ],
@@ -232,7 +260,6 @@ def test_other_setup(run, saved):
     for changes, message in (
         ({"share": dataclasses.replace(run.setup.share, half=half)}, "half-sets"),
         ({"diameter": 77.0}, r"diameter of the particle \(was .*, is 77.0\)"),
-        ({"n_fold": 3}, r"number of folds \(was 2, is 3\)"),
         ({"user_mask": mask}, "mask"),
     ):
         with pytest.raises(InputError, match=message):

@@ -144,7 +144,7 @@ def test_dry_run_leaves_an_earlier_run_alone(words, tmp_path):
 def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkeypatch):
     seen = {}
 
-    def refine(particles, reference, options, *, comm, mask, observer):
+    def refine(particles, reference, options, *, comm, mask, observer, **resume):
         seen.update(n=particles.n, box=reference.box, mask=mask.box, options=options, threads=get_threads())
 
     monkeypatch.setattr(command, "refine", refine)

@@ -18,7 +18,6 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.refine.dataset import (
     deal,
     first_look,
-    fold_of,
     geometry_of,
     group_sums,
     refuse_too_many_bad,
@@ -111,21 +110,18 @@ def test_shares_follow_the_files(two_stacks):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize("n_fold", [1, 3])
-def test_batches_bring_every_image_once(two_stacks, cached, n_fold):
+def test_batches_bring_every_image_once(two_stacks, cached):
     half = split_halves(two_stacks, 1)
     bare = deal(SerialComm(), two_stacks, half, None)
     share = deal(SerialComm(), two_stacks, half, first_look(bare, 20.0, True)[1]) if cached else bare
     stacks = [mrcfile.read(path) for path in two_stacks.stacks]
     for h in (0, 1):
         seen = []
-        for fold in range(n_fold):
-            for batch in share.batches(h, fold, n_fold):
-                assert (fold_of(batch.rows, n_fold) == fold).all()
-                assert len(np.unique(geometry_of(two_stacks)[batch.rows])) == 1
-                for row, image in zip(batch.rows, batch.images, strict=True):
-                    np.testing.assert_array_equal(image, stacks[two_stacks.stack[row]][two_stacks.image_index[row]])
-                seen += batch.rows.tolist()
+        for batch in share.batches(h):
+            assert len(np.unique(geometry_of(two_stacks)[batch.rows])) == 1
+            for row, image in zip(batch.rows, batch.images, strict=True):
+                np.testing.assert_array_equal(image, stacks[two_stacks.stack[row]][two_stacks.image_index[row]])
+            seen += batch.rows.tolist()
         assert sorted(seen) == sorted(share.rows_of(h).tolist())
 
 
@@ -143,14 +139,6 @@ def test_batches_hold_one_geometry_where_boxes_are_equal(tmp_path, cached):
             assert len(np.unique(particles.pixel_size[batch.rows])) == 1
             seen += batch.rows.tolist()
         assert sorted(seen) == sorted(share.rows_of(h).tolist())
-
-
-def test_folds_are_drawn_evenly():
-    fold = fold_of(np.arange(5000), 5)
-    # 1000 ± 28 each; 5 standard deviations.
-    assert (np.abs(np.bincount(fold, minlength=5) - 1000) < 142).all()
-    np.testing.assert_array_equal(fold_of(np.arange(3000, 3010), 5), fold[3000:3010])
-    assert set(fold_of(np.arange(50), 1)) == {0}
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------

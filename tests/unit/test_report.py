@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -75,9 +76,7 @@ def test_no_run_in_the_folder(tmp_path, content, capsys):
 
 def test_names_are_escaped(folder, tmp_path):
     hostile = tmp_path / "a<b>&"
-    hostile.mkdir()
-    for path in folder.iterdir():
-        (hostile / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(folder, hostile)
     text = build_report(hostile).read_text("utf-8")
     assert "a<b>" not in text
     assert "a&lt;b&gt;&amp;" in text
