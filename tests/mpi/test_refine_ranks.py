@@ -19,7 +19,7 @@ def test_ranks_do_not_change_a_bit():
     assert comm.size > 1
     with tempfile.TemporaryDirectory() as folder:
         particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
-        options = RefineOptions(ini_high=30.0, folds=2, threads=1)
+        options = RefineOptions(ini_high=30.0, threads=1)
         together = refine(particles, start, options, comm=comm)
         alone = refine(particles, start, options) if comm.rank == 0 else None
     if comm.rank == 0:
