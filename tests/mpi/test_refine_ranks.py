@@ -29,6 +29,7 @@ def test_ranks_do_not_change_a_bit():
         assert (together.map, together.half_maps, together.poses) == (None, None, None)
     for value in ((together.resolution, together.fsc.corrected.tolist()), [each.decision for each in together.history]):
         assert comm.all_gather(value) == [value] * comm.size
+    check_fewer_images_than_ranks(comm)
 
 
 def assert_same(together, alone):
@@ -41,10 +42,8 @@ def assert_same(together, alone):
     assert [each.decision for each in together.history] == [each.decision for each in alone.history]
 
 
-@pytest.mark.parallel([2, 3, 4])
-def test_fewer_images_than_ranks():
+def check_fewer_images_than_ranks(comm):
     """One image in each half; the ranks in the middle hold none."""
-    comm = world()
     with tempfile.TemporaryDirectory() as folder:
         particles, _, start = scene(Path(folder), lump(), 2, snr=0.8, geometries=((20, 5.0),))
         options = RefineOptions(ini_high=30.0, max_iter=3, threads=1)

@@ -61,7 +61,7 @@ def test_coarse_reference_has_the_slices_of_the_whole_map(box, pixel, r_high):
     assert to_volume(coarse, box, 2, r_high).box == box
     peak = np.abs(full).max()
     # The coarse grid holds the same Fourier components, up to its own Nyquist. What the map has there (its blobs are
-    # 3 Å wide) is missing between the padded samples inwards, with tails that fall to a few percent two shells further in.
+    # 3 Å wide) is missing between the padded samples inwards, with tails of a few percent two shells further in.
     cut = np.exp(-2 * np.pi**2 * 3.0**2 * (grid_box(box, r_high) / 2 / (box * pixel)) ** 2)
     np.testing.assert_allclose(found, full, atol=(0.04 * cut + 1e-6) * peak)
     # Trilinear interpolation at padding 2: a few percent of the amplitudes next to it (Penczek et al. 1992), most at
