@@ -42,6 +42,7 @@ def test_ranks_and_objects():
         else:
             assert gathered is None
     assert [each["rank"] for each in comm.all_gather(mine)] == list(range(comm.size))
+    check_subsets(comm)
 
 
 @pytest.mark.parallel(SIZES)
@@ -92,9 +93,7 @@ def check_ring(comm, shape, dtype):
     np.testing.assert_array_equal(got, np.full(shape, before + 1))
 
 
-@pytest.mark.parallel(SIZES)
-def test_subsets():
-    comm = world()
+def check_subsets(comm):
     last = comm.size - 1
     for members in ({0}, {last}, {0, last}, set(range(comm.size)), set(range(1, comm.size)), set()):
         part = comm.subset(comm.rank in members)

@@ -1,0 +1,55 @@
+"""A refinement gives the same poses and maps on any number of ranks."""
+
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scene import lump, scene
+
+from pycryo.parallel.comm import world
+from pycryo.refine import RefineOptions, refine
+
+
+@pytest.mark.parallel([2, 3, 4])
+def test_ranks_do_not_change_a_bit():
+    """33 images, so that shares are uneven and one rank holds images of both halves; both stages and the final one."""
+    comm = world()
+    assert comm.size > 1
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
+        options = RefineOptions(ini_high=30.0, threads=1)
+        together = refine(particles, start, options, comm=comm)
+        alone = refine(particles, start, options) if comm.rank == 0 else None
+    if comm.rank == 0:
+        assert_same(together, alone)
+    else:
+        # Maps and poses are on rank 0, what all need to know is everywhere.
+        assert (together.map, together.half_maps, together.poses) == (None, None, None)
+    for value in ((together.resolution, together.fsc.corrected.tolist()), [each.decision for each in together.history]):
+        assert comm.all_gather(value) == [value] * comm.size
+    check_fewer_images_than_ranks(comm)
+
+
+def assert_same(together, alone):
+    assert {record.stage for record in alone.history} == {"global", "local", "final"}
+    np.testing.assert_array_equal(together.map.data, alone.map.data)
+    for one, other in zip(together.half_maps, alone.half_maps, strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+    for field in fields(alone.poses):
+        np.testing.assert_array_equal(getattr(together.poses, field.name), getattr(alone.poses, field.name))
+    assert [each.decision for each in together.history] == [each.decision for each in alone.history]
+
+
+def check_fewer_images_than_ranks(comm):
+    """One image in each half; the ranks in the middle hold none."""
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 2, snr=0.8, geometries=((20, 5.0),))
+        options = RefineOptions(ini_high=30.0, max_iter=3, threads=1)
+        together = refine(particles, start, options, comm=comm)
+        if comm.rank == 0:
+            alone = refine(particles, start, options)
+            np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
+            np.testing.assert_array_equal(together.map.data, alone.map.data)
+            assert np.isfinite(together.map.data).all()

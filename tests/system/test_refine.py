@@ -1,0 +1,217 @@
+"""Refinements of small sets whose poses and map are known: the answer is right, and always the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import mrcfile
+import numpy as np
+import pytest
+from scene import lump, pose_errors, scene
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from pycryo.fsc import fsc, resolution_at
+from pycryo.io.particles import read_particles
+from pycryo.refine import RefineOptions, refine
+from pycryo.threads import set_threads
+
+# The images of these sets together tell what is coarser than 10 Å. A blob 30 Å from the centre moves by a quarter of
+# that if its image is turned by 4.8 degrees.
+RESOLUTION = 10.0
+ANGLE = 4.8
+SHIFT = 1.2  # Å; a shift moves all blobs alike and is found better than a turn
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    yield
+    set_threads(None)
+
+
+def check_against_truth(result, truth, errors):
+    """Poses, map and half-maps fit."""
+    angle, shift = errors
+    assert np.median(angle) < ANGLE
+    assert np.median(shift) < SHIFT
+    # Nobody is lost: a wrong pose is anywhere, within 20 degrees by a chance of (0.35 - sin 0.35)/π = 0.2 %.
+    assert (angle < 20).mean() > 0.97
+    assert (result.map.box, result.map.pixel_size) == (truth.box, truth.pixel_size)
+    # FSC 0.143 of two halves is 0.5 of their mean to the truth (Rosenthal & Henderson 2003), if nothing in them is
+    # correlated but the truth: the resolution stated must be that, to 1.5 shells for the scatter of a shell's FSC and
+    # the difference of the masks.
+    body = ndimage.binary_dilation(truth.data > 0.05 * truth.data.max(), iterations=2)
+    mask = ndimage.gaussian_filter(body.astype(float), 1)
+    curve = fsc(result.map.data * mask, truth.data * mask)
+    reached = resolution_at(curve, truth.box, truth.pixel_size, 0.5)
+    assert reached < RESOLUTION
+    field = truth.box * truth.pixel_size
+    assert abs(field / result.resolution - field / reached) < 1.5
+    for half in result.half_maps:
+        assert fsc(half.data, truth.data)[1:4].min() > 0.9
+
+
+@pytest.fixture(scope="module")
+def main_run(tmp_path_factory):
+    """120 images at a signal-to-noise ratio of 0.3 from a reference of 30 Å."""
+    particles, truth, start = scene(tmp_path_factory.mktemp("main"), lump(), 120, snr=0.3)
+    seen = []
+    result = refine(
+        particles, start, RefineOptions(ini_high=30.0, threads=2), observer=lambda s, o, h: seen.append((s, o, len(h)))
+    )
+    return particles, truth, start, result, seen
+
+
+def test_finds_poses_and_map(main_run):
+    particles, truth, start, result, _ = main_run
+    check_against_truth(result, truth, pose_errors(result.poses, particles))
+    # The reference had nothing beyond 30 Å, shell 3.7.
+    assert fsc(start.data, truth.data)[7] < 0.5
+    assert fsc(result.map.data, truth.data)[7] > 0.9
+    # Grey values: the images are line sums of the true map in voxels.
+    scale = (result.map.data * truth.data).sum() / np.square(truth.data).sum()
+    assert scale == pytest.approx(1, abs=0.15)  # the Wiener filter and the blur of the poses take some
+
+
+def test_history_and_observer(main_run):
+    _, _, _, result, seen = main_run
+    stages = [record.stage for record in result.history]
+    assert stages == sorted(stages, key=["global", "local", "final"].index)
+    assert {"global", "local", "final"} == set(stages)
+    assert stages.count("final") == 1
+    assert [record.number for record in result.history] == list(range(1, len(stages) + 1))
+    assert result.resolution == result.history[-1].resolution
+    assert all(record.decision and np.isfinite(record.resolution) for record in result.history)
+    for record in result.history:
+        assert (record.n_slices_scan > 0) == (record.stage == "global")
+    assert [count for _, _, count in seen] == list(range(1, len(stages) + 1))
+    for (setup, outcome, _), record in zip(seen, result.history, strict=True):
+        assert outcome.record is record
+        assert setup.box == 32
+        assert (outcome.map is not None) == (record.stage == "final")
+        assert len(outcome.poses.rows) == 120
+
+
+def test_poses_are_complete(main_run):
+    _, _, _, result, _ = main_run
+    poses = result.poses
+    np.testing.assert_array_equal(poses.rows, np.arange(120))
+    np.testing.assert_allclose(np.linalg.norm(poses.quaternion, axis=1), 1, atol=1e-12)
+    for name in ("p_max", "n_significant", "log_evidence", "figure_of_merit"):
+        assert getattr(poses, name).shape == (120,)
+        assert np.isfinite(getattr(poses, name)).all()
+    assert ((poses.p_max > 0) & (poses.p_max <= 1)).all()
+    assert ((poses.figure_of_merit > 0) & (poses.figure_of_merit <= 1)).all()
+
+
+def test_half_sets_are_apart(main_run):
+    """Other images in half 2 leave half-map 1 as it is, but for what both share below 40 Å and the noise spectrum."""
+    particles, _, start, _, _ = main_run
+    first, second = (np.flatnonzero(particles.random_subset == number) for number in (1, 2))
+    chosen = (np.concatenate([first[:30], second[part]]) for part in (slice(0, 30), slice(30, 60)))
+    options = RefineOptions(ini_high=30.0, max_iter=2, threads=2)
+    a, b = (refine(particles.subset(rows), start, options).half_maps for rows in chosen)
+    same, different = (fsc(a[half].data, b[half].data)[4:10] for half in (0, 1))
+    assert (1 - same < 0.5 * (1 - different)).all()
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory):
+    """30 clear images of 24 px, refined in under a second."""
+    return scene(tmp_path_factory.mktemp("little"), lump(), 30, snr=0.8, geometries=((24, 4.5),))
+
+
+def assert_same(one, other):
+    """All of two results is equal to the last bit."""
+    np.testing.assert_array_equal(one.map.data, other.map.data)
+    for a, b in zip(one.half_maps, other.half_maps, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+    for field in fields(one.poses):
+        np.testing.assert_array_equal(getattr(one.poses, field.name), getattr(other.poses, field.name))
+    assert [record.decision for record in one.history] == [record.decision for record in other.history]
+
+
+def test_same_seed_same_result(little):
+    particles, _, start = little
+    first, *others = (
+        refine(particles, start, RefineOptions(ini_high=30.0, **options))
+        for options in ({"threads": 1}, {"threads": 1, "preread": True}, {"threads": 2})
+    )
+    assert {record.stage for record in first.history} == {"global", "local", "final"}
+    for other in others:
+        assert_same(first, other)
+    another = refine(particles, start, RefineOptions(ini_high=30.0, threads=2, seed=2))
+    assert not np.isin(first.poses.quaternion, another.poses.quaternion).any()
+
+
+C3 = Rotation.create_group("C3", axis="Z")
+D2 = Rotation.create_group("D2", axis="Z")
+
+
+@pytest.mark.parametrize("name, group", [("C3", C3), ("D2", D2)])
+def test_symmetry(tmp_path, name, group):
+    particles, truth, start = scene(tmp_path, lump(group, n=8), 80, snr=0.4)
+    result = refine(particles, start, RefineOptions(ini_high=30.0, symmetry=name, threads=2))
+    errors = pose_errors(result.poses, particles, group)
+    check_against_truth(result, truth, errors)
+    # The map itself has the symmetry: half a turn about z is exact on the grid.
+    if name == "D2":
+        turned = np.roll(result.map.data[:, ::-1, ::-1], 1, axis=(1, 2))
+        inner = slice(2, -2)
+        difference = np.abs(turned - result.map.data)[inner, inner, inner]
+        # Each mate has its own sample of each image's poses: equal but for the spread of these.
+        assert difference.max() < 0.2 * np.abs(result.map.data).max()
+
+
+GEOMETRIES = {
+    "smaller pixels, larger box": ((32, 3.5), (40, 2.9)),
+    "another pixel size only": ((32, 3.5), (32, 3.1)),
+    "odd box": ((33, 3.5), (36, 3.2)),
+}
+
+
+@pytest.mark.parametrize("geometries", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_two_optics_groups(tmp_path, geometries):
+    """Two microscopes see the same body; each image's pose and shift are right in Å."""
+    particles, truth, start = scene(tmp_path, lump(), 110, snr=0.4, geometries=geometries)
+    particles = particles.subset(np.arange(100))  # 55 and 45: the first group decides the map's grid
+    result = refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, threads=2))
+    check_against_truth(result, truth, pose_errors(result.poses, particles))
+    for group in (0, 1):
+        rows = np.flatnonzero(particles.optics_group == group)
+        assert len(rows) == (55, 45)[group]
+        angle, shift = pose_errors(result.poses, particles, rows=rows)
+        assert np.median(angle) < ANGLE
+        assert np.median(shift) < SHIFT
+
+
+def test_noise_does_not_make_a_structure(tmp_path, main_run):
+    """The same STAR file with images of noise alone, refined until nothing improves."""
+    particles, truth, start, signal, _ = main_run
+    for path in particles.stacks:
+        images = np.random.default_rng(1).standard_normal(mrcfile.read(path).shape).astype(np.float32)
+        with mrcfile.new(tmp_path / path.name, images) as file:
+            file.voxel_size = 3.5
+            file.set_image_stack()
+    (tmp_path / "particles.star").write_text(particles.path.read_text())
+    noise = refine(read_particles(tmp_path / "particles.star"), start, RefineOptions(ini_high=30.0, threads=2))
+    assert signal.resolution < RESOLUTION
+    # Both halves follow the one reference at first, to two shells beyond its 30 Å (3.7 shells of 112 Å); a shell more
+    # for the mask, which mixes neighbours: 16.7 Å. No iteration goes far beyond.
+    assert noise.resolution > 16.7
+    assert min(record.resolution for record in noise.history) > 1.2 * RESOLUTION
+    assert fsc(noise.map.data, truth.data)[4:].max() < 0.5
+    # Poses of noise are anywhere: the median angle between random rotations is 113 degrees.
+    angle, _ = pose_errors(noise.poses, particles)
+    assert np.median(angle) > 60
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_very_few_images(tmp_path, n):
+    """Nothing can be known, but nothing breaks."""
+    particles, _, start = scene(tmp_path, lump(), n, snr=0.5, geometries=((20, 5.0),))
+    result = refine(particles, start, RefineOptions(ini_high=30.0, max_iter=3, threads=1))
+    assert len(result.poses.rows) == n
+    for each in (result.map, *result.half_maps):
+        assert np.isfinite(each.data).all()
+        assert each.data.any()
