@@ -14,7 +14,7 @@ static void shift_into(const Array<float>& images, const Array<std::int32_t>& kx
   check_positive(threads, "threads");
   check_index_range(kx, "kx", -k_max, k_max);
   check_index_range(ky, "ky", -k_max, k_max);
-  const ShiftImages in{images.data(), n_image, kx.data(),    ky.data(),       n_pixel,
+  const ShiftImages in{images.data(), n_image,       kx.data(),       ky.data(), n_pixel,
                        k_max,         shifts.data(), shifts.shape(1), box};
   float* moved = out.mutable_data();
   py::gil_scoped_release release;

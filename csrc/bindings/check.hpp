@@ -31,8 +31,7 @@ inline void check_shape(const py::array& array, const char* name, std::initializ
     text += (i ? ", " : "") + (extent < 0 ? std::string("any") : std::to_string(extent));
     ++i;
   }
-  if (!good)
-    throw py::value_error(std::string(name) + ": expected shape " + text + "), got " + shape_text(array));
+  if (!good) throw py::value_error(std::string(name) + ": expected shape " + text + "), got " + shape_text(array));
 }
 
 // Throws ValueError unless low <= every element <= high.

@@ -89,7 +89,7 @@ def test_count_and_step_are_inverse():
     assert rotation_count(rotation_step(5000, group), group) == 5000
 
 
-@given(st.floats(0, 20), st.floats(0.5, 4))
+@given(st.floats(0, 8), st.floats(0.5, 4))
 def test_shift_grid(radius, step):
     grid = shift_grid(radius, step)
     np.testing.assert_array_equal(grid[0], 0)

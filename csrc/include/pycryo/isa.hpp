@@ -14,20 +14,20 @@ const char* isa_name(Isa isa) noexcept;
 
 // PYCRYO_KERNEL(void f(int x)) declares f in every namespace pycryo::<isa>.
 #ifdef PYCRYO_X86
-#define PYCRYO_KERNEL(...)               \
-  namespace pycryo::baseline {           \
-  __VA_ARGS__;                           \
-  }                                      \
-  namespace pycryo::avx2 {               \
-  __VA_ARGS__;                           \
-  }                                      \
-  namespace pycryo::avx512 {             \
-  __VA_ARGS__;                           \
+#define PYCRYO_KERNEL(...)     \
+  namespace pycryo::baseline { \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace pycryo::avx2 {     \
+  __VA_ARGS__;                 \
+  }                            \
+  namespace pycryo::avx512 {   \
+  __VA_ARGS__;                 \
   }
 // The variant of kernel `f` for this process; use it once per call, outside the loops.
-#define PYCRYO_SELECT(f)                                     \
-  (::pycryo::active_isa() == ::pycryo::Isa::avx512           \
-       ? &::pycryo::avx512::f                                \
+#define PYCRYO_SELECT(f)                           \
+  (::pycryo::active_isa() == ::pycryo::Isa::avx512 \
+       ? &::pycryo::avx512::f                      \
        : (::pycryo::active_isa() == ::pycryo::Isa::avx2 ? &::pycryo::avx2::f : &::pycryo::baseline::f))
 #else
 #define PYCRYO_KERNEL(...)     \
