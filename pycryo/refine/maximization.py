@@ -28,6 +28,8 @@ from pycryo.refine.state import Setup, Volume
 _JOIN_RESOLUTION = 40.0
 # Å; the automatic mask is made of maps filtered to this at best.
 _MASK_RESOLUTION = 15.0
+# Å; how far it reaches beyond their surface.
+_MASK_EXTEND = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> t
     if setup.user_mask is None:
         rough = corrected_fsc(pair[0], pair[1], pixel).resolution_0143
         mean = Map(0.5 * (pair[0] + pair[1]) * mask, pixel)
-        mask = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough)) * mask
+        mask = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough), extend_px=_MASK_EXTEND / pixel) * mask
     fsc = corrected_fsc(pair[0], pair[1], pixel, mask, seed=setup.options.seed)
     return _cut(fsc, r_insert), mask
 

@@ -17,6 +17,10 @@ from pycryo.refine.state import Poses, RowsPosterior, Setup, State
 
 Results = list[HalfResult | None]
 
+# Posteriors this much more diffuse than the median count less. The support points blur a doubtful image already: a
+# factor of 1 cost 0.2 Å on sim64.
+_DOUBTFUL = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class PoseFigures:
@@ -97,12 +101,12 @@ def _pose_change(
 
 
 def insertion_weights(spread: NDArray[np.float64], half: NDArray[np.int8]) -> NDArray[np.float64]:
-    """u_p of each image: 1 for posteriors as sharp as their half-set's median, less for diffuse ones (method.md §4)."""
+    """u_p of each image: 1, less for posteriors far more diffuse than their half-set's median (method.md §4)."""
     weight = np.ones(len(spread))
     for h in (0, 1):
         mine = half == h
         if mine.any():
-            weight[mine] = np.clip(np.median(spread[mine]) / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
+            weight[mine] = np.clip(_DOUBTFUL * np.median(spread[mine]) / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
     return weight
 
 
