@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.fsc import fsc, resolution_at
 from pycryo.io.particles import read_particles
-from pycryo.refine import RefineOptions, refine
+from pycryo.refine import RefineOptions, loop, refine
+from pycryo.refine.halves import to_volume
 from pycryo.threads import set_threads
 
 # The images of these sets together tell what is coarser than 10 Å. A blob 30 Å from the centre moves by a quarter of
@@ -104,15 +105,36 @@ def test_poses_are_complete(main_run):
     assert ((poses.figure_of_merit > 0) & (poses.figure_of_merit <= 1)).all()
 
 
-def test_half_sets_are_apart(main_run):
-    """Other images in half 2 leave half-map 1 as it is, but for what both share below 40 Å and the noise spectrum."""
+@pytest.mark.parametrize("kept", [0, 1])
+def test_half_sets_are_apart(main_run, kept):
+    """Other images in one half leave the other half-map, but for what both share below 40 Å and the noise spectrum."""
     particles, _, start, _, _ = main_run
-    first, second = (np.flatnonzero(particles.random_subset == number) for number in (1, 2))
-    chosen = (np.concatenate([first[:30], second[part]]) for part in (slice(0, 30), slice(30, 60)))
-    options = RefineOptions(ini_high=30.0, max_iter=2, threads=2)
+    mine, other = (np.flatnonzero(particles.random_subset == number) for number in (1 + kept, 2 - kept))
+    chosen = (np.concatenate([mine[:30], other[part]]) for part in (slice(0, 30), slice(30, 60)))
+    options = RefineOptions(ini_high=30.0, max_iter=3, threads=2)
     a, b = (refine(particles.subset(rows), start, options).half_maps for rows in chosen)
-    same, different = (fsc(a[half].data, b[half].data)[4:10] for half in (0, 1))
+    same, different = (fsc(a[half].data, b[half].data)[4:10] for half in (kept, 1 - kept))
     assert (1 - same < 0.5 * (1 - different)).all()
+
+
+def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
+    particles, _, start, _, _ = main_run
+    compared, made = [], []
+    original = loop.run_half
+
+    def spy(setup, plan, half, volume, *rest):
+        compared.append((plan.number, half, volume, plan.padding, plan.r_high))
+        return original(setup, plan, half, volume, *rest)
+
+    monkeypatch.setattr(loop, "run_half", spy)
+    options = RefineOptions(ini_high=30.0, max_iter=3, threads=2)
+    refine(particles.subset(np.arange(40)), start, options, observer=lambda s, o, h: made.append(o.state.references))
+    for number, half, volume, padding, r_high in compared:
+        if number > 1:
+            one, other = (to_volume(made[number - 2][h], 32, padding, r_high).data for h in (half, 1 - half))
+            np.testing.assert_array_equal(volume.data, one)
+            assert not np.array_equal(one, other)
+    assert [(number, half) for number, half, *_ in compared] == [(n, h) for n in (1, 2, 3) for h in (0, 1)]
 
 
 @pytest.fixture(scope="module")

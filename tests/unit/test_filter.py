@@ -401,6 +401,22 @@ def test_two_modes_keep_their_weights(sizes, share, keep):
     np.testing.assert_array_equal((there < here)[used], (distance < 0.5)[used])
 
 
+def test_repeated_points_count_once():
+    """Of 32 proposals few matter: a point drawn several times has that many shares, all at its first place."""
+    few = PhaseSettings(n_rotation=8, n_shift=4, min_phases=1, max_phases=1)
+    support = sample(one_mode, start_about(50, (CENTRE, CENTRE_T)), np.arange(50), few).support
+    repeated = 0
+    for quaternion, shift, weight in zip(support.quaternion, support.shift, support.weight, strict=True):
+        _, first, times = np.unique(
+            np.concatenate([quaternion, shift], axis=1), axis=0, return_index=True, return_counts=True
+        )
+        expected = np.zeros(few.n_support)
+        expected[first] = times / few.n_support
+        np.testing.assert_array_equal(weight, expected)
+        repeated += times.max() > 1
+    assert repeated == 50
+
+
 def as_arrays(posterior: Posterior) -> list[np.ndarray]:
     return [getattr(posterior.support, f.name) for f in fields(Support)] + [
         getattr(posterior, f.name) for f in fields(Posterior)[1:]
