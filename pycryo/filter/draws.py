@@ -9,6 +9,9 @@ from pycryo.filter._sampling import uniform
 
 Array = NDArray[np.float64]
 
+# Keys beyond those of all other draws.
+_CHI_SQUARE_STREAM = 1 << 52
+
 
 def normal(seed: int, stream: int, ids: NDArray[np.int64], count: int) -> Array:
     """(n, count) standard normal draws (Box-Muller)."""
@@ -20,7 +23,7 @@ def normal(seed: int, stream: int, ids: NDArray[np.int64], count: int) -> Array:
 
 def student(seed: int, stream: int, ids: NDArray[np.int64], count: int, dimension: int) -> Array:
     """(n, count, dimension) draws of a spherical Student t with 4 degrees of freedom and unit scale."""
-    gauss = normal(seed, 2 * stream, ids, count * dimension).reshape(len(ids), count, dimension)
-    u = uniform(seed, 2 * stream + 1, ids, 2 * count)
+    gauss = normal(seed, stream, ids, count * dimension).reshape(len(ids), count, dimension)
+    u = uniform(seed, _CHI_SQUARE_STREAM + stream, ids, 2 * count)
     chi_square = -2 * np.log(u[:, :count] * u[:, count:])
     return np.asarray(gauss * np.sqrt(4 / chi_square)[..., None])

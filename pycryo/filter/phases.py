@@ -49,7 +49,7 @@ class PhaseSettings:
     """
 
     n_rotation: int = 64
-    n_shift: int = 12
+    n_shift: int = 16
     n_support: int = 32
     min_phases: int = 3
     max_phases: int = 6

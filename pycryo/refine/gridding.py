@@ -108,16 +108,19 @@ def solve(
     # At the rim the kernel reaches out of the sphere, where nothing can make C = 1.
     interior = _interior(inside) if max_iterations else inside
     deviation, iterations = np.inf, 0
+    before = weight
     while iterations < max_iterations:
         convolved = grid.convolve(weight * target)
         latest = float(np.abs(convolved[interior] - 1).max()) if interior.any() else 0.0
         if latest > 0.98 * deviation:
+            weight = before
             break
         deviation = latest
         iterations += 1
         if deviation < tolerance:
             break
-        weight /= np.clip(convolved, 1e-6, None)
+        before = weight
+        weight = weight / np.clip(convolved, 1e-6, None)
     density = grid.to_map(accumulators, weight, np.complex64 if single else np.complex128)
     return Solution(density, mean, iterations, deviation)
 

@@ -185,7 +185,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
         state.schedule,
         Measured(setup.field_of_view / resolution, figures.pose_change, figures.spread_rotation),
         setup.options.stage_list(),
-        r_limit=setup.box / 2,
+        # The outermost shell has no neighbours to be interpolated from.
+        r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
     )
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}

@@ -84,7 +84,7 @@ def first_scale(reference: Map, look: FirstLook, box: int) -> float:
     """Rough grey scale: as if the reference's projections held a tenth of the images' power below its own limit."""
     power = look.power.sum(0) / max(1, look.count.sum())
     slices = np.square(np.abs(np.fft.rfftn(reference.data))).sum() / max(1, reference.box)
-    return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * (reference.box / box) ** 1.0)
+    return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * reference.box / box)
 
 
 def filtered_reference(reference: Map, resolution: float) -> Map:
