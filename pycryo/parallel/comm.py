@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ T = TypeVar("T")
 
 # Largest message in bytes: MPI counts are 32-bit.
 _CHUNK_BYTES = 1 << 30
+# Tests of a request before a waiting rank sleeps, and for how many seconds it does between two tests.
+_SPINS = 100
+_NAP = 2e-4
 
 
 class Comm(Protocol):
@@ -106,7 +110,10 @@ class SerialComm:
 
 
 class MpiComm:
-    """An mpi4py communicator; messages above 1 GiB are cut."""
+    """An mpi4py communicator; messages above 1 GiB are cut.
+
+    Ranks that wait for others sleep: MPI libraries spin, which takes a core from the threads that are waited for.
+    """
 
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
@@ -123,6 +130,18 @@ class MpiComm:
         return int(self._comm.Get_size())
 
     @staticmethod
+    def _wait(request: Any) -> None:
+        for _ in range(_SPINS):
+            if request.Test():
+                return
+        while not request.Test():
+            time.sleep(_NAP)
+
+    def _gathered(self) -> None:
+        """Wait until all ranks are here, so that the blocking call that follows does not spin. Collective."""
+        self._wait(self._comm.Ibarrier())
+
+    @staticmethod
     def _chunks(array: NDArray[Any]) -> list[NDArray[Any]]:
         if not array.flags.c_contiguous:
             raise ValueError("array: expected a C-contiguous array")
@@ -131,36 +150,42 @@ class MpiComm:
         return [flat[start : start + step] for start in range(0, flat.size, step)]
 
     def broadcast(self, value: T, root: int = 0) -> T:
+        self._gathered()
         result: T = self._comm.bcast(value, root=root)
         return result
 
     def broadcast_array(self, array: NDArray[Any], root: int = 0) -> None:
+        self._gathered()
         for chunk in self._chunks(array):
             self._comm.Bcast(chunk, root=root)
 
     def sum_array(self, array: NDArray[Any]) -> None:
+        self._gathered()
         for chunk in self._chunks(array):
             self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.SUM)
 
     def max_array(self, array: NDArray[Any]) -> None:
+        self._gathered()
         for chunk in self._chunks(array):
             self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.MAX)
 
     def gather(self, value: T, root: int = 0) -> list[T] | None:
+        self._gathered()
         result: list[T] | None = self._comm.gather(value, root=root)
         return result
 
     def all_gather(self, value: T) -> list[T]:
+        self._gathered()
         result: list[T] = self._comm.allgather(value)
         return result
 
     def send_array(self, array: NDArray[Any], destination: int) -> None:
         for chunk in self._chunks(array):
-            self._comm.Send(chunk, dest=destination)
+            self._wait(self._comm.Isend(chunk, dest=destination))
 
     def receive_array(self, array: NDArray[Any], source: int) -> None:
         for chunk in self._chunks(array):
-            self._comm.Recv(chunk, source=source)
+            self._wait(self._comm.Irecv(chunk, source=source))
 
     def subset(self, member: bool) -> Comm | None:
         comm = self._comm.Split(0 if member else self._mpi.UNDEFINED, self.rank)
