@@ -60,15 +60,16 @@ class _Parts:
     model: list[NDArray[np.float64]] = field(default_factory=list)
 
 
-def quanta(look: FirstLook, plan: Plan, n_images: int) -> tuple[float, float]:
-    """Quanta of F and T with which the insertion of `n_images` is exact (`pycryo.backprojector.insert`).
+def quanta(look: FirstLook, plan: Plan, n_slices: int) -> tuple[float, float]:
+    """Quanta of F and T with which the insertion of `n_slices` is exact (`pycryo.backprojector.insert`).
 
-    A voxel collects at most the trilinear weights of the samples of a slice next to it, below 8 per image.
+    A slice is an image at one symmetry mate, all its support points together. A voxel, the origin above all, collects
+    at most the trilinear weights of the samples next to it, below 8 per slice.
     """
     value = np.abs(plan.scale)[:, None] * look.amplitude / plan.noise
     weight = np.square(plan.scale)[:, None] / plan.noise
     # CTF factors (rlnCtfScalefactor) above 1 are allowed for.
-    bound = 8.0 * 4.0 * max(1, n_images)
+    bound = 8.0 * 4.0 * max(1, n_slices)
     return quantum_for(bound * max(float(value.max()), 1e-300)), quantum_for(bound * float(weight.max()))
 
 
@@ -118,7 +119,7 @@ def run_half(
     parts = _Parts()
     n_shell = plan.noise.shape[1]
     accumulators = new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert)
-    quantum = quanta(setup.look, plan, share.count(half))
+    quantum = quanta(setup.look, plan, share.count(half) * len(symmetry))
     place = np.empty(0, np.int64)
     if previous is not None:
         place = np.full(share.particles.n, -1)

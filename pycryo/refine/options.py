@@ -46,7 +46,9 @@ class RefineOptions:
     )
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
     stages: str = _option("global,local", "Search", "stages to run, in order: global,local or global", metavar="LIST")
-    max_iter: int = _option(40, "Search", "stop after this many iterations at the latest", metavar="N")
+    max_iter: int = _option(
+        40, "Search", "stop after this many iterations at the latest (the final one is never the first)", metavar="N"
+    )
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
         None,
