@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pycryo.parallel.comm import SharedArray, Transfer
+
 _SECONDS = 60
 
 
@@ -63,13 +65,58 @@ class ThreadComm:
         assert got.dtype == array.dtype
         array[...] = got
 
-    def subset(self, member):
-        members = np.flatnonzero(self.all_gather(bool(member)))
-        room = self.broadcast(_Room(len(members)) if self.rank == 0 else None)
-        return ThreadComm(room, int(np.searchsorted(members, self.rank))) if member else None
+    def gather_parts(self, array, bounds):
+        for rank, part in enumerate(self.all_gather(array[bounds[self.rank] : bounds[self.rank + 1]].copy())):
+            array[bounds[rank] : bounds[rank + 1]] = part
 
-    def local_size(self):
-        return self.size
+    def begin_shift(self, send, destination, receive, source):
+        if send is not None:
+            self.send_array(send, destination)
+        return _ThreadTransfer(self, receive, source)
+
+    def swap(self, outgoing, incoming):
+        for rank, array in outgoing.items():
+            self.send_array(array, rank)
+        for rank, array in incoming.items():
+            self.receive_array(array, rank)
+
+    def split(self, color):
+        colors = self.all_gather(color)
+        members = [rank for rank, other in enumerate(colors) if other == color]
+        rooms = {first: _Room(colors.count(colors[first])) for first in map(colors.index, colors)}
+        room = self.broadcast(rooms)[members[0]]
+        return None if color is None else ThreadComm(room, members.index(self.rank))
+
+    def node(self):
+        return self.split(0)
+
+    def shared_array(self, shape, dtype):
+        return _ThreadShared(self, self.broadcast(np.empty(shape, dtype) if self.rank == 0 else None))
+
+    def barrier(self):
+        self._room.barrier.wait()
+
+    def free(self):
+        self._room = None
+
+
+class _ThreadTransfer(Transfer):
+    def __init__(self, comm, receive, source):
+        self._comm, self._receive, self._source = comm, receive, source
+
+    def wait(self):
+        if self._receive is not None:
+            self._comm.receive_array(self._receive, self._source)
+        return 0.0, 0.0
+
+
+class _ThreadShared(SharedArray):
+    def __init__(self, comm, array):
+        super().__init__(array)
+        self._comm = comm
+
+    def publish(self):
+        self._comm.barrier()
 
 
 def run_ranks(size: int, work: Callable[[ThreadComm], Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pycryo.cli.refine import add_run_arguments, refine_command
 from pycryo.examples_path import betagal
-from pycryo.parallel.comm import world
+from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions
 
 # What the molecule is known to be.

@@ -13,8 +13,8 @@ from pathlib import Path
 from pycryo import __version__, _core
 from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
-from pycryo.parallel.comm import launched_rank, world
 from pycryo.parallel.library import inspect_mpi
+from pycryo.parallel.world import launched_rank, world
 from pycryo.threads import available_cores, get_threads
 
 DEPENDENCIES = ("numpy", "scipy", "pandas", "mrcfile", "h5py", "gemmi", "matplotlib", "jinja2", "rich")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from pycryo import __version__
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.comm import launched_rank
+from pycryo.parallel.world import launched_rank
 
 # name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 COMMANDS = {

@@ -15,7 +15,8 @@ from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.mrc import write_map
 from pycryo.io.particles import read_particles
-from pycryo.parallel.comm import Comm, world
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import world
 
 logger = logging.getLogger(__name__)
 

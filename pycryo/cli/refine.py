@@ -20,7 +20,8 @@ from pycryo.io.mrc import read_map
 from pycryo.io.particles import Particles, read_particles
 from pycryo.maps import Map
 from pycryo.parallel.agree import on_root
-from pycryo.parallel.comm import Comm, world
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.checkpoint import checkpoint_file
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.comm import Comm, MpiComm
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.mpi import MpiComm
 
 T = TypeVar("T")
 

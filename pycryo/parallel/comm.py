@@ -1,4 +1,4 @@
-"""Communicators: one interface over MPI (mpi4py) and over a single process.
+"""Communicators: one interface over MPI (`pycryo.parallel.mpi`) and over a single process.
 
 Every method is collective unless it says otherwise. The rest of the package takes a communicator as an argument and
 never imports mpi4py.
@@ -6,22 +6,14 @@ never imports mpi4py.
 
 from __future__ import annotations
 
-import os
 import sys
-import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from numpy.typing import NDArray
-
-from pycryo.errors import RunError
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 T = TypeVar("T")
-
-# Largest message in bytes: MPI counts are 32-bit.
-_CHUNK_BYTES = 1 << 30
-# Tests of a request before a waiting rank sleeps, and for how many seconds it does between two tests.
-_SPINS = 100
-_NAP = 2e-4
 
 
 class Comm(Protocol):
@@ -59,14 +51,67 @@ class Comm(Protocol):
     def receive_array(self, array: NDArray[Any], source: int) -> None:
         """Receive into `array`. Not collective."""
 
-    def subset(self, member: bool) -> Comm | None:
-        """Communicator of the ranks with `member` true, in order; None on the others."""
+    def gather_parts(self, array: NDArray[Any], bounds: Sequence[int]) -> None:
+        """Complete `array`, of which rank r has filled array[bounds[r]:bounds[r + 1]], on every rank."""
 
-    def local_size(self) -> int:
-        """Number of ranks on this node."""
+    def begin_shift(
+        self, send: NDArray[Any] | None, destination: int, receive: NDArray[Any] | None, source: int
+    ) -> Transfer:
+        """Begin to send one array and to receive another; neither may be touched until `Transfer.wait` returns.
+
+        None: nothing that way, which the rank at the other end knows too. Not collective.
+        """
+
+    def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:
+        """Send an array to each rank in `outgoing`, fill those of `incoming`; not to itself. Not collective."""
+
+    def split(self, color: int | None) -> Comm | None:
+        """Communicator of the ranks with the same `color`, in order; None for those without."""
+
+    def node(self) -> Comm:
+        """Communicator of the ranks on this node, in order."""
+
+    def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
+        """An array in memory that all ranks of this communicator, which are on one node, have in common."""
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+    def free(self) -> None:
+        """Give back a communicator that `split` or `node` made."""
 
     def abort(self, code: int) -> None:
         """End all ranks at once. Not collective."""
+
+
+class Transfer:
+    """One array on its way out and one on its way in; this one is empty, and done."""
+
+    def progress(self) -> None:
+        """Let the messages move on: call it now and then while computing."""
+
+    def wait(self) -> tuple[float, float]:
+        """Wait for the end. Seconds waited until both neighbours had begun, and from then on."""
+        return 0.0, 0.0
+
+
+class SharedArray:
+    """An array of a node, see `Comm.shared_array`; here it is a process's own.
+
+    Attributes
+    ----------
+    array : NDArray
+        Rank 0 of the node writes, then all call `publish`, then all may read.
+    """
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+
+    def publish(self) -> None:
+        """Let all ranks see what rank 0 wrote. Collective."""
+
+    def close(self) -> None:
+        """Give the memory back; nobody may touch `array` any more. Collective."""
 
 
 class SerialComm:
@@ -99,165 +144,34 @@ class SerialComm:
     def receive_array(self, array: NDArray[Any], source: int) -> None:
         raise ValueError("a single process has nobody to receive from")
 
-    def subset(self, member: bool) -> Comm | None:
-        return self if member else None
+    def gather_parts(self, array: NDArray[Any], bounds: Sequence[int]) -> None:
+        pass
 
-    def local_size(self) -> int:
-        return 1
+    def begin_shift(
+        self, send: NDArray[Any] | None, destination: int, receive: NDArray[Any] | None, source: int
+    ) -> Transfer:
+        if send is not None or receive is not None:
+            raise ValueError("a single process has nobody to exchange with")
+        return Transfer()
+
+    def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:
+        if outgoing or incoming:
+            raise ValueError("a single process has nobody to exchange with")
+
+    def split(self, color: int | None) -> Comm | None:
+        return None if color is None else self
+
+    def node(self) -> Comm:
+        return self
+
+    def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
+        return SharedArray(np.empty(shape, dtype))
+
+    def barrier(self) -> None:
+        pass
+
+    def free(self) -> None:
+        pass
 
     def abort(self, code: int) -> None:
         sys.exit(code)
-
-
-class MpiComm:
-    """An mpi4py communicator; messages above 1 GiB are cut.
-
-    Ranks that wait for others sleep: MPI libraries spin, which takes a core from the threads that are waited for.
-    """
-
-    def __init__(self, comm: Any) -> None:
-        from mpi4py import MPI
-
-        self._mpi = MPI
-        self._comm = comm
-
-    @property
-    def rank(self) -> int:
-        return int(self._comm.Get_rank())
-
-    @property
-    def size(self) -> int:
-        return int(self._comm.Get_size())
-
-    @staticmethod
-    def _wait(request: Any) -> None:
-        for _ in range(_SPINS):
-            if request.Test():
-                return
-        while not request.Test():
-            time.sleep(_NAP)
-
-    def _gathered(self) -> None:
-        """Wait until all ranks are here, so that the blocking call that follows does not spin. Collective."""
-        self._wait(self._comm.Ibarrier())
-
-    @staticmethod
-    def _chunks(array: NDArray[Any]) -> list[NDArray[Any]]:
-        if not array.flags.c_contiguous:
-            raise ValueError("array: expected a C-contiguous array")
-        flat = array.reshape(-1)
-        step = max(1, _CHUNK_BYTES // array.itemsize)
-        return [flat[start : start + step] for start in range(0, flat.size, step)]
-
-    def broadcast(self, value: T, root: int = 0) -> T:
-        self._gathered()
-        result: T = self._comm.bcast(value, root=root)
-        return result
-
-    def broadcast_array(self, array: NDArray[Any], root: int = 0) -> None:
-        self._gathered()
-        for chunk in self._chunks(array):
-            self._comm.Bcast(chunk, root=root)
-
-    def sum_array(self, array: NDArray[Any]) -> None:
-        self._gathered()
-        for chunk in self._chunks(array):
-            self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.SUM)
-
-    def max_array(self, array: NDArray[Any]) -> None:
-        self._gathered()
-        for chunk in self._chunks(array):
-            self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.MAX)
-
-    def gather(self, value: T, root: int = 0) -> list[T] | None:
-        self._gathered()
-        result: list[T] | None = self._comm.gather(value, root=root)
-        return result
-
-    def all_gather(self, value: T) -> list[T]:
-        self._gathered()
-        result: list[T] = self._comm.allgather(value)
-        return result
-
-    def send_array(self, array: NDArray[Any], destination: int) -> None:
-        for chunk in self._chunks(array):
-            self._wait(self._comm.Isend(chunk, dest=destination))
-
-    def receive_array(self, array: NDArray[Any], source: int) -> None:
-        for chunk in self._chunks(array):
-            self._wait(self._comm.Irecv(chunk, source=source))
-
-    def subset(self, member: bool) -> Comm | None:
-        comm = self._comm.Split(0 if member else self._mpi.UNDEFINED, self.rank)
-        return MpiComm(comm) if member else None
-
-    def local_size(self) -> int:
-        node = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        size = int(node.Get_size())
-        node.Free()
-        return size
-
-    def abort(self, code: int) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._comm.Abort(code)
-
-
-# Variables that launchers set for their processes, with the number of processes or just a sign of life.
-_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_SIZE")
-_RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
-
-
-def launched_size() -> int | None:
-    """Number of processes the launcher says it started; 0 if it does not tell; None without a launcher."""
-    for name in _SIZE_VARIABLES:
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0 if any(name in os.environ for name in _RANK_VARIABLES) else None
-
-
-def launched_rank() -> int:
-    """Number of this process among those of the launcher; 0 without a launcher."""
-    return next((int(os.environ[name]) for name in _RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
-
-
-def world() -> Comm:
-    """All processes of this run: MPI's world under mpiexec, else a `SerialComm`.
-
-    Raises
-    ------
-    RunError
-        If a launcher started several processes that cannot talk to each other.
-    """
-    launched = launched_size()
-    if launched is None:
-        return SerialComm()
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
-        if launched <= 1:
-            return SerialComm()
-        raise RunError(
-            f"mpiexec started {launched} processes, but mpi4py cannot be used ({error}); "
-            "install it with: pip install 'pycryo[mpich]'"
-        ) from error
-    if MPI.COMM_WORLD.Get_size() == 1:
-        if launched > 1:
-            library = MPI.Get_library_version().splitlines()[0].strip()
-            raise RunError(
-                f"mpiexec started {launched} processes, but each is alone: mpi4py uses another MPI library "
-                f"({library}) than this mpiexec; start with the mpiexec of the same installation "
-                "(with pip's mpich: the one in the virtual environment's bin folder)"
-            )
-        return SerialComm()
-    return MpiComm(MPI.COMM_WORLD)
-
-
-def as_comm(comm: Any) -> Comm:
-    """Accept None (serial), an mpi4py communicator or a `Comm`."""
-    if comm is None:
-        return SerialComm()
-    if hasattr(comm, "Get_rank"):
-        return MpiComm(comm) if comm.Get_size() > 1 else SerialComm()
-    wrapped: Comm = comm
-    return wrapped

@@ -124,7 +124,7 @@ def deal(
     bounds = len(order) * np.arange(comm.size + 1) // comm.size
     rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
     roots = (0, comm.size - 1)
-    comms = tuple(comm.subset(bool((half[rows] == h).any()) or comm.rank == roots[h]) for h in (0, 1))
+    comms = tuple(comm.split(0 if (half[rows] == h).any() or comm.rank == roots[h] else None) for h in (0, 1))
     if cache is not None:
         cache = {row: cache[row] for row in rows.tolist()} if set(rows.tolist()) <= cache.keys() else None
     return Share(comm, particles, half, rows, (comms[0], comms[1]), roots, cache)

@@ -13,7 +13,7 @@ from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
-from pycryo.parallel.comm import as_comm
+from pycryo.parallel.world import as_comm
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.halves import to_volume
 from pycryo.refine.iteration import HalfResult, Timer, run_half

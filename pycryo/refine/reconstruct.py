@@ -19,7 +19,8 @@ from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
-from pycryo.parallel.comm import Comm, as_comm
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import (
     FirstLook,

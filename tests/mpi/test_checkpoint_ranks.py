@@ -13,7 +13,8 @@ from pycryo.errors import InputError, RunError
 from pycryo.io.particles import read_particles
 from pycryo.maps import Map
 from pycryo.parallel.agree import on_root
-from pycryo.parallel.comm import SerialComm, world
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 
 OPTIONS = RefineOptions(max_iter=3, threads=1)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel import comm as comm_module
+from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel.agree import Meeting, on_root
-from pycryo.parallel.comm import MpiComm, as_comm, world
+from pycryo.parallel.mpi import MpiComm
+from pycryo.parallel.world import as_comm, world
 
 # Every test starts mpiexec once per size: the cases are loops inside.
 SIZES = [2, 3]
@@ -28,7 +29,7 @@ def test_ranks_and_objects():
     assert comm.size == MPI.COMM_WORLD.Get_size()
     assert comm.size in SIZES
     assert comm.rank == MPI.COMM_WORLD.Get_rank()
-    assert comm.local_size() == comm.size  # the tests run on one node
+    assert (comm.node().rank, comm.node().size) == (comm.rank, comm.size)  # the tests run on one node
     assert isinstance(as_comm(MPI.COMM_WORLD), MpiComm)
     assert not isinstance(as_comm(MPI.COMM_SELF), MpiComm)
     mine = {"rank": comm.rank, "data": np.full(comm.rank, comm.rank)}
@@ -42,7 +43,7 @@ def test_ranks_and_objects():
         else:
             assert gathered is None
     assert [each["rank"] for each in comm.all_gather(mine)] == list(range(comm.size))
-    check_subsets(comm)
+    check_splits(comm)
 
 
 @pytest.mark.parallel(SIZES)
@@ -51,7 +52,7 @@ def test_arrays(monkeypatch):
     comm = world()
     for limit in (None, 24, 5):
         if limit is not None:
-            monkeypatch.setattr(comm_module, "_CHUNK_BYTES", limit)
+            monkeypatch.setattr(mpi_module, "_CHUNK_BYTES", limit)
         for shape, dtype in product(SHAPES, TYPES):
             check_collectives(comm, shape, dtype)
             check_ring(comm, shape, dtype)
@@ -93,10 +94,10 @@ def check_ring(comm, shape, dtype):
     np.testing.assert_array_equal(got, np.full(shape, before + 1))
 
 
-def check_subsets(comm):
+def check_splits(comm):
     last = comm.size - 1
     for members in ({0}, {last}, {0, last}, set(range(comm.size)), set(range(1, comm.size)), set()):
-        part = comm.subset(comm.rank in members)
+        part = comm.split(1 if comm.rank in members else None)
         if comm.rank not in members:
             assert part is None
             continue
@@ -106,6 +107,9 @@ def check_subsets(comm):
         array = np.array([10.0**comm.rank])
         part.sum_array(array)
         assert array[0] == sum(10.0**rank for rank in members)
+        part.free()
+    parity = comm.split(comm.rank % 2)
+    assert parity.all_gather(comm.rank) == list(range(comm.rank % 2, comm.size, 2))
 
 
 @pytest.mark.parallel(SIZES)

@@ -8,7 +8,8 @@ import pytest
 from phantom import blobs, write_set
 
 from pycryo.io.particles import read_particles
-from pycryo.parallel.comm import SerialComm, world
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.world import world
 from pycryo.refine.reconstruct import reconstruct
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scene import lump, scene
 
-from pycryo.parallel.comm import world
+from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from pycryo.errors import RunError
-from pycryo.parallel import comm as comm_module
-from pycryo.parallel.comm import MpiComm, SerialComm, as_comm, launched_size, world
+from pycryo.parallel import mpi as mpi_module
+from pycryo.parallel import world as world_module
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.mpi import MpiComm
+from pycryo.parallel.world import as_comm, launched_size, world
 
-VARIABLES = (*comm_module._SIZE_VARIABLES, *comm_module._RANK_VARIABLES)
+VARIABLES = (*world_module._SIZE_VARIABLES, *world_module._RANK_VARIABLES)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def pretend_no_mpi4py(monkeypatch) -> None:
 
 def test_serial_is_alone():
     comm = SerialComm()
-    assert (comm.rank, comm.size, comm.local_size()) == (0, 1, 1)
+    assert (comm.rank, comm.size, comm.node()) == (0, 1, comm)
 
 
 def test_serial_passes_everything_through(rng):
@@ -63,10 +66,10 @@ def test_serial_has_no_partner():
             method(np.zeros(3), 0)
 
 
-def test_serial_subset():
+def test_serial_split():
     comm = SerialComm()
-    assert comm.subset(True) is comm
-    assert comm.subset(False) is None
+    assert comm.split(3) is comm
+    assert comm.split(None) is None
 
 
 def test_serial_abort_ends_with_the_code():
@@ -76,7 +79,7 @@ def test_serial_abort_ends_with_the_code():
 
 
 def test_the_two_have_the_same_methods():
-    public = {name for name in dir(comm_module.Comm) if not name.startswith("_")}
+    public = {name for name in dir(world_module.Comm) if not name.startswith("_")}
     for kind in (SerialComm, MpiComm):
         assert {name for name in dir(kind) if not name.startswith("_")} == public
 
@@ -124,7 +127,7 @@ def test_world_of_one_process(monkeypatch, variables, has_mpi4py):
     assert isinstance(world(), SerialComm)
 
 
-@pytest.mark.parametrize("name", comm_module._SIZE_VARIABLES)
+@pytest.mark.parametrize("name", world_module._SIZE_VARIABLES)
 def test_world_explains_that_mpi4py_is_missing(monkeypatch, name):
     monkeypatch.setenv(name, "3")
     pretend_no_mpi4py(monkeypatch)
@@ -145,7 +148,7 @@ def test_world_explains_that_mpi4py_finds_no_library(monkeypatch):
         world()
 
 
-@pytest.mark.parametrize("name", comm_module._SIZE_VARIABLES)
+@pytest.mark.parametrize("name", world_module._SIZE_VARIABLES)
 def test_world_explains_a_foreign_launcher(monkeypatch, name):
     monkeypatch.setenv(name, "4")
     pretend_mpi4py(monkeypatch, size=1)
@@ -183,7 +186,7 @@ def test_as_comm(monkeypatch):
 
 @pytest.mark.parametrize("limit, size, lengths", [(16, 5, [2, 2, 1]), (16, 4, [2, 2]), (7, 2, [1, 1]), (16, 0, [])])
 def test_chunks_cover_the_array(monkeypatch, limit, size, lengths):
-    monkeypatch.setattr(comm_module, "_CHUNK_BYTES", limit)
+    monkeypatch.setattr(mpi_module, "_CHUNK_BYTES", limit)
     array = np.arange(size, dtype=np.float64)
     chunks = MpiComm._chunks(array)
     assert [len(chunk) for chunk in chunks] == lengths

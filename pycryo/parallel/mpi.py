@@ -1,0 +1,247 @@
+"""The communicator of MPI ranks (mpi4py), its transfers in the background and its memory windows."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pycryo.parallel.comm import Comm, SharedArray, Transfer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Largest message in bytes: MPI counts are 32-bit.
+_CHUNK_BYTES = 1 << 30
+# Tests of a request before a waiting rank sleeps, and for how many seconds it does between two tests.
+_SPINS = 100
+_NAP = 2e-4
+# Tags of `begin_shift`: the array, "I have begun to send", "I have room to receive".
+_DATA, _SENDING, _RECEIVING = 1, 2, 3
+# Where MPI libraries keep memory that the ranks of a node share, and the share of what is free that may be used.
+_SHARED_FOLDER = "/dev/shm"
+_SHARED_LIMIT = 0.9
+
+
+class MpiComm:
+    """An mpi4py communicator; messages above 1 GiB are cut.
+
+    Ranks that wait for others sleep: MPI libraries spin, which takes a core from the threads that are waited for.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._comm = comm
+
+    @property
+    def rank(self) -> int:
+        return int(self._comm.Get_rank())
+
+    @property
+    def size(self) -> int:
+        return int(self._comm.Get_size())
+
+    @staticmethod
+    def _wait(request: Any) -> None:
+        for _ in range(_SPINS):
+            if request.Test():
+                return
+        while not request.Test():
+            time.sleep(_NAP)
+
+    def _gathered(self) -> None:
+        """Wait until all ranks are here, so that the blocking call that follows does not spin. Collective."""
+        self._wait(self._comm.Ibarrier())
+
+    @staticmethod
+    def _chunks(array: NDArray[Any]) -> list[NDArray[Any]]:
+        if not array.flags.c_contiguous:
+            raise ValueError("array: expected a C-contiguous array")
+        flat = array.reshape(-1)
+        step = max(1, _CHUNK_BYTES // array.itemsize)
+        return [flat[start : start + step] for start in range(0, flat.size, step)]
+
+    def broadcast(self, value: T, root: int = 0) -> T:
+        self._gathered()
+        result: T = self._comm.bcast(value, root=root)
+        return result
+
+    def broadcast_array(self, array: NDArray[Any], root: int = 0) -> None:
+        self._gathered()
+        for chunk in self._chunks(array):
+            self._comm.Bcast(chunk, root=root)
+
+    def sum_array(self, array: NDArray[Any]) -> None:
+        self._gathered()
+        for chunk in self._chunks(array):
+            self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.SUM)
+
+    def max_array(self, array: NDArray[Any]) -> None:
+        self._gathered()
+        for chunk in self._chunks(array):
+            self._comm.Allreduce(self._mpi.IN_PLACE, chunk, op=self._mpi.MAX)
+
+    def gather(self, value: T, root: int = 0) -> list[T] | None:
+        self._gathered()
+        result: list[T] | None = self._comm.gather(value, root=root)
+        return result
+
+    def all_gather(self, value: T) -> list[T]:
+        self._gathered()
+        result: list[T] = self._comm.allgather(value)
+        return result
+
+    def send_array(self, array: NDArray[Any], destination: int) -> None:
+        for chunk in self._chunks(array):
+            self._wait(self._comm.Isend(chunk, dest=destination))
+
+    def receive_array(self, array: NDArray[Any], source: int) -> None:
+        for chunk in self._chunks(array):
+            self._wait(self._comm.Irecv(chunk, source=source))
+
+    def gather_parts(self, array: NDArray[Any], bounds: Sequence[int]) -> None:
+        if not array.flags.c_contiguous:
+            raise ValueError("array: expected a C-contiguous array")
+        self._gathered()
+        # Counted in items, the numbers stay below 2³¹.
+        item = self._mpi.BYTE.Create_contiguous(array[:1].nbytes).Commit()
+        counts = [last - first for first, last in pairwise(bounds)]
+        self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, list(bounds[:-1]), item])
+        item.Free()
+
+    def begin_shift(
+        self, send: NDArray[Any] | None, destination: int, receive: NDArray[Any] | None, source: int
+    ) -> Transfer:
+        return _MpiTransfer(self._mpi, self._comm, send, destination, receive, source)
+
+    def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:
+        requests = [self._comm.Irecv(part, source) for source, a in incoming.items() for part in self._chunks(a)]
+        requests += [self._comm.Isend(part, rank) for rank, a in outgoing.items() for part in self._chunks(a)]
+        for request in requests:
+            self._wait(request)
+
+    def split(self, color: int | None) -> Comm | None:
+        comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, self.rank)
+        return None if color is None else MpiComm(comm)
+
+    def node(self) -> Comm:
+        return MpiComm(self._comm.Split_type(self._mpi.COMM_TYPE_SHARED, self.rank))
+
+    def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
+        return _open_window(self, self._mpi, self._comm, shape, np.dtype(dtype))
+
+    def barrier(self) -> None:
+        self._gathered()
+
+    def free(self) -> None:
+        self._comm.Free()
+
+    def abort(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._comm.Abort(code)
+
+
+class _MpiTransfer(Transfer):
+    """A shift in the background; neighbours tell each other with an empty message that they have begun theirs."""
+
+    def __init__(
+        self,
+        mpi: Any,
+        comm: Any,
+        send: NDArray[Any] | None,
+        destination: int,
+        receive: NDArray[Any] | None,
+        source: int,
+    ) -> None:
+        self._mpi = mpi
+        self._nothing = bytearray(0)
+        self._data: list[Any] = []
+        self._signs: list[Any] = []
+        if receive is not None:
+            self._data += [comm.Irecv(receive, source, _DATA), comm.Isend(self._nothing, source, _RECEIVING)]
+            self._signs.append(comm.Irecv(self._nothing, source, _SENDING))
+        if send is not None:
+            self._data += [comm.Isend(send, destination, _DATA), comm.Isend(self._nothing, destination, _SENDING)]
+            self._signs.append(comm.Irecv(self._nothing, destination, _RECEIVING))
+
+    def progress(self) -> None:
+        self._mpi.Request.Testall(self._data)
+
+    def wait(self) -> tuple[float, float]:
+        begin = time.perf_counter()
+        spins = 0
+        while not self._mpi.Request.Testall(self._signs):
+            spins += 1
+            if spins > _SPINS:
+                time.sleep(_NAP)
+        both_there = time.perf_counter()
+        while not self._mpi.Request.Testall(self._data):
+            time.sleep(0)  # a message moves on in the tests: no nap, but way for the other ranks of this core
+        return both_there - begin, time.perf_counter() - both_there
+
+
+class _Window(SharedArray):
+    """An array in memory that the ranks of a node share."""
+
+    def __init__(self, comm: MpiComm, window: Any, array: NDArray[Any]) -> None:
+        super().__init__(array)
+        self._comm, self._window = comm, window
+
+    def publish(self) -> None:
+        self._window.Sync()
+        self._comm.barrier()
+        self._window.Sync()
+
+    def close(self) -> None:
+        self._comm.barrier()
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+class _Copies(SharedArray):
+    """A copy per rank, where the system has too little memory to share."""
+
+    def __init__(self, comm: MpiComm, array: NDArray[Any]) -> None:
+        super().__init__(array)
+        self._comm = comm
+
+    def publish(self) -> None:
+        self._comm.broadcast_array(self.array)
+
+
+def _open_window(comm: MpiComm, mpi: Any, mpi_comm: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
+    n_bytes = prod(shape) * dtype.itemsize
+    if comm.size == 1 or n_bytes == 0:
+        return SharedArray(np.empty(shape, dtype))
+    # A page beyond what the folder holds would end the process with a bus error.
+    free = None
+    if comm.rank == 0 and os.path.isdir(_SHARED_FOLDER):
+        figures = os.statvfs(_SHARED_FOLDER)
+        free = figures.f_bavail * figures.f_frsize
+    free = comm.broadcast(free)
+    if free is not None and n_bytes > _SHARED_LIMIT * free:
+        if comm.rank == 0:
+            log.warning(
+                "%s has %.2f GiB free, too little for the %.2f GiB that the ranks of a node would share: "
+                "each rank keeps a copy",
+                _SHARED_FOLDER,
+                free / 2**30,
+                n_bytes / 2**30,
+            )
+        return _Copies(comm, np.empty(shape, dtype))
+    window = mpi.Win.Allocate_shared(n_bytes if comm.rank == 0 else 0, dtype.itemsize, comm=mpi_comm)
+    window.Lock_all(mpi.MODE_NOCHECK)
+    memory, _ = window.Shared_query(0)
+    return _Window(comm, window, np.frombuffer(memory, dtype).reshape(shape))

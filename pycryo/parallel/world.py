@@ -1,0 +1,69 @@
+"""The communicator of this run: of the ranks that a launcher started, or of a single process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pycryo.errors import RunError
+from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.mpi import MpiComm
+
+# Variables that launchers set for their processes, with the number of processes or just a sign of life.
+_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_SIZE")
+_RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+
+
+def launched_size() -> int | None:
+    """Number of processes the launcher says it started; 0 if it does not tell; None without a launcher."""
+    for name in _SIZE_VARIABLES:
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0 if any(name in os.environ for name in _RANK_VARIABLES) else None
+
+
+def launched_rank() -> int:
+    """Number of this process among those of the launcher; 0 without a launcher."""
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+
+
+def world() -> Comm:
+    """All processes of this run: MPI's world under mpiexec, else a `SerialComm`.
+
+    Raises
+    ------
+    RunError
+        If a launcher started several processes that cannot talk to each other.
+    """
+    launched = launched_size()
+    if launched is None:
+        return SerialComm()
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if launched <= 1:
+            return SerialComm()
+        raise RunError(
+            f"mpiexec started {launched} processes, but mpi4py cannot be used ({error}); "
+            "install it with: pip install 'pycryo[mpich]'"
+        ) from error
+    if MPI.COMM_WORLD.Get_size() == 1:
+        if launched > 1:
+            library = MPI.Get_library_version().splitlines()[0].strip()
+            raise RunError(
+                f"mpiexec started {launched} processes, but each is alone: mpi4py uses another MPI library "
+                f"({library}) than this mpiexec; start with the mpiexec of the same installation "
+                "(with pip's mpich: the one in the virtual environment's bin folder)"
+            )
+        return SerialComm()
+    return MpiComm(MPI.COMM_WORLD)
+
+
+def as_comm(comm: Any) -> Comm:
+    """Accept None (serial), an mpi4py communicator or a `Comm`."""
+    if comm is None:
+        return SerialComm()
+    if hasattr(comm, "Get_rank"):
+        return MpiComm(comm) if comm.Get_size() > 1 else SerialComm()
+    wrapped: Comm = comm
+    return wrapped
