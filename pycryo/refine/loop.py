@@ -174,10 +174,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    rates = list(state.rates)
     with ExitStack() as stack, timer.phase("images"):
         volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
-        results, effort = run_images(setup, state, plan, volumes, rates, timer)
+        results, effort = run_images(setup, state, plan, volumes, timer)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)
@@ -219,7 +218,6 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
-        rates=(rates[0], rates[1]),
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
 

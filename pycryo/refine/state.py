@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Setup:
     look : FirstLook
     memory : float
         Bytes for the images of a global search on this rank.
+    rates : list of two (Rates or None)
+        Speeds of the ranks of each half; the first global search measures them.
     """
 
     share: Share
@@ -51,6 +53,7 @@ class Setup:
     user_mask: Map | None
     look: FirstLook
     memory: float
+    rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     @property
     def field_of_view(self) -> float:
@@ -80,8 +83,6 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
-    rates : tuple of two (Rates or None)
-        Speeds of the ranks of each half, once they are measured.
     """
 
     number: int
@@ -92,7 +93,6 @@ class State:
     sigma_shift: float
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
-    rates: tuple[Rates | None, Rates | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from pycryo.compare import CELL_SLICES, BestPoses
 from pycryo.geometry.rotations import multiply
@@ -42,6 +41,8 @@ class Nesting:
 
 def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
     """Find the coarse neighbours of all fine rotations and shifts."""
+    from scipy.spatial import KDTree
+
     n = len(coarse.rotations)
     mates = multiply(np.tile(coarse.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
     # q and -q are the same rotation.
