@@ -63,7 +63,7 @@ class RefineOptions:
     ring_size: int | None = _option(
         None,
         "Computation",
-        "ranks that share slices at most (default: by measured rates; all ranks of a half-set with --slices)",
+        "ranks that share slices, at most (default: by measured rates; with --slices all ranks of a half-set)",
         metavar="N",
     )
     memory: float | None = _option(

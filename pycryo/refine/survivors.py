@@ -12,11 +12,13 @@ from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.refine.scan import Scan
 
-# A pose survives if its coarse score is at most this below the image's best. Noise: with P = ⟨W, |S|²⟩ the score of the true
-# pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the luckiest
-# wrong pose is 4 above, they differ by 7·√P - P, which no P makes greater than 7²/4.
+# A pose survives if its coarse score is at most this below the image's best. Noise: with P = ⟨W, |S|²⟩ the score of the
+# true pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the
+# luckiest wrong pose is 4 above, they differ by 7·√P - P, which no P makes greater than 7²/4.
 _NOISE_MARGIN = 12.25
-# Grids: a pose between the points of the coarse grid loses a share of its score P/2 there.
+# Grids: a pose between the points of the coarse grid loses a share of its score P/2 there. Measured on sim64 from
+# 40 Å: of the posterior's mass 96-99 % survives with 0, 98.7-99.8 % with 0.1, all of it with 0.2, for 7-20 %, 16-34 %
+# and 27-53 % of the scores; what is lost is of images that are lost either way.
 _GRID_MARGIN = 0.1
 # A fine shift belongs to the coarse ones within this many coarse steps; a hexagonal grid leaves none farther than 0.58.
 _SHIFT_REACH = 0.7
