@@ -224,12 +224,12 @@ def check_images(share, images, preread):
     if preread:
         assert sorted(share.cache) == sorted(share.rows.tolist())
     for half in (0, 1):
-        seen = [
-            (row, image) for batch in share.batches(half) for row, image in zip(batch.rows, batch.images, strict=True)
-        ]
-        assert sorted(row for row, _ in seen) == sorted(share.rows_of(half).tolist())
-        for row, image in seen:
-            np.testing.assert_array_equal(image, images[row])
+        seen = []
+        for batch in share.batches(half):
+            for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
+                np.testing.assert_array_equal(image, images[row])
+                seen.append(row)
+        assert sorted(seen) == sorted(share.rows_of(half).tolist())
 
 
 def check_halves(shares):
