@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from pycryo.refine import balance
@@ -41,13 +39,3 @@ def refine_moving(particles, reference, options, comm):
         if final:
             return outcome, history, held
         setup, state = balance.balance(setup, outcome.state, outcome.record.load)
-        state = _with_references(setup.share, state)
-
-
-def _with_references(share, state):
-    """The references from their roots to all ranks of their halves."""
-    found = []
-    for half, comm in enumerate(share.half_comm):
-        volume = state.references[half] if share.comm.rank == share.roots[half] else None
-        found.append(None if comm is None else comm.broadcast(volume, root=0 if half == 0 else comm.size - 1))
-    return replace(state, references=tuple(found))

@@ -158,7 +158,12 @@ def redeal(setup: Setup, state: State, bounds: Bounds) -> tuple[Setup, State]:
     for comm in before.half_comm:
         if comm is not None:
             comm.free()
-    return replace(setup, share=share), replace(state, posteriors=from_columns(share, columns))
+    # Ranks that come to a half must plan its search as its other ranks do.
+    rates = [
+        None if comm is None else comm.broadcast(setup.rates[half], share.half_root(half))
+        for half, comm in enumerate(share.half_comm)
+    ]
+    return replace(setup, share=share, rates=rates), replace(state, posteriors=from_columns(share, columns))
 
 
 def _moved(comm: Comm, columns: Mapping[str, NDArray[Any]], before: Bounds, after: Bounds) -> dict[str, NDArray[Any]]:

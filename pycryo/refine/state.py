@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from pycryo.maps import Map
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
+from pycryo.refine.ways import Rates
 
 Volume = NDArray[np.float32]
 # Rows of `Particles` and the posteriors of these particles.
@@ -37,6 +38,10 @@ class Setup:
         Of the particle, Å.
     user_mask : Map or None
     look : FirstLook
+    memory : float
+        Bytes for the images of a global search on this rank.
+    rates : list of two (Rates or None)
+        Speeds of the ranks of each half; the first global search measures them.
     """
 
     share: Share
@@ -47,6 +52,8 @@ class Setup:
     diameter: float
     user_mask: Map | None
     look: FirstLook
+    memory: float
+    rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     @property
     def field_of_view(self) -> float:
@@ -65,7 +72,7 @@ class State:
     schedule : Schedule
         Of the next iteration.
     references : two of ((M, M, M) float32 or None)
-        Of each half; None if this rank holds nothing of the half.
+        Of each half, on its root; None elsewhere.
     noise : (n_group, n_shell) float64
         σ² per real component.
     scale : (n_group,) float64

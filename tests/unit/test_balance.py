@@ -163,7 +163,7 @@ def state_of(share, rng):
 
 
 def setup_of(share):
-    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, None, None)
+    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, None, None, 1e9)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -199,7 +199,7 @@ def test_every_particle_is_held_once(particles, size, preread):
 
 def every_batch(particles):
     share = deal(SerialComm(), particles, np.zeros(particles.n, np.int8), None)
-    return list(share.batches(0))
+    return list(share.batches(share.rows))
 
 
 def check_posteriors(share, posteriors):
@@ -225,7 +225,7 @@ def check_images(share, images, preread):
         assert sorted(share.cache) == sorted(share.rows.tolist())
     for half in (0, 1):
         seen = []
-        for batch in share.batches(half):
+        for batch in share.batches(share.rows_of(half)):
             for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
                 np.testing.assert_array_equal(image, images[row])
                 seen.append(row)
@@ -238,6 +238,7 @@ def check_halves(shares):
         assert shares[0].roots[half] in members
         assert {rank for rank, share in enumerate(shares) if len(share.rows_of(half))} <= set(members)
         assert [shares[rank].half_comm[half].rank for rank in members] == list(range(len(members)))
+        assert {members[shares[rank].half_root(half)] for rank in members} == {shares[0].roots[half]}
         assert {shares[rank].half_comm[half].size for rank in members} == {len(members)}
 
 
