@@ -158,11 +158,8 @@ def redeal(setup: Setup, state: State, bounds: Bounds) -> tuple[Setup, State]:
     for comm in before.half_comm:
         if comm is not None:
             comm.free()
-    # Ranks that come to a half must plan its search as its other ranks do.
-    rates = [
-        None if comm is None else comm.broadcast(setup.rates[half], share.half_root(half))
-        for half, comm in enumerate(share.half_comm)
-    ]
+    # A rank that leaves a half forgets its rates: when it comes back, the others may have measured again.
+    rates = [known if before.holds(half) and share.holds(half) else None for half, known in enumerate(setup.rates)]
     return replace(setup, share=share, rates=rates), replace(state, posteriors=from_columns(share, columns))
 
 

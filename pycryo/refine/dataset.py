@@ -75,11 +75,6 @@ class Share:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None
 
-    def half_root(self, half: int) -> int:
-        """Rank in `half_comm` of the half's root: the first of half 1's ranks, the last of half 2's."""
-        comm = self.half_comm[half]
-        return 0 if half == 0 or comm is None else comm.size - 1
-
     def batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
         """Images of some of this rank's particles, one optics geometry at a time."""
         if self.cache is not None:

@@ -183,6 +183,12 @@ def test_every_particle_is_held_once(particles, size, preread):
         for number in range(8):
             setup, state = redeal(setup, state, cuts(size, n, number))
             seen.append((setup.share, state.posteriors))
+            # As after a search, which measures on all ranks of a half if one of them does not know.
+            for h, comm in enumerate(setup.share.half_comm):
+                if comm is not None:
+                    known = comm.all_gather(setup.rates[h])
+                    assert len(set(known) - {None}) <= 1
+                    setup.rates[h] = number if None in known else known[0]
         return seen
 
     images = {batch.rows[i]: batch.images[i] for batch in every_batch(particles) for i in range(len(batch.rows))}
@@ -238,7 +244,6 @@ def check_halves(shares):
         assert shares[0].roots[half] in members
         assert {rank for rank, share in enumerate(shares) if len(share.rows_of(half))} <= set(members)
         assert [shares[rank].half_comm[half].rank for rank in members] == list(range(len(members)))
-        assert {members[shares[rank].half_root(half)] for rank in members} == {shares[0].roots[half]}
         assert {shares[rank].half_comm[half].size for rank in members} == {len(members)}
 
 
