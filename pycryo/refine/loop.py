@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
@@ -26,7 +28,7 @@ from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import Load, Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 from pycryo.threads import set_threads
 
@@ -206,6 +208,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         gridding_iterations=maximum.gridding_iterations,
         gridding_deviation=maximum.gridding_deviation,
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},
+        load=_load(setup),
         decision=decision,
     )
     first, second = (_rows_posterior(result) for result in results)
@@ -220,6 +223,13 @@ def iterate(setup: Setup, state: State) -> Outcome:
         insertion_weight=figures.insertion_weight,
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
+
+
+def _load(setup: Setup) -> Load:
+    particles = np.diff(setup.share.bounds).tolist()
+    zeros = [0.0] * len(particles)
+    none = [0] * len(particles)
+    return Load(particles, zeros, zeros, zeros, zeros, none, none, "", 1, None)
 
 
 def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:

@@ -96,6 +96,46 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What the ranks did in the E-phase of an iteration; lists have one entry per rank of the run.
+
+    Attributes
+    ----------
+    particles : list of int
+        Held.
+    busy : list of float
+        Seconds of work: reading, sampling slices, comparing, phases, insertion.
+    fixed : list of float
+        Those of them that do not grow with the particles held: sampling slices of the scan.
+    idle : list of float
+        Seconds of waiting for others: in the conveyor for late neighbours, and at the end of the E-phase.
+    exposed : list of float
+        Seconds of waiting for messages on their way.
+    made : list of int
+        Slices sampled for the scan.
+    n_byte : list of int
+        Sent.
+    way : str
+        How slices got from rank to rank, see `pycryo.parallel.conveyor.WAYS`; empty in the local stage.
+    ring_size : int
+        Ranks that slices went round.
+    hidden : float or None
+        Share of the communication that hid behind the comparison; None where there was none.
+    """
+
+    particles: list[int]
+    busy: list[float]
+    fixed: list[float]
+    idle: list[float]
+    exposed: list[float]
+    made: list[int]
+    n_byte: list[int]
+    way: str
+    ring_size: int
+    hidden: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells."""
 
@@ -113,6 +153,7 @@ class Record:
     gridding_iterations: int
     gridding_deviation: float
     seconds: dict[str, float]
+    load: Load
     decision: str
 
 
