@@ -163,7 +163,8 @@ def run(
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
         log.info("decision: %s", record.decision)
-        log.info("%s", describe(record.load))
+        if setup.share.comm.size > 1:
+            log.info("%s", describe(record.load))
         if observer is not None:
             observer(setup, outcome, history)
         if final:

@@ -57,7 +57,7 @@ def assert_same_results(folder, expected):
         np.testing.assert_array_equal(read_map(folder / name).data, read_map(expected / name).data)
     assert (folder / "run_data.star").read_bytes() == (expected / "run_data.star").read_bytes()
     numbers = [
-        [{**record, "seconds": None} for record in json.loads((each / "run.json").read_text("utf-8"))["iterations"]]
+        [{**record, "seconds": None, "load": None} for record in json.loads((each / "run.json").read_text("utf-8"))["iterations"]]
         for each in (folder, expected)
     ]
     assert numbers[0] == numbers[1]
