@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from pycryo import _core
 from pycryo.threads import get_threads
 
+CELL_SLICES: int = _core.compare_cell_slices
+"""Slices of a cell, the unit in which `compare` chooses slices for an image."""
+
 # Rows (image, shift) that one thread compares at a time: products of 512 slices fill a quarter MiB of its cache.
 _ROWS_PER_GROUP = 120
 
@@ -36,6 +39,27 @@ class ImagePanel:
     n_shift: int
     n_pixel: int
     n_group: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePanel:
+    """Slices packed for `compare`; it keeps its own copy of them.
+
+    Attributes
+    ----------
+    columns : (≥ n_column·2·n_pixel,) float32
+        Slices in the kernel's order, which depends on the instruction set; n_column is n_slice, rounded up to a
+        multiple of `CELL_SLICES`. Aligned to 64 bytes.
+    norms : (≥ n_column·n_pixel,) float32
+        |S|², likewise.
+    n_slice, n_pixel : int
+        Extents.
+    """
+
+    columns: NDArray[np.float32]
+    norms: NDArray[np.float32]
+    n_slice: int
+    n_pixel: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +117,48 @@ def pack_images(images: NDArray[np.float32], weights: NDArray[np.float32], *, th
     wanted = max(1, -(-n_image * n_shift // _ROWS_PER_GROUP))
     n_group = min(n_image, -(-wanted // threads) * threads)
     rows, packed = np.empty(images.size, np.float32), np.empty(weights.size, np.float32)
-    _core.compare_pack(images, weights, rows, packed, n_group, threads)
+    _core.compare_pack_images(images, weights, rows, packed, n_group, threads)
     return ImagePanel(rows, packed, n_image, n_shift, n_pixel, n_group)
+
+
+def pack_slices(
+    slices: NDArray[np.float32], *, out: SlicePanel | None = None, threads: int | None = None
+) -> SlicePanel:
+    """Pack slices once to compare them with many panels of images.
+
+    Parameters
+    ----------
+    slices : (n_slice, 2, n_pixel) float32
+        Slices of the reference, real parts, then imaginary parts.
+    out : SlicePanel, optional
+        A panel that is not needed any more: the new one takes its memory, which must be large enough.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    SlicePanel
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or the memory of `out` is too small.
+    """
+    if slices.ndim != 3:
+        raise ValueError(f"slices: expected shape (any, 2, any), got {slices.shape}")
+    n_slice, _, n_pixel = slices.shape
+    n_column = -(-n_slice // CELL_SLICES) * CELL_SLICES
+    columns = _aligned(n_column * 2 * n_pixel) if out is None else out.columns
+    norms = _aligned(n_column * n_pixel) if out is None else out.norms
+    _core.compare_pack_slices(slices, columns, norms, threads or get_threads())
+    return SlicePanel(columns, norms, n_slice, n_pixel)
+
+
+def _aligned(n: int) -> NDArray[np.float32]:
+    """`n` floats, aligned to 64 bytes."""
+    memory = np.empty(n + 16, np.float32)
+    first = -memory.ctypes.data % 64 // memory.itemsize
+    return memory[first : first + n]
 
 
 def new_best(n_image: int, n_best: int) -> BestPoses:
@@ -109,7 +173,7 @@ def new_best(n_image: int, n_best: int) -> BestPoses:
 
 def compare(
     panel: ImagePanel,
-    slices: NDArray[np.float32],
+    slices: SlicePanel | NDArray[np.float32],
     best: BestPoses,
     *,
     slice_offset: int = 0,
@@ -119,17 +183,17 @@ def compare(
 ) -> None:
     """Score every image at every shift against every slice and keep the best and the log-sum-exp in `best`.
 
-    The score is Re⟨X̃, S⟩ - ½⟨W, |S|²⟩ plus the log priors (method.md §1, §3). Memory does not depend on the number
-    of slices. A score's rounding error is about 6e-8·sqrt(256 + n_pixel/128) times its greatest partial sum. Neither
-    the number of threads nor the other images change a bit of an image's result; the split of slices into calls
-    changes no pose, and `log_sum` only within its error.
+    The score is Re⟨X̃, S⟩ - ½⟨W, |S|²⟩ plus the log priors (method.md §1, §3). Beside the packed slices, memory does
+    not depend on their number. A score's rounding error is about 6e-8·sqrt(256 + n_pixel/128) times its greatest
+    partial sum. Neither the number of threads nor the other images change a bit of an image's result; the split of
+    slices into calls changes no pose, and `log_sum` only within its error.
 
     Parameters
     ----------
     panel : ImagePanel
         From `pack_images`.
-    slices : (n_slice, 2, n_pixel) float32
-        Slices of the reference, real parts, then imaginary parts. Blocks of 256 and more are efficient.
+    slices : SlicePanel or (n_slice, 2, n_pixel) float32
+        From `pack_slices`, or what it packs. Blocks of 256 slices and more are efficient.
     best : BestPoses
         From `new_best`; updated in place.
     slice_offset : int
@@ -146,6 +210,9 @@ def compare(
     ValueError
         If shapes disagree.
     """
+    threads = threads or get_threads()
+    if not isinstance(slices, SlicePanel):
+        slices = pack_slices(slices, threads=threads)
     _core.compare(
         panel.rows,
         panel.weights,
@@ -153,7 +220,10 @@ def compare(
         panel.n_shift,
         panel.n_pixel,
         panel.n_group,
-        slices,
+        slices.columns,
+        slices.norms,
+        slices.n_slice,
+        slices.n_pixel,
         slice_offset,
         log_prior_shift,
         log_prior_slice,
@@ -161,13 +231,13 @@ def compare(
         best.index,
         best.log_max,
         best.log_sum,
-        threads or get_threads(),
+        threads,
     )
 
 
 def compare_scores(
     panel: ImagePanel,
-    slices: NDArray[np.float32],
+    slices: SlicePanel | NDArray[np.float32],
     *,
     log_prior_shift: NDArray[np.float32] | None = None,
     log_prior_slice: NDArray[np.float32] | None = None,
@@ -179,7 +249,10 @@ def compare_scores(
     -------
     (n_image, n_shift, n_slice) float32
     """
-    out = np.empty((panel.n_image, panel.n_shift, len(slices)), np.float32)
+    threads = threads or get_threads()
+    if not isinstance(slices, SlicePanel):
+        slices = pack_slices(slices, threads=threads)
+    out = np.empty((panel.n_image, panel.n_shift, slices.n_slice), np.float32)
     _core.compare_scores(
         panel.rows,
         panel.weights,
@@ -187,10 +260,13 @@ def compare_scores(
         panel.n_shift,
         panel.n_pixel,
         panel.n_group,
-        slices,
+        slices.columns,
+        slices.norms,
+        slices.n_slice,
+        slices.n_pixel,
         log_prior_shift,
         log_prior_slice,
         out,
-        threads or get_threads(),
+        threads,
     )
     return out

@@ -11,7 +11,7 @@
 namespace pycryo {
 namespace {
 
-// Slices that are packed and compared at a time: with a depth block of 256 they fill half a MiB of the cache.
+// Slices that are compared at a time: with a depth block of 256 they fill half a MiB of the cache.
 constexpr std::int64_t block_slices = 512;
 
 struct AlignedDelete {
@@ -24,9 +24,10 @@ AlignedFloats aligned_floats(std::int64_t n) {
   return AlignedFloats(static_cast<float*>(::operator new[](bytes, std::align_val_t(64))));
 }
 
+std::int64_t column_count(std::int64_t n_slice) { return (n_slice + cell_slices - 1) / cell_slices * cell_slices; }
+
 struct Kernels {
   std::int64_t columns = PYCRYO_SELECT(compare_panel_columns)();
-  decltype(PYCRYO_SELECT(compare_pack_slices)) pack_slices = PYCRYO_SELECT(compare_pack_slices);
   decltype(PYCRYO_SELECT(compare_multiply)) multiply = PYCRYO_SELECT(compare_multiply);
 };
 
@@ -34,70 +35,61 @@ struct Group {
   std::int64_t first, n_image;
 };
 
-Group group_of(const ComparePanel& panel, std::int64_t g) {
+Group group_of(const ImagePanel& panel, std::int64_t g) {
   const std::int64_t first = g * panel.n_image / panel.n_group;
   return {first, (g + 1) * panel.n_image / panel.n_group - first};
 }
 
-std::int64_t greatest_group(const ComparePanel& panel) {
+std::int64_t greatest_group(const ImagePanel& panel) {
   return panel.n_group ? (panel.n_image + panel.n_group - 1) / panel.n_group : 0;
 }
-
-// The slices of one block, packed; shared by the threads.
-struct Packed {
-  AlignedFloats columns, norms, prior;
-};
 
 struct Block {
   std::int64_t first, n_slice, n_panel;
 };
 
-void pack_panel(const ComparePanel& panel, const CompareSlices& slices, const Kernels& kernels, const Block& block,
-                std::int64_t p, const Packed& packed) {
-  const std::int64_t first = p * kernels.columns, n = std::min(kernels.columns, block.n_slice - first);
-  kernels.pack_slices(slices.slices + (block.first + first) * 2 * panel.n_pixel, n, panel.n_pixel,
-                      packed.columns.get() + first * 2 * panel.n_pixel, packed.norms.get() + first * panel.n_pixel);
-  for (std::int64_t s = 0; s < kernels.columns; ++s) {
-    const float prior = slices.prior_slice && s < n ? slices.prior_slice[block.first + first + s] : 0.0f;
-    packed.prior[first + s] = s < n ? prior : -std::numeric_limits<float>::infinity();
-  }
+// Priors of the columns; -∞ where no slice is.
+AlignedFloats column_priors(const CompareTask& task) {
+  const std::int64_t n_slice = task.slices.n_slice, n_column = column_count(n_slice);
+  AlignedFloats priors = aligned_floats(n_column);
+  std::fill_n(priors.get(), n_slice, 0.0f);
+  if (task.prior_slice) std::copy_n(task.prior_slice, n_slice, priors.get());
+  std::fill(priors.get() + n_slice, priors.get() + n_column, -std::numeric_limits<float>::infinity());
+  return priors;
 }
 
 // Calls finish(image, CompareImage, block, scratch) for every image and block, for one image in the order of the slices
 // and by one thread at a time. Scratch is one object per thread.
 template <class Scratch, class Finish>
-void for_each_image(const ComparePanel& panel, const CompareSlices& slices, int threads, const Finish& finish) {
+void for_each_image(const ImagePanel& panel, const CompareTask& task, int threads, const Finish& finish) {
   const Kernels kernels;
   const std::int64_t n_pixel = panel.n_pixel, n_shift = panel.n_shift, columns = kernels.columns;
-  const std::int64_t n_column = (std::min(block_slices, slices.n_slice) + columns - 1) / columns * columns;
-  const Packed packed{aligned_floats(2 * n_pixel * n_column), aligned_floats(n_pixel * n_column),
-                      aligned_floats(n_column)};
+  const std::int64_t n_slice = task.slices.n_slice, n_column = column_count(std::min(block_slices, n_slice));
+  const AlignedFloats priors = column_priors(task);
 #pragma omp parallel num_threads(threads)
   {
     const AlignedFloats products = aligned_floats(greatest_group(panel) * n_shift * n_column);
     const AlignedFloats norms = aligned_floats(greatest_group(panel) * n_column);
     Scratch scratch;
-    for (std::int64_t first = 0; first < slices.n_slice; first += block_slices) {
-      const std::int64_t n_slice = std::min(block_slices, slices.n_slice - first);
-      const Block block{first, n_slice, (n_slice + columns - 1) / columns};
-#pragma omp for schedule(static)
-      for (std::int64_t p = 0; p < block.n_panel; ++p) pack_panel(panel, slices, kernels, block, p, packed);
+    for (std::int64_t first = 0; first < n_slice; first += block_slices) {
+      const std::int64_t n = std::min(block_slices, n_slice - first);
+      const Block block{first, n, (n + columns - 1) / columns};
 #pragma omp for schedule(dynamic)
       for (std::int64_t g = 0; g < panel.n_group; ++g) {
         const Group group = group_of(panel, g);
         const std::int64_t n_row = group.n_image * n_shift;
-        kernels.multiply(panel.rows + group.first * n_shift * 2 * n_pixel, n_row, packed.columns.get(), block.n_panel,
-                         2 * n_pixel, products.get());
-        kernels.multiply(panel.weights + group.first * n_pixel, group.n_image, packed.norms.get(), block.n_panel,
-                         n_pixel, norms.get());
+        kernels.multiply(panel.rows + group.first * n_shift * 2 * n_pixel, n_row,
+                         task.slices.columns + first * 2 * n_pixel, block.n_panel, 2 * n_pixel, products.get());
+        kernels.multiply(panel.weights + group.first * n_pixel, group.n_image, task.slices.norms + first * n_pixel,
+                         block.n_panel, n_pixel, norms.get());
         for (std::int64_t i = 0; i < group.n_image; ++i) {
           const std::int64_t image = group.first + i;
           const CompareImage part{products.get() + i * n_shift * columns,
                                   n_row * columns,
                                   norms.get() + i * columns,
                                   group.n_image * columns,
-                                  slices.prior_shift ? slices.prior_shift + image * n_shift : nullptr,
-                                  packed.prior.get(),
+                                  task.prior_shift ? task.prior_shift + image * n_shift : nullptr,
+                                  priors.get() + first,
                                   n_shift,
                                   block.n_panel};
           finish(image, part, block, scratch);
@@ -175,8 +167,8 @@ void update_best(Finish finish, const CompareImage& part, std::int64_t first_sli
 
 }  // namespace
 
-void compare_pack(const float* images, const float* weights, const ComparePanel& panel, float* rows,
-                  float* packed_weights, int threads) {
+void compare_pack_images(const float* images, const float* weights, const ImagePanel& panel, float* rows,
+                         float* packed_weights, int threads) {
   const auto pack_rows = PYCRYO_SELECT(compare_pack_rows);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::int64_t g = 0; g < panel.n_group; ++g) {
@@ -187,24 +179,35 @@ void compare_pack(const float* images, const float* weights, const ComparePanel&
   }
 }
 
-void compare(const ComparePanel& panel, const CompareSlices& slices, const CompareBest& best, int threads) {
-  const auto finish = PYCRYO_SELECT(compare_finish);
-  const std::int64_t columns = PYCRYO_SELECT(compare_panel_columns)();
-  const std::int64_t most_candidates = std::min(block_slices, slices.n_slice) * panel.n_shift;
-  const auto update = [&](std::int64_t image, const CompareImage& part, const Block& block, Keys& keys) {
-    keys.resize(static_cast<std::size_t>(most_candidates));
-    update_best(finish, part, slices.offset + block.first, columns, best, image, keys);
-  };
-  for_each_image<Keys>(panel, slices, threads, update);
+void compare_pack_slices(const float* slices, std::int64_t n_slice, std::int64_t n_pixel, float* columns, float* norms,
+                         int threads) {
+  const auto pack_panel = PYCRYO_SELECT(compare_pack_panel);
+  const std::int64_t width = PYCRYO_SELECT(compare_panel_columns)();
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t first = 0; first < n_slice; first += width)
+    pack_panel(slices + first * 2 * n_pixel, std::min(width, n_slice - first), n_pixel, columns + first * 2 * n_pixel,
+               norms + first * n_pixel);
 }
 
-void compare_scores(const ComparePanel& panel, const CompareSlices& slices, float* out, int threads) {
+void compare(const ImagePanel& panel, const CompareTask& task, const CompareBest& best, int threads) {
+  const auto finish = PYCRYO_SELECT(compare_finish);
+  const std::int64_t columns = PYCRYO_SELECT(compare_panel_columns)();
+  const std::int64_t most_candidates = std::min(block_slices, task.slices.n_slice) * panel.n_shift;
+  const auto update = [&](std::int64_t image, const CompareImage& part, const Block& block, Keys& keys) {
+    keys.resize(static_cast<std::size_t>(most_candidates));
+    update_best(finish, part, task.offset + block.first, columns, best, image, keys);
+  };
+  for_each_image<Keys>(panel, task, threads, update);
+}
+
+void compare_scores(const ImagePanel& panel, const CompareTask& task, float* out, int threads) {
   const auto store = PYCRYO_SELECT(compare_store);
+  const std::int64_t n_slice = task.slices.n_slice;
   struct Nothing {};
-  for_each_image<Nothing>(
-      panel, slices, threads, [&](std::int64_t image, const CompareImage& part, const Block& block, Nothing&) {
-        store(part, block.n_slice, out + image * panel.n_shift * slices.n_slice + block.first, slices.n_slice);
-      });
+  for_each_image<Nothing>(panel, task, threads,
+                          [&](std::int64_t image, const CompareImage& part, const Block& block, Nothing&) {
+                            store(part, block.n_slice, out + image * panel.n_shift * n_slice + block.first, n_slice);
+                          });
 }
 
 }  // namespace pycryo

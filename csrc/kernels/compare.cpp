@@ -20,6 +20,7 @@ constexpr int lanes = 4, max_rows = 6;
 #endif
 constexpr int n_vector = 2;
 constexpr int columns = lanes * n_vector;
+static_assert(cell_slices % columns == 0);
 // A panel's depth block (columns × max_depth floats) stays in the first-level cache.
 constexpr std::int64_t max_depth = 256;
 constexpr float negligible = 40;
@@ -170,8 +171,8 @@ void compare_pack_rows(const float* __restrict rows, std::int64_t n_row, std::in
   }
 }
 
-void compare_pack_slices(const float* __restrict slices, std::int64_t n_slice, std::int64_t n_pixel,
-                         float* __restrict packed, float* __restrict norms) noexcept {
+void compare_pack_panel(const float* __restrict slices, std::int64_t n_slice, std::int64_t n_pixel,
+                        float* __restrict packed, float* __restrict norms) noexcept {
   for (std::int64_t column = 0; column < columns; column += 4) {
     const float* source[4];
     for (std::int64_t i = 0; i < 4; ++i)

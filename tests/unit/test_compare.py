@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pycryo.compare import BestPoses, compare, compare_scores, new_best, pack_images
+from pycryo.compare import CELL_SLICES, BestPoses, compare, compare_scores, new_best, pack_images, pack_slices
 from pycryo.reference import compare as twin
 
 
@@ -150,6 +150,35 @@ def test_place_of_a_slice_changes_no_score(rng):
         np.testing.assert_array_equal(compare_scores(panel, slices[first:]), together[:, :, first:])
 
 
+@pytest.mark.parametrize("n_slice", [0, 1, CELL_SLICES - 1, CELL_SLICES, CELL_SLICES + 1, 600])
+def test_packed_slices_and_array_give_the_same_bits(n_slice, rng):
+    images, weights, slices, prior_shift, prior_slice = problem(rng, 11, 3, n_slice, 30)
+    packed = pack_slices(slices)
+    for n_image in (11, 1, 4):
+        panel = pack_images(images[:n_image], weights[:n_image])
+        priors = {"log_prior_shift": prior_shift[:n_image], "log_prior_slice": prior_slice}
+        one, other = new_best(n_image, 5), new_best(n_image, 5)
+        compare(panel, slices, one, **priors)
+        compare(panel, packed, other, **priors)
+        for a, b in zip(fields(one), fields(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(compare_scores(panel, packed), compare_scores(panel, slices))
+
+
+def test_memory_of_packed_slices_is_used_again(rng):
+    images, weights, slices, *_ = problem(rng, 3, 2, 64, 10)
+    panel = pack_images(images, weights)
+    packed = pack_slices(slices)
+    memory = packed.columns, packed.norms
+    for n_slice in (5, 64):
+        packed = pack_slices(slices[:n_slice], out=packed)
+        assert packed.columns is memory[0]
+        assert packed.norms is memory[1]
+        np.testing.assert_array_equal(compare_scores(panel, packed), compare_scores(panel, slices[:n_slice]))
+    with pytest.raises(ValueError, match=r"columns: expected at least 1920 floats, got shape \(1280\)"):
+        pack_slices(np.concatenate([slices, slices[:1]]), out=packed)
+
+
 def test_errors_name_argument_and_shape(rng):
     images, weights, slices, prior_shift, prior_slice = problem(rng, 2, 3, 4, 10)
     panel = pack_images(images, weights)
@@ -159,6 +188,10 @@ def test_errors_name_argument_and_shape(rng):
         pack_images(images, weights[:1])
     with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, 10\), got \(4, 2, 9\)"):
         compare(panel, np.ascontiguousarray(slices[:, :, :9]), new_best(2, 1))
+    with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, any\), got \(4, 20\)"):
+        pack_slices(slices.reshape(4, 20))
+    with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, any\), got \(4, 1, 20\)"):
+        pack_slices(slices.reshape(4, 1, 20))
     with pytest.raises(ValueError, match=r"log_prior_slice: expected shape \(4\), got \(3\)"):
         compare(panel, slices, new_best(2, 1), log_prior_slice=prior_slice[:3])
     with pytest.raises(ValueError, match=r"log_prior_shift: expected shape \(2, 3\)"):

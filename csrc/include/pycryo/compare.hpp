@@ -7,7 +7,7 @@
 //
 //   images       n_image × n_shift × 2 × n_pixel  float   X̃ = CTF·X·exp(+2πi k·t/box)/σ²: real, then imaginary parts
 //   weights      n_image × n_pixel                float   W = CTF²/σ²
-//   slices       n_slice × 2 × n_pixel            float
+//   slices       n_slice × 2 × n_pixel            float   packed once for all the images they are compared with
 //   prior_shift  n_image × n_shift                float   or null
 //   prior_slice  n_slice                          float   or null; -∞ excludes a slice
 //
@@ -29,16 +29,26 @@
 
 namespace pycryo {
 
-// Images packed for the kernel by compare_pack: group g has images g·n_image/n_group ... (g+1)·n_image/n_group - 1.
-struct ComparePanel {
+// Slices of a cell. Every instruction set has panels of a divisor of it.
+inline constexpr std::int64_t cell_slices = 32;
+
+// Images packed by compare_pack_images: group g has images g·n_image/n_group ... (g+1)·n_image/n_group - 1.
+struct ImagePanel {
   const float* rows;     // n_image·n_shift × 2·n_pixel floats
   const float* weights;  // n_image × n_pixel floats
   std::int64_t n_image, n_shift, n_pixel, n_group;
 };
 
-struct CompareSlices {
-  const float* slices;
+// Slices packed by compare_pack_slices in panels (see the kernel contract): cell_slices·⌈n_slice/cell_slices⌉ columns,
+// of which those behind the last panel with a slice are unused. Both aligned to 64 bytes.
+struct SlicePanel {
+  const float* columns;  // 2·n_pixel floats per column
+  const float* norms;    // |S|², n_pixel floats per column
   std::int64_t n_slice;
+};
+
+struct CompareTask {
+  SlicePanel slices;
   std::int64_t offset;  // index of the first slice
   const float* prior_shift;
   const float* prior_slice;
@@ -53,11 +63,14 @@ struct CompareBest {
 };
 
 // rows and weights of `panel` are written.
-void compare_pack(const float* images, const float* weights, const ComparePanel& panel, float* rows,
-                  float* packed_weights, int threads);
-void compare(const ComparePanel& panel, const CompareSlices& slices, const CompareBest& best, int threads);
+void compare_pack_images(const float* images, const float* weights, const ImagePanel& panel, float* rows,
+                         float* packed_weights, int threads);
+// columns and norms are those of a SlicePanel.
+void compare_pack_slices(const float* slices, std::int64_t n_slice, std::int64_t n_pixel, float* columns, float* norms,
+                         int threads);
+void compare(const ImagePanel& panel, const CompareTask& task, const CompareBest& best, int threads);
 // out: n_image × n_shift × n_slice.
-void compare_scores(const ComparePanel& panel, const CompareSlices& slices, float* out, int threads);
+void compare_scores(const ImagePanel& panel, const CompareTask& task, float* out, int threads);
 
 // Kernel contract. A panel of columns is [depth][columns]; rows are packed by depth block, then by tile of at most
 // `rows` rows, as [depth][rows of the tile]; a product is [panel][row][columns].
@@ -86,8 +99,8 @@ PYCRYO_KERNEL(int compare_panel_columns() noexcept)
 PYCRYO_KERNEL(void compare_pack_rows(const float* rows, std::int64_t n_row, std::int64_t depth, float* packed) noexcept)
 // One panel of 1 ≤ n_slice ≤ columns slices, missing columns repeat the last: packed 2·n_pixel × columns, norms = |S|²
 // n_pixel × columns; both aligned to 64 bytes.
-PYCRYO_KERNEL(void compare_pack_slices(const float* slices, std::int64_t n_slice, std::int64_t n_pixel, float* packed,
-                                       float* norms) noexcept)
+PYCRYO_KERNEL(void compare_pack_panel(const float* slices, std::int64_t n_slice, std::int64_t n_pixel, float* packed,
+                                      float* norms) noexcept)
 // out[panel][row][column] = Σ_depth rows·columns; columns and out aligned to 64 bytes.
 PYCRYO_KERNEL(void compare_multiply(const float* rows, std::int64_t n_row, const float* columns, std::int64_t n_panel,
                                     std::int64_t depth, float* out) noexcept)
