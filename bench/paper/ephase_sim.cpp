@@ -109,7 +109,7 @@ class Rank {
     if (coming > 0) receive_ = in_->get_async<int>(&received_);
     if (leaving > 0) send_ = out_->put_async(&token_, static_cast<uint64_t>(leaving * case_.item_bytes));
     account_.bytes += leaving * case_.item_bytes;
-    if (case_.step > 0) sg::this_actor::sleep_for(case_.step);
+    if (case_.step > 0 && (coming > 0 || leaving > 0)) sg::this_actor::sleep_for(case_.step);
   }
 
   void finish() {

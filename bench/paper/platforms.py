@@ -32,13 +32,21 @@ class Platform:
     ----------
     title, source : str
         Name in the figures; where its figures come from.
-    xml : callable
-        n_node -> text of SimGrid's platform file with hosts n0, n1, ...
+    bandwidth, latency : float
+        Between two neighbours: bytes/s, s.
+    layout : callable
+        (n_node, bandwidth, latency) -> text of SimGrid's platform file with hosts n0, n1, ...
     """
 
     title: str
     source: str
-    xml: Callable[[int], str]
+    bandwidth: float
+    latency: float
+    layout: Callable[[int, float, float], str]
+
+    def xml(self, n_node: int) -> str:
+        """SimGrid's platform file for so many nodes."""
+        return self.layout(n_node, self.bandwidth, self.latency)
 
 
 def _cluster(name: str, first: int, n: int, bandwidth: float, latency: float, extra: str = "") -> str:
@@ -92,17 +100,21 @@ PLATFORMS = {
         "Dongarra, Report on the Sunway TaihuLight System (UT-EECS-16-742, 2016): MPI 12 GB/s and 1 µs between nodes, "
         "256 nodes in a supernode; Fu et al., Sci. China Inf. Sci. 59, 072001 (2016): a quarter of the bandwidth "
         "between supernodes",
-        lambda n: _supernodes(n, 12e9, 1e-6),
+        12e9,
+        1e-6,
+        _supernodes,
     ),
     "fdr": Platform(
         "InfiniBand FDR fat tree",
         "FDR 4×: 56.25 Gb/s with 64b/66b coding are 6.8 GB/s (InfiniBand Architecture Specification 1.3); 1 µs between "
         "nodes at a switch as MPI benchmarks of such adapters find; 32 nodes and 16 up-links per switch",
-        lambda n: _fat_tree(n, 6.8e9, 1e-6),
+        6.8e9,
+        1e-6,
+        _fat_tree,
     ),
 }
 
 
 def this_machine(bandwidth: float, latency: float) -> Platform:
     """Ranks of this machine, which pass messages through memory at a measured pace (bytes/s, s)."""
-    return Platform("this machine", "measured", lambda n: _one_switch(n, bandwidth, latency))
+    return Platform("this machine", "measured", bandwidth, latency, _one_switch)

@@ -66,8 +66,8 @@ class Case:
     bandwidth: float = 0.0
     latency: float = 0.0
     ring_size: int = 0
-    block: int = 512
-    grain: int = 1
+    block: int = 256
+    grain: int = 32
     step: float = 0.0
     jitter: float = 0.0
     spread: float = 0.0
