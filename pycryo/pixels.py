@@ -30,6 +30,11 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.kx)
 
+    def index(self, r_low: float, r_high: float) -> NDArray[np.int64]:
+        """Places of the samples with r_low ≤ |k| < r_high."""
+        radius = np.hypot(self.kx, self.ky)
+        return np.flatnonzero((radius >= r_low) & (radius < r_high))
+
     def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
         """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts."""
         picked = transform[:, self.ky % self.box, self.kx]

@@ -13,6 +13,7 @@ from pathlib import Path
 from pycryo import __version__, _core
 from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
+from pycryo.memory import memory
 from pycryo.parallel.library import inspect_mpi
 from pycryo.parallel.world import launched_rank, world
 from pycryo.threads import available_cores, get_threads
@@ -92,20 +93,9 @@ def available_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 def _memory() -> str:
-    """Total and available memory, and the limit of the control group."""
-    sizes = {}
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            sizes[name] = int(value.split()[0]) * 1024
-        text = f"{sizes['MemAvailable'] / _GIB:.1f} of {sizes['MemTotal'] / _GIB:.1f} GiB available"
-    except (OSError, ValueError, KeyError, IndexError):
-        return "unknown"
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):
-        return text
-    return f"{text}, limited to {limit / _GIB:.1f} GiB"
+    """Available and total memory."""
+    figures = memory()
+    return "unknown" if figures is None else f"{figures[0] / _GIB:.1f} of {figures[1] / _GIB:.1f} GiB available"
 
 
 def _ranks(nodes: list[tuple[str, int, int]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Options = TypeVar("Options")
 
@@ -49,7 +49,15 @@ def add_option_arguments(parser: argparse.ArgumentParser, options: type[Any], sk
         if field.default is not None:
             text += f" (default: {field.default})"
         flags = dict.fromkeys((f"--{name}", *field.metadata["flags"]))
-        group.add_argument(*flags, dest=field.name, type=kind, metavar=field.metadata["metavar"], help=text)
+        choices = get_args(kind) if get_origin(kind) is Literal else None
+        group.add_argument(
+            *flags,
+            dest=field.name,
+            type=type(choices[0]) if choices else kind,
+            choices=choices,
+            metavar=field.metadata["metavar"],
+            help=text,
+        )
 
 
 def options_from(args: argparse.Namespace, options: type[Options]) -> Options:

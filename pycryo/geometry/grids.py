@@ -50,6 +50,43 @@ def rotation_step(count: int, symmetry: Symmetry) -> float:
     return float((8 * np.pi**2 / (count * len(symmetry))) ** (1 / 3))
 
 
+def local_order(rotations: NDArray[np.float64], cell: int) -> NDArray[np.int64]:
+    """Order in which every `cell` consecutive rotations are neighbours.
+
+    The list is halved, at a multiple of `cell`, along the axis of its greatest spread until cells are left.
+
+    Parameters
+    ----------
+    rotations : (n, 4) float64 unit quaternions
+    cell : int
+
+    Returns
+    -------
+    (n,) int64
+    """
+    n = len(rotations)
+    points = rotations * _signs(rotations)[:, None]
+    order = np.arange(n)
+    bounds = np.array([0, -(-n // cell)])
+    while (np.diff(bounds) > 1).any():
+        begin = np.minimum(bounds[:-1] * cell, n)
+        length = np.diff(np.append(begin, n))
+        segment = np.repeat(np.arange(len(begin)), length)
+        here = points[order]
+        mean = np.add.reduceat(here, begin) / length[:, None]
+        spread = np.add.reduceat(np.square(here), begin) / length[:, None] - np.square(mean)
+        value = here[np.arange(n), spread.argmax(axis=1)[segment]]
+        order = order[np.lexsort((value, segment))]
+        bounds = np.unique(np.concatenate([bounds, (bounds[:-1] + bounds[1:]) // 2]))
+    return order
+
+
+def _signs(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) ±1 that bring all quaternions, q and -q being one rotation, to the side of their main direction."""
+    _, vectors = np.linalg.eigh(rotations.T @ rotations)
+    return np.where(rotations @ vectors[:, -1] < 0, -1.0, 1.0)
+
+
 def shift_grid(radius: float, step: float) -> NDArray[np.float64]:
     """(n, 2) hexagonal grid of shifts (x, y), px, within `radius` of 0, nearest first; always holds (0, 0)."""
     rows = int(radius / (step * np.sqrt(0.75))) + 1

@@ -161,7 +161,9 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             history = [Record(**record) for record in header["history"]]
         noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
         volumes = [source.read(name) for name in _REFERENCES]
-        first, second = (volume if setup.share.holds(half) else None for half, volume in enumerate(volumes))
+        first, second = (
+            volume if share.comm.rank == root else None for volume, root in zip(volumes, share.roots, strict=True)
+        )
         state = State(
             number=header["number"],
             schedule=schedule,

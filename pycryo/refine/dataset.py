@@ -71,9 +71,8 @@ class Share:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None
 
-    def batches(self, half: int) -> Iterator[Batch]:
-        """Images of this rank's particles of one half, one optics geometry at a time."""
-        rows = self.rows_of(half)
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
+        """Images of some of this rank's particles, one optics geometry at a time."""
         if self.cache is not None:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
@@ -102,6 +101,28 @@ def geometry_of(particles: Particles) -> NDArray[np.int64]:
     optics = particles.optics
     _, inverse = np.unique(np.stack([optics.box, optics.pixel_size], axis=1), axis=0, return_inverse=True)
     return np.asarray(inverse.reshape(-1)[particles.optics_group], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Box in px and pixel size in Å of images."""
+
+    box: int
+    pixel_size: float
+
+
+def geometry_at(particles: Particles, row: int) -> Geometry:
+    """Geometry of one particle's image."""
+    group = particles.optics_group[row]
+    return Geometry(int(particles.optics.box[group]), float(particles.optics.pixel_size[group]))
+
+
+def geometries(share: Share) -> list[Geometry]:
+    """Those of all usable particles, the same on every rank."""
+    usable = np.flatnonzero(share.half >= 0)
+    _, places = np.unique(share.particles.optics_group[usable], return_index=True)
+    found = {geometry_at(share.particles, row) for row in usable[places].tolist()}
+    return sorted(found, key=lambda each: (each.box, each.pixel_size))
 
 
 def split_halves(particles: Particles, seed: int) -> NDArray[np.int8]:
@@ -176,7 +197,7 @@ def first_look(
     amplitude = np.zeros((n_group, n_shell))
     cache: dict[int, NDArray[np.float32]] | None = {} if keep else None
     for half in (0, 1):
-        for batch in share.batches(half):
+        for batch in share.batches(share.rows_of(half)):
             wrong = find_bad_images(batch.images)
             bad += batch.rows[wrong].tolist()
             good, images = batch.rows[~wrong], batch.images[~wrong]

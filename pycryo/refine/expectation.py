@@ -1,105 +1,16 @@
-"""E-phase: the posterior of the poses of a batch of images (method.md §3, §4)."""
+"""The posterior of the poses of a batch of images, from their candidates (method.md §4)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.compare import compare, new_best, pack_images
 from pycryo.compare_local import compare_local
-from pycryo.filter.phases import PhaseSettings, flatten_weights, run_phases
+from pycryo.filter.phases import PhaseSettings, run_phases
 from pycryo.filter.support import Posterior, Support
-from pycryo.geometry.grids import rotation_grid, rotation_step
 from pycryo.geometry.rotations import quaternion_to_matrix
-from pycryo.geometry.symmetry import Symmetry
-from pycryo.projector import FourierVolume, project_slices
+from pycryo.projector import FourierVolume
 from pycryo.refine.prepare import Target
-from pycryo.shift import shift
-
-# Slices sampled and compared at a time.
-_SLICE_BLOCK = 512
-# Candidates (rotation, shift) that the scan keeps of each image.
-_N_CANDIDATE = 96
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The slices and shifts that all images are compared with in a global search.
-
-    Attributes
-    ----------
-    rotations : (n_slice, 4) float64
-        Shared grid of the asymmetric unit.
-    shifts : (n_shift, 2) float64
-        px of the images.
-    step_rotation, step_shift : float
-        Spacing of both: radians, px.
-    r_high : float
-        Samples with |k| below it are compared.
-    """
-
-    rotations: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    step_rotation: float
-    step_shift: float
-    r_high: float
-
-
-def make_scan(
-    count: int,
-    symmetry: Symmetry,
-    turn: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    step_shift: float,
-    r_high: float,
-) -> Scan:
-    """A scan of about `count` rotations, the grid turned by the rotation `turn`."""
-    rotations = rotation_grid(count, symmetry, turn)
-    return Scan(rotations, shifts, rotation_step(len(rotations), symmetry), step_shift, r_high)
-
-
-def global_search(
-    volume: FourierVolume,
-    target: Target,
-    scan: Scan,
-    sigma_shift: float,
-    model_scale: float,
-    threads: int | None = None,
-) -> Support:
-    """Best candidates of each image among all pairs of the scan's rotations and shifts.
-
-    Parameters
-    ----------
-    volume : FourierVolume
-    target : Target
-    scan : Scan
-    sigma_shift : float
-        Standard deviation of the shift prior per axis, px of the images.
-    model_scale : float
-        Fourier px of the volume per Fourier px of the images.
-
-    Returns
-    -------
-    Support
-        `_N_CANDIDATE` points per image with their (flattened) posterior weights.
-    """
-    near = target.between(1, scan.r_high)
-    n, pixels = len(near), near.pixels
-    n_shift = len(scan.shifts)
-    shifts = np.broadcast_to(scan.shifts, (n, n_shift, 2))
-    panel = pack_images(shift(near.images, pixels.kx, pixels.ky, shifts, pixels.box, threads=threads), near.weights)
-    log_prior = -0.5 * np.square(scan.shifts).sum(1) / sigma_shift**2
-    prior = np.tile(log_prior.astype(np.float32), (n, 1))
-    best = new_best(n, min(_N_CANDIDATE, n_shift * len(scan.rotations)))
-    for start in range(0, len(scan.rotations), _SLICE_BLOCK):
-        matrices = quaternion_to_matrix(scan.rotations[start : start + _SLICE_BLOCK])
-        slices = project_slices(volume, matrices, pixels.kx, pixels.ky, scale=model_scale, threads=threads)
-        compare(panel, slices, best, slice_offset=start, log_prior_shift=prior, threads=threads)
-    rotation, moved = np.divmod(best.index, n_shift)
-    weight = flatten_weights(best.score.astype(np.float64), 16.0)
-    return Support(scan.rotations[rotation], scan.shifts[moved], weight)
 
 
 def sample_posterior(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators, fold_hermitian, new_accumulators
 from pycryo.maps import Map, resample, soft_sphere
 from pycryo.parallel.comm import Comm
-from pycryo.projector import FourierVolume, fourier_volume
+from pycryo.projector import FourierVolume, fourier_volume, volume_radius
 from pycryo.refine.dataset import Share
 from pycryo.refine.gridding import grid_box
 
@@ -65,27 +68,20 @@ def pair_of_maps(
     return first, received
 
 
-def to_ranks_of_halves(
+def to_roots(
     share: Share, pair: tuple[NDArray[np.float32], NDArray[np.float32]] | None, points: int
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """Bring the references from rank 0 to the ranks that hold particles of each half. Collective."""
+    """Bring the references from rank 0 to the root of each half; None elsewhere."""
     here, there = share.roots
-    result: list[NDArray[np.float32] | None] = [None, None]
-    for half in (0, 1):
-        comm = share.half_comm[half]
-        reference = np.empty((points,) * 3, np.float32)
-        if pair is not None:
-            reference[:] = pair[half]
-        if half == 1 and here != there:
-            if share.comm.rank == here:
-                share.comm.send_array(reference, there)
-            elif share.comm.rank == there:
-                share.comm.receive_array(reference, here)
-        if comm is not None:
-            # The root is the first rank of half 1's group and the last of half 2's.
-            comm.broadcast_array(reference, root=0 if half == 0 else comm.size - 1)
-            result[half] = reference
-    return result[0], result[1]
+    rank = share.comm.rank
+    first = None if pair is None else pair[0]
+    second = None if pair is None or here != there else pair[1]
+    if here != there and pair is not None:
+        share.comm.send_array(np.ascontiguousarray(pair[1]), there)
+    elif here != there and rank == there:
+        second = np.empty((points,) * 3, np.float32)
+        share.comm.receive_array(second, here)
+    return first, second
 
 
 def join_low_resolution(
@@ -119,9 +115,45 @@ def solvent_mask(points: int, field_of_view: float, diameter: float, user_mask: 
 def to_volume(reference: NDArray[np.float32], box: int, padding: int, r_high: float) -> FourierVolume:
     """Padded transform of a reference of any sampling of the field of view, on the scale of `box` px images."""
     points = len(reference)
-    volume = fourier_volume(reference, padding=padding, r_high=min(r_high, points / 2 - 1))
+    volume = fourier_volume(reference, padding=padding, r_high=_limit(points, r_high))
     volume.data[:] *= (box / points) ** 3
     return FourierVolume(volume.data, box, padding, volume.r_high)
+
+
+def _limit(points: int, r_high: float) -> float:
+    return min(r_high, points / 2 - 1)
+
+
+@contextmanager
+def shared_volume(
+    comm: Comm, root: int, reference: NDArray[np.float32] | None, box: int, padding: int, r_high: float
+) -> Iterator[FourierVolume]:
+    """The padded transform of the reference that rank `root` of `comm` holds, once on each node. Collective.
+
+    The first rank of each node gets the map and transforms it for all. After an error nothing is closed, for the other
+    ranks would not take part.
+    """
+    points = comm.broadcast(None if reference is None else len(reference), root)
+    assert points is not None
+    node = comm.node()
+    leaders = comm.split(0 if node.rank == 0 else None)
+    if reference is None and (leaders is not None or comm.rank == 0):
+        reference = np.empty((points,) * 3, np.float32)
+    if root != 0 and comm.rank == root and reference is not None:
+        comm.send_array(np.ascontiguousarray(reference), 0)
+    elif root != 0 and comm.rank == 0 and reference is not None:
+        comm.receive_array(reference, root)
+    radius = volume_radius(padding, _limit(points, r_high))
+    shared = node.shared_array((2 * radius + 1, 2 * radius + 1, radius + 1, 2), np.float32)
+    if leaders is not None and reference is not None:
+        reference = np.ascontiguousarray(reference)
+        leaders.broadcast_array(reference)
+        shared.array[:] = to_volume(reference, box, padding, r_high).data
+        leaders.free()
+    shared.publish()
+    yield FourierVolume(shared.array, box, padding, _limit(points, r_high))
+    shared.close()
+    node.free()
 
 
 def to_grid(source: Map, box: int, r_high: float) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,19 @@ from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.parallel.world import as_comm
+from pycryo.projector import FourierVolume
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
-from pycryo.refine.halves import to_volume
-from pycryo.refine.iteration import HalfResult, Timer, run_half
+from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.halves import shared_volume
+from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import maximize
 from pycryo.refine.measure import gather_poses, measure_noise, measure_poses
 from pycryo.refine.options import RefineOptions
-from pycryo.refine.plan import make_plan
+from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
+from pycryo.refine.timer import Timer
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -170,12 +174,10 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    results: list[HalfResult | None] = [None, None]
-    for half in (0, 1):
-        reference = state.references[half]
-        if reference is not None:
-            volume = to_volume(reference, setup.box, plan.padding, plan.r_high)
-            results[half] = run_half(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
+    rates = list(state.rates)
+    with ExitStack() as stack, timer.phase("images"):
+        volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
+        results, effort = run_images(setup, state, plan, volumes, rates, timer)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)
@@ -217,8 +219,20 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
+        rates=(rates[0], rates[1]),
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
+
+
+def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:
+    """The reference of a half, ready for slices, on the ranks that hold the half. Collective."""
+    share = setup.share
+    comm = share.half_comm[half]
+    if comm is None:
+        return None
+    # The first rank of half 1's group, the last of half 2's.
+    root = 0 if half == 0 else comm.size - 1
+    return stack.enter_context(shared_volume(comm, root, state.references[half], setup.box, plan.padding, plan.r_high))
 
 
 def _rows_posterior(result: HalfResult | None) -> RowsPosterior | None:

@@ -12,17 +12,18 @@ from pycryo.fsc import Fsc, corrected_fsc
 from pycryo.maps import Map
 from pycryo.masks import auto_mask
 from pycryo.refine.gridding import Solution, solve
+from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.halves import (
     both_halves,
     join_low_resolution,
     pair_of_maps,
     solvent_mask,
     sum_accumulators,
-    to_ranks_of_halves,
+    to_roots,
 )
-from pycryo.refine.iteration import HalfResult, Timer
 from pycryo.refine.plan import Plan
 from pycryo.refine.state import Setup, Volume
+from pycryo.refine.timer import Timer
 
 # Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
 _JOIN_RESOLUTION = 40.0
@@ -43,7 +44,7 @@ class Maximum:
     fsc : Fsc
     mask : (M, M, M) float32 or None
     references : two of ((M, M, M) float32 or None)
-        None in the final iteration and on ranks without particles of the half.
+        On the root of each half; None elsewhere and in the final iteration.
     map : (M, M, M) float32 or None
         Of all data, in the final iteration.
     gridding_iterations, gridding_deviation : int, float
@@ -102,7 +103,7 @@ def _effort(solution: Solution | None) -> tuple[int, float]:
 def _references(
     setup: Setup, sums: list[Accumulators | None], fsc: Fsc, mask: Volume | None
 ) -> tuple[Volume | None, Volume | None]:
-    """Regularised, masked reference of each half, on the ranks that hold the half. Collective."""
+    """Regularised, masked reference of each half, on its root. Collective."""
     share, ssnr = setup.share, _ssnr(fsc, combined=False)
     first, second = (
         None if each is None else solve(each, ssnr=ssnr, max_iterations=0, single=True).map for each in sums
@@ -115,7 +116,7 @@ def _references(
         if mask is not None:
             solvent = solvent * mask
         pair = (pair[0] * solvent, pair[1] * solvent)
-    return to_ranks_of_halves(share, pair, fsc.box)
+    return to_roots(share, pair, fsc.box)
 
 
 def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> tuple[Fsc, Volume]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import angle_between
 from pycryo.refine.dataset import group_sums
-from pycryo.refine.iteration import HalfResult
+from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.noise import updated_noise, updated_scale
 from pycryo.refine.plan import Plan
 from pycryo.refine.state import Poses, RowsPosterior, Setup, State

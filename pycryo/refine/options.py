@@ -7,6 +7,7 @@ from typing import Any
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry as point_group
+from pycryo.parallel.conveyor import WAYS, Way
 
 
 def _option(default: Any, group: str, help: str, *flags: str, metavar: str | None = None) -> Any:
@@ -49,6 +50,26 @@ class RefineOptions:
     max_iter: int = _option(
         40, "Search", "stop after this many iterations at the latest (the final one is never the first)", metavar="N"
     )
+    coarse_to_fine: bool = _option(
+        True, "Search", "compare all images with all slices at full resolution in the global search"
+    )
+    slices: Way | None = _option(  # noqa: RUF009
+        None,
+        "Computation",
+        "how ranks come by the slices of the global search: conveyor, allgather or local (default: the fastest, by "
+        "measured rates)",
+        metavar="WAY",
+    )
+    ring_size: int | None = _option(
+        None, "Computation", "ranks that share slices (default: by measured rates)", metavar="N"
+    )
+    memory: float | None = _option(
+        None,
+        "Computation",
+        "GiB of memory per rank for the images of a global search; more images are searched in several passes "
+        "(default: half of what is free, divided by the ranks of the node)",
+        metavar="GIB",
+    )
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
         None,
@@ -67,7 +88,11 @@ class RefineOptions:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
         if not 0 <= self.max_bad_fraction <= 1:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
-        for name in ("max_iter", "padding", "threads"):
+        if self.slices is not None and self.slices not in WAYS:
+            raise InputError(f"slices is '{self.slices}', use {', '.join(WAYS[:-1])} or {WAYS[-1]}")
+        if self.memory is not None and not 0 < self.memory < float("inf"):
+            raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
+        for name in ("max_iter", "padding", "threads", "ring_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")

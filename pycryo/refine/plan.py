@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.geometry.grids import rotation_count, shift_grid
-from pycryo.refine.expectation import Scan, make_scan
+from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Setup, State
 
@@ -19,6 +19,9 @@ _MAX_SLICES = 20_000
 _MIN_SLICES = 3_000
 # Spacing of the scan's rotations in units of resolution / diameter.
 _STEP = 1.1
+# The coarse scan goes to this share of the fine one's r_high, but not below so many shells.
+_COARSE = 0.6
+_LEAST_COARSE = 4.5
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
@@ -38,6 +41,8 @@ class Plan:
         Limits of comparison and insertion, Fourier px of the model.
     scan : Scan or None
         Shared slices of a global search, shifts in px of the model; None in the local stage.
+    coarse : Scan or None
+        Forerunner of `scan` at low resolution, which tells what of it an image needs.
     settings : PhaseSettings
     sigma_shift : float
         Shift prior per axis, Å.
@@ -62,6 +67,7 @@ class Plan:
     r_high: float
     r_insert: float
     scan: Scan | None
+    coarse: Scan | None
     settings: PhaseSettings
     sigma_shift: float
     widen: float
@@ -84,12 +90,14 @@ def make_plan(setup: Setup, state: State) -> Plan:
     final = state.schedule.stage == "final"
     # Angle that moves the outermost sample by the width of the particle's transform.
     step = setup.field_of_view / (setup.diameter * r_high)
+    scan, coarse = _scans(setup, state, step) if state.schedule.stage == "global" else (None, None)
     return Plan(
         number=state.number + 1,
         final=final,
         r_high=r_high,
         r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
-        scan=_scan(setup, state, step) if state.schedule.stage == "global" else None,
+        scan=scan,
+        coarse=coarse,
         settings=PhaseSettings(),
         sigma_shift=state.sigma_shift,
         widen=2.0,
@@ -107,7 +115,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
     )
 
 
-def _scan(setup: Setup, state: State, step: float) -> Scan:
+def _scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:
     """Grids of the global search: as fine as r_high asks, or r_high of the scan as low as the allowed number asks."""
     r_scan = state.schedule.r_high
     order = len(setup.group)
@@ -116,9 +124,16 @@ def _scan(setup: Setup, state: State, step: float) -> Scan:
     if count > most:
         r_scan = max(5.0, r_scan * (most / count) ** (1 / 3))
         count = most
+    count = max(count, _MIN_SLICES // order)
+    fine = _grid(setup, state, count, r_scan)
+    r_coarse = _COARSE * r_scan
+    if not setup.options.coarse_to_fine or r_coarse < _LEAST_COARSE:
+        return fine, None
+    return fine, _grid(setup, state, max(1, round(count * _COARSE**3)), r_coarse)
+
+
+def _grid(setup: Setup, state: State, count: int, r_high: float) -> Scan:
     turn = normal(setup.options.seed, _TURN_STREAM + state.number, np.zeros(1, np.int64), 4)[0]
-    step_shift = max(1.0, setup.box / (4 * r_scan))
+    step_shift = max(1.0, setup.box / (4 * r_high))
     shifts = shift_grid(_SHIFT_RADIUS * state.sigma_shift / setup.pixel_size, step_shift)
-    return make_scan(
-        max(count, _MIN_SLICES // order), setup.group, turn / np.linalg.norm(turn), shifts, step_shift, r_scan
-    )
+    return make_scan(count, setup.group, turn / np.linalg.norm(turn), shifts, step_shift, r_high)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.ctf import ctf
-from pycryo.pixels import Pixels
+from pycryo.pixels import Pixels, half_plane
 from pycryo.threads import get_threads
 
 if TYPE_CHECKING:
     from pycryo.io.particles import Particles
+    from pycryo.refine.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ class Target:
 
     def between(self, r_low: float, r_high: float) -> Target:
         """The samples with r_low ≤ |k| < r_high."""
-        radius = np.hypot(self.pixels.kx, self.pixels.ky)
-        keep = np.flatnonzero((radius >= r_low) & (radius < r_high))
+        keep = self.pixels.index(r_low, r_high)
         pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
         return Target(
             pixels, np.ascontiguousarray(self.images[:, :, keep]), np.ascontiguousarray(self.weights[:, keep])
@@ -109,3 +109,24 @@ def weigh(
     samples *= weighted[:, None]
     weights = weighted * amplitude if transfer is None else weighted * transfer * amplitude
     return Target(pixels, samples, weights)
+
+
+def batch_target(
+    particles: Particles, plan: Plan, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
+) -> Target:
+    """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
+    group = particles.optics_group[rows]
+    box = images.shape[-1]
+    radius = plan.background_radius / particles.optics.pixel_size[group[0]]
+    pixels = half_plane(box, min(r_high / model_scale(particles, plan, rows), box / 2))
+    samples = pixels.take(transform(images, radius))
+    if plan.sign < 0:
+        samples *= -1
+    transfer = particle_ctf(particles, rows, pixels) if plan.use_ctf else None
+    return weigh(samples, pixels, transfer, plan.noise[group], plan.scale[group])
+
+
+def model_scale(particles: Particles, plan: Plan, rows: NDArray[np.int64]) -> float:
+    """Fourier px of the model per Fourier px of the images `rows` (of one geometry)."""
+    optics, group = particles.optics, particles.optics_group[rows[0]]
+    return float(plan.box * plan.pixel_size / (optics.box[group] * optics.pixel_size[group]))

@@ -240,7 +240,7 @@ def _inserted(share: Share, halves: tuple[int, ...], job: _Job, progress: Progre
         accumulators = None
         if share.holds(half):
             accumulators = new_accumulators(job.box, padding=job.padding, r_high=job.r_high)
-            for batch in share.batches(half):
+            for batch in share.batches(share.rows_of(half)):
                 _insert(accumulators, share.particles, batch, job)
                 done += len(batch.rows)
                 if progress is not None:

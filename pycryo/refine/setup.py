@@ -19,6 +19,7 @@ from pycryo.refine.halves import solvent_mask, to_grid
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import make_plan
+from pycryo.refine.rounds import budget
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale
 from pycryo.refine.state import Setup, State
@@ -77,7 +78,7 @@ def set_up(
         diameter,
         group.name,
     )
-    return Setup(share, options, group, box, pixel_size, diameter, mask, look), start
+    return Setup(share, options, group, box, pixel_size, diameter, mask, look, budget(comm, options)), start
 
 
 def first_state(setup: Setup, start: Map) -> State:
@@ -111,7 +112,7 @@ def first_state(setup: Setup, start: Map) -> State:
     grey = share.comm.broadcast(grey)
     log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", options.ini_high, grey)
     reference *= np.float32(grey)
-    first, second = (reference if share.holds(half) else None for half in (0, 1))
+    first, second = (reference if share.comm.rank == root else None for root in share.roots)
     return State(
         state.number,
         state.schedule,

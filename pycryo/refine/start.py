@@ -18,8 +18,8 @@ from pycryo.masks import auto_mask
 from pycryo.projector import project_slices
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.halves import to_volume
-from pycryo.refine.iteration import batch_target, model_scale
 from pycryo.refine.plan import Plan
+from pycryo.refine.prepare import batch_target, model_scale
 from pycryo.shift import shift
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,9 @@ def grey_scale(
         numerator = denominator = 0.0
         volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_high)
         for batch in iter_batches(share.particles, rows, max_images=_N_IMAGE):
-            scale = model_scale(share, plan, batch.rows)
-            target = batch_target(share, plan, batch.rows, batch.images, plan.r_high).between(1, plan.r_high / scale)
+            scale = model_scale(share.particles, plan, batch.rows)
+            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_high)
+            target = target.between(1, plan.r_high / scale)
             pixels = target.pixels
             step = max(1.0, pixels.box / (4 * plan.r_high))
             ratio = plan.pixel_size / share.particles.optics.pixel_size[share.particles.optics_group[batch.rows[0]]]

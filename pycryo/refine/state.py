@@ -15,6 +15,7 @@ from pycryo.maps import Map
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
+from pycryo.refine.ways import Rates
 
 Volume = NDArray[np.float32]
 # Rows of `Particles` and the posteriors of these particles.
@@ -37,6 +38,8 @@ class Setup:
         Of the particle, Å.
     user_mask : Map or None
     look : FirstLook
+    memory : float
+        Bytes for the images of a global search on this rank.
     """
 
     share: Share
@@ -47,6 +50,7 @@ class Setup:
     diameter: float
     user_mask: Map | None
     look: FirstLook
+    memory: float
 
     @property
     def field_of_view(self) -> float:
@@ -65,7 +69,7 @@ class State:
     schedule : Schedule
         Of the next iteration.
     references : two of ((M, M, M) float32 or None)
-        Of each half; None if this rank holds nothing of the half.
+        Of each half, on its root; None elsewhere.
     noise : (n_group, n_shell) float64
         σ² per real component.
     scale : (n_group,) float64
@@ -76,6 +80,8 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
+    rates : tuple of two (Rates or None)
+        Speeds of the ranks of each half, once they are measured.
     """
 
     number: int
@@ -86,6 +92,7 @@ class State:
     sigma_shift: float
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
+    rates: tuple[Rates | None, Rates | None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)

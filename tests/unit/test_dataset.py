@@ -117,7 +117,7 @@ def test_batches_bring_every_image_once(two_stacks, cached):
     stacks = [mrcfile.read(path) for path in two_stacks.stacks]
     for h in (0, 1):
         seen = []
-        for batch in share.batches(h):
+        for batch in share.batches(share.rows_of(h)):
             assert len(np.unique(geometry_of(two_stacks)[batch.rows])) == 1
             for row, image in zip(batch.rows, batch.images, strict=True):
                 np.testing.assert_array_equal(image, stacks[two_stacks.stack[row]][two_stacks.image_index[row]])
@@ -135,7 +135,7 @@ def test_batches_hold_one_geometry_where_boxes_are_equal(tmp_path, cached):
         share = deal(SerialComm(), particles, half, first_look(share, 20.0, True)[1])
     for h in (0, 1):
         seen = []
-        for batch in share.batches(h):
+        for batch in share.batches(share.rows_of(h)):
             assert len(np.unique(particles.pixel_size[batch.rows])) == 1
             seen += batch.rows.tolist()
         assert sorted(seen) == sorted(share.rows_of(h).tolist())

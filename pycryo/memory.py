@@ -1,0 +1,23 @@
+"""How much memory this machine has for a process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def memory() -> tuple[int, int] | None:
+    """Bytes available and in all, within the limit of the control group; None where the system does not tell."""
+    sizes = {}
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            sizes[name] = int(value.split()[0]) * 1024
+        available, total = sizes["MemAvailable"], sizes["MemTotal"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return available, total
+    return min(available, max(0, limit - used)), min(total, limit)

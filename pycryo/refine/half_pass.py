@@ -1,0 +1,229 @@
+"""What becomes of the images of one half-set on a rank: posterior, noise statistics, insertion (method.md §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.backprojector import Accumulators, insert, new_accumulators, quantum_for
+from pycryo.filter._sampling import systematic_resample, uniform
+from pycryo.filter.support import Posterior, Support, concatenate
+from pycryo.geometry.rotations import multiply, quaternion_to_matrix
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.projector import FourierVolume
+from pycryo.refine.dataset import FirstLook
+from pycryo.refine.expectation import sample_posterior
+from pycryo.refine.noise import overlap
+from pycryo.refine.plan import Plan
+from pycryo.refine.prepare import Target, model_scale
+from pycryo.refine.state import RowsPosterior, Setup
+from pycryo.refine.timer import Timer
+
+
+@dataclass(frozen=True, slots=True)
+class HalfResult:
+    """What a rank found for its particles of one half; `rows` are those of the other arrays."""
+
+    rows: NDArray[np.int64]
+    posterior: Posterior | None
+    cross: NDArray[np.float64]
+    model: NDArray[np.float64]
+    accumulators: Accumulators
+
+
+@dataclass(slots=True)
+class _Parts:
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    posteriors: list[Posterior] = field(default_factory=list)
+    cross: list[NDArray[np.float64]] = field(default_factory=list)
+    model: list[NDArray[np.float64]] = field(default_factory=list)
+
+
+class HalfPass:
+    """One pass over this rank's images of a half, batch by batch.
+
+    Parameters
+    ----------
+    setup : Setup
+    plan : Plan
+    half : int
+    volume : FourierVolume
+        The reference.
+    previous : (rows, Posterior) or None
+        Of the last iteration; needed in the local stage.
+    insertion_weight : (n_all,) float64
+        u_p of every particle.
+    timer : Timer
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        plan: Plan,
+        half: int,
+        volume: FourierVolume,
+        previous: RowsPosterior | None,
+        insertion_weight: NDArray[np.float64],
+        timer: Timer,
+    ) -> None:
+        share = setup.share
+        self.half, self.volume = half, volume
+        self._setup, self._plan, self._timer = setup, plan, timer
+        self._insertion_weight = insertion_weight
+        self._n_shell = plan.noise.shape[1]
+        self._accumulators = new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert)
+        self._quantum = quanta(setup.look, plan, share.count(half) * len(setup.group))
+        self._parts = _Parts()
+        self._previous, self._place = None, np.empty(0, np.int64)
+        if previous is not None:
+            rows, self._previous = previous
+            self._place = np.full(share.particles.n, -1)
+            self._place[rows] = np.arange(len(rows))
+
+    def take(self, rows: NDArray[np.int64], target: Target, candidates: Support | None) -> None:
+        """Sample the posterior of a batch, from candidates or from the last posterior; insert."""
+        plan, timer, particles = self._plan, self._timer, self._setup.share.particles
+        scale = model_scale(particles, plan, rows)
+        with timer.phase("phases"):
+            posterior = self._posterior(rows, target, candidates, scale)
+        with timer.phase("noise"):
+            r_high = plan.r_high / scale
+            both = overlap(
+                self.volume, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
+            )
+        with timer.phase("insert"):
+            insert_posterior(
+                self._accumulators,
+                target,
+                posterior.support,
+                self._setup.group,
+                self._insertion_weight[rows],
+                scale,
+                self._quantum,
+                rows,
+                plan.seed,
+                _stream(plan, 2),
+            )
+        parts = self._parts
+        parts.rows.append(rows)
+        parts.posteriors.append(posterior)
+        parts.cross.append(both.cross)
+        parts.model.append(both.model)
+
+    def result(self) -> HalfResult:
+        """All batches together."""
+        parts, nothing = self._parts, np.empty((0, self._n_shell))
+        return HalfResult(
+            np.concatenate([np.empty(0, np.int64), *parts.rows]),
+            concatenate(parts.posteriors) if parts.posteriors else None,
+            np.concatenate([nothing, *parts.cross]),
+            np.concatenate([nothing, *parts.model]),
+            self._accumulators,
+        )
+
+    def _posterior(
+        self, rows: NDArray[np.int64], target: Target, candidates: Support | None, scale: float
+    ) -> Posterior:
+        plan, particles = self._plan, self._setup.share.particles
+        pixel_size = float(particles.optics.pixel_size[particles.optics_group[rows[0]]])
+        sigma_shift = plan.sigma_shift / pixel_size
+        if candidates is not None:
+            assert plan.scan is not None
+            ratio = plan.pixel_size / pixel_size
+            scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
+            scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
+        else:
+            assert self._previous is not None
+            previous = _rows_of(self._previous, self._place[rows])
+            candidates = previous.support
+            scale_rotation = np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2)
+            scale_shift = np.clip(plan.widen * previous.spread_shift, plan.floor_shift / pixel_size, sigma_shift)
+        return sample_posterior(
+            self.volume,
+            target,
+            candidates,
+            scale_rotation,
+            scale_shift,
+            r_high=plan.r_high / scale,
+            sigma_shift=sigma_shift,
+            model_scale=scale,
+            ids=rows,
+            seed=plan.seed,
+            stream=plan.number,
+            settings=plan.settings,
+            floor_rotation=plan.floor_rotation,
+            floor_shift=plan.floor_shift / pixel_size,
+        )
+
+
+def quanta(look: FirstLook, plan: Plan, n_slices: int) -> tuple[float, float]:
+    """Quanta of F and T with which the insertion of `n_slices` is exact (`pycryo.backprojector.insert`).
+
+    A slice is an image at one symmetry mate, all its support points together. A voxel, the origin above all, collects
+    at most the trilinear weights of the samples next to it, below 8 per slice.
+    """
+    value = np.abs(plan.scale)[:, None] * look.amplitude / plan.noise
+    weight = np.square(plan.scale)[:, None] / plan.noise
+    # CTF factors (rlnCtfScalefactor) above 1 are allowed for.
+    bound = 8.0 * 4.0 * max(1, n_slices)
+    return quantum_for(bound * max(float(value.max()), 1e-300)), quantum_for(bound * float(weight.max()))
+
+
+def _stream(plan: Plan, purpose: int) -> int:
+    """Key of the draws of one purpose in one iteration; disjoint from the filter's streams."""
+    return (1 << 48) + 16 * plan.number + purpose
+
+
+def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
+    support = Support(*(getattr(posterior.support, name)[index] for name in ("quaternion", "shift", "weight")))
+    rest = (getattr(posterior, name)[index] for name in Posterior.__slots__[1:])
+    return Posterior(support, *rest)
+
+
+def insert_posterior(
+    accumulators: Accumulators,
+    target: Target,
+    support: Support,
+    symmetry: Symmetry,
+    insertion_weight: NDArray[np.float64],
+    scale: float,
+    quantum: tuple[float, float],
+    ids: NDArray[np.int64],
+    seed: int,
+    stream: int,
+) -> None:
+    """Insert images at their support points and symmetry mates.
+
+    Each mate gets its own systematic sample of the support points, together as many as there are points, so that the
+    work does not grow with the order of the group while every mate holds every image with full weight.
+    """
+    n_mate = len(symmetry)
+    per_mate = -(-support.weight.shape[1] // n_mate)
+    offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
+    pick = systematic_resample(support.weight, offset, per_mate * n_mate)
+    mate = np.arange(per_mate * n_mate) % n_mate
+    image = np.repeat(np.arange(len(target)), pick.shape[1])
+    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + np.tile(mate, len(target))
+    key, count = np.unique(key, return_counts=True)
+    image, rest = np.divmod(key, support.weight.shape[1] * n_mate)
+    point, which = np.divmod(rest, n_mate)
+    rotations = quaternion_to_matrix(multiply(support.quaternion[image, point], symmetry.quaternions[which]))
+    weight = count / per_mate * insertion_weight[image]
+    # The kernel's ramp is in units of the model's box.
+    shifts = support.shift[image, point] * (accumulators.box / target.pixels.box)
+    insert(
+        accumulators,
+        target.images,
+        target.weights,
+        image,
+        rotations,
+        shifts,
+        weight,
+        target.pixels.kx,
+        target.pixels.ky,
+        scale=scale,
+        quantum_value=quantum[0],
+        quantum_weight=quantum[1],
+    )

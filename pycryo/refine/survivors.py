@@ -1,0 +1,98 @@
+"""Coarse to fine: which slices and shifts of a fine scan an image still needs after a coarse one (method.md §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from pycryo.compare import CELL_SLICES, BestPoses
+from pycryo.geometry.rotations import multiply
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.refine.scan import Scan
+
+# A pose survives if its coarse score is at most this below the image's best. With P = ⟨W, |S|²⟩ the score of the true
+# pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the luckiest
+# wrong pose is 4 above, they differ by 7·√P - P, which no P makes greater than 7²/4.
+MARGIN = 12.25
+# A fine shift belongs to the coarse ones within this many coarse steps; a hexagonal grid leaves none farther than 0.58.
+_SHIFT_REACH = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Nesting:
+    """How a fine scan refines a coarse one.
+
+    Attributes
+    ----------
+    nearest : (n_fine,) int64
+        The coarse rotation next to each fine one, modulo the symmetry.
+    shifts : (n_coarse_shift, n_fine_shift) bool
+        Fine shifts that belong to each coarse one.
+    n_coarse : int
+        Coarse rotations.
+    """
+
+    nearest: NDArray[np.int64]
+    shifts: NDArray[np.bool_]
+    n_coarse: int
+
+
+def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
+    """Find the coarse neighbours of all fine rotations and shifts."""
+    n = len(coarse.rotations)
+    mates = multiply(np.tile(coarse.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
+    # q and -q are the same rotation.
+    _, found = KDTree(np.concatenate([mates, -mates])).query(fine.rotations)
+    away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
+    near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
+    return Nesting(np.asarray(found % n, np.int64), near, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """What images need of the fine scan.
+
+    Attributes
+    ----------
+    cells : (n, n_cell) bool
+        Cells of `CELL_SLICES` items.
+    shifts : (n, n_fine_shift) bool
+    """
+
+    cells: NDArray[np.bool_]
+    shifts: NDArray[np.bool_]
+
+
+def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
+    """The fine poses whose coarse pose is within `MARGIN` of the best.
+
+    An image with more such poses than `best` has places needs everything.
+
+    Parameters
+    ----------
+    best : BestPoses
+        Of the coarse scan, over the items (class·n_coarse + rotation).
+    nesting : Nesting
+    n_class : int
+    """
+    n_shift = len(nesting.shifts)
+    keep = (best.index >= 0) & (best.score >= best.score[:, :1] - np.float32(MARGIN))
+    # A full list may have been cut within the margin.
+    everything = keep.all(axis=1)
+    image, place = np.nonzero(keep)
+    item, shift = np.divmod(best.index[image, place], n_shift)
+    coarse = np.zeros((len(keep), n_class * nesting.n_coarse), bool)
+    coarse[image, item] = True
+    coarse[everything] = True
+    chosen = np.zeros((len(keep), n_shift), bool)
+    chosen[image, shift] = True
+    chosen[everything] = True
+    parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.nearest).ravel()
+    n_cell = -(-len(parent) // CELL_SLICES)
+    items = np.zeros((len(keep), n_cell * CELL_SLICES), bool)
+    items[:, : len(parent)] = coarse[:, parent]
+    cells = np.asarray(items.reshape(len(keep), n_cell, CELL_SLICES).any(axis=2))
+    return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))
