@@ -27,9 +27,10 @@ struct Plan {
 
 struct Case {
   bool gather = false;              // collect all items first
+  bool overlap = true;              // messages travel while a rank compares
   int n_rank = 0, block = 0;        // block: items compared at a time after a gather
   double item_bytes = 0, step = 0;  // step: seconds of a rank's own time to begin and end a transfer
-  double jitter = 0, spread = 0;    // standard deviation over mean, of each block's time and of the nodes' speed
+  double jitter = 0;                // standard deviation over mean of each block's time
   unsigned seed = 0;
   std::vector<double> make, compare;  // seconds for a block of 0, 1, ... items
   std::vector<Plan> plans;
@@ -53,7 +54,7 @@ Case read_case(const char* path) {
   std::ifstream in(path);
   Case c;
   std::size_t n_plan = 0;
-  in >> c.gather >> c.n_rank >> c.block >> c.item_bytes >> c.step >> c.jitter >> c.spread >> c.seed;
+  in >> c.gather >> c.overlap >> c.n_rank >> c.block >> c.item_bytes >> c.step >> c.jitter >> c.seed;
   c.make = read_list<double>(in);
   c.compare = read_list<double>(in);
   in >> n_plan;
@@ -81,7 +82,6 @@ class Rank {
       : case_(c), plan_(plan), rank_(rank), account_(account), random_(c.seed + 7919u * (first + rank)) {
     in_ = sg::Mailbox::by_name(std::to_string(first + rank));
     out_ = sg::Mailbox::by_name(std::to_string(first + (rank + 1) % plan.n_rank));
-    speed_ = around_one(c.spread)(random_);
     noise_ = around_one(c.jitter);
   }
 
@@ -99,17 +99,18 @@ class Rank {
     return plan_.items[round * plan_.n_rank + plan_.owner[rank_ * plan_.n_rank + step]];
   }
 
-  double work(double seconds) {
-    const double actual = seconds * speed_ * (case_.jitter > 0 ? noise_(random_) : 1.0);
-    if (actual > 0) sg::this_actor::sleep_for(actual);
+  double work(double seconds, double own = 0) {
+    const double actual = seconds * (case_.jitter > 0 ? noise_(random_) : 1.0);
+    if (actual + own > 0) sg::this_actor::sleep_for(actual + own);
     return actual;
   }
 
-  void begin(int leaving, int coming) {
+  // Seconds of the rank's own time.
+  double begin(int leaving, int coming) {
     if (coming > 0) receive_ = in_->get_async<int>(&received_);
     if (leaving > 0) send_ = out_->put_async(&token_, static_cast<uint64_t>(leaving * case_.item_bytes));
     account_.bytes += leaving * case_.item_bytes;
-    if (case_.step > 0 && (coming > 0 || leaving > 0)) sg::this_actor::sleep_for(case_.step);
+    return coming > 0 || leaving > 0 ? case_.step : 0;
   }
 
   void finish() {
@@ -124,8 +125,10 @@ class Rank {
     const int n = plan_.n_rank;
     account_.making += work(case_.make[items(round, 0)]);
     for (int step = 0; step < n; ++step) {
-      if (step < n - 1) begin(items(round, step), items(round, step + 1));
-      account_.comparing += work(case_.compare[items(round, step)]);
+      const int leaving = step < n - 1 ? items(round, step) : 0, coming = step < n - 1 ? items(round, step + 1) : 0;
+      const double own = case_.overlap ? begin(leaving, coming) : 0;
+      account_.comparing += work(case_.compare[items(round, step)], own);
+      if (!case_.overlap) work(0, begin(leaving, coming));
       finish();
     }
   }
@@ -135,7 +138,7 @@ class Rank {
     int all = 0;
     account_.making += work(case_.make[items(0, 0)]);
     for (int step = 0; step < plan_.n_rank; ++step) {
-      if (step < plan_.n_rank - 1) begin(items(0, step), items(0, step + 1));
+      if (step < plan_.n_rank - 1) work(0, begin(items(0, step), items(0, step + 1)));
       finish();
       all += items(0, step);
     }
@@ -147,7 +150,6 @@ class Rank {
   int rank_;
   Account& account_;
   std::mt19937_64 random_;
-  double speed_ = 1;
   std::lognormal_distribution<double> noise_;
   sg::Mailbox *in_, *out_;
   sg::CommPtr send_, receive_;

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from ephase import make_work, scan
@@ -19,9 +18,9 @@ from pycryo.parallel.comm import SerialComm
 HERE = Path(__file__).resolve().parent
 # Slices of a block that times are measured for, and how many slices and repetitions a time is of.
 BLOCKS = (32, 64, 128, 256, 512)
-N_SLICE, REPEAT = 1024, 3
-# The rate of more images is that of so many: they are compared panel by panel.
-MOST_IMAGES = 256
+N_SLICE, REPEAT = 512, 5
+# The rate of more images is that of so many.
+MOST_IMAGES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +50,16 @@ class Rates:
 
 
 def measure_rates(box: int, r_high: float, n_image: int, n_shift: int, threads: int) -> Rates:
-    """Time blocks of several sizes with `n_image` images, at most `MOST_IMAGES`."""
+    """Time blocks of several sizes in turn with `n_image` images, at most `MOST_IMAGES`; the fastest time counts."""
     n = min(n_image, MOST_IMAGES)
     work = make_work(range(n), box=box, r_high=r_high, n_slice=N_SLICE, n_shift=n_shift, threads=threads)
     scan(work, SerialComm(), "local", BLOCKS[-1], threads)
+    accounts = [[scan(work, SerialComm(), "local", block, threads) for block in BLOCKS] for _ in range(REPEAT)]
     make, compare = [], []
-    for block in BLOCKS:
-        accounts = [scan(work, SerialComm(), "local", block, threads) for _ in range(REPEAT)]
+    for block, of_block in zip(BLOCKS, zip(*accounts, strict=True), strict=True):
         part = block / work.n_slice
-        make.append((block, part * median(account.making for account in accounts)))
-        compare.append((block, part * median(account.comparing for account in accounts) / n))
+        make.append((block, part * min(account.making for account in of_block)))
+        compare.append((block, part * min(account.comparing for account in of_block) / n))
     return Rates(len(work.pixels), threads, make, compare)
 
 

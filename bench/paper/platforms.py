@@ -1,7 +1,7 @@
 """Machines to simulate, as SimGrid's XML: networks from published figures, and this machine from its measured link.
 
-Latencies are those of MPI between neighbours, so half of one stands on each of the two links between them. SimGrid shares
-the bandwidth of a link fairly among the messages on it; what it is told about TCP is switched off (`OPTIONS`).
+Latencies are those of MPI between neighbours, so half of one stands on each of the two links between them. SimGrid
+shares the bandwidth of a link fairly among the messages on it; what it knows of TCP is switched off (`OPTIONS`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ OPTIONS = (
     "--cfg=network/weight-S:0",
     "--cfg=network/TCP-gamma:0",
     "--cfg=network/crosstraffic:no",
-    "--cfg=contexts/stack-size:64",
+    "--cfg=contexts/stack-size:32",
     "--log=root.thresh:error",
 )
 
-_HEAD = '<?xml version="1.0"?>\n<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">\n<platform version="4.1">\n'
+_HEAD = (
+    '<?xml version="1.0"?>\n<!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">\n<platform version="4.1">\n'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,7 @@ def _supernodes(n: int, bandwidth: float, latency: float, supernode: int = 256, 
     count = -(-n // supernode)
     if count == 1:
         return _one_switch(n, bandwidth, latency)
-    parts = [
-        _cluster(f"s{i}", i * supernode, supernode, bandwidth, latency, f'router_id="r{i}"') for i in range(count)
-    ]
+    parts = [_cluster(f"s{i}", i * supernode, supernode, bandwidth, latency, f'router_id="r{i}"') for i in range(count)]
     trunk = supernode * bandwidth * taper
     parts += [
         f'<link id="{way}{i}" bandwidth="{trunk:.6g}Bps" latency="{latency / 2:.6g}s"/>\n'

@@ -88,8 +88,9 @@ class Maker:
         ring_size: int = 0,
         make_factor: float = 1.0,
         jitter: float = 0.0,
+        overlap: bool = True,
     ) -> Case:
-        """One simulation; `make_factor` makes sampling dearer than it is here."""
+        """One simulation; `make_factor` makes sampling dearer than it is here, for the others see `Case`."""
         known, images = self.rates(box, scenario.images(n_node)), scenario.images(n_node)
         one_image = scenario.score_share / scenario.speed
         return Case(
@@ -104,6 +105,7 @@ class Maker:
             block=self.choice(scenario, n_node, box, ring_size, "conveyor" if n_node > 1 else None).block,
             grain=CELL_SLICES,
             step=self.step,
+            overlap=overlap,
             jitter=jitter,
         )
 

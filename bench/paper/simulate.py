@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,17 @@ class Case:
     platform : str
         A name of `platforms.PLATFORMS`, or "link" with the two numbers below.
     bandwidth, latency : float
-        Bytes/s and s of a "link".
+        Bytes/s and s of a "link" between the ranks of a machine.
     ring_size : int
         Ranks of a ring at most; 0: one ring.
     block, grain : int
         See `pycryo.parallel.conveyor.make_belt`.
     step : float
         Seconds of a rank's own time to begin and end a transfer.
-    jitter, spread : float
-        Standard deviation over mean of the time of each block, and of the nodes' speed (log-normal).
+    overlap : bool
+        Messages travel while a rank compares, as adapters let them; else they wait until it has done so.
+    jitter : float
+        Standard deviation over mean of the time of each block (log-normal).
     seed : int
     """
 
@@ -69,8 +72,8 @@ class Case:
     block: int = 256
     grain: int = 32
     step: float = 0.0
+    overlap: bool = True
     jitter: float = 0.0
-    spread: float = 0.0
     seed: int = 1
 
     def network(self) -> Platform:
@@ -96,7 +99,7 @@ def rings(case: Case) -> list[range]:
     size = 1 if case.way == "local" else case.ring_size or case.n_node
     n_ring = -(-case.n_node // size)
     bounds = [-(-i * case.n_node // n_ring) for i in range(n_ring + 1)]
-    return [range(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [range(first, last) for first, last in pairwise(bounds)]
 
 
 def plan(case: Case, n_rank: int) -> BeltPlan:
@@ -128,8 +131,8 @@ def case_lines(case: Case) -> Iterator[str]:
     plans = [plan(case, size) for size in sizes]
     largest = max(case.block, *(each.block for each in plans))
     gather = case.way == "allgather" and case.n_node > 1
-    yield f"{gather:d} {case.n_node} {case.block} {case.item_bytes!r} {case.step!r} {case.jitter!r} {case.spread!r}"
-    yield f"{case.seed}"
+    yield f"{gather:d} {case.overlap:d} {case.n_node} {case.block} {case.item_bytes!r} {case.step!r}"
+    yield f"{case.jitter!r} {case.seed}"
     yield _list(_seconds(case.make, largest))
     yield _list(_seconds(case.compare, largest))
     yield f"{len(plans)}"
