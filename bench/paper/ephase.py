@@ -138,7 +138,7 @@ def _panel(
         cells[row] = rng.random(cells.shape[1]) < active
     many = np.tile(moves, (n_image, 1, 1))
     moved = shift(unit * images, pixels.kx, pixels.ky, many, pixels.box, threads=threads)
-    packed = pack_images(moved, unit * weights, threads=threads)
+    packed = pack_images(moved, unit * weights, images_per_group=None if active == 1 else 1, threads=threads)
     prior = np.zeros((n_image, len(moves)), np.float32)
     best = new_best(n_image, min(N_BEST, n_slice * len(moves)))
     return Panel(packed, best, prior, cells if active < 1 else None)

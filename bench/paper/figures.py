@@ -20,7 +20,7 @@ from measure import MOST_IMAGES, Rates, measure_rates, run_ranks
 from platforms import PLATFORMS
 from plots import draw
 from points import FIG7_NODES, RING_NODES, all_points
-from scenarios import N_SHIFT, N_SLICE, NODES, SCENARIOS, Maker, r_high
+from scenarios import N_SHIFT, N_SLICE, Maker, r_high
 from simulate import Case, simulate_all
 
 from pycryo.bench import check_load, machine
@@ -148,29 +148,23 @@ def messages(summary: dict[str, Any], link: dict[str, float]) -> dict[str, float
     return {**{name: rank[name] for name in names}, "alone": alone, "hidden": hidden}
 
 
-def simulated_figures(step: float) -> dict[str, Any]:
-    """All points at scale, by figure, and what refine would choose there."""
+def simulated_figures(step: float) -> dict[str, list[dict[str, Any]]]:
+    """All points at scale, by figure."""
 
     @cache
-    def rates(box: int, images: int) -> Rates:
-        log(f"rates of box {box}, {images} images")
-        return measure_rates(box, r_high(box), images, N_SHIFT, 2)
+    def rates(box: int, images: int, share: float) -> Rates:
+        log(f"rates of box {box}, {images} images, {share:.0%} of the scores")
+        return measure_rates(box, r_high(box), images, N_SHIFT, share, 2)
 
-    maker = Maker(lambda box, images: rates(box, min(images, MOST_IMAGES)), step)
+    maker = Maker(lambda box, images, share: rates(box, min(images, MOST_IMAGES), share), step)
     points = all_points(maker)
     log(f"{len(points)} simulations")
     results = simulate_all([point.case for point in points])
-    figures: dict[str, Any] = {}
+    figures: dict[str, list[dict[str, Any]]] = {}
     for point, result in zip(points, results, strict=True):
         place = {"panel": point.panel, "line": point.line, "x": point.x}
         figures.setdefault(point.figure, []).append({**place, **result, "case": asdict(point.case)})
-    choices = [
-        {"panel": scenario.title, "nodes": n, "way": choice.way, "ring_size": choice.ring_size, "block": choice.block}
-        for scenario in SCENARIOS
-        for n in NODES
-        for choice in [maker.choice(scenario, n, 256)]
-    ]
-    return {"points": figures, "choices": choices}
+    return figures
 
 
 def record(folder: Path) -> None:
@@ -186,9 +180,8 @@ def record(folder: Path) -> None:
     }
     measured = {**about, "validation": validation(runs), "memory": list(memory_rows()), "runs": runs}
     write(folder / "measured.json", measured)
-    simulated = simulated_figures(runs[2]["step"])
-    for name, points in simulated["points"].items():
-        write(folder / f"{name}.json", {**about, "choices": simulated["choices"], "points": points})
+    for name, points in simulated_figures(runs[2]["step"]).items():
+        write(folder / f"{name}.json", {**about, "points": points})
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class Rates:
     make : list of (slices, seconds)
         To sample a block.
     compare : list of (slices, seconds)
-        To compare one image at all shifts with a block.
+        To compare one image with a block at all shifts, or with the active part of it.
     """
 
     n_pixel: int
@@ -44,15 +44,15 @@ class Rates:
     compare: list[tuple[int, float]]
 
     def per_pixel(self) -> tuple[float, float]:
-        """Seconds to sample a Fourier pixel, and to compare one image with it at all shifts, in large blocks."""
+        """Seconds to sample a Fourier pixel, and to compare one image with it, in large blocks."""
         n = self.n_pixel * self.make[-1][0]
         return self.make[-1][1] / n, self.compare[-1][1] / n
 
 
-def measure_rates(box: int, r_high: float, n_image: int, n_shift: int, threads: int) -> Rates:
+def measure_rates(box: int, r_high: float, n_image: int, n_shift: int, active: float, threads: int) -> Rates:
     """Time blocks of several sizes in turn with `n_image` images, at most `MOST_IMAGES`; the fastest time counts."""
     n = min(n_image, MOST_IMAGES)
-    work = make_work(range(n), box=box, r_high=r_high, n_slice=N_SLICE, n_shift=n_shift, threads=threads)
+    work = make_work(range(n), box=box, r_high=r_high, n_slice=N_SLICE, n_shift=n_shift, active=active, threads=threads)
     scan(work, SerialComm(), "local", BLOCKS[-1], threads)
     accounts = [[scan(work, SerialComm(), "local", block, threads) for block in BLOCKS] for _ in range(REPEAT)]
     make, compare = [], []

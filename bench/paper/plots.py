@@ -17,6 +17,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "conveyor": {"color": "tab:blue", "marker": "o"},
     "conveyor, rings of 64": {"color": "tab:cyan", "marker": "D"},
     "conveyor, no overlap": {"color": "tab:purple", "marker": "v"},
+    "as pycryo chooses": {"color": "tab:red", "marker": "+", "ls": ""},
     "jitter 0%": {"color": "tab:blue", "marker": "o"},
     "jitter 20%": {"color": "tab:red", "marker": "s"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scenarios import BOXES, NODES, PAPER, SCENARIOS, SPARSE, Maker
+from scenarios import BOX, BOXES, NODES, PAPER, SCENARIOS, SPARSE, Maker
 from simulate import Case
 
 # Line -> way and ring size.
@@ -39,6 +39,10 @@ def fig6(maker: Maker) -> Iterator[Point]:
         for line, (way, ring_size) in LINES.items():
             for n in NODES:
                 yield Point("fig6", scenario.title, line, n, maker.case(scenario, way, n, ring_size=ring_size))
+        for n in NODES:
+            choice = maker.choice(scenario, n, BOX)
+            case = maker.case(scenario, choice.way, n, ring_size=choice.ring_size)
+            yield Point("fig6", scenario.title, "as pycryo chooses", n, case)
 
 
 def fig7(maker: Maker) -> Iterator[Point]:

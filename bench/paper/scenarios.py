@@ -60,22 +60,23 @@ class Maker:
     Attributes
     ----------
     rates : callable
-        (box, images of a node) -> Rates of this machine.
+        (box, images of a node, share of the scores) -> Rates of this machine.
     step : float
         Seconds that a rank spends to begin and end a transfer.
     """
 
-    rates: Callable[[int, int], Rates]
+    rates: Callable[[int, int, float], Rates]
     step: float
 
     def choice(self, scenario: Scenario, n_node: int, box: int, ring_size: int = 0, way: str | None = None) -> Choice:
         """What refine's cost model says."""
-        known, images = self.rates(box, scenario.images(n_node)), scenario.images(n_node)
+        images, share = scenario.images(n_node), scenario.score_share
+        known = self.rates(box, images, share)
         make, compare = known.per_pixel()
         network = PLATFORMS[scenario.platform]
         link = Link(self.step + network.latency, network.bandwidth)
-        rates = WayRates(make / scenario.speed, compare / N_SHIFT / scenario.speed, link)
-        n_score = images * N_SHIFT * N_SLICE * scenario.score_share
+        rates = WayRates(make / scenario.speed, compare / (N_SHIFT * share) / scenario.speed, link)
+        n_score = images * N_SHIFT * N_SLICE * share
         return choose_way(n_node, N_SLICE, known.n_pixel, n_score, rates, way=way, ring_size=ring_size or None)
 
     def case(
@@ -91,15 +92,15 @@ class Maker:
         overlap: bool = True,
     ) -> Case:
         """One simulation; `make_factor` makes sampling dearer than it is here, for the others see `Case`."""
-        known, images = self.rates(box, scenario.images(n_node)), scenario.images(n_node)
-        one_image = scenario.score_share / scenario.speed
+        images = scenario.images(n_node)
+        known = self.rates(box, images, scenario.score_share)
         return Case(
             way=way,
             n_node=n_node,
             n_slice=N_SLICE,
             item_bytes=8.0 * known.n_pixel,
             make=[(n, seconds * make_factor / scenario.speed) for n, seconds in known.make],
-            compare=[(n, seconds * images * one_image) for n, seconds in known.compare],
+            compare=[(n, seconds * images / scenario.speed) for n, seconds in known.compare],
             platform=scenario.platform,
             ring_size=ring_size,
             block=self.choice(scenario, n_node, box, ring_size, "conveyor" if n_node > 1 else None).block,
