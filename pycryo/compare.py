@@ -25,8 +25,8 @@ class ImagePanel:
     ----------
     rows : (n_image·n_shift·2·n_pixel,) float32
         Shifted images in the kernel's order, which depends on the instruction set.
-    weights : (n_image·n_pixel,) float32
-        Their weights, likewise.
+    weights : (n_image, n_pixel) float32
+        Their weights.
     n_image, n_shift, n_pixel : int
         Extents.
     n_group : int
@@ -89,7 +89,13 @@ class BestPoses:
         return np.where(seen, self.log_max + np.log(self.log_sum, where=seen, out=np.zeros_like(self.log_sum)), -np.inf)
 
 
-def pack_images(images: NDArray[np.float32], weights: NDArray[np.float32], *, threads: int | None = None) -> ImagePanel:
+def pack_images(
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    *,
+    images_per_group: int | None = None,
+    threads: int | None = None,
+) -> ImagePanel:
     """Pack images once to compare them with many blocks of slices.
 
     Parameters
@@ -98,6 +104,9 @@ def pack_images(images: NDArray[np.float32], weights: NDArray[np.float32], *, th
         X̃ = CTF·X·exp(+2πi k·t/box)/σ², real parts, then imaginary parts, for every shift t.
     weights : (n_image, n_pixel) float32
         W = CTF²/σ².
+    images_per_group : int, optional
+        Images that are multiplied together, at most. 1 is best with `active` cells, of which a group takes all that one
+        of its images needs. By default as many as make `compare` with all slices fast.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -108,17 +117,24 @@ def pack_images(images: NDArray[np.float32], weights: NDArray[np.float32], *, th
     Raises
     ------
     ValueError
-        If shapes disagree.
+        If shapes disagree or `images_per_group` is below 1.
     """
     threads = threads or get_threads()
+    if images_per_group is not None and images_per_group < 1:
+        raise ValueError(f"images_per_group: expected at least 1, got {images_per_group}")
     if images.ndim != 4:
         raise ValueError(f"images: expected shape (any, any, 2, any), got {images.shape}")
     n_image, n_shift, _, n_pixel = images.shape
+    rows, weights = np.empty(images.size, np.float32), weights.copy()
+    n_group = _group_count(n_image, n_shift, threads) if images_per_group is None else -(-n_image // images_per_group)
+    _core.compare_pack_images(images, weights, rows, n_group, threads)
+    return ImagePanel(rows, weights, n_image, n_shift, n_pixel, n_group)
+
+
+def _group_count(n_image: int, n_shift: int, threads: int) -> int:
+    """Groups of about `_ROWS_PER_GROUP` rows, as many for each thread."""
     wanted = max(1, -(-n_image * n_shift // _ROWS_PER_GROUP))
-    n_group = min(n_image, -(-wanted // threads) * threads)
-    rows, packed = np.empty(images.size, np.float32), np.empty(weights.size, np.float32)
-    _core.compare_pack_images(images, weights, rows, packed, n_group, threads)
-    return ImagePanel(rows, packed, n_image, n_shift, n_pixel, n_group)
+    return min(n_image, -(-wanted // threads) * threads)
 
 
 def pack_slices(
@@ -179,6 +195,7 @@ def compare(
     slice_offset: int = 0,
     log_prior_shift: NDArray[np.float32] | None = None,
     log_prior_slice: NDArray[np.float32] | None = None,
+    active: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
     threads: int | None = None,
 ) -> None:
     """Score every image at every shift against every slice and keep the best and the log-sum-exp in `best`.
@@ -202,6 +219,10 @@ def compare(
         Added to the scores of a shift; -∞ excludes it.
     log_prior_slice : (n_slice,) float32, optional
         Added to the scores of a slice; -∞ excludes it.
+    active : (n_image, n_cell) bool or uint8, optional
+        Cells of slices that an image is compared with, by default all: cell c has the slices from c·`CELL_SLICES` on,
+        n_cell = ⌈n_slice / `CELL_SLICES`⌉. The others are neither computed nor counted; see `images_per_group` of
+        `pack_images`.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -227,6 +248,7 @@ def compare(
         slice_offset,
         log_prior_shift,
         log_prior_slice,
+        active.view(np.uint8) if active is not None and active.dtype == np.bool_ else active,
         best.score,
         best.index,
         best.log_max,

@@ -132,6 +132,7 @@ class MpiComm:
             self._wait(request)
 
     def split(self, color: int | None) -> Comm | None:
+        self._gathered()
         comm = self._comm.Split(self._mpi.UNDEFINED if color is None else color, self.rank)
         return None if color is None else MpiComm(comm)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.compare import CELL_SLICES
+
 Float = NDArray[np.float64]
 
 
@@ -14,8 +16,9 @@ def scores(
     slices: Float,
     log_prior_shift: Float | None = None,
     log_prior_slice: Float | None = None,
+    active: NDArray[np.bool_] | None = None,
 ) -> Float:
-    """Scores (n_image, n_shift, n_slice); arguments as in `pycryo.compare`."""
+    """Scores (n_image, n_shift, n_slice), -∞ where a cell is not active; arguments as in `pycryo.compare`."""
     cross = np.einsum("itck,sck->its", images, slices)
     norm = np.einsum("ik,sck->is", weights, slices**2)
     result: Float = cross - norm[:, None] / 2
@@ -23,6 +26,8 @@ def scores(
         result = result + log_prior_shift[:, :, None]
     if log_prior_slice is not None:
         result = result + log_prior_slice
+    if active is not None:
+        result[~np.broadcast_to(np.repeat(active, CELL_SLICES, 1)[:, None, : len(slices)], result.shape)] = -np.inf
     return result
 
 

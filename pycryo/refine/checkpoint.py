@@ -14,35 +14,33 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import __version__
 from pycryo.errors import InputError
-from pycryo.filter.support import Posterior, Support
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.particles import Particles
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
+from pycryo.refine.columns import COLUMNS, from_columns, to_columns
 from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
-from pycryo.refine.state import Record, RowsPosterior, Setup, State
+from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = ("number", "sigma_shift", "schedule", "history", "particles", "options", "setup")
 _REFERENCES = ("references/half1", "references/half2")
 _SHARED = ("noise", "scale", "insertion_weight")
-_SUPPORT = tuple(field.name for field in fields(Support))
-_POSTERIOR = tuple(field.name for field in fields(Posterior) if field.name != "support")
+_POSTERIORS = "posteriors/"
 
 
 def checkpoint_file(folder: str | os.PathLike[str]) -> Path:
@@ -158,7 +156,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
         with refuse_damage(path):
             _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
-            history = [Record(**record) for record in header["history"]]
+            history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
         volumes = [source.read(name) for name in _REFERENCES]
         first, second = (
@@ -207,7 +205,7 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
     points = layout[_REFERENCES[0]][0][:1]
     expected |= dict.fromkeys(_REFERENCES, points * 3)
     if _has_posteriors(layout):
-        columns = [f"posteriors/{name}" for name in (*_SUPPORT, *_POSTERIOR)]
+        columns = [f"{_POSTERIORS}{name}" for name in COLUMNS]
         expected |= {name: (share.count(0) + share.count(1), *layout[name][0][1:]) for name in columns}
     for name, shape in expected.items():
         if layout[name][0] != shape:
@@ -216,35 +214,16 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
 
 def _has_posteriors(layout: Layout) -> bool:
     """False before the first iteration."""
-    return any(name.startswith("posteriors/") for name in layout)
+    return any(name.startswith(_POSTERIORS) for name in layout)
 
 
 def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:
-    """This rank's posteriors in the order of `Share.rows`, in which half 1 comes first; empty if it has none."""
-    parts = []
-    for half, found in enumerate(state.posteriors):
-        if found is not None:
-            rows, posterior = found
-            order = np.argsort(rows)
-            place = order[np.searchsorted(rows, setup.share.rows_of(half), sorter=order)]
-            arrays = {name: getattr(posterior.support, name) for name in _SUPPORT}
-            arrays |= {name: getattr(posterior, name) for name in _POSTERIOR}
-            parts.append({f"posteriors/{name}": data[place] for name, data in arrays.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    """This rank's posteriors; empty if it has none."""
+    return {f"{_POSTERIORS}{name}": data for name, data in to_columns(setup.share, state.posteriors).items()}
 
 
 def _read_posteriors(setup: Setup, source: Source) -> tuple[RowsPosterior | None, RowsPosterior | None]:
     """This rank's posteriors. Collective."""
     share = setup.share
-    found: list[RowsPosterior | None] = [None, None]
-    if _has_posteriors(source.layout):
-        support, rest = (
-            [source.read_piece(f"posteriors/{name}", len(share.rows)) for name in names]
-            for names in (_SUPPORT, _POSTERIOR)
-        )
-        for half in (0, 1):
-            mine = share.half[share.rows] == half
-            if mine.any():
-                posterior = Posterior(Support(*(each[mine] for each in support)), *(each[mine] for each in rest))
-                found[half] = (share.rows_of(half), posterior)
-    return found[0], found[1]
+    names = COLUMNS if _has_posteriors(source.layout) else ()
+    return from_columns(share, {name: source.read_piece(f"{_POSTERIORS}{name}", len(share.rows)) for name in names})

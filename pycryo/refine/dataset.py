@@ -32,7 +32,8 @@ class Share:
     """The part of the data that one rank holds.
 
     The usable particles of all ranks, half 1 first, each half in the order of the files, are cut into `comm.size`
-    pieces of equal length. A rank at the border holds particles of both halves; no rank is idle.
+    pieces: of equal length at first, of equal work later (`pycryo.refine.balance`). A rank at the border holds
+    particles of both halves; no rank is idle.
 
     Attributes
     ----------
@@ -43,18 +44,21 @@ class Share:
         Half-set 0 or 1 of every particle; -1 marks an unusable one.
     rows : (n,) int64
         Particles of this rank, in order.
+    bounds : (comm.size + 1,) int64
+        Rank r holds the usable particles bounds[r] ... bounds[r + 1] - 1 in that order.
     half_comm : tuple of two (Comm or None)
         Ranks that hold particles of each half, or solve it; None if this rank is not one of them.
     roots : tuple of two int
         Rank (of `comm`) that solves each half: the first and the last.
-    images : (n, N, N) float32 or None
-        The images of `rows` if they are kept in memory.
+    cache : dict of int to (N, N) float32, or None
+        The images of `rows`, by row, if they are kept in memory.
     """
 
     comm: Comm
     particles: Particles
     half: NDArray[np.int8]
     rows: NDArray[np.int64]
+    bounds: NDArray[np.int64]
     half_comm: tuple[Comm | None, Comm | None]
     roots: tuple[int, int]
     cache: dict[int, NDArray[np.float32]] | None
@@ -137,18 +141,56 @@ def split_halves(particles: Particles, seed: int) -> NDArray[np.int8]:
 
 
 def deal(
-    comm: Comm, particles: Particles, half: NDArray[np.int8], cache: dict[int, NDArray[np.float32]] | None
+    comm: Comm,
+    particles: Particles,
+    half: NDArray[np.int8],
+    cache: dict[int, NDArray[np.float32]] | None,
+    bounds: NDArray[np.int64] | None = None,
 ) -> Share:
-    """Cut the usable particles into one piece per rank. Collective."""
+    """Cut the usable particles into one piece per rank. Collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    particles : Particles
+    half : (n_all,) int8
+        Half-set of each; -1 marks an unusable one.
+    cache : dict of int to (N, N) float32, or None
+        Images in memory, by row: those of this rank's piece are kept, or read if they are not there. None: none are.
+    bounds : (comm.size + 1,) int64, optional
+        See `Share`; default: pieces of equal length.
+
+    Raises
+    ------
+    InputError, RunError
+        If an image cannot be read.
+    """
     usable = np.flatnonzero(half >= 0)
     order = usable[np.lexsort((particles.image_index[usable], particles.stack[usable], half[usable]))]
-    bounds = len(order) * np.arange(comm.size + 1) // comm.size
+    if bounds is None:
+        bounds = len(order) * np.arange(comm.size + 1) // comm.size
     rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
     roots = (0, comm.size - 1)
     comms = tuple(comm.split(0 if (half[rows] == h).any() or comm.rank == roots[h] else None) for h in (0, 1))
-    if cache is not None:
-        cache = {row: cache[row] for row in rows.tolist()} if set(rows.tolist()) <= cache.keys() else None
-    return Share(comm, particles, half, rows, (comms[0], comms[1]), roots, cache)
+    images = None if cache is None else _kept(cache, particles, rows)
+    return Share(comm, particles, half, rows, bounds, (comms[0], comms[1]), roots, images)
+
+
+def _kept(
+    cache: dict[int, NDArray[np.float32]], particles: Particles, rows: NDArray[np.int64]
+) -> dict[int, NDArray[np.float32]]:
+    """The images of `rows`: those of `cache`, and the others read."""
+    kept = {row: cache[row] for row in rows.tolist() if row in cache}
+    missing = rows[~np.isin(rows, list(kept))]
+    if len(missing):
+        for batch in iter_batches(particles, missing, max_images=batch_size(particles)):
+            kept.update(_by_row(batch.rows, batch.images))
+    return kept
+
+
+def _by_row(rows: NDArray[np.int64], images: NDArray[np.float32]) -> dict[int, NDArray[np.float32]]:
+    """Images one by one: copies, as a view keeps its whole batch in memory."""
+    return {row: image.copy() for row, image in zip(rows.tolist(), images, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +246,7 @@ def first_look(
             if not len(good):
                 continue
             if cache is not None:
-                cache.update(zip(good.tolist(), images, strict=True))
+                cache.update(_by_row(good, images))
             box = images.shape[-1]
             group = particles.optics_group[good]
             pixels = half_plane(box, box / 2)

@@ -18,7 +18,6 @@ from pycryo.refine.rounds import rounds
 from pycryo.refine.search import Effort, Lane, Policy, global_search
 from pycryo.refine.state import Setup, State
 from pycryo.refine.timer import Timer
-from pycryo.refine.ways import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ def run_images(
     state: State,
     plan: Plan,
     volumes: list[FourierVolume | None],
-    rates: list[Rates | None],
     timer: Timer,
 ) -> tuple[list[HalfResult | None], Effort]:
     """Posterior of this rank's images, and their insertion. Collective in the global stage.
@@ -49,8 +47,6 @@ def run_images(
     plan : Plan
     volumes : list of two (FourierVolume or None)
         The reference of each half; None if this rank is not one of the half's.
-    rates : list of two (Rates or None)
-        Filled in when they are measured.
     timer : Timer
     """
     share, effort = setup.share, Effort()
@@ -67,7 +63,7 @@ def run_images(
         for rows in rounds(setup, plan):
             images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
             for geometry in geometries(share):
-                _search(setup, plan, geometry, passes, images, rates, effort, timer)
+                _search(setup, plan, geometry, passes, images, effort, timer)
     results: list[HalfResult | None] = [None, None]
     for one in passes:
         results[one.half] = one.result()
@@ -89,7 +85,6 @@ def _search(
     geometry: Geometry,
     passes: list[HalfPass],
     images: list[_Loaded],
-    rates: list[Rates | None],
     effort: Effort,
     timer: Timer,
 ) -> None:
@@ -100,11 +95,11 @@ def _search(
         for one, mine in zip(passes, chosen, strict=True)
     ]
     policy = Policy(setup.options.slices, setup.options.ring_size, setup.memory)
-    known = [rates[one.half] for one in passes]
+    known = [setup.rates[one.half] for one in passes]
     with timer.phase("scan"):
         found = global_search(lanes, setup.group, policy, known, effort)
     for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
-        rates[one.half] = measured
+        setup.rates[one.half] = measured
         for each, support in zip(mine, supports, strict=True):
             one.take(each.rows, each.target, support)
 

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
@@ -26,7 +28,7 @@ from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import Load, Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 from pycryo.threads import set_threads
 
@@ -174,10 +176,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    rates = list(state.rates)
     with ExitStack() as stack, timer.phase("images"):
         volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
-        results, effort = run_images(setup, state, plan, volumes, rates, timer)
+        results, effort = run_images(setup, state, plan, volumes, timer)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)
@@ -207,6 +208,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         gridding_iterations=maximum.gridding_iterations,
         gridding_deviation=maximum.gridding_deviation,
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},
+        load=_load(setup),
         decision=decision,
     )
     first, second = (_rows_posterior(result) for result in results)
@@ -219,9 +221,15 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
-        rates=(rates[0], rates[1]),
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
+
+
+def _load(setup: Setup) -> Load:
+    particles = np.diff(setup.share.bounds).tolist()
+    zeros = [0.0] * len(particles)
+    none = [0] * len(particles)
+    return Load(particles, zeros, zeros, zeros, zeros, none, none, "", 1, None)
 
 
 def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:

@@ -61,7 +61,10 @@ class RefineOptions:
         metavar="WAY",
     )
     ring_size: int | None = _option(
-        None, "Computation", "ranks that share slices (default: by measured rates)", metavar="N"
+        None,
+        "Computation",
+        "ranks that share slices, at most (default: by measured rates; with --slices all ranks of a half-set)",
+        metavar="N",
     )
     memory: float | None = _option(
         None,

@@ -156,6 +156,6 @@ def _compare(panel: Panel, slices: SlicePanel, first: int, threads: int | None) 
         panel.best,
         slice_offset=first,
         log_prior_shift=panel.log_prior,
-        **({} if active is None else {'active':active}),
+        active=active,
         threads=threads,
     )

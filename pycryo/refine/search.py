@@ -207,15 +207,20 @@ def _run(
         make = slice_maker(lane.volumes, scan.rotations, pixels, lane.scale, threads)
         panels = [group.panel for group in members]
         n_item, n_pixel = len(lane.volumes) * len(scan.rotations), len(pixels)
-        n_score = np.array([sum(panel.n_score(n_item) for panel in panels)], np.float64)
-        effort.flops += 4.0 * n_pixel * float(n_score[0])
-        lane.comm.max_array(n_score)
-        known = rates[i] or measure_rates(lane.comm, make, n_item, n_pixel, panels[0] if panels else None)
+        # A rank that is new to a half-set does not know its rates yet.
+        figures = np.array([sum(panel.n_score(n_item) for panel in panels), rates[i] is None], np.float64)
+        effort.flops += 4.0 * n_pixel * float(figures[0])
+        begin = time.perf_counter()
+        lane.comm.max_array(figures)
+        effort.traffic.idle += time.perf_counter() - begin
+        known = rates[i]
+        if known is None or figures[1]:
+            known = measure_rates(lane.comm, make, n_item, n_pixel, panels[0] if panels else None)
         choice = choose_way(
             lane.comm.size,
             n_item,
             n_pixel,
-            float(n_score[0]),
+            float(figures[0]),
             known,
             way=policy.way,
             ring_size=policy.ring_size,
@@ -311,7 +316,7 @@ def _panel(
     images = pack_images(
         moved,
         np.ascontiguousarray(near.weights[rows]),
-        **({} if active is None else {'images_per_group':1}),
+        images_per_group=None if active is None else 1,
         threads=threads,
     )
     return Panel(images, best, log_prior.astype(np.float32), active)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Setup:
     look : FirstLook
     memory : float
         Bytes for the images of a global search on this rank.
+    rates : list of two (Rates or None)
+        Speeds of the ranks of each half; the first global search measures them.
     """
 
     share: Share
@@ -51,6 +53,7 @@ class Setup:
     user_mask: Map | None
     look: FirstLook
     memory: float
+    rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     @property
     def field_of_view(self) -> float:
@@ -80,8 +83,6 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
-    rates : tuple of two (Rates or None)
-        Speeds of the ranks of each half, once they are measured.
     """
 
     number: int
@@ -92,7 +93,46 @@ class State:
     sigma_shift: float
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
-    rates: tuple[Rates | None, Rates | None] = (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the ranks did in the E-phase of an iteration; lists have one entry per rank of the run.
+
+    Attributes
+    ----------
+    particles : list of int
+        Held.
+    busy : list of float
+        Seconds of work: reading, sampling slices, comparing, phases, insertion.
+    fixed : list of float
+        Those of them that do not grow with the particles held: sampling slices of the scan.
+    idle : list of float
+        Seconds of waiting for others: in the conveyor for late neighbours, and at the end of the E-phase.
+    exposed : list of float
+        Seconds of waiting for messages on their way.
+    made : list of int
+        Slices sampled for the scan.
+    n_byte : list of int
+        Sent.
+    way : str
+        How slices got from rank to rank, see `pycryo.parallel.conveyor.WAYS`; empty in the local stage.
+    ring_size : int
+        Ranks that slices went round.
+    hidden : float or None
+        Share of the communication that hid behind the comparison; None where there was none.
+    """
+
+    particles: list[int]
+    busy: list[float]
+    fixed: list[float]
+    idle: list[float]
+    exposed: list[float]
+    made: list[int]
+    n_byte: list[int]
+    way: str
+    ring_size: int
+    hidden: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +153,7 @@ class Record:
     gridding_iterations: int
     gridding_deviation: float
     seconds: dict[str, float]
+    load: Load
     decision: str
 
 

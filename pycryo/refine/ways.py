@@ -110,7 +110,7 @@ def choose_way(
         Scores of the busiest rank.
     rates : Rates
     way : optional
-        Asked for by the user.
+        Asked for by the user; then in one ring, unless its size is given, too.
     ring_size : int, optional
         Largest ring, asked for by the user.
     memory : float
@@ -121,7 +121,7 @@ def choose_way(
     local = n_item * n_pixel * rates.make + comparison
     seconds: dict[Way, float] = {"local": local}
     sizes: dict[Way, int] = {"local": 1}
-    for m in _ring_sizes(n_rank, ring_size):
+    for m in [min(ring_size or n_rank, n_rank)] if ring_size or way else _ring_sizes(n_rank):
         for name, cost in _shared(m, n_item, n_pixel, block, comparison, rates).items():
             too_large = name == "allgather" != way and 8.0 * n_item * n_pixel > _GATHER_SHARE * memory
             if not too_large and cost < seconds.get(name, np.inf):
@@ -135,10 +135,8 @@ def choose_way(
     return Choice(best, sizes[best], block, seconds)
 
 
-def _ring_sizes(n_rank: int, wanted: int | None) -> list[int]:
-    """The one wanted, else all ranks, half of them, a quarter and so on; none below 2."""
-    if wanted is not None:
-        return [min(wanted, n_rank)]
+def _ring_sizes(n_rank: int) -> list[int]:
+    """All ranks, half of them, a quarter and so on; none below 2."""
     sizes = {-(-n_rank // 2**i) for i in range(n_rank.bit_length())}
     return sorted(sizes - {1}, reverse=True)
 

@@ -20,7 +20,8 @@ Iterations = Sequence[dict[str, Any]]
 _STAGE_COLOURS = {"global": "tab:blue", "local": "tab:orange", "defocus": "tab:purple", "final": "tab:green"}
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -31,7 +32,7 @@ def _numbers(iterations: Iterations, name: str) -> NDArray[np.float64]:
     return np.array([np.nan if each[name] is None else each[name] for each in iterations], np.float64)
 
 
-def _iteration_axis(axes: Axes, iterations: Iterations) -> None:
+def iteration_axis(axes: Axes, iterations: Iterations) -> None:
     """Whole iterations on x; the stages as coloured bands with their names in a legend."""
     from matplotlib.ticker import MaxNLocator
 
@@ -55,10 +56,10 @@ def _iteration_axis(axes: Axes, iterations: Iterations) -> None:
 
 def resolution_figure(iterations: Iterations) -> Figure:
     """Resolution of each iteration and the limit of its comparison, Å."""
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     number = _numbers(iterations, "number")
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.plot(number, _numbers(iterations, "limit"), "s--", color="grey", markersize=4, label="compared up to")
     axes.plot(number, _numbers(iterations, "resolution"), "o-", color="black", label="corrected FSC = 0.143")
     axes.set_ylabel("resolution (Å)")
@@ -70,10 +71,10 @@ def resolution_figure(iterations: Iterations) -> Figure:
 
 def poses_figure(iterations: Iterations) -> Figure:
     """Spread of the posteriors and change of the poses, medians over the particles."""
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     number = _numbers(iterations, "number")
-    _iteration_axis(axes, iterations)
+    iteration_axis(axes, iterations)
     axes.plot(number, _numbers(iterations, "spread_rotation"), "o-", color="black", label="spread (°)")
     axes.plot(number, _numbers(iterations, "pose_change"), "s-", color="tab:red", label="pose change (°)")
     axes.plot(number, _numbers(iterations, "spread_shift"), "^--", color="tab:blue", label="spread of the shifts (Å)")
@@ -87,7 +88,7 @@ def poses_figure(iterations: Iterations) -> Figure:
 
 def views_figure(views: NDArray[np.float64], group: str) -> Figure:
     """Density of the viewing directions (n, 3), 1 where as many as if they were even; Mollweide projection."""
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot(projection="mollweide")
     longitude = np.linspace(-np.pi, np.pi, 361)
     latitude = np.linspace(-np.pi / 2, np.pi / 2, 181)
@@ -110,7 +111,7 @@ def views_figure(views: NDArray[np.float64], group: str) -> Figure:
 
 def slices_figure(volume: Map, diameter: float) -> Figure:
     """Central sections of a map across z, y and x, as far as the particle's diameter (Å) reaches."""
-    figure = _figure(9.6, 3.6)
+    figure = new_figure(9.6, 3.6)
     middle = volume.box // 2
     half = middle * volume.pixel_size
     sections = (
@@ -142,7 +143,7 @@ def timing_figure(iterations: Iterations) -> Figure:
     import matplotlib
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     number = _numbers(iterations, "number")
     bottom = np.zeros(len(iterations))

@@ -19,7 +19,7 @@ from pycryo.io.atomic import write_text
 from pycryo.io.mrc import read_map
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
-from pycryo.report import figures
+from pycryo.report import figures, ranks
 from pycryo.report.angdist import view_directions
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _UNEVEN = 0.7
 # Fewer particles say too little about the distribution of views.
 _FEW = 50
+# Part of the time that ranks may wait for each other.
+_MOST_IDLE = 0.2
 _DOTS_PER_INCH = 120
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
 
@@ -70,12 +72,16 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    parallel = ranks.with_ranks(iterations)
+    if parallel:
+        pictures["ranks"] = ranks.ranks_figure(parallel)
     source = resources.files("pycryo.report").joinpath("page.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = environment.from_string(source).render(
         run=run,
         name=folder.resolve().name,
         pictures={name: _embedded(figure) for name, figure in pictures.items()},
+        ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,
         warnings=warnings_of(run),
@@ -105,6 +111,12 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
         )
     if run["resolution"] <= 2.1 * run["pixel_size"]:
         found.append("The resolution is at the limit of the pixel size: smaller pixels may show more.")
+    parallel = ranks.with_ranks(run["iterations"])
+    if parallel and (idle := float(np.median(ranks.idle_share(parallel)))) > _MOST_IDLE:
+        found.append(
+            f"The ranks waited {100 * idle:.0f} % of the time for each other: use fewer ranks, or processors that are "
+            "alike and have nothing else to do."
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import mrcfile
 import numpy as np
@@ -120,13 +120,15 @@ def test_half_sets_are_apart(main_run, kept):
 def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
     particles, _, start, _, _ = main_run
     compared, made = [], []
-    original = loop.run_half
+    original = loop.run_images
 
-    def spy(setup, plan, half, volume, *rest):
-        compared.append((plan.number, half, volume, plan.padding, plan.r_high))
-        return original(setup, plan, half, volume, *rest)
+    def spy(setup, state, plan, volumes, *rest):
+        for half, volume in enumerate(volumes):
+            copy = replace(volume, data=volume.data.copy())
+            compared.append((plan.number, half, copy, plan.padding, plan.r_high))
+        return original(setup, state, plan, volumes, *rest)
 
-    monkeypatch.setattr(loop, "run_half", spy)
+    monkeypatch.setattr(loop, "run_images", spy)
     options = RefineOptions(ini_high=30.0, max_iter=3, threads=2)
     refine(particles.subset(np.arange(40)), start, options, observer=lambda s, o, h: made.append(o.state.references))
     for number, half, volume, padding, r_high in compared:

@@ -179,6 +179,96 @@ def test_memory_of_packed_slices_is_used_again(rng):
         pack_slices(np.concatenate([slices, slices[:1]]), out=packed)
 
 
+def masked_scores(panel, slices, active, **priors):
+    """Float32 scores of `compare_scores`, -∞ where a cell is not active."""
+    scores = compare_scores(panel, slices, **priors)
+    inactive = ~np.repeat(active, CELL_SLICES, axis=1)[:, : len(slices)]
+    return np.where(inactive[:, None], np.float32(-np.inf), scores)
+
+
+def random_mask(rng, n_image, n_slice):
+    """A third of the cells active."""
+    return rng.random((n_image, -(-n_slice // CELL_SLICES))) < 1 / 3
+
+
+def run_masked(data, active, images_per_group=None, n_best=7, threads=None):
+    """`compare` of active cells in one call."""
+    images, weights, slices, prior_shift, prior_slice = data
+    panel, best = (
+        pack_images(images, weights, images_per_group=images_per_group, threads=threads),
+        new_best(len(images), n_best),
+    )
+    priors = {"log_prior_shift": prior_shift, "log_prior_slice": prior_slice}
+    compare(panel, slices, best, active=active, threads=threads, **priors)
+    return best
+
+
+@pytest.mark.parametrize("images_per_group", [None, 1, 4])
+@pytest.mark.parametrize("n_slice", [1, 31, 32, 33, 65, 300])
+def test_active_cells_equal_twin(n_slice, images_per_group, rng):
+    images, weights, slices, *priors = data = problem(rng, 13, 5, n_slice, 140)
+    active = random_mask(rng, 13, n_slice)
+    best = run_masked(data, active, images_per_group)
+    expected = twin.scores(*(a.astype(float) for a in (images, weights, slices, *priors)), active)
+    with np.errstate(invalid="ignore"):  # an image without an active cell: -∞ - -∞
+        np.testing.assert_allclose(best.log_evidence(), twin.log_sum_exp(expected), atol=EVIDENCE_ERROR, rtol=0)
+    panel = pack_images(images, weights)
+    scores = masked_scores(panel, slices, active, log_prior_shift=priors[0], log_prior_slice=priors[1])
+    np.testing.assert_allclose(scores, expected, atol=SCORE_ERROR, rtol=0)
+    score, index = twin.best_poses(scores.astype(float), 7)
+    np.testing.assert_array_equal(best.score, score)
+    np.testing.assert_array_equal(best.index, index)
+    np.testing.assert_array_equal(best.log_max, scores.max(axis=(1, 2)))
+
+
+def test_all_cells_active_is_as_without(rng):
+    data = problem(rng, 9, 4, 600, 30)
+    every, without = run_masked(data, np.ones((9, 19), np.uint8)), run(*data)
+    for a, b in zip(fields(every)[:3], fields(without)[:3], strict=True):
+        np.testing.assert_array_equal(a, b)
+    # The same terms in another order, summed in double.
+    np.testing.assert_allclose(every.log_sum, without.log_sum, rtol=1e-13)
+
+
+@pytest.mark.parametrize("n_image, n_slice", [(5, 70), (5, 0), (0, 70)])
+def test_no_cell_active(n_image, n_slice, rng):
+    images, weights, slices, *_ = problem(rng, n_image, 3, n_slice, 10)
+    panel, best = pack_images(images, weights, images_per_group=1), new_best(n_image, 4)
+    compare(panel, slices, best, active=np.zeros((n_image, -(-n_slice // CELL_SLICES)), bool))
+    assert np.all(best.index == -1)
+    assert np.all(np.isneginf(best.log_evidence()))
+    assert np.all(np.isneginf(best.log_max))
+
+
+def test_groups_threads_and_other_images_change_no_bit_of_active_cells(rng):
+    # More images than one thread takes at a time.
+    images, weights, slices, prior_shift, prior_slice = data = problem(rng, 530, 3, 100, 20)
+    active = random_mask(rng, 530, 100)
+    expected = run_masked(data, active, 1, threads=1)
+    for images_per_group, threads in ((None, 1), (1, 2), (7, 3), (600, 2)):
+        best = run_masked(data, active.view(np.uint8), images_per_group, threads=threads)
+        for a, b in zip(fields(expected), fields(best), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for i in (0, 263, 529):
+        keep = slice(i, i + 1)
+        alone = run_masked((images[keep], weights[keep], slices, prior_shift[keep], prior_slice), active[keep])
+        for a, b in zip(fields(expected), fields(alone), strict=True):
+            np.testing.assert_array_equal(a[keep], b)
+
+
+def test_blocks_of_active_cells_in_calls(rng):
+    images, weights, slices, *_ = problem(rng, 6, 3, 320, 20)
+    active = random_mask(rng, 6, 320)
+    panel, best, packed = pack_images(images, weights, images_per_group=1), new_best(6, 40), None
+    for first in range(0, 320, 64):
+        packed = pack_slices(slices[first : first + 64], out=packed)
+        cells = np.ascontiguousarray(active[:, first // CELL_SLICES : (first + 64) // CELL_SLICES])
+        compare(panel, packed, best, slice_offset=first, active=cells)
+    score, index = twin.best_poses(masked_scores(panel, slices, active).astype(float), 40)
+    np.testing.assert_array_equal(best.score, score)
+    np.testing.assert_array_equal(best.index, index)
+
+
 def test_errors_name_argument_and_shape(rng):
     images, weights, slices, prior_shift, prior_slice = problem(rng, 2, 3, 4, 10)
     panel = pack_images(images, weights)
@@ -196,7 +286,13 @@ def test_errors_name_argument_and_shape(rng):
         compare(panel, slices, new_best(2, 1), log_prior_slice=prior_slice[:3])
     with pytest.raises(ValueError, match=r"log_prior_shift: expected shape \(2, 3\)"):
         compare_scores(panel, slices, log_prior_shift=prior_shift[:1])
+    with pytest.raises(ValueError, match=r"active: expected shape \(2, 1\), got \(2, 2\)"):
+        compare(panel, slices, new_best(2, 1), active=np.ones((2, 2), bool))
+    with pytest.raises(ValueError, match=r"images_per_group: expected at least 1, got 0"):
+        pack_images(images, weights, images_per_group=0)
     with pytest.raises(ValueError, match=r"score: expected shape \(2, any\), got \(1, 5\)"):
         compare(panel, slices, new_best(1, 5))
     with pytest.raises(TypeError):
         compare(panel, slices.astype(float), new_best(2, 1))
+    with pytest.raises(TypeError):
+        compare(panel, slices, new_best(2, 1), active=np.ones((2, 1)))

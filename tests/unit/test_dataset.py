@@ -100,6 +100,32 @@ def test_every_usable_particle_is_dealt_once(two_stacks, size, n, unusable):
         assert members[0 if h == 0 else -1] == shares[0].roots[h]
 
 
+@pytest.mark.parametrize("bounds", [(0, 0, 24, 24), (0, 5, 6, 24), (0, 12, 12, 24), (0, 20, 24, 24)])
+def test_pieces_may_be_given(two_stacks, bounds):
+    half = split_halves(two_stacks, 1)
+    order = deal(SerialComm(), two_stacks, half, None).rows
+    given = np.array(bounds)
+    shares = run_ranks(3, lambda comm: deal(comm, two_stacks, half, None, given))
+    for rank, share in enumerate(shares):
+        np.testing.assert_array_equal(share.rows, order[bounds[rank] : bounds[rank + 1]])
+        np.testing.assert_array_equal(share.bounds, given)
+        assert [share.holds(h) for h in (0, 1)] == [len(share.rows_of(h)) > 0 or rank == 2 * h for h in (0, 1)]
+
+
+def test_images_that_are_not_in_memory_are_read(two_stacks):
+    half = split_halves(two_stacks, 1)
+    bare = deal(SerialComm(), two_stacks, half, None)
+    whole = first_look(bare, 20.0, True)[1]
+    assert all(image.base is None for image in whole.values())
+    some = {row: image for row, image in whole.items() if row % 3}
+    found = run_ranks(2, lambda comm: deal(comm, two_stacks, half, dict(some)))
+    assert [sorted(share.cache) for share in found] == [sorted(share.rows.tolist()) for share in found]
+    for share in found:
+        for row, image in share.cache.items():
+            np.testing.assert_array_equal(image, whole[row])
+            assert row not in some or image is some[row]
+
+
 def test_shares_follow_the_files(two_stacks):
     shuffled = two_stacks.subset(np.random.default_rng(1).permutation(24))
     share = deal(SerialComm(), shuffled, split_halves(shuffled, 1), None)

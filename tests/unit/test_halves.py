@@ -19,10 +19,11 @@ from pycryo.refine.halves import (
     both_halves,
     join_low_resolution,
     pair_of_maps,
+    shared_volume,
     solvent_mask,
     sum_accumulators,
     to_grid,
-    to_ranks_of_halves,
+    to_roots,
     to_volume,
 )
 
@@ -198,13 +199,25 @@ def test_maps_travel_to_rank_0_and_back_to_their_half(particles, size):
         share = deal(comm, particles, HALF, None)
         mine = tuple(maps[half] if comm.rank == share.roots[half] else None for half in (0, 1))
         pair = pair_of_maps(share, mine)
-        return share, pair, to_ranks_of_halves(share, pair, 6)
+        references = to_roots(share, pair, 6)
+        volumes = [None, None]
+        for half, comm in enumerate(share.half_comm):
+            if comm is not None:
+                root = 0 if half == 0 else comm.size - 1
+                with shared_volume(comm, root, references[half], 12, 2, 4.0) as volume:
+                    volumes[half] = (volume.box, volume.padding, volume.r_high, volume.data.copy())
+        return share, pair, references, volumes
 
-    for rank, (share, pair, references) in enumerate(run_ranks(size, work)):
+    for rank, (share, pair, references, volumes) in enumerate(run_ranks(size, work)):
         assert (pair is not None) == (rank == 0)
         for half in (0, 1):
             if pair is not None:
                 np.testing.assert_array_equal(pair[half], maps[half])
-            assert (references[half] is not None) == share.holds(half)
+            assert (references[half] is not None) == (rank == share.roots[half])
             if references[half] is not None:
                 np.testing.assert_array_equal(references[half], maps[half])
+            assert (volumes[half] is not None) == share.holds(half)
+            if volumes[half] is not None:
+                expected = to_volume(maps[half], 12, 2, 4.0)
+                assert volumes[half][:3] == (12, 2, expected.r_high)
+                np.testing.assert_array_equal(volumes[half][3], expected.data)

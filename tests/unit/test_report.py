@@ -11,6 +11,7 @@ import pytest
 from pycryo.cli.main import main
 from pycryo.fsc import corrected_fsc
 from pycryo.maps import soft_sphere
+from pycryo.report import ranks
 from pycryo.report.fsc_files import read_fsc_star, write_fsc_star
 from pycryo.report.page import build_report, warnings_of
 
@@ -89,6 +90,7 @@ def test_warnings():
         "sampling_factor": 0.95,
         "resolution": 8.0,
         "pixel_size": 2.0,
+        "iterations": [{"number": 1}],
     }
     assert warnings_of(good) == []
     assert "2 of 500" in warnings_of(good | {"particles": good["particles"] | {"left_out": ["a", "b"]}})[0]
@@ -97,6 +99,67 @@ def test_warnings():
     assert warnings_of(good | {"sampling_factor": 0.4, "particles": few}) == []
     assert "pixel size" in warnings_of(good | {"resolution": 4.1})[0]
     assert "not finished" in warnings_of(good | {"status": "running"})[0]
+    calm, restless = with_load(2, idle=0.1), with_load(2, idle=0.3)
+    assert warnings_of(good | {"iterations": [calm, calm, restless]}) == []
+    assert "of the time for each other" in warnings_of(good | {"iterations": [calm, restless, restless]})[0]
+
+
+def with_load(n_rank, idle, *, number=1, seconds=60.0, way="conveyor", hidden=0.9):
+    """An iteration in which ranks, some a second faster than others, waited for a share `idle` of 50 s."""
+    ahead = np.linspace(-1, 1, n_rank)
+    busy, waiting = ((1 - idle) * 50.0 - 1 - ahead).tolist(), (idle * 50.0 + ahead).tolist()
+    load = {"busy": busy, "idle": waiting, "exposed": [1.0] * n_rank, "way": way, "ring_size": 4, "hidden": hidden}
+    return {"number": number, "stage": "global" if way else "local", "seconds": {"total": seconds}, "load": load}
+
+
+@pytest.mark.parametrize("n_rank", [2, 9, 64, 65, 500])
+def test_ranks(n_rank):
+    iterations = [
+        with_load(n_rank, 0.1 * number, number=number, seconds=50.0 + number, hidden=0.5 + 0.1 * number)
+        for number in (1, 2, 3)
+    ]
+    iterations.append(with_load(n_rank, 0.4, number=4, way="", hidden=None))
+    assert ranks.with_ranks(iterations) == iterations
+    np.testing.assert_allclose(ranks.idle_share(iterations), [0.1, 0.2, 0.3, 0.4], rtol=1e-12)  # sums of doubles
+    assert ranks.longest(iterations)["number"] == 4
+    text = ranks.ranks_text(iterations[:3])
+    assert text.startswith(f"Iteration 3, which took longest: the {n_rank} ranks worked for 33–35 s")
+    assert "waited 14–16 s for each other" in text
+    assert "rings of 4 ranks (conveyor)" in text
+    assert "20 % of the time for each other, and 70 % of the communication" in text
+    assert "communication" not in ranks.ranks_text(iterations[3:])
+    figure = ranks.ranks_figure(iterations)
+    bars, shares = figure.axes
+    assert bars.get_xlabel() == ("rank" if n_rank <= 64 else "seconds")
+    idle, hidden = (line.get_ydata() for line in shares.get_lines())
+    np.testing.assert_allclose(idle, [10, 20, 30, 40], rtol=1e-12)
+    np.testing.assert_allclose(hidden, [60, 70, 80, np.nan], rtol=1e-12)
+    # Without communication there is nothing to hide.
+    assert len(ranks.ranks_figure(iterations[3:]).axes[1].get_lines()) == 1
+
+
+def test_one_rank_or_an_old_file_has_no_section(folder, tmp_path):
+    assert ranks.with_ranks([with_load(1, 0.0), {"number": 2}]) == []
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    run = json.loads(path.read_text("utf-8"))
+
+    def page(loads):
+        for each, load in zip(run["iterations"], loads, strict=True):
+            each.pop("load", None)
+            each |= load
+        path.write_text(json.dumps(run), "utf-8")
+        return build_report(tmp_path / "run").read_text("utf-8")
+
+    assert [each["load"]["particles"] for each in run["iterations"]] == [[40], [40]]
+    one, old = page([{"load": each["load"]} for each in run["iterations"]]), page([{}, {}])
+    three = page([{"load": with_load(3, idle)["load"]} for idle in (0.25, 0.35)])
+    for text in (one, old):
+        assert "<h2>Ranks</h2>" not in text
+        assert len(pictures(text)) == 6
+    assert "<h2>Ranks</h2>" in three
+    assert "The ranks waited 30 % of the time" in three
+    assert len(pictures(three)) == 7
 
 
 def test_fsc_star_round_trip(tmp_path, rng):

@@ -10,6 +10,7 @@
 //   slices       n_slice × 2 × n_pixel            float   packed once for all the images they are compared with
 //   prior_shift  n_image × n_shift                float   or null
 //   prior_slice  n_slice                          float   or null; -∞ excludes a slice
+//   active       n_image × ⌈n_slice/cell_slices⌉  uint8   or null; only slices of cells ≠ 0 are scored for an image
 //
 // Per image a call updates
 //   score, index       n_best: best scores, descending, equal scores by ascending index = slice·n_shift + shift;
@@ -21,6 +22,10 @@
 // Parallel over groups of images. Every score is summed over k in an order that depends on n_pixel alone, and an
 // image's scores are visited in the order of shifts and slices of the call, so neither threads nor other images nor
 // the place in a group change a bit. Depth blocks are summed apart, so the rounding error grows with 256 + n_pixel/128.
+//
+// Without `active` groups are multiplied with blocks of slices, with it cell by cell: a group is multiplied with a cell
+// if one of its images needs it, so groups of one image compute nothing in vain. It changes no bit of a score, but
+// log_sum is then summed up cell by cell.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +40,7 @@ inline constexpr std::int64_t cell_slices = 32;
 // Images packed by compare_pack_images: group g has images g·n_image/n_group ... (g+1)·n_image/n_group - 1.
 struct ImagePanel {
   const float* rows;     // n_image·n_shift × 2·n_pixel floats
-  const float* weights;  // n_image × n_pixel floats
+  const float* weights;  // n_image × n_pixel, as they came
   std::int64_t n_image, n_shift, n_pixel, n_group;
 };
 
@@ -52,6 +57,7 @@ struct CompareTask {
   std::int64_t offset;  // index of the first slice
   const float* prior_shift;
   const float* prior_slice;
+  const std::uint8_t* active;
 };
 
 struct CompareBest {
@@ -62,9 +68,8 @@ struct CompareBest {
   double* log_sum;
 };
 
-// rows and weights of `panel` are written.
-void compare_pack_images(const float* images, const float* weights, const ImagePanel& panel, float* rows,
-                         float* packed_weights, int threads);
+// rows: those of `panel`.
+void compare_pack_images(const float* images, const ImagePanel& panel, float* rows, int threads);
 // columns and norms are those of a SlicePanel.
 void compare_pack_slices(const float* slices, std::int64_t n_slice, std::int64_t n_pixel, float* columns, float* norms,
                          int threads);
@@ -92,8 +97,7 @@ struct CompareState {
 
 }  // namespace pycryo
 
-// Greatest rows of a tile and columns of a panel of this instruction set.
-PYCRYO_KERNEL(int compare_tile_rows() noexcept)
+// Columns of a panel of this instruction set.
 PYCRYO_KERNEL(int compare_panel_columns() noexcept)
 // rows: n_row × depth, packed: as long.
 PYCRYO_KERNEL(void compare_pack_rows(const float* rows, std::int64_t n_row, std::int64_t depth, float* packed) noexcept)
@@ -104,6 +108,9 @@ PYCRYO_KERNEL(void compare_pack_panel(const float* slices, std::int64_t n_slice,
 // out[panel][row][column] = Σ_depth rows·columns; columns and out aligned to 64 bytes.
 PYCRYO_KERNEL(void compare_multiply(const float* rows, std::int64_t n_row, const float* columns, std::int64_t n_panel,
                                     std::int64_t depth, float* out) noexcept)
+// out[panel][image][column] = Σ_pixel W·|S|² of images whose weights lie anywhere.
+PYCRYO_KERNEL(void compare_multiply_norms(const float* const* weights, std::int64_t n_image, const float* norms,
+                                          std::int64_t n_panel, std::int64_t n_pixel, float* out) noexcept)
 // Updates the log-sum-exp of one image with its scores in a block and lists the candidates: keys that sort by score,
 // then by descending index: (ordered bits of the score) << 32 | ~(column·n_shift + shift). Returns their number.
 PYCRYO_KERNEL(std::int64_t compare_finish(const pycryo::CompareImage& image, pycryo::CompareState& state,

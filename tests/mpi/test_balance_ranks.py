@@ -1,0 +1,34 @@
+"""Images that move between MPI ranks take their posteriors along and change no bit of the result."""
+
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from moving import force_moves, refine_moving
+from scene import lump, scene
+
+from pycryo.parallel.world import world
+from pycryo.refine import RefineOptions, refine
+
+
+@pytest.mark.parallel(3)
+@pytest.mark.parametrize("preread", [False, True])
+def test_moves_do_not_change_a_bit(monkeypatch, preread):
+    comm = world()
+    force_moves(monkeypatch)
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
+        options = RefineOptions(ini_high=30.0, threads=1, preread=preread)
+        outcome, history, held = refine_moving(particles, start, options, comm)
+        alone = refine(particles, start, options) if comm.rank == 0 else None
+    assert {record.stage for record in history} == {"global", "local", "final"}
+    for rows in zip(*comm.all_gather(held), strict=True):
+        np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(33))
+    assert len({tuple(rows.tolist()) for rows in held}) > 1
+    if comm.rank == 0:
+        np.testing.assert_array_equal(outcome.map, alone.map.data)
+        for field in fields(alone.poses):
+            np.testing.assert_array_equal(getattr(outcome.poses, field.name), getattr(alone.poses, field.name))
+        assert [each.decision for each in history] == [each.decision for each in alone.history]
