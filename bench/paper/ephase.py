@@ -217,7 +217,8 @@ class Agreement:
 
     def check(self, comm: Comm, work: Work, name: str) -> None:
         """Compare what all ranks found now with what they found first. Collective."""
-        mine = [(panel.best.index, panel.best.score, panel.best.log_evidence()) for panel in work.panels]
+        bests = [panel.best for panel in work.panels]
+        mine = [(best.index.copy(), best.score.copy(), best.log_evidence()) for best in bests]
         everyone = [found for rank in comm.all_gather(mine) for found in rank]
         index, score, evidence = (np.concatenate(parts) for parts in zip(*everyone, strict=True))
         checksum = hashlib.sha256(index.tobytes() + score.tobytes()).hexdigest()[:16]

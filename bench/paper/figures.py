@@ -1,6 +1,6 @@
 """Figures 6, 7 and 8 of the paper: ``python bench/paper/figures.py`` measures, simulates, draws (docs/scaling.md).
 
-Writes measured.json, fig6.json ... and the pictures; ``--draw`` draws again from the files.
+Writes measured.json, fig6.json ... and pictures, and prints the tables of the page; ``--draw`` draws and prints only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from plots import draw
 from points import FIG7_NODES, RING_NODES, all_points
 from scenarios import N_SHIFT, N_SLICE, Maker, r_high
 from simulate import Case, simulate_all
+from tables import lines
 
 from pycryo.bench import check_load, machine
 from pycryo.compare import CELL_SLICES
@@ -185,8 +186,12 @@ def record(folder: Path) -> None:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """JSON, an item of a list on a line."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    """JSON, the items of a list on a line each."""
+    fields = []
+    for name, value in content.items():
+        rows = ",\n  ".join(json.dumps(row) for row in value) if isinstance(value, list) else ""
+        fields.append(f" {json.dumps(name)}: " + (f"[\n  {rows}\n ]" if rows else json.dumps(value)))
+    path.write_text("{\n" + ",\n".join(fields) + "\n}\n")
 
 
 def main() -> None:
@@ -201,6 +206,7 @@ def main() -> None:
         check_load(args.force)
         record(args.out)
     draw(args.out)
+    print("\n".join(lines(args.out)))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def pair(top: Axes, bottom: Axes, title: str, found: dict[str, Curve], label: st
     top.set_title(title, fontsize=9)
     for axes in (top, bottom):
         node_axis(axes, found["serial"], label)
-    bottom.yaxis.set_major_formatter(PercentFormatter(1.0))
+    bottom.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def real(top: Axes, bottom: Axes, rows: list[dict[str, Any]]) -> None:

@@ -25,6 +25,7 @@ import plots  # noqa: E402
 import points  # noqa: E402
 import scenarios  # noqa: E402
 import simulate  # noqa: E402
+import tables  # noqa: E402
 from platforms import PLATFORMS  # noqa: E402
 
 needs_simgrid = pytest.mark.skipif(not simulate.available(), reason="SimGrid or g++ is not installed")
@@ -116,9 +117,9 @@ def test_networks_run_and_bytes_are_counted(program, name):
 
 
 def options(**kwargs):
-    argv = "--images 5 --slices 200 --shifts 5 --box 16 --r-high 5 --block 32 --repeat 1 --threads 1".split()
-    args = ephase.parse(argv)
-    for name, value in kwargs.items():
+    args = ephase.parse([])
+    small = {"images": 5, "slices": 200, "shifts": 5, "box": 16, "r_high": 5.0, "block": 32, "repeat": 1, "threads": 1}
+    for name, value in {**small, **kwargs}.items():
         setattr(args, name, value)
     return args
 
@@ -191,4 +192,5 @@ def test_recorded_results_are_drawn(tmp_path):
         shutil.copy(path, tmp_path)
         assert json.loads(path.read_text())["machine"]["processor"]
     plots.draw(tmp_path)
+    assert "| 2 | conveyor |" in "\n".join(tables.lines(tmp_path))
     assert {path.stem for path in tmp_path.glob("*.png")} == {"fig6", "fig7", "fig8", "where"}
