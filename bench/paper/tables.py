@@ -1,0 +1,90 @@
+"""The tables of docs/scaling.md, from what figures.py recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _row(*names)
+    yield "|---" * len(names) + "|"
+
+
+def real(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Runs on ranks that have a core each."""
+    yield from _head(
+        "ranks", "way", "measured / s", "simulated / s", "error", "sampling / s", "idle / s", "exposed / s", "hidden"
+    )
+    for row in rows:
+        if row["timed"] and (row["ranks"] > 1 or row["way"] == "local"):
+            times = [f"{row[name]:.3f}" for name in ("measured", "simulated")]
+            parts = [f"{row[name]:.3f}" for name in ("making", "idle", "exposed")]
+            hidden = "" if row["hidden"] is None or row["way"] != "conveyor" else f"{row['hidden']:.0%}"
+            yield _row(str(row["ranks"]), row["way"], *times, f"{row['error']:+.1%}", *parts, hidden)
+
+
+def traffic(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What the busiest rank does, whatever its core does besides."""
+    yield from _head("ranks", "slices sampled", "messages", "MB sent")
+    for row in rows:
+        if row["way"] == "conveyor":
+            yield _row(str(row["ranks"]), str(row["n_made"]), str(row["n_message"]), f"{row['n_byte'] / 1e6:.1f}")
+
+
+def memory(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Peak memory beyond what a rank had before, MB."""
+    yield from _head("slices", "all of them / MB", "conveyor / MB", "allgather / MB", "serial / MB")
+    for n in sorted({row["slices"] for row in rows}):
+        of_ways = {row["way"]: row for row in rows if row["slices"] == n}
+        whole = of_ways["local"]["all_slices_bytes"]
+        peaks = [of_ways[way]["peak_bytes"] for way in ("conveyor", "allgather", "local")]
+        yield _row(str(n), *(f"{size / 1e6:.0f}" for size in (whole, *peaks)))
+
+
+def scale(points: list[dict[str, Any]], nodes: tuple[int, ...] = (256, 1024, 2048)) -> Iterator[str]:
+    """Time relative to serial, and what pycryo chooses."""
+    yield from _head("case", "nodes", "serial / s", "allgather", "conveyor", "conveyor, rings of 64", "pycryo chooses")
+    for panel in dict.fromkeys(point["panel"] for point in points):
+        for n in nodes:
+            here = {point["line"]: point for point in points if (point["panel"], point["x"]) == (panel, n)}
+            serial = here["serial"]["seconds"]
+            shares = [
+                f"{here[line]['seconds'] / serial:.0%}" for line in ("allgather", "conveyor", "conveyor, rings of 64")
+            ]
+            chosen = here["as pycryo chooses"]
+            way = "serial" if chosen["case"]["way"] == "local" else chosen["case"]["way"]
+            size = f", rings of {chosen['case']['ring_size']}" if way != "serial" else ""
+            choice = f"{way}{size}: {chosen['seconds'] / serial:.0%}"
+            yield _row(panel, str(n), f"{serial:.3g}", *shares, choice)
+
+
+def rings(points: list[dict[str, Any]]) -> Iterator[str]:
+    """Time relative to serial by ring size."""
+    found = [point for point in points if point["panel"].startswith("rings")]
+    sizes = sorted({int(point["x"]) for point in found})
+    yield from _head("case", "", *(str(size) for size in sizes))
+    for panel, line in dict.fromkeys((point["panel"], point["line"]) for point in found):
+        seconds = {point["x"]: point["seconds"] for point in found if (point["panel"], point["line"]) == (panel, line)}
+        yield _row(panel.removeprefix("rings, "), line, *(f"{seconds[size] / seconds[1]:.0%}" for size in sizes))
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """All tables in Markdown."""
+    records = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("measured", "fig6", "where")}
+    measured = records["measured"]
+    yield from real(measured["validation"])
+    yield ""
+    yield from traffic(measured["validation"])
+    yield ""
+    yield from memory(measured["memory"])
+    yield ""
+    yield from scale(records["fig6"]["points"])
+    yield ""
+    yield from rings(records["where"]["points"])
