@@ -104,7 +104,8 @@ def describe(load: Load) -> str:
     n = len(load.busy)
     if n == 1:
         return f"load: 1 rank, busy {load.busy[0]:.1f} s"
-    way = f", {load.way} in rings of {load.ring_size}" if load.way else ""
+    way = f", slices {load.way}" if load.way else ""
+    way += f" in rings of {load.ring_size}" if load.ring_size > 1 else ""
     hidden = "" if load.hidden is None else f", {100 * load.hidden:.0f} % of the communication hidden"
     return (
         f"load: {n} ranks{way}: busy {_range(load.busy)} s, idle {_range(load.idle)} s, "

@@ -9,6 +9,7 @@ import numpy as np
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import batch_size
 from pycryo.refine.plan import make_plan
+from pycryo.refine.rounds import image_bytes
 from pycryo.refine.state import Setup, State
 from pycryo.threads import get_threads
 
@@ -35,7 +36,7 @@ def memory_plan(setup: Setup, state: State) -> dict[str, int]:
     plan = make_plan(setup, state)
     images = block * len(half_plane(largest, largest / 2)) * 12
     if plan.scan is not None:
-        images = max(images, block * len(plan.scan.shifts) * round(pi / 2 * plan.scan.r_high**2) * 16)
+        images = max(images, round(min(setup.memory, per_rank * image_bytes(setup, plan))))
     return {
         # Corners of the cube that no image reaches are never written.
         "Fourier sums": round(held * pi / 6 * half_volume * 24),
@@ -67,9 +68,10 @@ def describe(setup: Setup, state: State) -> str:
         f"pixels per pass      {stored:.3g}, read {'once' if setup.options.preread else 'in each iteration'}",
     ]
     if plan.scan is not None:
+        fit = min(max(1, int(setup.memory / image_bytes(setup, plan))), ceil(n / share.comm.size))
         lines.append(
             f"first global search  {len(plan.scan.rotations)} slices × {len(plan.scan.shifts)} shifts for each image, "
-            f"to {setup.field_of_view / plan.scan.r_high:.1f} Å"
+            f"to {setup.field_of_view / plan.scan.r_high:.1f} Å, {fit} images per rank at a time"
         )
     lines.append(f"memory per rank      about {_size(total)} at most")
     lines += [f"  {name:<24} {_size(value)}" for name, value in memory.items()]

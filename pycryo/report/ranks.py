@@ -44,7 +44,7 @@ def ranks_text(iterations: Iterations) -> str:
     chosen = longest(iterations)
     load = chosen["load"]
     busy, idle = (f"{min(load[name]):.3g}–{max(load[name]):.3g} s" for name in ("busy", "idle"))
-    rings = f", slices in rings of {load['ring_size']} ranks ({load['way']})" if load["way"] else ""
+    rings = f", slices in rings of {load['ring_size']} ranks ({load['way']})" if load["ring_size"] > 1 else ""
     text = (
         f"Iteration {chosen['number']}, which took longest: the {len(load['busy'])} ranks worked for {busy} and waited "
         f"{idle} for each other{rings}. In the median over the iterations ranks waited "

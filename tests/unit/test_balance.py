@@ -309,7 +309,7 @@ def test_description():
         "load: 2 ranks: busy 5.0-7.0 s, idle 0.0-2.0 s, waiting for messages 0.0-0.0 s"
     )
     text = describe(load_of([5.0] * 4, way="conveyor", ring_size=2, hidden=0.934))
-    assert "4 ranks, conveyor in rings of 2:" in text
+    assert "4 ranks, slices conveyor in rings of 2:" in text
     assert "93 % of the communication hidden" in text
 
 
