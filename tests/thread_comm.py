@@ -29,6 +29,8 @@ class _Room:
 class ThreadComm:
     """The communicator of one of the threads started by `run_ranks`."""
 
+    is_thread_safe = True
+
     def __init__(self, room: _Room, rank: int) -> None:
         self._room, self.rank, self.size = room, rank, room.size
 

@@ -188,7 +188,7 @@ void for_each_active(const Shared& shared, int threads, const Finish& finish) {
     Products products(shared, parts(panel.n_group, n_chunk) * greatest_group(panel), cell_slices);
     ActiveImages active;
     Scratch scratch;
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
     for (std::int64_t chunk = 0; chunk < n_chunk; ++chunk) {
       const std::int64_t g0 = chunk * panel.n_group / n_chunk, g1 = (chunk + 1) * panel.n_group / n_chunk;
       for (std::int64_t first = 0; first < n_slice; first += cell_slices) {

@@ -27,6 +27,10 @@ class Comm(Protocol):
     def size(self) -> int:
         """Number of processes. Not collective."""
 
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether several threads may exchange messages at a time. Not collective."""
+
     def broadcast(self, value: T, root: int = 0) -> T:
         """The object `value` of rank `root`, on every rank (small things: pickled)."""
 
@@ -87,8 +91,9 @@ class Comm(Protocol):
 class Transfer:
     """One array on its way out and one on its way in; this one is empty, and done."""
 
-    def progress(self) -> None:
-        """Let the messages move on: call it now and then while computing."""
+    def progress(self) -> bool:
+        """Let the messages move on: call it now and then while computing. Whether they have arrived."""
+        return True
 
     def wait(self) -> tuple[float, float]:
         """Wait for the end. Seconds waited until both neighbours had begun, and from then on."""
@@ -119,6 +124,7 @@ class SerialComm:
 
     rank = 0
     size = 1
+    is_thread_safe = True
 
     def broadcast(self, value: T, root: int = 0) -> T:
         return value

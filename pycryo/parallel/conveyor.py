@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from pycryo.parallel.belt import BeltPlan, plan_belt
 from pycryo.parallel.comm import Comm, Transfer
+from pycryo.parallel.pump import Pump
 
 Array = NDArray[np.float32]
 # (first, last, out): make the items first ... last - 1 in out (last - first, ...).
@@ -184,22 +186,28 @@ class Conveyor(_Maker):
     def blocks(self) -> Iterator[tuple[int, Array]]:
         plan, rank, n = self._plan, self._comm.rank, self._comm.size
         hand, other = self._rooms
-        for round_ in range(plan.n_round):
-            first, last = plan.part(round_, rank)
-            self._fill(first, last, hand[: last - first])
-            for step in range(n):
-                first, last = plan.part(round_, plan.owner(rank, step))
-                if step < n - 1:
-                    coming = plan.part(round_, plan.owner(rank, step + 1))
-                    self._begin(hand[: last - first], other[: coming[1] - coming[0]])
-                if last > first:
-                    yield first, hand[: last - first]
-                self._finish()
-                if step < n - 1:
-                    hand, other = other, hand
+        with Pump(self._transfer_moves) as pump:
+            for round_ in range(plan.n_round):
+                first, last = plan.part(round_, rank)
+                self._fill(first, last, hand[: last - first])
+                for step in range(n):
+                    first, last = plan.part(round_, plan.owner(rank, step))
+                    if step < n - 1:
+                        coming = plan.part(round_, plan.owner(rank, step + 1))
+                        self._begin(hand[: last - first], other[: coming[1] - coming[0]])
+                        if self._comm.is_thread_safe:
+                            pump.start()
+                    if last > first:
+                        yield first, hand[: last - first]
+                    self._finish()
+                    if step < n - 1:
+                        hand, other = other, hand
 
     def progress(self) -> None:
         self._transfer.progress()
+
+    def _transfer_moves(self) -> bool:
+        return self._transfer.progress()
 
     def _begin(self, leaving: Array, coming: Array) -> None:
         comm = self._comm
@@ -257,15 +265,15 @@ def measure_link(comm: Comm, n_byte: int) -> Link:
     seconds = np.array([_step_seconds(comm, size) for size in (4, n_byte)])
     comm.max_array(seconds)
     latency, great = (float(value) for value in seconds)
-    return Link(latency, n_byte / max(great - latency, 0.1 * great))
+    return Link(latency, n_byte / max(great - latency, 0.5 * great))
 
 
-def _step_seconds(comm: Comm, n_byte: int, n_step: int = 8) -> float:
-    """Mean time of a step; the first one, which waits for the slowest rank, does not count."""
+def _step_seconds(comm: Comm, n_byte: int, n_step: int = 12) -> float:
+    """Median time of a step: the first ones wait for the slowest rank, some for other programs."""
     leaving, coming = np.zeros(n_byte // 4, np.float32), np.zeros(n_byte // 4, np.float32)
-    begin = time.perf_counter()
-    for step in range(n_step + 1):
+    seconds = []
+    for _ in range(n_step):
+        begin = time.perf_counter()
         comm.begin_shift(leaving, (comm.rank + 1) % comm.size, coming, (comm.rank - 1) % comm.size).wait()
-        if step == 0:
-            begin = time.perf_counter()
-    return (time.perf_counter() - begin) / n_step
+        seconds.append(time.perf_counter() - begin)
+    return median(seconds)

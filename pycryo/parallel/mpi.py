@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -51,6 +52,10 @@ class MpiComm:
     @property
     def size(self) -> int:
         return int(self._comm.Get_size())
+
+    @property
+    def is_thread_safe(self) -> bool:
+        return bool(self._mpi.Query_thread() >= self._mpi.THREAD_MULTIPLE)
 
     @staticmethod
     def _wait(request: Any) -> None:
@@ -170,6 +175,7 @@ class _MpiTransfer(Transfer):
         self._nothing = bytearray(0)
         self._data: list[Any] = []
         self._signs: list[Any] = []
+        self._lock = threading.Lock()
         if receive is not None:
             self._data += [comm.Irecv(receive, source, _DATA), comm.Isend(self._nothing, source, _RECEIVING)]
             self._signs.append(comm.Irecv(self._nothing, source, _SENDING))
@@ -177,8 +183,9 @@ class _MpiTransfer(Transfer):
             self._data += [comm.Isend(send, destination, _DATA), comm.Isend(self._nothing, destination, _SENDING)]
             self._signs.append(comm.Irecv(self._nothing, destination, _RECEIVING))
 
-    def progress(self) -> None:
-        self._mpi.Request.Testall(self._data)
+    def progress(self) -> bool:
+        with self._lock:
+            return bool(self._mpi.Request.Testall(self._data))
 
     def wait(self) -> tuple[float, float]:
         begin = time.perf_counter()
@@ -188,7 +195,7 @@ class _MpiTransfer(Transfer):
             if spins > _SPINS:
                 time.sleep(_NAP)
         both_there = time.perf_counter()
-        while not self._mpi.Request.Testall(self._data):
+        while not self.progress():
             time.sleep(0)  # a message moves on in the tests: no nap, but way for the other ranks of this core
         return both_there - begin, time.perf_counter() - both_there
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.columns import from_columns, to_columns
 from pycryo.refine.dataset import deal
+from pycryo.refine.search import Effort
 from pycryo.refine.state import Load, Setup, State
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,44 @@ def balance(setup: Setup, state: State, load: Load) -> tuple[Setup, State]:
         _predicted(share.bounds, load.busy, load.fixed, bounds).max(),
     )
     return redeal(setup, state, bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores per image of the global scan at its full resolution: those computed, and those of all pairs."""
+
+    computed: float
+    all: float
+
+
+def measure_load(setup: Setup, effort: Effort, seconds: float) -> tuple[Load, Scores]:
+    """What all ranks did in the E-phase; waits for the last of them. Collective.
+
+    Parameters
+    ----------
+    setup : Setup
+    effort : Effort
+        Of this rank.
+    seconds : float
+        What its E-phase took.
+    """
+    share, traffic, choice = setup.share, effort.traffic, effort.choice
+    begin = time.perf_counter()
+    share.comm.barrier()
+    idle = traffic.idle + time.perf_counter() - begin
+    busy = max(0.0, seconds - traffic.idle - traffic.exposed)
+    mine = (busy, traffic.making, idle, traffic.exposed, traffic.n_made, traffic.n_byte, effort.alone)
+    ranks = share.comm.all_gather((*mine, effort.n_image, effort.n_score, effort.n_score_all))
+    busies, fixed, idles, exposed, made, n_byte, alone, n_image, n_score, n_all = (
+        list(each) for each in zip(*ranks, strict=True)
+    )
+    way, ring_size = share.comm.broadcast(("", 1) if choice is None else (choice.way, choice.ring_size))
+    hidden = float(np.clip(1 - sum(exposed) / sum(alone), 0, 1)) if sum(alone) > 0 else None
+    images = max(1, sum(n_image))
+    return (
+        Load(np.diff(share.bounds).tolist(), busies, fixed, idles, exposed, made, n_byte, way, ring_size, hidden),
+        Scores(sum(n_score) / images, sum(n_all) / images),
+    )
 
 
 def describe(load: Load) -> str:

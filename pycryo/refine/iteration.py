@@ -89,6 +89,8 @@ def _search(
     timer: Timer,
 ) -> None:
     """Global search of the loaded images of one geometry, then the rest of their pass. Collective."""
+    if not passes:  # neither images nor a half-set to solve
+        return
     chosen = [[each for each in images if each.half == one.half and each.geometry == geometry] for one in passes]
     lanes = [
         _lane(setup, plan, geometry, one, 1 / len(passes), [each.target for each in mine])

@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.parallel.world import as_comm
 from pycryo.projector import FourierVolume
+from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.halves import shared_volume
@@ -28,7 +27,7 @@ from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.state import Load, Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 from pycryo.threads import set_threads
 
@@ -164,11 +163,13 @@ def run(
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
         log.info("decision: %s", record.decision)
+        if setup.share.comm.size > 1:
+            log.info("%s", describe(record.load))
         if observer is not None:
             observer(setup, outcome, history)
-        state = outcome.state
         if final:
             return outcome, history
+        setup, state = balance(setup, outcome.state, record.load)
 
 
 def iterate(setup: Setup, state: State) -> Outcome:
@@ -176,9 +177,12 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    with ExitStack() as stack, timer.phase("images"):
-        volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
+    with ExitStack() as stack:
+        with timer.phase("reference"):
+            volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
+        images_began = time.perf_counter()
         results, effort = run_images(setup, state, plan, volumes, timer)
+        load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)
@@ -204,11 +208,13 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_shift=state.sigma_shift,
         slices_per_image=figures.slices_per_image,
         n_slices_scan=0 if plan.scan is None else len(plan.scan.rotations),
+        scores_scan=scores.computed,
+        scores_scan_all=scores.all,
         p_max=figures.p_max,
         gridding_iterations=maximum.gridding_iterations,
         gridding_deviation=maximum.gridding_deviation,
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},
-        load=_load(setup),
+        load=load,
         decision=decision,
     )
     first, second = (_rows_posterior(result) for result in results)
@@ -223,13 +229,6 @@ def iterate(setup: Setup, state: State) -> Outcome:
         insertion_weight=figures.insertion_weight,
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
-
-
-def _load(setup: Setup) -> Load:
-    particles = np.diff(setup.share.bounds).tolist()
-    zeros = [0.0] * len(particles)
-    none = [0] * len(particles)
-    return Load(particles, zeros, zeros, zeros, zeros, none, none, "", 1, None)
 
 
 def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:

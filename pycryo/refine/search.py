@@ -33,6 +33,8 @@ _N_COARSE = 1024
 _PANEL_IMAGES = 256
 # Shifts of a panel after the coarse scan: multiples of it, which fill the kernel's tiles.
 _SHIFT_STEP = 7
+# An image of which more than this share of the scores is left is compared with everything: that has twice the speed.
+_DENSE = 0.5
 # Effective number of candidates that the filter starts from.
 _MIN_EFFECTIVE = 16.0
 
@@ -226,7 +228,7 @@ def _run(
             ring_size=policy.ring_size,
             memory=policy.memory,
         )
-        if rates[i] is None and lane.comm.rank == 0:
+        if rates[i] is None and i == 0 and lane.comm.rank == 0:
             _tell(known, choice)
         rates[i] = known
         circle = ring(lane.comm, choice.ring_size)
@@ -267,14 +269,20 @@ def _tell(rates: Rates, choice: Choice) -> None:
 
 def _all_poses(lane: Lane, scan: Scan, n_best: int, threads: int | None) -> Iterator[_Group]:
     """Groups that are compared with all slices at all shifts."""
-    n_item, n_shift = len(lane.volumes) * len(scan.rotations), len(scan.shifts)
     for number, target in enumerate(lane.targets):
         near = target.between(1, scan.r_high)
         for start in range(0, len(near), _PANEL_IMAGES):
             rows = np.arange(start, min(start + _PANEL_IMAGES, len(near)))
-            shifts = np.tile(np.arange(n_shift), (len(rows), 1))
-            best = new_best(len(rows), min(n_best, n_item * n_shift))
-            yield _Group(_panel(lane, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
+            yield _all_poses_of(lane, near, number, rows, scan, n_best, threads)
+
+
+def _all_poses_of(
+    lane: Lane, near: Target, number: int, rows: NDArray[np.int64], scan: Scan, n_best: int, threads: int | None
+) -> _Group:
+    n_item, n_shift = len(lane.volumes) * len(scan.rotations), len(scan.shifts)
+    shifts = np.tile(np.arange(n_shift), (len(rows), 1))
+    best = new_best(len(rows), min(n_best, n_item * n_shift))
+    return _Group(_panel(lane, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
 
 
 def _surviving_poses(lane: Lane, firsts: Sequence[_Group], nesting: Nesting, threads: int | None) -> Iterator[_Group]:
@@ -284,10 +292,13 @@ def _surviving_poses(lane: Lane, firsts: Sequence[_Group], nesting: Nesting, thr
     for first in firsts:
         near = lane.targets[first.target].between(1, scan.r_high)
         needed = survivors(first.panel.best, nesting, n_class)
-        width = -(-needed.shifts.sum(axis=1) // _SHIFT_STEP)
+        dense = needed.cells.mean(axis=1) * needed.shifts.mean(axis=1) > _DENSE
+        if dense.any():
+            yield _all_poses_of(lane, near, first.target, first.rows[dense], scan, _N_CANDIDATE, threads)
+        width = np.where(dense, 0, -(-needed.shifts.sum(axis=1) // _SHIFT_STEP))
         # The shifts that an image needs first, in their order.
         order = np.argsort(~needed.shifts, axis=1, kind="stable")
-        for value in np.unique(width):
+        for value in np.unique(width[~dense]):
             places = np.flatnonzero(width == value)
             n_place = min(int(value) * _SHIFT_STEP, n_shift)
             shifts = order[places, :n_place]

@@ -137,7 +137,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells."""
+    """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
+
+    `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
+    pairs of slices and shifts.
+    """
 
     number: int
     stage: str
@@ -149,6 +153,8 @@ class Record:
     sigma_shift: float
     slices_per_image: float
     n_slices_scan: int
+    scores_scan: float
+    scores_scan_all: float
     p_max: float
     gridding_iterations: int
     gridding_deviation: float

@@ -1,7 +1,7 @@
 """A refinement gives the same poses and maps on any number of ranks."""
 
 import tempfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,17 @@ from scene import lump, scene
 from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 
+# How the ranks share slices, by their number; 40 kB hold the images of a search one by one.
+SHARING = {
+    2: {},
+    3: {"slices": "conveyor", "memory": 40e3 / 2**30},
+    4: {"slices": "allgather"},
+    5: {"slices": "conveyor", "ring_size": 2},
+    8: {"slices": "conveyor"},
+}
 
-@pytest.mark.parallel([2, 3, 4])
+
+@pytest.mark.parallel(list(SHARING))
 def test_ranks_do_not_change_a_bit():
     """33 images, so that shares are uneven and one rank holds images of both halves; both stages and the final one."""
     comm = world()
@@ -20,10 +29,11 @@ def test_ranks_do_not_change_a_bit():
     with tempfile.TemporaryDirectory() as folder:
         particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
         options = RefineOptions(ini_high=30.0, threads=1)
-        together = refine(particles, start, options, comm=comm)
+        together = refine(particles, start, replace(options, **SHARING[comm.size]), comm=comm)
         alone = refine(particles, start, options) if comm.rank == 0 else None
     if comm.rank == 0:
         assert_same(together, alone)
+        check_loads(together.history, comm.size)
     else:
         # Maps and poses are on rank 0, what all need to know is everywhere.
         assert (together.map, together.half_maps, together.poses) == (None, None, None)
@@ -40,6 +50,23 @@ def assert_same(together, alone):
     for field in fields(alone.poses):
         np.testing.assert_array_equal(getattr(together.poses, field.name), getattr(alone.poses, field.name))
     assert [each.decision for each in together.history] == [each.decision for each in alone.history]
+
+
+def check_loads(history, size):
+    """The figures of the ranks: complete, and those of the way asked for."""
+    for record in history:
+        load, wanted = record.load, SHARING[size]
+        for name in ("particles", "busy", "fixed", "idle", "exposed", "made", "n_byte"):
+            assert len(getattr(load, name)) == size
+        assert sum(load.particles) == 33
+        if record.stage != "global":
+            assert (load.way, sum(load.made)) == ("", 0)
+        elif "slices" in wanted:
+            assert load.way == wanted["slices"]
+            assert load.ring_size <= wanted.get("ring_size", size)
+            assert (sum(load.n_byte) > 0) == (load.hidden is not None)
+            assert 0 <= (load.hidden or 0) <= 1
+        assert record.scores_scan <= record.scores_scan_all
 
 
 def check_fewer_images_than_ranks(comm):
