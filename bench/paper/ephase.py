@@ -154,8 +154,8 @@ def clear(panels: Sequence[Panel]) -> None:
 def memory() -> tuple[int, int]:
     """Bytes that this process holds, and the most that it held since `forget_peak`."""
     text = Path("/proc/self/status").read_text()
-    now, peak = (int(re.search(rf"{name}:\s+(\d+) kB", text)[1]) for name in ("VmRSS", "VmHWM"))
-    return now * 1024, peak * 1024
+    kilobytes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE))
+    return int(kilobytes["VmRSS"]) * 1024, int(kilobytes["VmHWM"]) * 1024
 
 
 def forget_peak() -> None:

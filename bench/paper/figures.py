@@ -27,7 +27,7 @@ from tables import lines
 from pycryo.bench import check_load, machine
 from pycryo.compare import CELL_SLICES
 from pycryo.errors import RunError
-from pycryo.parallel.conveyor import WAYS
+from pycryo.parallel.conveyor import WAYS, Way
 
 HERE = Path(__file__).resolve().parent
 # The real runs: so few images that sampling shows.
@@ -88,12 +88,11 @@ def own_rates(run: dict[str, Any]) -> tuple[float, float]:
     return make, mean(rank["comparing"] for rank in ranks) / run["slices"] / images
 
 
-def real_cases(runs: dict[int, dict[str, Any]]) -> list[tuple[int, str, Case]]:
+def real_cases(runs: dict[int, dict[str, Any]]) -> list[tuple[int, Way, Case]]:
     """The real runs as the simulator sees them.
 
     Rates are those of the same run's serial way, which took turns with the others; where ranks share cores, those of
-    one rank: so it would be if they had cores of their own. Messages through memory are copied by the ranks
-    themselves: they do not overlap.
+    one rank: so it would be if they had cores of their own.
     """
     cases = []
     link, step = runs[2]["link"], runs[2]["step"]
@@ -114,7 +113,6 @@ def real_cases(runs: dict[int, dict[str, Any]]) -> list[tuple[int, str, Case]]:
                 block=block,
                 grain=CELL_SLICES,
                 step=step,
-                overlap=False,
             )
             cases.append((n_rank, way, case))
     return cases

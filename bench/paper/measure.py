@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 BLOCKS = (32, 64, 128, 256, 512)
 N_SLICE, REPEAT = 512, 5
 # The rate of more images is that of so many.
-MOST_IMAGES = 128
+MOST_IMAGES = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from platforms import PLATFORMS
 from simulate import Case
 
 from pycryo.compare import CELL_SLICES
-from pycryo.parallel.conveyor import Link
+from pycryo.parallel.conveyor import Link, Way
 from pycryo.refine.ways import Choice, choose_way
 from pycryo.refine.ways import Rates as WayRates
 
@@ -68,7 +68,7 @@ class Maker:
     rates: Callable[[int, int, float], Rates]
     step: float
 
-    def choice(self, scenario: Scenario, n_node: int, box: int, ring_size: int = 0, way: str | None = None) -> Choice:
+    def choice(self, scenario: Scenario, n_node: int, box: int, ring_size: int = 0, way: Way | None = None) -> Choice:
         """What refine's cost model says."""
         images, share = scenario.images(n_node), scenario.score_share
         known = self.rates(box, images, share)

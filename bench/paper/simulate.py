@@ -121,7 +121,7 @@ def _seconds(table: Sequence[tuple[float, float]], largest: int) -> np.ndarray:
     items, seconds = np.array([(0.0, 0.0), *table]).T
     wanted = np.arange(largest + 1, dtype=float)
     beyond = wanted > items[-1]
-    return np.where(beyond, wanted / items[-1] * seconds[-1], np.interp(wanted, items, seconds))
+    return np.asarray(np.where(beyond, wanted / items[-1] * seconds[-1], np.interp(wanted, items, seconds)))
 
 
 def case_lines(case: Case) -> Iterator[str]:
