@@ -14,6 +14,7 @@ from typing import Any
 from ephase import make_work, scan
 
 from pycryo.parallel.comm import SerialComm
+from pycryo.refine.ways import rate_and_overhead
 
 HERE = Path(__file__).resolve().parent
 # Slices of a block that times are measured for, and how many slices and repetitions a time is of.
@@ -43,10 +44,14 @@ class Rates:
     make: list[tuple[int, float]]
     compare: list[tuple[int, float]]
 
-    def per_pixel(self) -> tuple[float, float]:
-        """Seconds to sample a Fourier pixel, and to compare one image with it, in large blocks."""
-        n = self.n_pixel * self.make[-1][0]
-        return self.make[-1][1] / n, self.compare[-1][1] / n
+    def per_pixel(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Seconds per Fourier pixel of a slice, and once for each block: to sample it, to compare one image with it."""
+        return self._line(self.make), self._line(self.compare)
+
+    def _line(self, points: list[tuple[int, float]]) -> tuple[float, float]:
+        (few, at_few), (many, at_many) = points[0], points[-1]
+        rate, overhead = rate_and_overhead(few, many, at_few, at_many)
+        return rate / self.n_pixel, overhead / self.n_pixel
 
 
 def measure_rates(box: int, r_high: float, n_image: int, n_shift: int, active: float, threads: int) -> Rates:

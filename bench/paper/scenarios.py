@@ -73,9 +73,10 @@ class Maker:
         images, share = scenario.images(n_node), scenario.score_share
         known = self.rates(box, images, share)
         make, compare = known.per_pixel()
+        speed, rows = scenario.speed, N_SHIFT * share
         network = PLATFORMS[scenario.platform]
         link = Link(self.step + network.latency, network.bandwidth)
-        rates = WayRates(make / scenario.speed, compare / (N_SHIFT * share) / scenario.speed, link)
+        rates = WayRates(make[0] / speed, compare[0] / rows / speed, link, make[1] / speed, compare[1] / rows / speed)
         n_score = images * N_SHIFT * N_SLICE * share
         return choose_way(n_node, N_SLICE, known.n_pixel, n_score, rates, way=way, ring_size=ring_size or None)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import ceil
+from math import ceil, floor
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class BeltPlan:
 
 
 def plan_belt(n_item: int, shares: tuple[float, ...], block: int, grain: int = 1) -> BeltPlan:
-    """Cut items into as few rounds as blocks of about `block` items allow.
+    """Cut items into rounds of blocks of about `block` items.
 
     Parameters
     ----------
@@ -76,11 +76,16 @@ def plan_belt(n_item: int, shares: tuple[float, ...], block: int, grain: int = 1
     shares : tuple of float
         One per rank of the ring; equal shares are equal work.
     block : int
-        Items that a block may have (a grain more where shares do not divide).
+        Items of a block, about: half more at the most (and a grain where shares do not divide).
     grain : int
         Blocks begin at multiples of it: the width that the consumer works with.
     """
     if n_item < 0 or block < 1 or grain < 1 or not shares or min(shares) <= 0:
         raise ValueError(f"plan_belt: no schedule for {n_item} items, shares {shares}, blocks of {block} by {grain}")
     largest = n_item * max(shares) / sum(shares)
-    return BeltPlan(n_item, shares, max(1, ceil(largest / max(block, grain))), grain)
+    return BeltPlan(n_item, shares, rounds_of(largest, max(block, grain)), grain)
+
+
+def rounds_of(n_item: float, block: int) -> int:
+    """Blocks that come nearest to `block` items: half more at the most."""
+    return max(1, floor(n_item / block + 0.5))

@@ -122,7 +122,9 @@ class MpiComm:
         # Counted in items, the numbers stay below 2³¹.
         item = self._mpi.BYTE.Create_contiguous(array[:1].nbytes).Commit()
         counts = [last - first for first, last in pairwise(bounds)]
-        self._comm.Allgatherv(self._mpi.IN_PLACE, [array, counts, list(bounds[:-1]), item])
+        request = self._comm.Iallgatherv(self._mpi.IN_PLACE, [array, counts, list(bounds[:-1]), item])
+        while not request.Test():
+            time.sleep(0)  # way for the other ranks of this core
         item.Free()
 
     def begin_shift(

@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from pycryo.compare import CELL_SLICES, compare, new_best, pack_slices
+from pycryo.parallel.belt import rounds_of
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.conveyor import WAYS, Array, Link, Make, Way, measure_link
 from pycryo.refine.scan import Panel
@@ -36,11 +37,16 @@ class Rates:
     score : float
         Seconds per Fourier pixel of one score.
     link : Link
+    make_block, score_block : float
+        The same once more for each block, whatever its number of slices: a block costs as if it had
+        ``make_block / make`` slices more to sample and ``score_block / score`` more to compare.
     """
 
     make: float
     score: float
     link: Link
+    make_block: float = 0.0
+    score_block: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +70,37 @@ class Choice:
 
 
 def measure_rates(comm: Comm, make: Make, n_item: int, n_pixel: int, panel: Panel | None) -> Rates:
-    """Sample a few slices, compare a panel with them and send them round. Collective."""
-    n = min(n_item, _PROBE)
+    """Sample a few and more slices, compare a panel with them and send them round. Collective."""
+    few, many = min(n_item, CELL_SLICES), min(n_item, _PROBE)
+    times = np.array([_probe(make, n, n_pixel, panel) for n in (few, many, few, many)])
+    # The first time, memory and threads are new.
+    figures = np.concatenate([rate_and_overhead(few, many, *times[2:, i]) for i in (0, 1)])
+    comm.max_array(figures)
+    making, make_block, scoring, score_block = (float(value) for value in figures)
+    return Rates(making, scoring, measure_link(comm, 8 * n_pixel * _PROBE), make_block, score_block)
+
+
+def _probe(make: Make, n: int, n_pixel: int, panel: Panel | None) -> tuple[float, float]:
+    """Seconds per Fourier pixel to sample n slices, and per Fourier pixel, image and shift to compare them."""
     slices: Array = np.empty((n, 2, n_pixel), np.float32)
     begin = time.perf_counter()
     make(0, n, slices)
-    making = (time.perf_counter() - begin) / max(1, slices.size / 2)
-    scoring = 0.0
-    if panel is not None and panel.images.n_image:
-        best = new_best(panel.images.n_image, 1)
-        begin = time.perf_counter()
-        compare(panel.images, pack_slices(slices), best, log_prior_shift=panel.log_prior)
-        scores = panel.images.n_image * panel.images.n_shift * n
-        scoring = (time.perf_counter() - begin) / max(1, scores * n_pixel)
-    slowest = np.array([making, scoring])
-    comm.max_array(slowest)
-    return Rates(float(slowest[0]), float(slowest[1]), measure_link(comm, 8 * n_pixel * _PROBE))
+    making = (time.perf_counter() - begin) / max(1, n_pixel)
+    if panel is None or not panel.images.n_image:
+        return making, 0.0
+    best = new_best(panel.images.n_image, 1)
+    begin = time.perf_counter()
+    compare(panel.images, pack_slices(slices), best, log_prior_shift=panel.log_prior)
+    rows = panel.images.n_image * panel.images.n_shift
+    return making, (time.perf_counter() - begin) / max(1, rows * n_pixel)
+
+
+def rate_and_overhead(few: int, many: int, at_few: float, at_many: float) -> tuple[float, float]:
+    """Time per slice and per block, from the times of two blocks of `few` and `many` slices; neither is negative."""
+    if many <= few:
+        return at_few / max(1, few), 0.0
+    slope = min(max(at_many - at_few, 0.0) / (many - few) or np.inf, at_many / many)
+    return slope, max(0.0, at_few - slope * few)
 
 
 def choose_way(
@@ -101,6 +122,8 @@ def choose_way(
     * allgather: N·p·t/m + (m - 1)·(message of N/m slices) + C
     * conveyor: N·p·t/m + latencies + what the comparison of a block does not hide of its message + C
 
+    where t and C grow as the blocks become shorter, which long rings make them.
+
     Parameters
     ----------
     n_rank : int
@@ -116,13 +139,13 @@ def choose_way(
     memory : float
         Budget in bytes; gathered slices may take a quarter of it.
     """
-    comparison = n_score * n_pixel * rates.score
-    block = _block(n_item, comparison, rates.link.latency)
-    local = n_item * n_pixel * rates.make + comparison
+    work = _Work(n_item, n_pixel, n_score, rates)
+    block = _block(work)
+    local = work.making(n_item, block) + work.comparison(block)
     seconds: dict[Way, float] = {"local": local}
     sizes: dict[Way, int] = {"local": 1}
     for m in [min(ring_size or n_rank, n_rank)] if ring_size or way else _ring_sizes(n_rank):
-        for name, cost in _shared(m, n_item, n_pixel, block, comparison, rates).items():
+        for name, cost in _shared(m, work, block).items():
             too_large = name == "allgather" != way and 8.0 * n_item * n_pixel > _GATHER_SHARE * memory
             if not too_large and cost < seconds.get(name, np.inf):
                 seconds[name], sizes[name] = cost, m
@@ -141,20 +164,41 @@ def _ring_sizes(n_rank: int) -> list[int]:
     return sorted(sizes - {1}, reverse=True)
 
 
-def _block(n_item: int, comparison: float, latency: float) -> int:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the busiest rank has to do."""
+
+    n_item: int
+    n_pixel: int
+    n_score: float
+    rates: Rates
+
+    def making(self, n_item: float, block: float) -> float:
+        """Seconds to sample so many slices in blocks of `block`."""
+        return n_item * self.n_pixel * (self.rates.make + self.rates.make_block / block)
+
+    def comparison(self, block: float) -> float:
+        """Seconds of all comparisons."""
+        return self.n_score * self.n_pixel * (self.rates.score + self.rates.score_block / block)
+
+
+def _block(work: _Work) -> int:
     """Slices of a block: a latency is a small share of its comparison."""
-    per_slice = comparison / max(1, n_item)
-    wanted = latency / _LATENCY_SHARE / max(per_slice, 1e-12)
+    per_slice = work.comparison(_LEAST_BLOCK) / max(1, work.n_item)
+    wanted = work.rates.link.latency / _LATENCY_SHARE / max(per_slice, 1e-12)
     return ceil(min(max(wanted, _LEAST_BLOCK), _MOST_BLOCK) / CELL_SLICES) * CELL_SLICES
 
 
-def _shared(m: int, n_item: int, n_pixel: int, block: int, comparison: float, rates: Rates) -> dict[Way, float]:
+def _shared(m: int, work: _Work, block: int) -> dict[Way, float]:
     """Seconds of the ways with messages, in rings of m ranks."""
-    making, link = n_item * n_pixel * rates.make / m, rates.link
-    n_byte = 8.0 * n_pixel
-    gather = link.seconds(m - 1, (m - 1) / m * n_item * n_byte)
-    n_round = max(1, ceil(n_item / m / block))
-    n_block = n_round * m
-    message = n_item / n_block * n_byte / link.bandwidth
-    not_hidden = link.latency + max(0.0, message - comparison / n_block)
-    return {"allgather": making + gather + comparison, "conveyor": making + n_round * (m - 1) * not_hidden + comparison}
+    link, n_item = work.rates.link, work.n_item
+    n_byte = 8.0 * work.n_pixel
+    n_round = rounds_of(n_item / m, block)
+    length = max(n_item / (n_round * m), 1.0)
+    gather = work.making(n_item / m, n_item / m) + link.seconds(m - 1, (m - 1) / m * n_item * n_byte)
+    message = length * n_byte / link.bandwidth
+    not_hidden = link.latency + max(0.0, message - work.comparison(length) * length / max(n_item, 1))
+    return {
+        "allgather": gather + work.comparison(block),
+        "conveyor": work.making(n_item / m, length) + n_round * (m - 1) * not_hidden + work.comparison(length),
+    }

