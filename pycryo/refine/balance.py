@@ -26,6 +26,8 @@ Bounds = NDArray[np.int64]
 _DAMPING = 0.7
 # Gain that moving must promise, as a part of the slowest rank's time.
 _LEAST_GAIN = 0.05
+# Seconds that it must promise, too.
+_LEAST_SECONDS = 0.1
 # No rank is taken to be so many times as fast as the others: it worked too briefly to tell.
 _FASTEST = 20.0
 # Bytes per second at which a new owner gets its images: a slow disc.
@@ -147,7 +149,7 @@ def next_bounds(bounds: Bounds, busy: Sequence[float], fixed: Sequence[float], m
     ends = np.cumsum(least) + np.floor(np.cumsum(spare) + 0.5).astype(np.int64)
     found: Bounds = np.concatenate([bounds[:1], ends])
     gain = max(busy) - _predicted(bounds, busy, fixed, found).max()
-    if gain < _LEAST_GAIN * max(busy) or gain <= move * _n_moved(bounds, found).max():
+    if gain < max(_LEAST_GAIN * max(busy), _LEAST_SECONDS) or gain <= move * _n_moved(bounds, found).max():
         return None
     return found
 

@@ -228,7 +228,7 @@ def _run(
             ring_size=policy.ring_size,
             memory=policy.memory,
         )
-        if rates[i] is None and i == 0 and lane.comm.rank == 0:
+        if rates[i] is None and lane.comm.size > 1 and lane.comm.rank == 0:
             _tell(known, choice)
         rates[i] = known
         circle = ring(lane.comm, choice.ring_size)

@@ -9,14 +9,16 @@ from math import ceil
 import numpy as np
 
 from pycryo.compare import CELL_SLICES, compare, new_best, pack_slices
+from pycryo.memory import core_cache
 from pycryo.parallel.belt import rounds_of
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.conveyor import WAYS, Array, Link, Make, Way, measure_link
 from pycryo.refine.scan import Panel
 
-# Slices of a block: fewer make the comparison slow, more fill the cache.
+# Slices of a block: fewer make the comparison slow, more make the first one late.
 _LEAST_BLOCK, _MOST_BLOCK = 256, 2048
-# A block is so large that its latency is at most this share of its comparison.
+# A block fills this share of a core's cache, and is so large that its latency is at most this share of its comparison.
+_CACHE_SHARE = 0.5
 _LATENCY_SHARE = 0.01
 # Slices that rates are measured with.
 _PROBE = 256
@@ -183,9 +185,12 @@ class _Work:
 
 
 def _block(work: _Work) -> int:
-    """Slices of a block: a latency is a small share of its comparison."""
+    """Slices of a block: it fits the cache, and a latency is a small share of its comparison."""
     per_slice = work.comparison(_LEAST_BLOCK) / max(1, work.n_item)
-    wanted = work.rates.link.latency / _LATENCY_SHARE / max(per_slice, 1e-12)
+    wanted = max(
+        _CACHE_SHARE * core_cache() / (8 * work.n_pixel),
+        work.rates.link.latency / _LATENCY_SHARE / max(per_slice, 1e-12),
+    )
     return ceil(min(max(wanted, _LEAST_BLOCK), _MOST_BLOCK) / CELL_SLICES) * CELL_SLICES
 
 
