@@ -19,9 +19,10 @@ _MAX_SLICES = 20_000
 _MIN_SLICES = 3_000
 # Spacing of the scan's rotations in units of resolution / diameter.
 _STEP = 1.1
-# The coarse scan goes to this share of the fine one's r_high, but not below so many shells.
+# The coarse scan goes to this share of the fine one's r_high, but not below so many shells; it must be that much coarser.
 _COARSE = 0.6
 _LEAST_COARSE = 4.5
+_MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
@@ -126,10 +127,10 @@ def _scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:
         count = most
     count = max(count, _MIN_SLICES // order)
     fine = _grid(setup, state, count, r_scan)
-    r_coarse = _COARSE * r_scan
-    if not setup.options.coarse_to_fine or r_coarse < _LEAST_COARSE:
+    r_coarse = max(_COARSE * r_scan, _LEAST_COARSE)
+    if not setup.options.coarse_to_fine or r_coarse > _MOST_COARSE * r_scan:
         return fine, None
-    return fine, _grid(setup, state, max(1, round(count * _COARSE**3)), r_coarse)
+    return fine, _grid(setup, state, max(1, round(count * (r_coarse / r_scan) ** 3)), r_coarse)
 
 
 def _grid(setup: Setup, state: State, count: int, r_high: float) -> Scan:
