@@ -19,7 +19,7 @@ _MAX_SLICES = 20_000
 _MIN_SLICES = 3_000
 # Spacing of the scan's rotations in units of resolution / diameter.
 _STEP = 1.1
-# The coarse scan goes to this share of the fine one's r_high, but not below so many shells; it must be that much coarser.
+# The coarse scan goes to this share of the fine one's r_high, but not below so many shells, nor above the last share.
 _COARSE = 0.6
 _LEAST_COARSE = 4.5
 _MOST_COARSE = 0.75
