@@ -14,9 +14,10 @@ from pycryo.geometry.symmetry import symmetry
 from pycryo.parallel.comm import SerialComm
 from pycryo.pixels import half_plane
 from pycryo.projector import FourierVolume, volume_radius
+from pycryo.refine.panels import Lane
 from pycryo.refine.prepare import Target
 from pycryo.refine.scan import make_scan
-from pycryo.refine.search import Effort, Lane, Policy, global_search
+from pycryo.refine.search import Effort, Policy, global_search
 from pycryo.refine.ways import Rates
 
 BOX, N_IMAGE, N_SLICE, SPREAD = 128, 250, 8192, 10.0

@@ -198,9 +198,7 @@ def redeal(setup: Setup, state: State, bounds: Bounds) -> tuple[Setup, State]:
     before = setup.share
     share = deal(before.comm, before.particles, before.half, before.cache, bounds)
     columns = _moved(before.comm, to_columns(before, state.posteriors), before.bounds, bounds)
-    for comm in before.half_comm:
-        if comm is not None:
-            comm.free()
+    before.free()
     # A rank that leaves a half forgets its rates: when it comes back, the others may have measured again.
     rates = [known if before.holds(half) and share.holds(half) else None for half, known in enumerate(setup.rates)]
     return replace(setup, share=share, rates=rates), replace(state, posteriors=from_columns(share, columns))

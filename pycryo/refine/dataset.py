@@ -71,6 +71,12 @@ class Share:
         """Usable particles of one half, of all ranks."""
         return int(np.count_nonzero(self.half == half))
 
+    def free(self) -> None:
+        """Give back the communicators of the halves. Collective."""
+        for comm in self.half_comm:
+            if comm is not None:
+                comm.free()
+
     def holds(self, half: int) -> bool:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None

@@ -12,10 +12,11 @@ from pycryo.progress import track
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import Geometry, geometries, geometry_at
 from pycryo.refine.half_pass import HalfPass, HalfResult
+from pycryo.refine.panels import Lane
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import Target, batch_target
 from pycryo.refine.rounds import rounds
-from pycryo.refine.search import Effort, Lane, Policy, global_search
+from pycryo.refine.search import Effort, Policy, global_search
 from pycryo.refine.state import Setup, State
 from pycryo.refine.timer import Timer
 

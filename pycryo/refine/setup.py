@@ -57,7 +57,9 @@ def set_up(
         mask = Map(check_mask(resample(mask, box, pixel_size), box, options.mask or "mask"), pixel_size)
     half = split_halves(particles, options.seed)
     half[blind] = -1
-    look, cache = first_look(deal(comm, particles, half, None), 0.5 * diameter, options.preread)
+    first = deal(comm, particles, half, None)
+    look, cache = first_look(first, 0.5 * diameter, options.preread)
+    first.free()
     refuse_too_many_bad(particles, look.bad, options.max_bad_fraction)
     half[look.bad] = -1
     look = replace(look, bad=np.union1d(look.bad, blind))

@@ -16,9 +16,10 @@ from pycryo.projector import fourier_volume
 from pycryo.reference import compare as compare_twin
 from pycryo.reference import projector as projector_twin
 from pycryo.reference import shift as shift_twin
+from pycryo.refine.panels import Lane
 from pycryo.refine.prepare import Target
 from pycryo.refine.scan import make_scan
-from pycryo.refine.search import Effort, Lane, Policy, global_search
+from pycryo.refine.search import Effort, Policy, global_search
 from pycryo.refine.survivors import nest
 from pycryo.refine.ways import Rates, choose_way
 
