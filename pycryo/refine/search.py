@@ -158,8 +158,8 @@ def _run(
             known = measure_rates(lane.comm, make, n_item, n_pixel, panels[0] if panels else None)
         rates[i] = known
         choice = _choose(lane, policy, known, n_item, n_pixel, float(figures[0]))
-        if is_first and lane.comm.size > 1 and lane.comm.rank == 0:
-            _tell(known, choice)
+        if is_first and lane.comm.rank == 0:
+            _tell(known, choice, lane.comm.size)
         circle = lane.comm if choice.way == "local" else ring(lane.comm, choice.ring_size)
         belt = make_belt(
             choice.way,
@@ -198,16 +198,20 @@ def _choose(lane: Lane, policy: Policy, rates: Rates, n_item: int, n_pixel: int,
     return lane.comm.broadcast(choice)
 
 
-def _tell(rates: Rates, choice: Choice) -> None:
+def _tell(rates: Rates, choice: Choice, n_rank: int) -> None:
+    """Log the choice of a half-set of `n_rank` ranks and what it follows from."""
+    if n_rank == 1:
+        log.info("slices: local, a half-set has one rank and nobody to share with")
+        return
     expected = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in sorted(choice.seconds.items()))
-    link = rates.link
     log.info(
-        "slices: %s%s, expected for the first scan: %s (measured: sampling %.3g ns and comparing %.3g ps per Fourier "
-        "pixel%s)",
+        "slices: %s%s, expected for the first scan: %s (measured per Fourier pixel: sampling %.3g ns, comparing %.3g ps; "
+        "messages %.3g µs + %.3g GB/s)",
         choice.way,
         f" in rings of {choice.ring_size}" if choice.way != "local" else "",
         expected,
         1e9 * rates.make,
         1e12 * rates.score,
-        f", messages {1e6 * link.latency:.3g} µs + {link.bandwidth / 1e9:.3g} GB/s" if link.latency else "",
+        1e6 * rates.link.latency,
+        1e-9 * rates.link.bandwidth,
     )
