@@ -205,8 +205,8 @@ def _tell(rates: Rates, choice: Choice, n_rank: int) -> None:
         return
     expected = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in sorted(choice.seconds.items()))
     log.info(
-        "slices: %s%s, expected for the first scan: %s (measured per Fourier pixel: sampling %.3g ns, comparing %.3g ps; "
-        "messages %.3g µs + %.3g GB/s)",
+        "slices: %s%s, expected for the first scan: %s (measured per Fourier pixel: sampling %.3g ns, comparing %.3g "
+        "ps; messages %.3g µs + %.3g GB/s)",
         choice.way,
         f" in rings of {choice.ring_size}" if choice.way != "local" else "",
         expected,
