@@ -30,6 +30,7 @@ class ThreadComm:
     """The communicator of one of the threads started by `run_ranks`."""
 
     is_thread_safe = True
+    ranks_per_node = 1000
 
     def __init__(self, room: _Room, rank: int) -> None:
         self._room, self.rank, self.size = room, rank, room.size
@@ -90,7 +91,7 @@ class ThreadComm:
         return None if color is None else ThreadComm(room, members.index(self.rank))
 
     def node(self):
-        return self.split(0)
+        return self.split(self.rank // self.ranks_per_node)
 
     def shared_array(self, shape, dtype):
         return _ThreadShared(self, self.broadcast(np.empty(shape, dtype) if self.rank == 0 else None))

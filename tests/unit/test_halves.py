@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phantom import blobs, write_set
 from scipy.spatial.transform import Rotation
-from thread_comm import run_ranks
+from thread_comm import ThreadComm, run_ranks
 
 from pycryo.backprojector import Accumulators, new_accumulators
 from pycryo.io.particles import read_particles
@@ -191,8 +191,9 @@ def test_accumulators_of_the_ranks_are_summed_and_folded(particles, size):
             np.testing.assert_array_equal(volume, one + other)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
-def test_maps_travel_to_rank_0_and_back_to_their_half(particles, size):
+@pytest.mark.parametrize("size, ranks_per_node", [(1, 1), (2, 2), (3, 1), (3, 2), (4, 4), (7, 1), (7, 2), (7, 7)])
+def test_maps_travel_to_rank_0_and_back_to_their_half(particles, size, ranks_per_node, monkeypatch):
+    monkeypatch.setattr(ThreadComm, "ranks_per_node", ranks_per_node)
     maps = [np.random.default_rng(half).standard_normal((6, 6, 6)).astype(np.float32) for half in (0, 1)]
 
     def work(comm):
