@@ -135,25 +135,36 @@ def shared_volume(
     """
     points = comm.broadcast(None if reference is None else len(reference), root)
     assert points is not None
+    limit = _limit(points, r_high)
+    radius = volume_radius(padding, limit)
     node = comm.node()
-    leaders = comm.split(0 if node.rank == 0 else None)
-    if reference is None and (leaders is not None or comm.rank == 0):
-        reference = np.empty((points,) * 3, np.float32)
-    if root != 0 and comm.rank == root and reference is not None:
-        comm.send_array(np.ascontiguousarray(reference), 0)
-    elif root != 0 and comm.rank == 0 and reference is not None:
-        comm.receive_array(reference, root)
-    radius = volume_radius(padding, _limit(points, r_high))
     shared = node.shared_array((2 * radius + 1, 2 * radius + 1, radius + 1, 2), np.float32)
-    if leaders is not None and reference is not None:
-        reference = np.ascontiguousarray(reference)
-        leaders.broadcast_array(reference)
-        shared.array[:] = to_volume(reference, box, padding, r_high).data
-        leaders.free()
+    received = _on_leaders(comm, node, root, reference, points)
+    if received is not None:
+        shared.array[:] = to_volume(received, box, padding, r_high).data
+        del received
     shared.publish()
-    yield FourierVolume(shared.array, box, padding, _limit(points, r_high))
+    yield FourierVolume(shared.array, box, padding, limit)
     shared.close()
     node.free()
+
+
+def _on_leaders(
+    comm: Comm, node: Comm, root: int, reference: NDArray[np.float32] | None, points: int
+) -> NDArray[np.float32] | None:
+    """The map of rank `root` on the first rank of each node; None elsewhere. Collective."""
+    leaders = comm.split(0 if node.rank == 0 else None)
+    if root != 0 and comm.rank == root:
+        assert reference is not None
+        comm.send_array(np.ascontiguousarray(reference), 0)
+    if leaders is None:
+        return None
+    received = np.empty((points,) * 3, np.float32) if reference is None else np.ascontiguousarray(reference)
+    if root != 0 and comm.rank == 0:
+        comm.receive_array(received, root)
+    leaders.broadcast_array(received)
+    leaders.free()
+    return received
 
 
 def to_grid(source: Map, box: int, r_high: float) -> NDArray[np.float32]:
