@@ -20,7 +20,7 @@ from measure import MOST_IMAGES, Rates, measure_rates, run_ranks
 from platforms import PLATFORMS
 from plots import draw
 from points import FIG7_NODES, RING_NODES, all_points
-from scenarios import N_SHIFT, N_SLICE, Maker, r_high
+from scenarios import BOXES, N_SHIFT, N_SLICE, Maker, r_high
 from simulate import Case, simulate_all
 from tables import lines
 
@@ -58,6 +58,16 @@ def real_runs() -> dict[int, dict[str, Any]]:
     sums = {run["checksum"] for run in runs.values()}
     if len(sums) != 1:
         raise RunError(f"the poses depend on the number of ranks: checksums {', '.join(sorted(sums))}")
+    return runs
+
+
+def size_runs() -> dict[int, dict[str, Any]]:
+    """The same for images of several sizes, on 2 ranks."""
+    runs = {}
+    for box in BOXES:
+        log(f"real run of box {box}")
+        problem = ("--box", box, "--r-high", r_high(box), "--images", REAL_IMAGES, "--slices", REAL_SLICES)
+        runs[box] = run_ranks(2, *problem, "--block", REAL_BLOCK, "--threads", 1, "--repeat", 5)
     return runs
 
 
@@ -177,7 +187,8 @@ def record(folder: Path) -> None:
         "nodes_of_fig7": FIG7_NODES,
         "nodes_of_rings": RING_NODES,
     }
-    measured = {**about, "validation": validation(runs), "memory": list(memory_rows()), "runs": runs}
+    sizes = [{"box": box, **row} for box, run in size_runs().items() for row in validation({2: run})]
+    measured = {**about, "validation": validation(runs), "sizes": sizes, "memory": list(memory_rows()), "runs": runs}
     write(folder / "measured.json", measured)
     for name, points in simulated_figures(runs[2]["step"]).items():
         write(folder / f"{name}.json", {**about, "points": points})

@@ -75,20 +75,30 @@ def pair(top: Axes, bottom: Axes, title: str, found: dict[str, Curve], label: st
     bottom.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
-def real(top: Axes, bottom: Axes, rows: list[dict[str, Any]]) -> None:
-    """This machine: simulated at all numbers of ranks, measured at those that have a core each."""
+def real_curves(rows: list[dict[str, Any]], abscissa: str) -> tuple[dict[str, Curve], dict[str, Curve]]:
+    """This machine: simulated seconds, and those measured where each rank has a core of its own."""
     found: dict[str, Curve] = {}
     timed: dict[str, Curve] = {}
     for row in rows:
         line = NAMES[row["way"]]
-        found.setdefault(line, {})[row["ranks"]] = row["simulated"]
+        found.setdefault(line, {})[row[abscissa]] = row["simulated"]
         if row["timed"]:
-            timed.setdefault(line, {})[row["ranks"]] = row["measured"]
-    pair(top, bottom, "this machine, 128 images\n(measured: filled)", found, "ranks of one core")
+            timed.setdefault(line, {})[row[abscissa]] = row["measured"]
+    return found, timed
+
+
+def plot_measured(axes: Axes, line: str, curve: Curve) -> None:
+    """Measured points, filled."""
+    plot(axes, line, curve, ls="", markerfacecolor=STYLES[line]["color"], markersize=7, label=None)
+
+
+def real(top: Axes, bottom: Axes, rows: list[dict[str, Any]], abscissa: str, title: str, label: str) -> None:
+    """This machine, above and below as in `pair`."""
+    found, timed = real_curves(rows, abscissa)
+    pair(top, bottom, f"{title}\n(measured: filled)", found, label)
     for line, curve in timed.items():
-        filled = {"ls": "", "markerfacecolor": STYLES[line]["color"], "markersize": 7, "label": None}
-        plot(top, line, curve, **filled)
-        plot(bottom, line, relative(curve, timed["serial"]), **filled)
+        plot_measured(top, line, curve)
+        plot_measured(bottom, line, relative(curve, timed["serial"]))
 
 
 def fig6(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
@@ -96,7 +106,8 @@ def fig6(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
     names = panels(record["points"])
     figure = Figure(figsize=(3 * (len(names) + 1), 5.6), layout="constrained")
     axes = figure.subplots(2, len(names) + 1, height_ratios=(3, 2))
-    real(axes[0, 0], axes[1, 0], measured["validation"])
+    rows = measured["validation"]
+    real(axes[0, 0], axes[1, 0], rows, "ranks", "this machine, 128 images", "ranks of one core")
     for column, name in enumerate(names, 1):
         pair(axes[0, column], axes[1, column], f"{name}\n(simulated)", curves(record["points"], name), "nodes")
     axes[0, 0].set_ylabel("E-phase / s")
@@ -106,37 +117,53 @@ def fig6(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
     return figure
 
 
-def fig7(record: dict[str, Any]) -> Figure:
+def fig7(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
     """Time against image size."""
     names = panels(record["points"])
-    figure = Figure(figsize=(4 * len(names), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(names), height_ratios=(3, 2))
-    for column, name in enumerate(names):
+    figure = Figure(figsize=(4 * (len(names) + 1), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(names) + 1, height_ratios=(3, 2))
+    real(axes[0, 0], axes[1, 0], measured["sizes"], "box", "this machine, 2 ranks, 128 images", "image size / px")
+    for column, name in enumerate(names, 1):
         pair(
             axes[0, column], axes[1, column], f"{name}\n(simulated)", curves(record["points"], name), "image size / px"
         )
     axes[0, 0].set_ylabel("E-phase / s")
     axes[1, 0].set_ylabel("time relative to serial")
-    axes[0, 0].legend(fontsize=8, frameon=False)
-    figure.suptitle(f"Fig. 7: E-phase against image size, {record['nodes_of_fig7']} nodes", fontsize=11)
+    axes[0, 1].legend(fontsize=8, frameon=False)
+    figure.suptitle(f"Fig. 7: E-phase against image size, simulated on {record['nodes_of_fig7']} nodes", fontsize=11)
     return figure
 
 
-def fig8(record: dict[str, Any], first: int = 256) -> Figure:
-    """Speed-up relative to `first` nodes."""
+def speed_up(curve: Curve, first: float) -> Curve:
+    """Relative to `first` nodes."""
+    return {n: curve[first] / seconds for n, seconds in curve.items() if n >= first}
+
+
+def speed_ups(axes: Axes, title: str, found: dict[str, Curve], first: float, label: str) -> None:
+    """Speed-ups of all lines, and the ideal one."""
+    for line, curve in found.items():
+        plot(axes, line, speed_up(curve, first))
+    ticks = [n for n in found["serial"] if n >= first]
+    axes.plot(ticks, [n / first for n in ticks], color="k", ls=":", lw=1, label="ideal")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_title(title, fontsize=9)
+    axes.set_ylabel(f"speed-up from {first:g}")
+    node_axis(axes, ticks, label)
+
+
+def fig8(record: dict[str, Any], measured: dict[str, Any], first: int = 256) -> Figure:
+    """Speed-up relative to `first` nodes, and to one rank of this machine."""
     names = panels(record["points"])
-    figure = Figure(figsize=(3.2 * len(names), 3.4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
-        for line, curve in curves(record["points"], name).items():
-            plot(axes, line, {n: curve[first] / seconds for n, seconds in curve.items() if n >= first})
-        ticks = [n for n in curve if n >= first]
-        axes.plot(ticks, [n / first for n in ticks], color="k", ls=":", lw=1, label="ideal")
-        axes.set_yscale("log", base=2)
-        axes.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
-        axes.set_title(f"{name}\n(simulated)", fontsize=9)
-        node_axis(axes, ticks, "nodes")
-    figure.axes[0].set_ylabel(f"speed-up from {first} nodes")
-    figure.axes[0].legend(fontsize=7, frameon=False)
+    figure = Figure(figsize=(3.2 * (len(names) + 1), 3.4), layout="constrained")
+    own, *others = figure.subplots(1, len(names) + 1)
+    found, timed = real_curves(measured["validation"], "ranks")
+    speed_ups(own, "this machine, 128 images\n(measured: filled)", found, 1, "ranks of one core")
+    for line, curve in timed.items():
+        plot_measured(own, line, speed_up(curve, 1))
+    for axes, name in zip(others, names, strict=True):
+        speed_ups(axes, f"{name}\n(simulated)", curves(record["points"], name), first, "nodes")
+    others[0].legend(fontsize=7, frameon=False)
     figure.suptitle("Fig. 8: relative speed-up", fontsize=11)
     return figure
 
@@ -180,8 +207,8 @@ def draw(folder: Path) -> None:
     }
     pictures = {
         "fig6": fig6(records["fig6"], records["measured"]),
-        "fig7": fig7(records["fig7"]),
-        "fig8": fig8(records["fig6"]),
+        "fig7": fig7(records["fig7"], records["measured"]),
+        "fig8": fig8(records["fig6"], records["measured"]),
         "where": where(records["where"]),
     }
     for name, figure in pictures.items():
