@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from queue import Queue
 from threading import Barrier, BrokenBarrierError
 from typing import Any
@@ -23,7 +23,8 @@ class _Room:
         self.size = size
         self.barrier = Barrier(size, timeout=_SECONDS) if size else None
         self.slots: list[Any] = [None] * size
-        self.mail: dict[tuple[int, int], Queue] = defaultdict(Queue)
+        # All at once: threads that ask for a new one at the same time would get two.
+        self.mail: dict[tuple[int, int], Queue] = {pair: Queue() for pair in product(range(size), repeat=2)}
 
 
 class ThreadComm:
