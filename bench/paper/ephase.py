@@ -33,7 +33,7 @@ from pycryo.refine.scan import Panel, make_scan, run_belts, slice_maker
 from pycryo.shift import shift
 from pycryo.threads import available_cores
 
-# Images of a panel and candidates of an image, as in pycryo.refine.search.
+# Images of a panel and candidates of an image, as in pycryo.refine.panels.
 PANEL_IMAGES, N_BEST = 256, 96
 # Standard deviation of the scores of an image: an early iteration, where many poses count.
 SPREAD = 10.0

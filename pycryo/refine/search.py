@@ -121,6 +121,13 @@ def global_search(
     effort.packing += time.perf_counter() - begin
     del firsts
     effort.choice = _run(lanes, scan, groups, policy, rates, effort, threads)
+    log.debug(
+        "global search so far: packing %.3g s, sampling %.3g s, comparing %.3g s (%.3g Gflop/s)",
+        effort.packing,
+        effort.traffic.making,
+        effort.comparing,
+        1e-9 * effort.flops / max(effort.comparing, 1e-9),
+    )
     for lane, panels in zip(lanes, groups, strict=True):
         n_item, n_image = len(lane.volumes) * len(scan.rotations), sum(len(target) for target in lane.targets)
         effort.n_image += n_image
@@ -141,6 +148,7 @@ def _run(
     """Compare the groups of all lanes with the slices of a scan. Collective."""
     work: list[tuple[Belt, list[Panel]]] = []
     rings: list[Comm] = []
+    choices: list[Choice] = []
     for i, (lane, members) in enumerate(zip(lanes, groups, strict=True)):
         pixels = half_plane(lane.box, min(scan.r_high, lane.box / 2), 1)
         make = slice_maker(lane.volumes, scan.rotations, pixels, lane.scale, threads)
@@ -172,15 +180,19 @@ def _run(
             shares=tuple(circle.all_gather(lane.share)),
         )
         rings.append(circle)
+        choices.append(choice)
         work.append((belt, panels))
     effort.comparing += run_belts(work, threads)
-    for lane, circle, (belt, _), measured in zip(lanes, rings, work, rates, strict=True):
-        effort.traffic.add(belt.traffic)
-        if measured is not None and belt.traffic.n_message:
-            effort.alone += measured.link.seconds(belt.traffic.n_message, belt.traffic.n_byte)
+    for lane, circle, (belt, _), choice, measured in zip(lanes, rings, work, choices, rates, strict=True):
+        traffic = belt.traffic
+        effort.traffic.add(traffic)
+        if choice.way == "allgather":  # hides nothing
+            effort.alone += traffic.exposed
+        elif measured is not None and traffic.n_message:
+            effort.alone += measured.link.seconds(traffic.n_message, traffic.n_byte)
         if circle is not lane.comm:
             circle.free()
-    return choice
+    return choices[-1]
 
 
 def _choose(lane: Lane, policy: Policy, rates: Rates, n_item: int, n_pixel: int, n_score: float) -> Choice:

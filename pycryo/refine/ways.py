@@ -72,7 +72,12 @@ class Choice:
 
 
 def measure_rates(comm: Comm, make: Make, n_item: int, n_pixel: int, panel: Panel | None) -> Rates:
-    """Sample a few and more slices, compare a panel with them and send them round. Collective."""
+    """Sample a few and more slices, compare a panel with them and send them round. Collective.
+
+    A rank alone has no choice, and nothing is measured.
+    """
+    if comm.size == 1:
+        return Rates(0.0, 0.0, Link(0.0, np.inf))
     few, many = min(n_item, CELL_SLICES), min(n_item, _PROBE)
     times = np.array([_probe(make, n, n_pixel, panel) for n in (few, many, few, many)])
     # The first time, memory and threads are new.
