@@ -66,6 +66,18 @@ class Comm(Protocol):
         None: nothing that way, which the rank at the other end knows too. Not collective.
         """
 
+    def begin_exchange(
+        self,
+        send: NDArray[Any],
+        send_bounds: NDArray[np.int64],
+        receive: NDArray[Any],
+        receive_bounds: NDArray[np.int64],
+    ) -> Transfer:
+        """Begin to send every rank r, oneself too, send[send_bounds[r]:send_bounds[r + 1]] and to receive likewise.
+
+        The arrays are one-dimensional and of one type; neither may be touched until `Transfer.wait` returns.
+        """
+
     def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:
         """Send an array to each rank in `outgoing`, fill those of `incoming`; not to itself. Not collective."""
 
@@ -158,6 +170,16 @@ class SerialComm:
     ) -> Transfer:
         if send is not None or receive is not None:
             raise ValueError("a single process has nobody to exchange with")
+        return Transfer()
+
+    def begin_exchange(
+        self,
+        send: NDArray[Any],
+        send_bounds: NDArray[np.int64],
+        receive: NDArray[Any],
+        receive_bounds: NDArray[np.int64],
+    ) -> Transfer:
+        receive[:] = send
         return Transfer()
 
     def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:

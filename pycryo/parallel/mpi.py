@@ -132,6 +132,15 @@ class MpiComm:
     ) -> Transfer:
         return _MpiTransfer(self._mpi, self._comm, send, destination, receive, source)
 
+    def begin_exchange(
+        self,
+        send: NDArray[Any],
+        send_bounds: NDArray[np.int64],
+        receive: NDArray[Any],
+        receive_bounds: NDArray[np.int64],
+    ) -> Transfer:
+        return _MpiExchange(self._mpi, self._comm, send, send_bounds, receive, receive_bounds)
+
     def swap(self, outgoing: Mapping[int, NDArray[Any]], incoming: Mapping[int, NDArray[Any]]) -> None:
         requests = [self._comm.Irecv(part, source) for source, a in incoming.items() for part in self._chunks(a)]
         requests += [self._comm.Isend(part, rank) for rank, a in outgoing.items() for part in self._chunks(a)]
@@ -200,6 +209,38 @@ class _MpiTransfer(Transfer):
         while not self.progress():
             time.sleep(0)  # a message moves on in the tests: no nap, but way for the other ranks of this core
         return both_there - begin, time.perf_counter() - both_there
+
+
+class _MpiExchange(Transfer):
+    """Messages from every rank to every other in the background (MPI_Ialltoallv), below 2³¹ bytes each."""
+
+    def __init__(
+        self,
+        mpi: Any,
+        comm: Any,
+        send: NDArray[Any],
+        send_bounds: NDArray[np.int64],
+        receive: NDArray[Any],
+        receive_bounds: NDArray[np.int64],
+    ) -> None:
+        # Counted in items, the numbers stay below 2³¹.
+        item = mpi.BYTE.Create_contiguous(send.itemsize).Commit()
+        out = [send, np.diff(send_bounds).tolist(), send_bounds[:-1].tolist(), item]
+        come = [receive, np.diff(receive_bounds).tolist(), receive_bounds[:-1].tolist(), item]
+        self._lock = threading.Lock()
+        self._buffers = (send, receive)
+        self._request = comm.Ialltoallv(out, come)
+        item.Free()
+
+    def progress(self) -> bool:
+        with self._lock:
+            return bool(self._request.Test())
+
+    def wait(self) -> tuple[float, float]:
+        begin = time.perf_counter()
+        while not self.progress():
+            time.sleep(0)  # a message moves on in the tests: no nap, but way for the other ranks of this core
+        return 0.0, time.perf_counter() - begin
 
 
 class _Window(SharedArray):

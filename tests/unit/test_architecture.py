@@ -25,8 +25,8 @@ KERNEL_FILES = (
     "bench/bench_{}.py",
 )
 # Sub-packages by floor; what is not listed (kernels' Python, geometry, parallel, ...) is on the ground.
-FLOORS = {"cli": 3, "refine": 2, "filter": 1, "io": 1, "report": 1}
-USE_MPI = ("parallel", "refine", "cli")
+FLOORS = {"cli": 3, "refine": 2, "filter": 1, "io": 1, "report": 1, "model": 1}
+USE_MPI = ("parallel", "model", "refine", "cli", "fsc", "masks")
 
 
 def modules() -> dict[str, Path]:
