@@ -72,8 +72,8 @@ class SlabFft:
         self.widths = np.full(len(self.place), self.half) if widths is None else np.minimum(widths, self.half)
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
         self.plane_bounds = even_bounds(n, comm.size)
-        self.real: type = np.float64 if double else np.float32
-        self.complex: type = np.complex128 if double else np.complex64
+        self.real: Any = np.float64 if double else np.float32
+        self.complex: Any = np.complex128 if double else np.complex64
         self.threads = threads or get_threads()
         rank = comm.rank
         self.rows = range(int(self.bounds[rank]), int(self.bounds[rank + 1]))
