@@ -1,0 +1,251 @@
+"""Slab transforms on ranks against scipy.fft.rfftn and irfftn of the whole grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.fft
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from thread_comm import run_ranks
+
+from pycryo.parallel import slab_fft
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.slab_fft import SlabFft
+from pycryo.sphere import sphere
+
+RANKS = [1, 2, 3, 5, 11]
+# Rounding of a transform grows with the logarithm of its size: below ten units of the last place of the largest value.
+TOLERANCE = {True: 10 * np.finfo(np.float64).eps, False: 10 * np.finfo(np.float32).eps}
+
+
+@pytest.fixture(autouse=True)
+def small_messages(monkeypatch):
+    """Several rounds of exchange even on small grids: 3 kB hold one to three rows of those here."""
+    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 3000)
+
+
+def grid(n, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, n, n))
+
+
+def close(found, expected, double):
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=TOLERANCE[double] * max(np.abs(expected).max(initial=0), 1e-30)
+    )
+
+
+def rows_of(points):
+    """The transform with axes (y, z, x)."""
+    return scipy.fft.rfftn(points).transpose(1, 0, 2)
+
+
+def forward(points, size, **options):
+    """All rows, found by `size` ranks."""
+
+    def work(comm):
+        fft = SlabFft(comm, len(points), **options)
+        return fft.forward(points[fft.plane_numbers.start : fft.plane_numbers.stop])
+
+    return np.concatenate(run_ranks(size, work))
+
+
+def inverse(rows, n, size, **options):
+    """All planes, found by `size` ranks."""
+
+    def work(comm):
+        fft = SlabFft(comm, n, **options)
+        return fft.inverse(rows[fft.rows.start : fft.rows.stop])
+
+    return np.concatenate(run_ranks(size, work))
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 16])
+def test_transforms_are_those_of_scipy(n, size, double):
+    points = grid(n)
+    found = forward(points, size, double=double)
+    assert found.dtype == (np.complex128 if double else np.complex64)
+    close(found, rows_of(points), double)
+    back = inverse(rows_of(points), n, size, double=double)
+    assert back.dtype == (np.float64 if double else np.float32)
+    close(back, points, double)
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("n", [8, 15])
+def test_ranks_and_threads_change_no_bit(n, double):
+    points = grid(n)
+    rows = rows_of(points)
+    alone = forward(points, 1, double=double, threads=1), inverse(rows, n, 1, double=double, threads=1)
+    for size in RANKS:
+        for threads in (1, 3):
+            options = {"double": double, "threads": threads}
+            np.testing.assert_array_equal(forward(points, size, **options), alone[0])
+            np.testing.assert_array_equal(inverse(rows, n, size, **options), alone[1])
+
+
+def test_rounds_change_no_bit(monkeypatch):
+    points = grid(12)
+    several = forward(points, 3), inverse(rows_of(points), 12, 3)
+    assert len(SlabFft(SerialComm(), 12)._rounds()) > 3
+    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 1 << 20)
+    np.testing.assert_array_equal(several[0], forward(points, 3))
+    np.testing.assert_array_equal(several[1], inverse(rows_of(points), 12, 3))
+
+
+# --- rows of a sphere -------------------------------------------------------------------------------------------------
+
+
+def of_sphere(radius, n, size):
+    """Rows of the layers of a sphere, as options, and which samples they have: axes (y, z, x)."""
+    voxels = sphere(radius)
+    place = np.arange(-radius, radius + 1) % n
+    options = {"place": place, "widths": voxels.widths, "bounds": voxels.bounds(size)}
+    inside = np.zeros((n, n, n // 2 + 1), bool)
+    for y, width in zip(place, voxels.widths, strict=True):
+        inside[y, :, :width] = True
+    return options, inside
+
+
+def fill_from(rows, place):
+    """A `RowWork` that copies rows of a whole transform."""
+
+    def fill(row, samples):
+        assert not samples.any()
+        samples[:] = rows[place[row], :, : samples.shape[1]]
+
+    return fill
+
+
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize("radius, n", [(3, 8), (3, 16), (4, 9), (5, 20)])
+def test_partial_rows(radius, n, size):
+    points = grid(n)
+    options, inside = of_sphere(radius, n, size)
+    rows = np.where(inside, rows_of(points), 0)
+    filtered = scipy.fft.irfftn(rows.transpose(1, 0, 2), s=(n,) * 3)
+
+    def work(comm):
+        fft = SlabFft(comm, n, **options)
+        mine = points[fft.plane_numbers.start : fft.plane_numbers.stop]
+        found = fft.forward(mine)
+        planes = fft.inverse(rows[options["place"]][fft.rows.start : fft.rows.stop])
+        return found, planes
+
+    found, planes = (np.concatenate(part) for part in zip(*run_ranks(size, work), strict=True))
+    close(found, rows[options["place"]], True)
+    close(planes, filtered, True)
+
+
+@pytest.mark.parametrize("size", RANKS)
+def test_no_rows_at_all(size):
+    def work(comm):
+        fft = SlabFft(comm, 5, place=np.zeros(0, np.int64))
+        fft.planes[:] = np.nan
+        fft.load(lambda row, samples: None)
+        fft.store(lambda row, samples: None)
+        return fft.planes
+
+    assert not np.concatenate(run_ranks(size, work)).any()
+
+
+@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("size", RANKS)
+def test_load_work_store_is_a_convolution(size, double):
+    n, radius = 14, 5
+    options, inside = of_sphere(radius, n, size)
+    rows = np.where(inside, rows_of(grid(n, 1)), 0)
+    kernel = grid(n, 2)
+    expected = rows_of(scipy.fft.irfftn(rows.transpose(1, 0, 2), s=(n,) * 3) * kernel)
+
+    def work(comm):
+        fft = SlabFft(comm, n, double=double, threads=2, **options)
+        result = {}
+
+        def multiply(number, plane):
+            plane *= kernel[number] / n**3
+
+        def take(row, samples):
+            result[row] = samples
+
+        fft.load(fill_from(rows, fft.place))
+        fft.on_planes(multiply, back=True)
+        fft.store(take)
+        assert sorted(result) == list(fft.rows)
+        return result
+
+    found = {row: samples for part in run_ranks(size, work) for row, samples in part.items()}
+    assert len(found) == 2 * radius + 1
+    whole = np.zeros_like(expected)
+    for row, samples in found.items():
+        whole[options["place"][row], :, : samples.shape[1]] = samples
+    close(whole, np.where(inside, expected, 0), double)
+
+
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize("keep", [(0, 3), (-3, 4), (4, 9), (2, 2), (7, 11), (-9, 9)])
+def test_only_wanted_planes(size, keep):
+    n = 9
+    options, inside = of_sphere(3, n, size)
+    rows = np.where(inside, rows_of(grid(n)), 0)
+    expected = scipy.fft.irfftn(rows.transpose(1, 0, 2), s=(n,) * 3, norm="forward")
+    wanted = sorted({z % n for z in range(*keep)})
+
+    def work(comm):
+        fft = SlabFft(comm, n, **options)
+        seen = {}
+        fft.load(fill_from(rows, fft.place), keep)
+        fft.on_planes(lambda number, plane: seen.update({number: plane}), back=False, keep=keep)
+        return seen
+
+    found = {number: plane for part in run_ranks(size, work) for number, plane in part.items()}
+    assert sorted(found) == wanted
+    for number in wanted:
+        close(found[number], expected[number], True)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_only_wanted_planes_are_sent(size):
+    n = 12
+
+    def work(comm):
+        sent = []
+        begin = comm.begin_exchange
+        comm.begin_exchange = lambda send, *others: sent.append(send.nbytes) or begin(send, *others)
+        fft = SlabFft(comm, n)
+        fft.load(lambda row, samples: None, (-1, 2))
+        assert sum(sent) == 3 * len(fft.rows) * (n // 2 + 1) * 16
+
+    run_ranks(size, work)
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["inverse", "forward", "keep", "convolve"]), max_size=4))
+@settings(max_examples=20)
+def test_nothing_is_left_of_a_former_use(size, uses):
+    """Whatever was done with the planes before, a load gives what it gives on new ones."""
+    n, radius = 10, 3
+    options, inside = of_sphere(radius, n, size)
+    before, rows = (np.where(inside, rows_of(grid(n, seed)), 0) for seed in (1, 2))
+    points = grid(n, 3)
+
+    def use(fft, kind):
+        if kind == "forward":
+            fft.forward(points[fft.plane_numbers.start : fft.plane_numbers.stop])
+            return
+        keep = (-2, 3) if kind == "keep" else None
+        fft.load(fill_from(before, fft.place), keep)
+        fft.on_planes(lambda number, plane: None, back=kind == "convolve", keep=keep)
+
+    def work(comm):
+        fft = SlabFft(comm, n, **options)
+        fft.planes[:] = np.nan
+        for kind in uses:
+            use(fft, kind)
+        fft.load(fill_from(rows, fft.place))
+        fresh = SlabFft(comm, n, **options)
+        fresh.load(fill_from(rows, fft.place))
+        np.testing.assert_array_equal(fft.planes, fresh.planes)
+
+    run_ranks(size, work)
