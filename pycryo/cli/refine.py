@@ -27,7 +27,7 @@ from pycryo.refine.checkpoint import checkpoint_file
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.work_plan import describe
+from pycryo.refine.work_plan import tell
 from pycryo.threads import get_threads, set_threads
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class _Job:
 
     def _dry_run(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
         setup, start = set_up(self.comm, particles, reference, mask, options)
-        text = describe(setup, first_state(setup, start))
+        text = tell(setup, first_state(setup, start))
         if self.comm.rank == 0:
             print(text)
 

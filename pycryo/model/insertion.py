@@ -39,6 +39,8 @@ KEY_VALUE_BYTES = 32
 # A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it.
 _MOST_BLOCKS = 4
 _LEAST_BLOCK = 16 << 20
+# Nor of more than so many bytes: messages stay below 2³¹.
+_MOST_BLOCK = 1 << 30
 # Key-values of one message, at most.
 _MESSAGE = 1 << 26
 
@@ -286,8 +288,7 @@ class Insertion:
         if not 0 <= number < len(self._owners.ranks):
             return []
         slab = ball.bounds(len(self._owners.ranks))[number : number + 2]
-        n_byte = VOXEL_BYTES * (ball.voxels(int(slab[0]), int(slab[1]))[1] - ball.voxels(int(slab[0]), int(slab[1]))[0])
-        n_block = max(1, min(_MOST_BLOCKS, n_byte // _LEAST_BLOCK), -(-n_byte // (1 << 30)))
+        n_block = block_count(self._n_voxel((int(slab[0]), int(slab[1]))))
         cut = slab[0] + (slab[1] - slab[0]) * np.arange(n_block + 1) // n_block
         return [(int(a), int(b)) for a, b in zip(cut[:-1], cut[1:], strict=True)]
 
@@ -326,6 +327,12 @@ class Insertion:
         n = last - first
         for number, values in enumerate((own.re, own.im, own.weight)):
             values[first:last] += block[number * n : (number + 1) * n]
+
+
+def block_count(n_voxel: int) -> int:
+    """Blocks in which a slab of so many voxels travels."""
+    n_byte = VOXEL_BYTES * n_voxel
+    return max(1, min(_MOST_BLOCKS, n_byte // _LEAST_BLOCK), -(-n_byte // _MOST_BLOCK))
 
 
 class _Room:

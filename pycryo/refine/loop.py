@@ -33,6 +33,7 @@ from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
+from pycryo.refine.work_plan import tell
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,8 @@ def refine(
         state = first_state(setup, start)
         if checkpoint is not None:
             save(setup, state, history, checkpoint)
+    for line in tell(setup, state).splitlines():
+        log.info("%s", line)
 
     def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         if observer is not None:

@@ -9,31 +9,15 @@ from math import ceil, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.memory import memory
 from pycryo.model.insertion import waits
-from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import Share, geometries
 from pycryo.refine.plan import Plan
 from pycryo.refine.state import Setup
 
 log = logging.getLogger(__name__)
 
-# Of the memory that is free when a run begins, images of a search may take this share by default.
-_DEFAULT_SHARE = 0.5
-# Where the system does not tell.
-_UNKNOWN = 2 << 30
 # Bytes per image beside its samples: candidates of both scans, the cells of the slices that it needs.
 _CANDIDATES = 16_000
-
-
-def budget(comm: Comm, allowed: float | None) -> float:
-    """Bytes that images may take on this rank: `allowed` GiB, else a share of what is free. Collective."""
-    if allowed is not None:
-        return allowed * 2**30
-    node = comm.node()
-    figures, ranks = memory(), node.size
-    node.free()
-    return _DEFAULT_SHARE * figures[0] / ranks if figures else float(_UNKNOWN)
 
 
 def image_bytes(setup: Setup, plan: Plan) -> float:

@@ -18,14 +18,15 @@ from pycryo.model.solve import grid_box
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
+from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import make_plan
 from pycryo.refine.resolution import solvent_mask
-from pycryo.refine.rounds import budget
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale, to_grid
 from pycryo.refine.state import Setup, State
+from pycryo.refine.work_plan import measure_sizes
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,12 @@ def set_up(
         group.name,
     )
     owners = halves_own(comm, options.model)
-    setup = Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, budget(comm, options.memory))
-    return setup, filtered[0] if filtered else None
+    sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, options.preread)
+    sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
+    return (
+        Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),
+        filtered[0] if filtered else None,
+    )
 
 
 def _start(reference: Map | None, box: int, pixel_size: float, options: RefineOptions) -> Map:
