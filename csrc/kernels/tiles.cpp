@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::int32_t capacity = 256;  // samples of an entry at a time; what is kept of them stays in the L1 cache
 constexpr std::int32_t lanes = 16;      // loops over samples run to a multiple
+constexpr std::int64_t voxel_bytes = 4 * sizeof(double);
 constexpr std::int32_t most_pieces = 64;
 constexpr std::int32_t table_width = tile_width + 2;
 constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samples that do not touch the tile
@@ -14,6 +15,9 @@ constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samp
 // Two neighbours along x.
 typedef double Pair __attribute__((vector_size(64), aligned(32), may_alias));
 typedef double Four __attribute__((vector_size(32), may_alias));
+typedef double Run8 __attribute__((vector_size(64)));
+typedef std::int32_t Run8Int __attribute__((vector_size(32)));
+typedef std::int32_t Places __attribute__((vector_size(16)));
 typedef float Four32 __attribute__((vector_size(16), may_alias));
 
 // Samples first ... first + count - 1 of an image, of one ky, kx = u ...
@@ -40,6 +44,7 @@ struct Located {
   alignas(64) std::int32_t cell[capacity], x[capacity];
   alignas(64) double upper[capacity];
   alignas(64) double side[4][capacity];
+  alignas(64) float re[capacity], im[capacity], weight[capacity];
   alignas(64) float value[capacity][4];  // real part, imaginary part, weight, 0
 };
 
@@ -56,35 +61,45 @@ inline double smaller(double a, double b) noexcept { return a < b ? a : b; }
 inline double larger(double a, double b) noexcept { return a > b ? a : b; }
 inline std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
 
+inline Four32 load4(const float* from) noexcept { return *reinterpret_cast<const Four32*>(from); }
+inline void store4(float* to, Four32 value) noexcept { *reinterpret_cast<Four32*>(to) = value; }
+
+inline Run8 load(const double* from) noexcept {
+  Run8 values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return values;
+}
+
 // A patch: its entry, and the tile seen from there.
 class Cut {
  public:
   Cut(const TileSource& source, const Tile& tile, const Patch& patch) noexcept
-      : runs_(source.runs), entry_(source.entries[patch.entry]), sign_(patch.is_mate ? -1 : 1) {
+      : runs_(&source.runs), entry_(&source.entries[patch.entry]), sign_(patch.is_mate ? -1 : 1) {
     constexpr double slack = 1e-6;  // far more than the rounding of positions
-    double v = 0, reach = entry_.slack;
+    double v = 0, reach = entry_->slack;
     for (int axis = 0; axis < 3; ++axis) {
       const double origin = axis == 0 ? 0 : source.radius;
-      low_[axis] = tile.first[axis] - 1 - origin - slack;
-      high_[axis] = tile.first[axis] + tile.count[axis] - origin + slack;
-      if (axis == 0) low_[axis] = larger(low_[axis], -slack);
-      const double across = sign_ * entry_.across[1][axis];
-      v += 0.5 * across * (low_[axis] + high_[axis]);
-      reach += 0.5 * (across < 0 ? -across : across) * (high_[axis] - low_[axis]);
+      double low = tile.first[axis] - 1 - origin - slack;
+      const double high = tile.first[axis] + tile.count[axis] - origin + slack;
+      if (axis == 0) low = larger(low, -slack);
+      const double across = sign_ * entry_->across[1][axis];
+      v += 0.5 * across * (low + high);
+      reach += 0.5 * (across < 0 ? -across : across) * (high - low);
       // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
-      const double slope = sign_ * entry_.along[0][axis];
+      middle_[axis] = sign_ * entry_->along[1][axis];
+      const double slope = sign_ * entry_->along[0][axis];
       inverse_[axis] = slope == 0 ? 1e30 : 1 / slope;
       if (inverse_[axis] < 0) {
-        near_[axis] = high_[axis], far_[axis] = low_[axis];
+        near_[axis] = high, far_[axis] = low;
       } else {
-        near_[axis] = low_[axis], far_[axis] = high_[axis];
+        near_[axis] = low, far_[axis] = high;
       }
     }
-    const double begin = larger(v - reach, runs_.ky_min) - runs_.ky_min;
-    const double end = smaller(v + reach, runs_.ky_max) - runs_.ky_min;
+    const double begin = larger(v - reach, runs_->ky_min) - runs_->ky_min;
+    const double end = smaller(v + reach, runs_->ky_max) - runs_->ky_min;
     if (begin <= end) {
-      run_ = runs_.first_at[static_cast<std::int32_t>(begin)];
-      end_ = runs_.first_at[static_cast<std::int32_t>(end) + 1];
+      run_ = runs_->first_at[static_cast<std::int32_t>(begin)];
+      end_ = runs_->first_at[static_cast<std::int32_t>(end) + 1];
     }
   }
 
@@ -98,41 +113,54 @@ class Cut {
     return pieces.n > 0;
   }
 
-  const PlacedImage& entry() const noexcept { return entry_; }
-  double sign() const noexcept { return sign_; }
+  const PlacedImage& entry() const noexcept { return *entry_; }
+  bool is_mate() const noexcept { return sign_ < 0; }
 
  private:
   void list(std::int32_t n, Pieces& pieces) noexcept {
-    const double *ky = runs_.ky + run_, *kx_first = runs_.kx_first + run_, *kx_last = runs_.kx_last + run_;
-    std::int32_t first[run_lanes], count[run_lanes];
-#pragma omp simd
-    for (std::int32_t j = 0; j < run_lanes; ++j) {
-      double begin = kx_first[j], end = kx_last[j];
-      for (int axis = 0; axis < 3; ++axis) {
-        const double middle = sign_ * entry_.along[1][axis] * ky[j];
-        begin = larger(begin, (near_[axis] - middle) * inverse_[axis]);
-        end = smaller(end, (far_[axis] - middle) * inverse_[axis]);
-      }
-      // Counted from the ends of the run, so that truncation rounds inwards.
-      const double before = smaller(begin - kx_first[j], 1e9), after = smaller(kx_last[j] - end, 1e9);
-      const std::int32_t skip = static_cast<std::int32_t>(before), left = static_cast<std::int32_t>(after);
-      first[j] = skip + (skip < before);
-      count[j] = static_cast<std::int32_t>(kx_last[j] - kx_first[j]) + 1 - first[j] - left - (left < after);
+    const Run8 ky = load(runs_->ky + run_), kx_first = load(runs_->kx_first + run_),
+               kx_last = load(runs_->kx_last + run_);
+    Run8 begin = kx_first, end = kx_last;
+    for (int axis = 0; axis < 3; ++axis) {
+      const Run8 middle = middle_[axis] * ky;
+      const Run8 enter = (near_[axis] - middle) * inverse_[axis], leave = (far_[axis] - middle) * inverse_[axis];
+      begin = begin > enter ? begin : enter;
+      end = end < leave ? end : leave;
     }
+    // Counted from the ends of the run, so that truncation rounds inwards.
+    const Run8 most = Run8{} + 1e9;
+    Run8 before = begin - kx_first, after = kx_last - end;
+    before = before < most ? before : most;
+    after = after < most ? after : most;
+    const Run8Int skip = __builtin_convertvector(before, Run8Int), left = __builtin_convertvector(after, Run8Int);
+    const Run8 whole_before = __builtin_convertvector(skip, Run8), whole_after = __builtin_convertvector(left, Run8);
+    const Run8 first = whole_before < before ? whole_before + 1 : whole_before;
+    const Run8 last = whole_after < after ? whole_after + 1 : whole_after;
+    const Run8 count = kx_last - kx_first + 1 - first - last, u = kx_first + first;
     for (std::int32_t j = 0; j < n; ++j) {
-      pieces.piece[pieces.n] = {runs_.pixel[run_ + j] + first[j], count[j], static_cast<float>(kx_first[j] + first[j]),
+      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + static_cast<std::int32_t>(first[j]),
+                                static_cast<std::int32_t>(count[j]), static_cast<float>(u[j]),
                                 static_cast<float>(ky[j])};
       pieces.n += count[j] > 0;
     }
   }
 
-  const Runs& runs_;
-  const PlacedImage& entry_;
+  const Runs* runs_;
+  const PlacedImage* entry_;
   double sign_;
-  double low_[3], high_[3];
-  double near_[3], far_[3], inverse_[3];
+  double near_[3], far_[3], middle_[3], inverse_[3];
   std::int32_t run_ = 0, end_ = 0;
 };
+
+inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
+  for (std::int32_t i = 0; i < pieces.n; ++i)
+    for (std::int32_t k = 0; k < pieces.piece[i].count + 15; k += 16) {
+      const std::int32_t at = pieces.piece[i].first + (k < pieces.piece[i].count ? k : pieces.piece[i].count - 1);
+      __builtin_prefetch(entry.re + at);
+      __builtin_prefetch(entry.im + at);
+      __builtin_prefetch(entry.weight + at);
+    }
+}
 
 inline void copy_lanes(const float* from, float* to) noexcept { __builtin_memcpy(to, from, run_lanes * sizeof(float)); }
 
@@ -159,6 +187,18 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
     }
   }
   to.n += piece.count;
+}
+
+// Four samples.
+inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
+  const Four32 a = load4(re), b = load4(im), c = load4(weight), zero = {};
+  const Four32 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
+  const Four32 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
+  const Four32 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
+  store4(value[0], __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5}));
+  store4(value[1], __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7}));
+  store4(value[2], __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5}));
+  store4(value[3], __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7}));
 }
 
 inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radius, bool is_mate,
@@ -193,22 +233,25 @@ inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radi
     out.side[2][k] = fy * (1 - fz);
     out.side[3][k] = fy * fz;
     const SineCosine phase = sine_cosine(fused(u, turn_x, v * turn_y));
-    out.value[k][0] = share * (in.re[k] * phase.cosine - in.im[k] * phase.sine);
-    out.value[k][1] = share * (in.re[k] * phase.sine + in.im[k] * phase.cosine) * conjugate;
-    out.value[k][2] = share * in.weight[k];
-    out.value[k][3] = 0;
+    out.re[k] = share * (in.re[k] * phase.cosine - in.im[k] * phase.sine);
+    out.im[k] = share * (in.re[k] * phase.sine + in.im[k] * phase.cosine) * conjugate;
+    out.weight[k] = share * in.weight[k];
   }
+  for (std::int32_t k = 0; k < n; k += 4) interleave(out.re + k, out.im + k, out.weight + k, out.value + k);
 }
 
-// Row of the tile for each row of cells, with one more on either side.
+// Number and first byte of the tile's row for each row of cells, of which there is one more on either side.
 struct RowTable {
   std::int32_t row[nowhere + table_width + 2];
+  std::int64_t byte[nowhere + table_width + 2];
 };
 
 inline void fill_table(const Tile& tile, RowTable& table) noexcept {
   for (std::int32_t& row : table.row) row = tile_rows - 1;
   for (std::int32_t y = 0; y < tile.count[1]; ++y)
     for (std::int32_t z = 0; z < tile.count[2]; ++z) table.row[(y + 1) * table_width + z + 1] = y * tile_width + z;
+  for (std::int32_t cell = 0; cell < nowhere + table_width + 2; ++cell)
+    table.byte[cell] = table.row[cell] * (tile_row_stride * voxel_bytes);
 }
 
 constexpr std::int32_t corner[4] = {0, 1, table_width, table_width + 1};
@@ -222,9 +265,10 @@ inline void add(const Located& samples, std::int32_t n, const RowTable& table, c
     const Four value = __builtin_convertvector(*reinterpret_cast<const Four32*>(samples.value[i]), Four);
     const Pair both = {value[0], value[1], value[2], value[3], value[0], value[1], value[2], value[3]};
     const Pair along_x = both * (slope * samples.upper[i] + lower);
-    const std::int32_t* rows = table.row + samples.cell[i];
+    const std::int64_t* rows = table.byte + samples.cell[i];
+    char* first = reinterpret_cast<char*>(voxel + samples.x[i]);
     for (int j = 0; j < 4; ++j) {
-      Pair& sum = *reinterpret_cast<Pair*>(voxel + std::int64_t{rows[corner[j]]} * tile_row_stride + samples.x[i]);
+      Pair& sum = *reinterpret_cast<Pair*>(first + rows[corner[j]]);
       sum += (along_x * samples.side[j][i] + big) - big;
     }
   }
@@ -242,30 +286,39 @@ void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches,
                bool mark, const TileSums& sums) noexcept {
   RowTable table;
   fill_table(tile, table);
-  Pieces pieces;
   Samples samples{};
   Located located;
+  const auto flush = [&](const Cut& cut) {
+    locate(cut.entry(), tile, source.radius, cut.is_mate(), samples, located);
+    add(located, samples.n, table, quanta, sums.voxel);
+    if (mark) mark_touched(located, samples.n, table, sums.touched);
+    samples.n = 0;
+  };
+  Cut cut(source, tile, patches[0]);
+  Pieces pieces[2];
+  bool more = cut.next(pieces[0]);
   for (std::int64_t p = 0; p < n; ++p) {
-    Cut cut(source, tile, patches[p]);
-    const auto flush = [&] {
-      locate(cut.entry(), tile, source.radius, patches[p].is_mate, samples, located);
-      add(located, samples.n, table, quanta, sums.voxel);
-      if (mark) mark_touched(located, samples.n, table, sums.touched);
-      samples.n = 0;
-    };
-    while (cut.next(pieces))
-      for (std::int32_t i = 0; i < pieces.n; ++i) {
-        Piece rest = pieces.piece[i];
+    const Pieces& first = pieces[p % 2];
+    Cut coming(source, tile, patches[p + 1 < n ? p + 1 : p]);
+    const bool next_more = coming.next(pieces[(p + 1) % 2]);
+    prefetch(coming.entry(), pieces[(p + 1) % 2]);
+    while (more) {
+      for (std::int32_t i = 0; i < first.n; ++i) {
+        Piece rest = first.piece[i];
         while (rest.count > capacity - samples.n) {
           Piece part = rest;
           part.count = capacity - samples.n;
           append(cut.entry(), source.runs.n_pixel, part, samples);
-          flush();
+          flush(cut);
           rest = {rest.first + part.count, rest.count - part.count, rest.u + static_cast<float>(part.count), rest.v};
         }
         append(cut.entry(), source.runs.n_pixel, rest, samples);
       }
-    flush();
+      more = cut.next(pieces[p % 2]);
+    }
+    flush(cut);
+    cut = coming;
+    more = next_more;
   }
   for (std::int32_t row = 0; row < tile_rows; ++row)
     for (double& part : sums.voxel[row * tile_row_stride + tile.count[0] + 1]) part = 0;
