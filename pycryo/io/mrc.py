@@ -367,7 +367,8 @@ def _statistics(image: NDArray[Any]) -> NDArray[np.float64]:
     if image.size == 0:
         return np.array([[np.inf, -np.inf, 0, 0]])
     values = image.reshape(-1).astype(np.float64)
-    return np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
+    found = np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
+    return found + 0.0  # no -0.0, whose sign would depend on the order of the planes
 
 
 def _summary(statistics: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,8 +22,9 @@ def on_root(comm: Comm, work: Callable[[], T], root: int = 0) -> T:
         As raised by `work`; another error of `work` is a `RunError` on the other ranks.
     """
     value, failure = _attempt(work) if comm.rank == root else (None, None)
-    value, *told = comm.broadcast((value, *_told(failure)), root)
-    _raise_one(failure, [(told[0], told[1])])
+    kind, message = _told(failure)
+    value, kind, message = comm.broadcast((value, kind, message), root)
+    _raise_one(failure, [(kind, message)])
     return value  # type: ignore[return-value]
 
 
