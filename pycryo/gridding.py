@@ -1,6 +1,7 @@
-"""Element-wise work of the gridding iteration on single layers of a packed sphere (kernel `gridding`).
+"""Element-wise work of the gridding iteration on layers of a packed sphere and planes of a grid (kernel `gridding`).
 
-All functions work on one layer with one thread and do not hold the interpreter's lock: call them for several at a time.
+All functions work on one layer or plane with one thread and do not hold the interpreter's lock: call them for several
+at a time.
 """
 
 from __future__ import annotations
@@ -186,6 +187,22 @@ def divide(ball: Ball, layer: int, samples: NDArray[Any], w: NDArray[np.float64]
         If arrays do not fit the layer.
     """
     _core.gridding_divide(*_place(ball, layer), _parts(samples), w)
+
+
+def scale(points: NDArray[Any], along_y: NDArray[Any], along_x: NDArray[Any]) -> None:
+    """Multiply a plane by a function of y and by one of x, in place.
+
+    Parameters
+    ----------
+    points : (n_y, n_x) float32 or float64
+    along_y, along_x : (n_y,), (n_x,) of the same type
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+    _core.gridding_scale(points, along_y, along_x)
 
 
 def _place(ball: Ball, layer: int) -> tuple[NDArray[np.int64], int, int, int, float]:

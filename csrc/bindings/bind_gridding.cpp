@@ -135,6 +135,18 @@ static void divide_into(const Starts& start, std::int64_t y, std::int64_t reach,
 }
 
 template <class Real>
+static void scale_in_place(Array<Real> points, const Array<Real>& along_y, const Array<Real>& along_x) {
+  check_shape(points, "points", {-1, -1});
+  check_shape(along_y, "along_y", {points.shape(0)});
+  check_shape(along_x, "along_x", {points.shape(1)});
+  const auto n_y = points.shape(0), n_x = points.shape(1);
+  const Real *of_row = along_y.data(), *of_column = along_x.data();
+  Real* values = points.mutable_data();
+  py::gil_scoped_release release;
+  gridding_scale(values, n_y, n_x, of_row, of_column);
+}
+
+template <class Real>
 static void bind_samples(py::module_& module) {
   using namespace py::literals;
   module.def("gridding_place", &place_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a, "padding"_a,
@@ -143,6 +155,8 @@ static void bind_samples(py::module_& module) {
              "padding"_a, "samples"_a.noconvert());
   module.def("gridding_divide", &divide_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a, "padding"_a,
              "samples"_a.noconvert(), "w"_a.noconvert());
+  module.def("gridding_scale", &scale_in_place<Real>, "points"_a.noconvert(), "along_y"_a.noconvert(),
+             "along_x"_a.noconvert());
 }
 
 }  // namespace pycryo::bindings

@@ -110,11 +110,19 @@ void gridding_divide(const GriddingLayer& layer, const Real* samples, std::int64
   });
 }
 
+template <class Real>
+void gridding_scale(Real* points, std::int64_t n_y, std::int64_t n_x, const Real* along_y, const Real* along_x) {
+  const auto scale = choose<Real>(PYCRYO_SELECT(gridding_scale_float), PYCRYO_SELECT(gridding_scale_double));
+  for (std::int64_t y = 0; y < n_y; ++y) scale(points + y * n_x, n_x, along_y[y], along_x);
+}
+
 template void gridding_place(const GriddingLayer&, const double*, const double*, float*, std::int64_t);
 template void gridding_place(const GriddingLayer&, const double*, const double*, double*, std::int64_t);
 template double gridding_deviation(const GriddingLayer&, const float*, std::int64_t);
 template double gridding_deviation(const GriddingLayer&, const double*, std::int64_t);
 template void gridding_divide(const GriddingLayer&, const float*, std::int64_t, double*);
 template void gridding_divide(const GriddingLayer&, const double*, std::int64_t, double*);
+template void gridding_scale(float*, std::int64_t, std::int64_t, const float*, const float*);
+template void gridding_scale(double*, std::int64_t, std::int64_t, const double*, const double*);
 
 }  // namespace pycryo

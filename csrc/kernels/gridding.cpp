@@ -52,6 +52,12 @@ inline void divide(const Real* __restrict samples, std::int64_t n, double* __res
   }
 }
 
+template <class Real>
+inline void scale(Real* __restrict row, std::int64_t n, Real factor, const Real* __restrict along_x) noexcept {
+#pragma omp simd
+  for (std::int64_t x = 0; x < n; ++x) row[x] *= factor * along_x[x];
+}
+
 }  // namespace
 
 void gridding_sum_row(const double* weight, std::int64_t n, double distance2, double padding, double* sums) noexcept {
@@ -99,5 +105,13 @@ double gridding_deviation_double(const double* samples, std::int64_t n) noexcept
 void gridding_divide_float(const float* samples, std::int64_t n, double* w) noexcept { divide(samples, n, w); }
 
 void gridding_divide_double(const double* samples, std::int64_t n, double* w) noexcept { divide(samples, n, w); }
+
+void gridding_scale_float(float* row, std::int64_t n, float factor, const float* along_x) noexcept {
+  scale(row, n, factor, along_x);
+}
+
+void gridding_scale_double(double* row, std::int64_t n, double factor, const double* along_x) noexcept {
+  scale(row, n, factor, along_x);
+}
 
 }  // namespace pycryo::PYCRYO_ISA

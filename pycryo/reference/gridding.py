@@ -1,4 +1,4 @@
-"""Float64 twin of `pycryo.gridding`: every function works on all voxels of a layer at once, by its definition."""
+"""Float64 twin of `pycryo.gridding`: all voxels of a layer at once, by definition."""
 
 from __future__ import annotations
 
@@ -85,3 +85,10 @@ def divide(ball: Ball, layer: int, samples: NDArray[np.complex128], w: NDArray[n
     result = w.copy()
     result[chosen] /= np.maximum(samples[z[chosen] % len(samples), x[chosen]].real, 1e-6)
     return result
+
+
+def scale(
+    points: NDArray[np.floating], along_y: NDArray[np.floating], along_x: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """The product; parameters as in `pycryo.gridding.scale`."""
+    return points.astype(np.float64) * along_y[:, None] * along_x

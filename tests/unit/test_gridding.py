@@ -113,6 +113,17 @@ def test_interior_is_two_erosions_of_the_ball():
         np.testing.assert_array_equal(twin.interior(ball, layer), eroded[y + r, z + r, x + r])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_y, n_x", [(0, 3), (1, 1), (5, 17), (9, 64), (3, 0)])
+def test_planes_equal_twin(n_y, n_x, dtype, rng):
+    points = rng.standard_normal((n_y, n_x)).astype(dtype)
+    along_y, along_x = (rng.standard_normal(n).astype(dtype) for n in (n_y, n_x))
+    expected = twin.scale(points, along_y, along_x)
+    gridding.scale(points, along_y, along_x)
+    # Two products are rounded.
+    np.testing.assert_allclose(points, expected, rtol=2.5 * np.finfo(dtype).eps)
+
+
 def test_errors_name_the_argument():
     ball = make(2, 4.0, 20)
     size = n_voxel(ball, 5)
@@ -129,5 +140,7 @@ def test_errors_name_the_argument():
         gridding.deviation(ball, 5, np.zeros((ball.reach, 4), complex))
     with pytest.raises(ValueError, match="w: expected shape"):
         gridding.divide(ball, 5, np.zeros((20, 4), complex), np.zeros(3))
+    with pytest.raises(ValueError, match="along_x: expected shape"):
+        gridding.scale(np.zeros((3, 4)), np.zeros(3), np.zeros(5))
     with pytest.raises(ValueError, match="padding, n, r_high: expected positive"):
         gridding.ball(ball.sphere, 2, 0, 4.0)

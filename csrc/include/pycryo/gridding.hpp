@@ -1,4 +1,5 @@
-// gridding: element-wise work on one layer of a packed sphere (pycryo.sphere.Sphere), the voxels of one y row by row.
+// gridding: element-wise work on one layer of a packed sphere (pycryo.sphere.Sphere), the voxels of one y row by row,
+// and on one plane of the grid.
 //
 // Shell of a voxel: round(|k| / padding), halves to the even one. Voxels with |k|² ≤ inside are *inside*; W is zero
 // elsewhere. *Interior* are those whose neighbours up to 2 voxels away along every axis are inside and within reach.
@@ -9,13 +10,17 @@
 //   gridding_place        samples = re + i·im inside; nothing is written elsewhere
 //   gridding_deviation    max |C - 1| over the interior, C = Re samples; 0 if there is none
 //   gridding_divide       W /= max(C, 1e-6) inside
+//   gridding_scale        points[y, x] *= along_y[y] · along_x[x]
 //
 //   T, W, re, im, product   voxels of the layer   double
 //   add                     n_shell               double
 //   samples                 n × width × 2         Real   axes (z, x), z in the order of numpy.fft, width ≤ reach + 1
 //   sums                    n_shell × 2           double
+//   points                  n_y × n_x             Real
+//   along_y, along_x        n_y, n_x              Real
 //
-// Voxels out of reach are not on the grid: they are in no shell. One thread; call it for several layers at a time.
+// Voxels out of reach are not on the grid: they are in no shell. One thread; call it for several layers or planes at a
+// time.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +49,8 @@ template <class Real>
 double gridding_deviation(const GriddingLayer& layer, const Real* samples, std::int64_t width);
 template <class Real>
 void gridding_divide(const GriddingLayer& layer, const Real* samples, std::int64_t width, double* w);
+template <class Real>
+void gridding_scale(Real* points, std::int64_t n_y, std::int64_t n_x, const Real* along_y, const Real* along_x);
 
 }  // namespace pycryo
 
@@ -59,4 +66,6 @@ PYCRYO_KERNEL(void gridding_sum_row(const double* weight, std::int64_t n, double
               double gridding_deviation_float(const float* samples, std::int64_t n) noexcept;
               double gridding_deviation_double(const double* samples, std::int64_t n) noexcept;
               void gridding_divide_float(const float* samples, std::int64_t n, double* w) noexcept;
-              void gridding_divide_double(const double* samples, std::int64_t n, double* w) noexcept)
+              void gridding_divide_double(const double* samples, std::int64_t n, double* w) noexcept;
+              void gridding_scale_float(float* row, std::int64_t n, float factor, const float* along_x) noexcept;
+              void gridding_scale_double(double* row, std::int64_t n, double factor, const double* along_x) noexcept)
