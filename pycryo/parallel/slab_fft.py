@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class SlabFft:
         Samples x = 0, 1, ... of each row that are not zero. Default: all, n // 2 + 1.
     bounds : (size + 1,) int64, optional
         Rows bounds[rank] ... bounds[rank + 1] - 1 are a rank's. Default: equal pieces.
+    extent : (int, int), optional
+        Planes z = extent[0] ... extent[1] - 1, cyclic, are dealt to the ranks; the others are zero, or not wanted.
+        Default: all, 0 ... n - 1.
     double : bool
         Double precision.
     threads : int, optional
@@ -50,7 +54,7 @@ class SlabFft:
     Attributes
     ----------
     plane_bounds : (size + 1,) int64
-        Planes plane_bounds[rank] ... are a rank's.
+        Planes plane_bounds[rank] ... are a rank's; numbered as in `extent`.
     planes : (n_plane, n, n // 2 + 1) complex
         This rank's planes, transformed along y and x, between `load` and `store`.
     """
@@ -63,6 +67,7 @@ class SlabFft:
         place: NDArray[np.int64] | None = None,
         widths: NDArray[np.int64] | None = None,
         bounds: Bounds | None = None,
+        extent: tuple[int, int] | None = None,
         double: bool = True,
         threads: int | None = None,
     ) -> None:
@@ -71,7 +76,8 @@ class SlabFft:
         self.place = np.arange(n) if place is None else place
         self.widths = np.full(len(self.place), self.half) if widths is None else np.minimum(widths, self.half)
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
-        self.plane_bounds = even_bounds(n, comm.size)
+        first, end = (0, n) if extent is None else extent
+        self.plane_bounds = first + even_bounds(end - first, comm.size)
         self.real: Any = np.float64 if double else np.float32
         self.complex: Any = np.complex128 if double else np.complex64
         self.threads = threads or get_threads()
@@ -101,7 +107,7 @@ class SlabFft:
 
         with self._pool() as pool:
             if self.comm.size == 1:
-                list(pool.map(lambda row: self._put(row, work(row), slice(None), wanted), self.rows))
+                list(pool.map(lambda row: self._put(row, work(row), wanted), self.rows))
             else:
                 self._exchange_rows(pool, work, wanted)
         self._clear_rows(wanted)
@@ -119,6 +125,18 @@ class SlabFft:
             else:
                 self._exchange_planes(pool, work)
 
+    def fill_planes(self, fill: PlaneWork) -> None:
+        """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
+        import scipy.fft
+
+        def one(index: int) -> None:
+            points = np.zeros((self.n, self.n), self.real)
+            fill(self.plane_numbers[index], points)
+            self.planes[index] = scipy.fft.rfft2(points, overwrite_x=True)
+
+        with self._pool() as pool:
+            list(pool.map(one, range(len(self.plane_numbers))))
+
     def on_planes(self, work: PlaneWork, *, back: bool, keep: tuple[int, int] | None = None) -> None:
         """Bring each plane to the grid, call `work` by several threads, and bring it back if `back`. Not scaled."""
         import scipy.fft
@@ -133,7 +151,7 @@ class SlabFft:
                 plane[:] = scipy.fft.rfft2(points, overwrite_x=True)
 
         with self._pool() as pool:
-            list(pool.map(one, np.flatnonzero(wanted[self.plane_numbers.start : self.plane_numbers.stop])))
+            list(pool.map(one, np.flatnonzero(wanted[self._z(self.comm.rank)])))
 
     def forward(self, points: NDArray[Any]) -> NDArray[Any]:
         """Rows of the transform of a grid of which this rank has the planes `plane_numbers`.
@@ -147,18 +165,16 @@ class SlabFft:
         (n_row, n, n // 2 + 1) complex
             As `scipy.fft.rfftn` has it, axes (y, z, x).
         """
-        import scipy.fft
 
-        def one(index: int) -> None:
-            self.planes[index] = scipy.fft.rfft2(points[index].astype(self.real, copy=False))
+        def fill(number: int, plane: NDArray[Any]) -> None:
+            plane[:] = points[number - self.plane_numbers.start]
 
         result = np.zeros((len(self.rows), self.n, self.half), self.complex)
 
         def take(row: int, samples: NDArray[Any]) -> None:
             result[row - self.rows.start, :, : samples.shape[1]] = samples
 
-        with self._pool() as pool:
-            list(pool.map(one, range(len(self.plane_numbers))))
+        self.fill_planes(fill)
         self.store(take)
         return result
 
@@ -188,21 +204,24 @@ class SlabFft:
             wanted[np.arange(*keep) % self.n] = True
         return wanted
 
-    def _put(self, row: int, samples: NDArray[Any], where: slice, wanted: NDArray[np.bool_]) -> None:
-        """Write a row's samples of this rank's planes (`where` of all z) where they are wanted."""
+    def _z(self, rank: int) -> NDArray[np.int64]:
+        """(n_plane,) 0 ≤ z < n of a rank's planes."""
+        return np.arange(self.plane_bounds[rank], self.plane_bounds[rank + 1]) % self.n
+
+    def _put(self, row: int, samples: NDArray[Any], wanted: NDArray[np.bool_]) -> None:
+        """Write the samples of a row where they are wanted; all planes are this rank's."""
         width = samples.shape[1]
         target = self.planes[:, self.place[row]]
-        mine = wanted[where]
-        if mine.all():
-            target[:, :width] = samples[where]
-            target[:, width:] = 0
-        else:
-            target[mine, :width] = samples[where][mine]
-            target[mine, width:] = 0
+        z = self._z(0)
+        mine = wanted[z]
+        target[mine, :width] = samples[z[mine]]
+        target[mine, width:] = 0
 
     def _row(self, row: int) -> NDArray[Any]:
-        """A row's samples of this rank's planes, copied."""
-        return self.planes[:, self.place[row], : self.widths[row]].copy()
+        """The samples of a row; all planes are this rank's."""
+        samples = np.zeros((self.n, int(self.widths[row])), self.complex)
+        samples[self._z(0)] = self.planes[:, self.place[row], : samples.shape[1]]
+        return samples
 
     def _clear_rows(self, wanted: NDArray[np.bool_]) -> None:
         """Set the rows that nobody has to zero: the planes before left something there."""
@@ -229,7 +248,7 @@ class SlabFft:
             def send(row: int, mail: _Mail = mail) -> None:
                 samples = work(row)
                 for rank in range(self.comm.size):
-                    mail.outgoing_row(rank, row)[:] = samples[mail.planes[rank]]
+                    mail.outgoing_row(rank, row)[:] = samples[mail.planes[rank] % self.n]
 
             list(pool.map(send, rows_of[self.comm.rank]))
             if pending is not None:
@@ -276,16 +295,16 @@ class SlabFft:
         transfer.wait()
 
         def one(row: int) -> None:
-            samples = np.empty((self.n, int(self.widths[row])), self.complex)
+            samples = np.zeros((self.n, int(self.widths[row])), self.complex)
             for rank in range(self.comm.size):
-                samples[mail.planes[rank]] = mail.incoming_row(rank, row)
+                samples[mail.planes[rank] % self.n] = mail.incoming_row(rank, row)
             work(row, samples)
 
         list(pool.map(one, rows_of[self.comm.rank]))
 
     def _mail(self, rows_of: list[range], wanted: NDArray[np.bool_], *, to_planes: bool) -> _Mail:
         planes = [
-            np.arange(a, b)[wanted[a:b]] for a, b in zip(self.plane_bounds[:-1], self.plane_bounds[1:], strict=True)
+            np.arange(a, b)[wanted[self._z(rank)]] for rank, (a, b) in enumerate(pairwise(self.plane_bounds.tolist()))
         ]
         return _Mail(self.comm.rank, rows_of, self.widths, planes, self.complex, to_planes=to_planes)
 
