@@ -91,4 +91,4 @@ def scale(
     points: NDArray[np.floating], along_y: NDArray[np.floating], along_x: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """The product; parameters as in `pycryo.gridding.scale`."""
-    return points.astype(np.float64) * along_y[:, None] * along_x
+    return np.asarray(points.astype(np.float64) * along_y[:, None] * along_x)
