@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pycryo.backprojector import Accumulators
 from pycryo.fsc import Fsc
 from pycryo.model.insertion import combined
-from pycryo.model.owners import all_own, deal_map
+from pycryo.model.owners import deal_map
 from pycryo.model.slab_map import SlabMap, join_low_resolution
-from pycryo.model.solve import Solution, grid_box, solver
+from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.plan import Plan
 from pycryo.refine.resolution import Pair, measure_fsc, solvent_mask, ssnr_of
@@ -52,10 +53,7 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
     with timer.phase("insert"):
         sums = [None if result is None else result.insertion.result() for result in results]
     with timer.phase("solve"):
-        solvers = [
-            None if each is None else solver(owners, each, setup.options.single)
-            for owners, each in zip(setup.owners, sums, strict=True)
-        ]
+        solvers = _solvers(setup, sums)
         solutions = [None if each is None else each.solve() for each in solvers]
         points = grid_box(plan.box, plan.r_insert)
         pair = _on_world(setup, points, solutions)
@@ -67,14 +65,28 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
         if plan.final:
             solvers.clear()  # their grids make room for that of all data
             everything = combined(sums[0], sums[1], setup.owners)
-            everybody = all_own(comm, setup.options.model)
-            solution = solver(everybody, everything, setup.options.single).solve(ssnr=ssnr_of(fsc, combined=True))
+            last = Solver(comm, everything, model=setup.options.model, double=not setup.options.single)
+            solution = last.solve(ssnr=ssnr_of(fsc, combined=True))
             combined_map = SlabMap(comm, solution.planes, setup.field_of_view / solution.points)
         else:
             ssnr = ssnr_of(fsc, combined=False)
             regularised = [None if each is None else each.solve(ssnr=ssnr, max_iterations=0) for each in solvers]
             references = _references(setup, _on_world(setup, points, regularised), mask)
     return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation)
+
+
+def _solvers(setup: Setup, sums: list[Accumulators | None]) -> list[Solver | None]:
+    """One for each half that this rank owns; both halves in turn on one grid."""
+    solvers: list[Solver | None] = []
+    grid = None
+    for owners, each in zip(setup.owners, sums, strict=True):
+        one = None
+        if each is not None and owners.comm is not None:
+            double = not setup.options.single
+            one = Solver(owners.comm, each, model=owners.model, double=double, grid=grid)
+            grid = one.grid
+        solvers.append(one)
+    return solvers
 
 
 def _effort(solution: Solution | None) -> tuple[int, float]:

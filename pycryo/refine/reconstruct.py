@@ -22,7 +22,7 @@ from pycryo.maps import Map
 from pycryo.model.insertion import Entries, Frame, Insertion, combined, waits
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.slab_map import SlabMap, gather, resample_grid
-from pycryo.model.solve import grid_box, solver
+from pycryo.model.solve import grid_box, solve
 from pycryo.parallel.world import as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import (
@@ -355,7 +355,7 @@ def _solve(owners: Owners, sums: Accumulators | None, job: _Job) -> SlabMap:
     frame = job.frame
     points = grid_box(frame.box, frame.r_high)
     solution = None
-    if sums is not None:
-        solution = solver(owners, sums, job.single).solve(max_iterations=_GRIDDING)
+    if sums is not None and owners.comm is not None:
+        solution = solve(owners.comm, sums, model=job.model, max_iterations=_GRIDDING, double=not job.single)
     pixel_size = frame.box * job.pixel_size / points
     return resample_grid(deal_map(owners, None if solution is None else solution.planes, points, pixel_size), frame.box)

@@ -43,8 +43,7 @@ def measure_fsc(setup: Setup, pair: Pair, r_insert: float) -> tuple[Fsc, SlabMap
         rough = corrected_fsc(first.data, second.data, pixel, comm=comm).resolution_0143
         mean = replace(first, data=0.5 * (first.data + second.data) * mask.data)
         found = auto_mask(
-            mean.data,
-            pixel,
+            mean,
             resolution=max(_MASK_RESOLUTION, rough),
             extend_px=_MASK_EXTEND / pixel,
             comm=comm,
