@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,10 +248,7 @@ class Insertion:
             self._comm.begin_exchange(leaving, send_bounds, here, receive_bounds).wait()
             self.n_byte += leaving.nbytes - int(high[self._comm.rank] - low[self._comm.rank]) * values.itemsize
             received.append(here)
-        return [
-            KeyValues(*(values[a:b] for values in received))
-            for a, b in zip(receive_bounds[:-1], receive_bounds[1:], strict=True)
-        ]
+        return [KeyValues(*(values[a:b] for values in received)) for a, b in pairwise(receive_bounds.tolist())]
 
     def _send_slabs(self, has_images: list[bool]) -> None:
         """Each rank to each owner in turn, so that nobody gets two slabs at a time; the own one without a message."""
@@ -290,7 +288,7 @@ class Insertion:
         slab = ball.bounds(len(self._owners.ranks))[number : number + 2]
         n_block = block_count(self._n_voxel((int(slab[0]), int(slab[1]))))
         cut = slab[0] + (slab[1] - slab[0]) * np.arange(n_block + 1) // n_block
-        return [(int(a), int(b)) for a, b in zip(cut[:-1], cut[1:], strict=True)]
+        return list(pairwise(cut.tolist()))
 
     def _n_voxel(self, layers: tuple[int, int]) -> int:
         first, last = self._frame.sphere.voxels(*layers)
@@ -383,7 +381,8 @@ def combined(first: Accumulators | None, second: Accumulators | None, halves: tu
             _dealt(owners, None if each is None else getattr(each, name), own.sphere, everybody)
             for owners, each in zip(halves, (first, second), strict=True)
         ]
-        sums.append(np.add(*pair, out=pair[0]))
+        pair[0] += pair[1]
+        sums.append(pair[0])
     layers = everybody.layers(own.sphere)
     assert layers is not None
     return replace(own, re=sums[0], im=sums[1], weight=sums[2], first=layers[0], last=layers[1])

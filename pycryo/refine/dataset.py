@@ -190,7 +190,7 @@ def _half_ranks(size: int, bounds: NDArray[np.int64], n_first: int) -> tuple[ran
     last_of_first = np.flatnonzero(filled & (bounds[:-1] < n_first))[-1:]
     first_of_second = np.flatnonzero(filled & (bounds[1:] > n_first))[:1]
     return (
-        range(0, max([first.stop, *(last_of_first + 1).tolist()])),
+        range(max([first.stop, *(last_of_first + 1).tolist()])),
         range(min([second.start, *first_of_second.tolist()]), size),
     )
 

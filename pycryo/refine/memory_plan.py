@@ -9,11 +9,16 @@ from math import ceil, pi
 from pycryo.errors import InputError
 from pycryo.model.insertion import VOXEL_BYTES, block_count
 from pycryo.model.owners import Model, owner_ranks
-from pycryo.model.solve import WEIGHT_BYTES, grid_box, transform_bytes
+from pycryo.model.solve import grid_box
 from pycryo.projector import volume_radius
 from pycryo.sphere import sphere_radius
 
 _GIB = 1 << 30
+# Bytes of a voxel of W.
+_WEIGHT_BYTES = 8
+# Rows of a transform on their way to other ranks and from them, two exchanges at a time: share of a rank's planes, and
+# at most (pycryo.parallel.slab_fft); what is gathered at a time for a whole grid (pycryo.model.padded_grid).
+_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 4 / 64, 4 * 32 << 20, 32 << 20
 # Bytes per particle: 32 support points of 7 doubles, the rest of the posterior; the table of all particles.
 _POSTERIOR = 2500
 _TABLE = 1000
@@ -116,15 +121,9 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
     one_map = 4 * ceil(points / sizes.n_ranks) * points**2
     always = _always(sizes, one_map)
     sums = sizes.here * VOXEL_BYTES * own
-    solving = {
-        "weights": WEIGHT_BYTES * own,
-        **transform_bytes(sizes.padding * points, sizes.model, sizes.n_owner, sizes.threads, double=not sizes.single),
-    }
+    solving = {"weights": _WEIGHT_BYTES * own} | _transform(sizes, points, sizes.n_owner)
     everything = sizes.n_ranks if sizes.model != "replicated" else 1
-    last = {
-        "weights": WEIGHT_BYTES * ceil(voxels / everything),
-        **transform_bytes(sizes.padding * points, sizes.model, sizes.n_ranks, sizes.threads, double=not sizes.single),
-    }
+    last = {"weights": _WEIGHT_BYTES * ceil(voxels / everything)} | _transform(sizes, points, sizes.n_ranks)
     maps = {"half-maps and mask": 3 * one_map}
     phases = [
         Phase("search", always | _images(sizes) | _volumes(sizes, sizes.box / 4)),
@@ -135,6 +134,19 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
         Phase("map of all data", always | maps | {"sums": sums + VOXEL_BYTES * ceil(voxels / everything)} | last),
     ]
     return phases if sizes.halves == 2 else [phases[2], phases[3]]
+
+
+def _transform(sizes: Sizes, points: int, n_rank: int) -> dict[str, int]:
+    """The padded grid C that some ranks hold, and what is on its way between them and in the threads' hands."""
+    n, n_byte = sizes.padding * points, 8 if sizes.single else 16
+    plane = n_byte * n * (n // 2 + 1)
+    planes = n if sizes.model != "slab" else ceil(n / n_rank)
+    travelling = 0
+    if n_rank > 1 and sizes.model == "slab":
+        travelling = min(_MOST_EXCHANGED, ceil(_EXCHANGED * planes * plane))
+    elif n_rank > 1 and sizes.model == "sharded":
+        travelling = _GATHERED
+    return {"grid": planes * plane, "transform": travelling + 2 * sizes.threads * plane}
 
 
 def _always(sizes: Sizes, one_map: int) -> dict[str, int]:
@@ -261,7 +273,7 @@ def check(sizes: Sizes, plan: list[Phase], figures: tuple[int, int] | None) -> s
     if needed <= free:
         return None
     text = (
-        f"this run needs about {size(needed)} on a node ({sizes.node_ranks} rank(s) of {size(worst.total)} each, in the "
+        f"this run needs about {size(needed)} on a node ({sizes.node_ranks} rank(s) of {size(worst.total)} each, in "
         f"phase '{worst.name}'), which has {size(free)} free of {size(total)}; what would help: {advice(sizes, free)}"
     )
     if needed > total:

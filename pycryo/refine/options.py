@@ -77,8 +77,8 @@ class RefineOptions:
     model: Model = _option(  # noqa: RUF009
         "slab",
         "Computation",
-        "how ranks hold Fourier sums, weights and grid of a map: slab (all in pieces), sharded (the grid whole on each rank) "
-        "or replicated (all whole on each rank)",
+        "how ranks hold Fourier sums, weights and grid of a map: slab (all in pieces), sharded (the grid whole on each "
+        "rank) or replicated (all whole on each rank)",
         metavar="MODEL",
     )
     single: bool = _option(False, "Computation", "grids of maps in single precision: half their memory and time")

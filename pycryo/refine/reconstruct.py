@@ -35,8 +35,10 @@ from pycryo.refine.dataset import (
     split_halves,
     without_defocus,
 )
+from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.prepare import particle_ctf, transform, weigh
-from pycryo.refine.rounds import budget, parts, round_count
+from pycryo.refine.rounds import parts, round_count
+from pycryo.refine.work_plan import measure_sizes
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class SlabReconstruction:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What stays the same for all batches: the map's sampling, limits, weights, quanta of the sums, memory for images."""
+    """What stays the same for all batches: sampling and limits of the map, weights, memory for images."""
 
     frame: Frame
     pixel_size: float
@@ -208,7 +210,8 @@ def reconstruct_slabs(
     scale = np.asarray(pixel_size / particles.optics.pixel_size, np.float64)
     quantum = _quanta(particles, half, look, noise, scale, ctf, len(group), box * pixel_size, padding)
     frame = Frame(box, padding, r_high, quantum)
-    allowed = budget(comm, memory)
+    sizes, figures = measure_sizes(share, box, padding, model, single, halves=len(halves))
+    allowed = image_budget(sizes, memory, figures)
     job = _Job(frame, pixel_size, background_radius, ctf, group, model, single, allowed, noise, scale)
     owners = halves_own(comm, model) if half_maps else (all_own(comm, model),)
     sums = _inserted(share, owners, job, progress)
@@ -335,9 +338,7 @@ def _entries(particles: Particles, batch: Batch, job: _Job) -> Entries:
     )
 
 
-def _solved(
-    share: Share, owners: tuple[Owners, ...], sums: list[Accumulators | None], job: _Job
-) -> SlabReconstruction:
+def _solved(share: Share, owners: tuple[Owners, ...], sums: list[Accumulators | None], job: _Job) -> SlabReconstruction:
     """The maps of the halves, solved at the same time, and that of all data. Collective."""
     n = share.count(0) + share.count(1)
     if len(owners) == 1:

@@ -86,7 +86,7 @@ def set_up(
         group.name,
     )
     owners = halves_own(comm, options.model)
-    sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, options.preread)
+    sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, preread=options.preread)
     sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
     return (
         Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),

@@ -18,9 +18,9 @@ from pycryo.threads import get_threads
 
 
 def measure_sizes(
-    share: Share, box: int, padding: int, model: Model, single: bool, preread: bool
+    share: Share, box: int, padding: int, model: Model, single: bool, *, preread: bool = False, halves: int = 2
 ) -> tuple[Sizes, tuple[int, int] | None]:
-    """What the memory of a run depends on, without its images; bytes free and in all on the fullest node. Collective."""
+    """What the memory of a run depends on, without its images; bytes free and in all on a node. Collective."""
     node = share.comm.node()
     mine = (node.size, memory())
     node.free()
@@ -42,6 +42,7 @@ def measure_sizes(
         images=0.0,
         batch=min(batch_size(share.particles), ceil(usable / share.comm.size)),
         preread=preread,
+        halves=halves,
     )
     return sizes, figures
 
@@ -76,7 +77,9 @@ def tell(setup: Setup, state: State) -> str:
             f"first global search  {len(plan.scan.rotations)} slices × {len(plan.scan.shifts)} shifts for each image, "
             f"to {setup.field_of_view / plan.scan.r_high:.1f} Å, {fit} images per rank at a time"
         )
-    sizes, figures = measure_sizes(share, setup.box, options.padding, options.model, options.single, options.preread)
+    sizes, figures = measure_sizes(
+        share, setup.box, options.padding, options.model, options.single, preread=options.preread
+    )
     sizes = replace(sizes, images=min(setup.memory, images))
     phases = memory_plan(sizes)
     lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model); by phase:")
