@@ -73,7 +73,8 @@ class Sizes:
     def __post_init__(self) -> None:
         for name in ("box", "padding", "image_box", "n_particles", "n_ranks", "node_ranks", "threads", "batch"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', ' ')}: {getattr(self, name)}, must be at least 1")
+                text = name.removeprefix("n_").replace("_", "-")
+                raise InputError(f"{text} is {getattr(self, name)}, it must be at least 1")
 
     @property
     def n_owner(self) -> int:
