@@ -9,19 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.sphere import Sphere, sphere, sphere_radius
 from pycryo.threads import get_threads
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulators:
-    """Weighted sums F and T of a reconstruction on the padded half volume (method.md §6).
+    """Weighted sums F and T of a reconstruction on a slab of the padded half volume (method.md §6).
 
     Attributes
     ----------
-    re, im : (D, D, H) float64
-        F at index [z + r, y + r, x] with D = 2r + 1, H = r + 1 and r = ``(D - 1) // 2`` padded Fourier px.
-    weight : (D, D, H) float64
+    re, im : (n_voxel,) float64
+        F of the voxels that ``sphere.voxels(first, last)`` numbers.
+    weight : (n_voxel,) float64
         T.
+    sphere : Sphere
+        Of radius r padded Fourier px.
+    first, last : int
+        Layers first ... last - 1 of the sphere.
     box : int
         Box of the images, px.
     padding : int
@@ -33,24 +38,40 @@ class Accumulators:
     re: NDArray[np.float64]
     im: NDArray[np.float64]
     weight: NDArray[np.float64]
+    sphere: Sphere
+    first: int
+    last: int
     box: int
     padding: int
     r_high: float
 
 
-def new_accumulators(box: int, *, padding: int = 2, r_high: float) -> Accumulators:
+def new_accumulators(
+    box: int, *, padding: int = 2, r_high: float, layers: tuple[int, int] | None = None
+) -> Accumulators:
     """Empty accumulators for images of `box` px and samples with |k| < `r_high`.
+
+    Parameters
+    ----------
+    box, padding, r_high : int, int, float
+        See `Accumulators`.
+    layers : (int, int), optional
+        Its first layer and the end of its layers. Default: all.
 
     Raises
     ------
     ValueError
-        If `box`, `padding` or `r_high` is not positive.
+        If `box`, `padding` or `r_high` is not positive, or if there are no such layers.
     """
     if box < 1 or padding < 1 or not r_high > 0:
         raise ValueError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
-    radius = math.ceil(padding * r_high) + 1
-    shape = (2 * radius + 1, 2 * radius + 1, radius + 1)
-    return Accumulators(np.zeros(shape), np.zeros(shape), np.zeros(shape), box, padding, r_high)
+    whole = sphere(sphere_radius(padding, r_high))
+    first, last = layers or (0, whole.layers)
+    if not 0 <= first <= last <= whole.layers:
+        raise ValueError(f"layers: expected 0 to {whole.layers} ascending, got {first}, {last}")
+    begin, end = whole.voxels(first, last)
+    re, im, weight = (np.zeros(end - begin) for _ in range(3))
+    return Accumulators(re, im, weight, whole, first, last, box, padding, r_high)
 
 
 def quantum_for(bound: float) -> float:
@@ -84,7 +105,8 @@ def insert(
 ) -> None:
     """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, 0).
 
-    Every sample is spread over the 8 neighbours of q by trilinear weights. Samples with |q| ≥ r - ½ are left out.
+    Every sample is spread over the 8 neighbours of q by trilinear weights; those on other layers than the accumulators'
+    are not added. Samples with |q| ≥ r - ½ are left out.
     Every single contribution is first rounded to a multiple of a quantum. Sums of such multiples are exact as long as
     Σ|contribution| in a voxel stays below 2^51 quanta (`quantum_for`), so that the result does not depend, to the last
     bit, on the order of the entries nor on their partition over calls and ranks. The number of threads never matters.
@@ -142,7 +164,10 @@ def insert(
         accumulators.padding * scale,
         quantum_value,
         quantum_weight,
-        accumulators.re.shape[2] - 1,
+        accumulators.sphere.radius,
+        accumulators.sphere.start,
+        accumulators.first,
+        accumulators.last,
         accumulators.re,
         accumulators.im,
         accumulators.weight,
@@ -151,10 +176,49 @@ def insert(
 
 
 def fold_hermitian(accumulators: Accumulators) -> None:
-    """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place.
+    """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place; all layers must be there.
 
     Samples are inserted on one side only, so before this each mate of a pair in that plane holds part of the sum.
     """
-    for volume, sign in ((accumulators.re, 1), (accumulators.im, -1), (accumulators.weight, 1)):
-        plane = volume[:, :, 0]
-        plane += sign * plane[::-1, ::-1].copy()
+    add_hermitian_mates(accumulators, hermitian_plane(accumulators))
+
+
+def hermitian_plane(accumulators: Accumulators) -> NDArray[np.float64]:
+    """F (real, imaginary part) and T of the plane x = 0.
+
+    Returns
+    -------
+    (3, D, D) float64
+        At [:, y + r, z + r]; zero outside the layers of `accumulators`. The sum of those of all slabs is the plane.
+    """
+    whole = accumulators.sphere
+    plane = np.zeros((3, whole.layers, whole.layers))
+    rows, voxels = _plane_voxels(accumulators)
+    for target, source in zip(plane, (accumulators.re, accumulators.im, accumulators.weight), strict=True):
+        target.ravel()[rows] = source[voxels]
+    return plane
+
+
+def add_hermitian_mates(accumulators: Accumulators, plane: NDArray[np.float64]) -> None:
+    """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place.
+
+    Parameters
+    ----------
+    accumulators : Accumulators
+        Changed.
+    plane : (3, D, D) float64
+        That of all layers, see `hermitian_plane`.
+    """
+    rows, voxels = _plane_voxels(accumulators)
+    mates = plane.reshape(3, -1)[:, ::-1][:, rows]
+    accumulators.re[voxels] += mates[0]
+    accumulators.im[voxels] -= mates[1]
+    accumulators.weight[voxels] += mates[2]
+
+
+def _plane_voxels(accumulators: Accumulators) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the sphere with a voxel at x = 0 in the accumulators, and where it is in their arrays."""
+    whole = accumulators.sphere
+    begin, end = accumulators.first * whole.layers, accumulators.last * whole.layers
+    rows = begin + np.flatnonzero(np.diff(whole.start[begin : end + 1]))
+    return rows, whole.start[rows] - whole.start[begin]

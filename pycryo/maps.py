@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.threads import get_threads
+from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.slab_fft import SlabFft
+
+# Old voxels: a new voxel that is this little outside the old field of view is on its edge.
+_NO_STEP = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
 def _interpolation_matrix(n: int, m: int, step: float) -> NDArray[np.float64]:
     """(m, n) values at m points `step` old voxels apart of the Fourier series through n voxels; both centred."""
     at = (np.arange(m) - m // 2) * step
-    cutoff = n / 2 * min(1.0, 1 / step)
+    cutoff = round(n / 2 * min(1.0, 1 / step), 6)  # a whole number stays one when `step` is rounded
     k = np.arange(int(cutoff) + 1)
     amplitude = np.where(k == 0, 1.0, 2.0) / n
     amplitude[k == cutoff] /= 2  # Nyquist of either grid: one cosine, whose sine partner the grid cannot carry
@@ -98,7 +102,7 @@ def _interpolation_matrix(n: int, m: int, step: float) -> NDArray[np.float64]:
     matrix = np.zeros((m, n))
     for index, factor in zip(k, amplitude, strict=True):
         matrix += factor * np.cos(2 * np.pi / n * index * distance)
-    matrix[(at < -(n // 2)) | (at > n - 1 - n // 2)] = 0
+    matrix[(at < -(n // 2) - _NO_STEP) | (at > n - 1 - n // 2 + _NO_STEP)] = 0
     return matrix
 
 
@@ -133,24 +137,67 @@ def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
     InputError
         If `resolution` is not positive.
     """
-    import scipy.fft
+    data = low_pass_planes(SerialComm(), source.data, source.pixel_size, resolution, edge_px=edge_px)
+    return Map(data, source.pixel_size)
 
+
+def low_pass_planes(
+    comm: Comm, planes: NDArray[np.float32], pixel_size: float, resolution: float, *, edge_px: float = 2.0
+) -> NDArray[np.float32]:
+    """`low_pass` of a map whose planes are dealt to ranks: (n_plane, box, box) of each, see `even_bounds`. Collective.
+
+    Parameters and errors as for `low_pass`.
+    """
     if not resolution > 0:
         raise InputError(f"the resolution of a low-pass filter must be a positive number of Å, not {resolution}")
-    box = source.box
-    transform = scipy.fft.rfftn(np.asarray(source.data, np.float32), workers=get_threads())
-    k2 = np.fft.fftfreq(box, 1 / box).astype(np.float32) ** 2
-    radius = np.sqrt(k2[:, None, None] + k2[None, :, None] + k2[None, None, : box // 2 + 1])
-    cutoff = box * source.pixel_size / resolution
-    transform *= _falling_cosine(radius, cutoff - edge_px / 2, edge_px)
-    data = scipy.fft.irfftn(transform, s=(box,) * 3, workers=get_threads())
-    return Map(np.asarray(data, np.float32), source.pixel_size)
+    box = planes.shape[1]
+    start = box * pixel_size / resolution - edge_px / 2
+    # Only the rows and samples that the filter lets through, with room for the rounding of its float32 radii.
+    within = start + max(0.0, edge_px) + 1e-3
+    ky = np.rint(np.fft.fftfreq(box, 1 / box)).astype(np.int64)
+    place = np.flatnonzero(np.abs(ky) <= within)
+    widths = np.floor(np.sqrt(np.maximum(0, within**2 - np.square(ky[place])))).astype(np.int64) + 1
+    fft = SlabFft(comm, box, place=place, widths=widths, double=False)
+    kept: dict[int, NDArray[np.complex64]] = {}
+
+    def take(row: int, samples: NDArray[np.complex64]) -> None:
+        square = np.square(ky[:, None]) + np.square(ky[place[row]]) + np.square(np.arange(samples.shape[1]))
+        kept[row] = samples * _falling_cosine(np.sqrt(square).astype(np.float32), start, edge_px)
+
+    def fill(row: int, samples: NDArray[np.complex64]) -> None:
+        samples[:] = kept.pop(row)
+
+    result = np.empty_like(planes, np.float32)
+
+    def finish(number: int, points: NDArray[np.float32]) -> None:
+        np.multiply(points, np.float32(1 / box**3), out=result[number - fft.plane_numbers.start])
+
+    fft.fill_planes(lambda number, points: np.copyto(points, planes[number - fft.plane_numbers.start]))
+    fft.store(take)
+    fft.load(fill)
+    fft.on_planes(finish, back=False)
+    return result
 
 
-def soft_sphere(box: int, radius_px: float, edge_px: float) -> NDArray[np.float32]:
-    """(box, box, box) float32: 1 within `radius_px` of the centre voxel, a cosine edge of `edge_px`, then 0."""
+def soft_sphere(box: int, radius_px: float, edge_px: float, planes: range | None = None) -> NDArray[np.float32]:
+    """1 within `radius_px` of the centre voxel, a cosine edge of `edge_px`, then 0.
+
+    Parameters
+    ----------
+    box : int
+        px.
+    radius_px, edge_px : float
+        px.
+    planes : range, optional
+        Of z; default: all.
+
+    Returns
+    -------
+    (n_plane, box, box) float32
+    """
     square = (np.arange(box, dtype=np.float32) - box // 2) ** 2
-    radius = np.sqrt(square[:, None, None] + square[None, :, None] + square[None, None, :])
+    z = slice(None) if planes is None else slice(planes.start, planes.stop)
+    radius = np.sqrt(square[z, None, None] + square[None, :, None] + square[None, None, :])
     return _falling_cosine(radius, radius_px, edge_px)
 
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-# A sample lies below r - 1/2, its neighbours at most √3 further out: r + 1.232.
-_MARGIN = 1.25
+# Padded Fourier px. A sample lies below r - 1/2, its neighbours at most √3 further out: r + 1.232.
+MARGIN = 1.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ def sphere(radius: int) -> Sphere:
     if radius < 1:
         raise ValueError(f"radius: expected at least 1, got {radius}")
     square = np.square(np.arange(-radius, radius + 1, dtype=np.float64))
-    rest = (radius + _MARGIN) ** 2 - square[:, None] - square
+    rest = (radius + MARGIN) ** 2 - square[:, None] - square
     count = np.where(rest >= 0, np.minimum(np.floor(np.sqrt(np.maximum(rest, 0))), radius) + 1, 0)
     start = np.zeros(count.size + 1, np.int64)
     np.cumsum(count.ravel(), out=start[1:])

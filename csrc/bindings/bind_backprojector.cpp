@@ -8,8 +8,8 @@ static void backproject_into(const Array<float>& images, const Array<float>& wei
                              const Array<double>& shifts, const Array<double>& entry_weight,
                              const Array<std::int32_t>& kx, const Array<std::int32_t>& ky, std::int32_t k_max,
                              double box, double magnification, double quantum_value, double quantum_weight,
-                             std::int32_t radius, Array<double> re, Array<double> im, Array<double> weight,
-                             int threads) {
+                             std::int32_t radius, const Array<std::int64_t>& start, std::int32_t first,
+                             std::int32_t last, Array<double> re, Array<double> im, Array<double> weight, int threads) {
   check_shape(images, "images", {-1, 2, -1});
   const auto n_image = images.shape(0), n_pixel = images.shape(2);
   check_shape(weights, "weights", {n_image, n_pixel});
@@ -27,15 +27,21 @@ static void backproject_into(const Array<float>& images, const Array<float>& wei
   check_positive(threads, "threads");
   if (radius > 4096)  // cells are counted in 32 bits within a column of 16 layers
     throw py::value_error("radius: expected at most 4096, got " + std::to_string(radius));
-  const py::ssize_t depth = 2 * static_cast<py::ssize_t>(radius) + 1, half = radius + 1;
-  check_shape(re, "re", {depth, depth, half});
-  check_shape(im, "im", {depth, depth, half});
-  check_shape(weight, "weight", {depth, depth, half});
+  const py::ssize_t layers = 2 * static_cast<py::ssize_t>(radius) + 1;
+  check_shape(start, "start", {layers * layers + 1});
+  if (first < 0 || last < first || last > layers)
+    throw py::value_error("layers: expected 0 to " + std::to_string(layers) + " ascending, got " +
+                          std::to_string(first) + ", " + std::to_string(last));
+  const py::ssize_t n_voxel = start.data()[last * layers] - start.data()[first * layers];
+  check_shape(re, "re", {n_voxel});
+  check_shape(im, "im", {n_voxel});
+  check_shape(weight, "weight", {n_voxel});
   const BackprojectImages samples{images.data(), weights.data(), kx.data(), ky.data(),
                                   n_pixel,       k_max,          box,       magnification};
   const BackprojectEntries entries{entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(), n_entry};
-  const BackprojectVolume volume{re.mutable_data(), im.mutable_data(), weight.mutable_data(), radius,
-                                 quantum_value,     quantum_weight};
+  const BackprojectVolume volume{
+      start.data(), re.mutable_data(), im.mutable_data(), weight.mutable_data(), radius, first,
+      last,         quantum_value,     quantum_weight};
   py::gil_scoped_release release;
   backproject(samples, entries, volume, threads);
 }
@@ -47,6 +53,6 @@ void bind_backprojector(pybind11::module_& module) {
   module.def("backproject", &pycryo::bindings::backproject_into, "images"_a.noconvert(), "weights"_a.noconvert(),
              "entry_image"_a.noconvert(), "rotations"_a.noconvert(), "shifts"_a.noconvert(),
              "entry_weight"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(), "k_max"_a, "box"_a,
-             "magnification"_a, "quantum_value"_a, "quantum_weight"_a, "radius"_a, "re"_a.noconvert(),
-             "im"_a.noconvert(), "weight"_a.noconvert(), "threads"_a);
+             "magnification"_a, "quantum_value"_a, "quantum_weight"_a, "radius"_a, "start"_a.noconvert(), "first"_a,
+             "last"_a, "re"_a.noconvert(), "im"_a.noconvert(), "weight"_a.noconvert(), "threads"_a);
 }

@@ -104,17 +104,21 @@ std::vector<std::int64_t> sort_block(const BackprojectImages& in, const Backproj
 void add_block(const BackprojectVolume& volume, const BackprojectPlane& frame, const BackprojectRecord* records,
                const std::vector<std::int64_t>& start, int threads) {
   const auto add = PYCRYO_SELECT(backproject_add);
-  const std::int64_t row = volume.radius + 1, layer = (2 * std::int64_t{volume.radius} + 1) * row;
+  const std::int64_t layer = 2 * std::int64_t{volume.radius} + 1, first = layer * volume.first,
+                     last = layer * volume.last;
   const std::int64_t per_axis = frame.columns_per_axis;
   for (std::int64_t parity = 0; parity < 4; ++parity) {
-    const std::int64_t first_z = parity / 2, first_y = parity % 2;
-    const std::int64_t n_z = (per_axis - first_z + 1) / 2, n_y = (per_axis - first_y + 1) / 2;
+    const std::int64_t first_y = parity / 2, first_z = parity % 2;
+    const std::int64_t n_y = (per_axis - first_y + 1) / 2, n_z = (per_axis - first_z + 1) / 2;
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (std::int64_t work = 0; work < n_z * n_y; ++work) {
-      const std::int64_t z = first_z + 2 * (work / n_y), y = first_y + 2 * (work % n_y), column = z * per_axis + y;
-      const std::int64_t voxel = (z << frame.tile_bits) * layer + (y << frame.tile_bits) * row;
-      add(records + start[column], start[column + 1] - start[column], volume.radius, volume.quantum_value,
-          volume.quantum_weight, volume.re + voxel, volume.im + voxel, volume.weight + voxel);
+    for (std::int64_t work = 0; work < n_y * n_z; ++work) {
+      const std::int64_t y = first_y + 2 * (work / n_z), z = first_z + 2 * (work % n_z), number = y * per_axis + z;
+      const std::int64_t row = (y << frame.tile_bits) * layer + (z << frame.tile_bits);
+      const BackprojectColumn column{volume.start + row, volume.start[first], static_cast<std::int32_t>(layer),
+                                     static_cast<std::int32_t>(std::max<std::int64_t>(first - row, 0)),
+                                     static_cast<std::int32_t>(last - row)};
+      add(records + start[number], start[number + 1] - start[number], column, volume.quantum_value,
+          volume.quantum_weight, volume.re, volume.im, volume.weight);
     }
   }
 }
@@ -125,7 +129,8 @@ void backproject(const BackprojectImages& images, const BackprojectEntries& entr
                  int threads) {
   if (images.n_pixel == 0 || entries.n_entry == 0) return;
   const std::int32_t bits = choose_tile_bits(volume.radius);
-  const BackprojectPlane frame{{}, {}, volume.radius, bits, ((2 * volume.radius) >> bits) + 1};
+  const BackprojectPlane frame{
+      {}, {}, volume.radius, volume.first, volume.last, bits, ((2 * volume.radius) >> bits) + 1};
   const std::int64_t block =
       std::min(entries.n_entry, std::max<std::int64_t>(1, choose_block_records(volume.radius) / images.n_pixel));
   const std::unique_ptr<BackprojectRecord[]> records(new BackprojectRecord[block * images.n_pixel]);

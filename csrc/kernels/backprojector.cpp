@@ -10,7 +10,7 @@ typedef double Pair __attribute__((vector_size(16), aligned(8), may_alias));
 
 struct Located {
   std::int32_t column[chunk];
-  std::int32_t cell[chunk];
+  std::int32_t x[chunk], row[chunk];
   float fx[chunk], fy[chunk], fz[chunk];
   float side[chunk];  // -1 where the sample was replaced by its Hermitian mate
 };
@@ -21,7 +21,7 @@ inline void locate(const BackprojectPlane& plane, const std::int32_t* __restrict
   const double ax = plane.along_x[0], ay = plane.along_x[1], az = plane.along_x[2];
   const double bx = plane.along_y[0], by = plane.along_y[1], bz = plane.along_y[2];
   const std::int32_t radius = plane.radius, bits = plane.tile_bits, mask = (1 << bits) - 1;
-  const std::int32_t row = radius + 1, layer = (2 * radius + 1) * row;
+  const std::int32_t layer = 2 * radius + 1, first = plane.first - 1, last = plane.last;
   const std::int32_t per_axis = plane.columns_per_axis, nowhere = per_axis * per_axis;
   const double origin = radius, reach = (radius - 0.5) * (radius - 0.5);
 #pragma omp simd
@@ -42,8 +42,10 @@ inline void locate(const BackprojectPlane& plane, const std::int32_t* __restrict
     out.fy[k] = static_cast<float>(qy - iy);
     out.fz[k] = static_cast<float>(qz - iz);
     out.side[k] = static_cast<float>(side);
-    out.cell[k] = (iz & mask) * layer + (iy & mask) * row + ix;
-    out.column[k] = nowhere + inside * ((iz >> bits) * per_axis + (iy >> bits) - nowhere);
+    const std::int32_t wanted = inside & (iy >= first) & (iy < last);
+    out.x[k] = ix;
+    out.row[k] = (iy & mask) * layer + (iz & mask);
+    out.column[k] = nowhere + wanted * ((iy >> bits) * per_axis + (iz >> bits) - nowhere);
   }
 }
 
@@ -80,33 +82,30 @@ void backproject_sort(const BackprojectPlane& plane, const std::int32_t* kx, con
       out_im[k] = entry_weight * (re[start + k] * s + im[start + k] * c) * located.side[k];
     }
     for (std::int64_t k = 0; k < n; ++k)
-      records[cursor[located.column[k]]++] = {located.cell[k],
-                                              located.fx[k],
-                                              located.fy[k],
-                                              located.fz[k],
-                                              out_re[k],
-                                              out_im[k],
-                                              entry_weight * weight[start + k]};
+      records[cursor[located.column[k]]++] = {
+          located.x[k],  located.row[k], located.fx[k], located.fy[k],
+          located.fz[k], out_re[k],      out_im[k],     entry_weight * weight[start + k]};
   }
 }
 
-void backproject_add(const BackprojectRecord* __restrict records, std::int64_t n, std::int32_t radius,
+void backproject_add(const BackprojectRecord* __restrict records, std::int64_t n, const BackprojectColumn& column,
                      double quantum_value, double quantum_weight, double* __restrict re, double* __restrict im,
                      double* __restrict weight) noexcept {
-  const std::int64_t row = radius + 1, layer = (2 * static_cast<std::int64_t>(radius) + 1) * row;
   // Adding and subtracting 1.5·2^52 quanta leaves a multiple of the quantum.
   const double big_value = 0x1.8p52 * quantum_value, big_weight = 0x1.8p52 * quantum_weight;
   for (std::int64_t i = 0; i < n; ++i) {
     const BackprojectRecord& record = records[i];
     const double fx = record.fx, fy = record.fy, fz = record.fz;
     const Pair along_x = {1 - fx, fx};
-    const double along_zy[4] = {(1 - fz) * (1 - fy), (1 - fz) * fy, fz * (1 - fy), fz * fy};
-    const std::int64_t start[4] = {record.cell, record.cell + row, record.cell + layer, record.cell + layer + row};
+    const double along_yz[4] = {(1 - fy) * (1 - fz), (1 - fy) * fz, fy * (1 - fz), fy * fz};
+    const std::int32_t row[4] = {record.row, record.row + 1, record.row + column.layer, record.row + column.layer + 1};
     for (int j = 0; j < 4; ++j) {
-      const Pair share = along_x * along_zy[j];
-      *reinterpret_cast<Pair*>(re + start[j]) += (share * record.re + big_value) - big_value;
-      *reinterpret_cast<Pair*>(im + start[j]) += (share * record.im + big_value) - big_value;
-      *reinterpret_cast<Pair*>(weight + start[j]) += (share * record.weight + big_weight) - big_weight;
+      if (row[j] < column.first || row[j] >= column.last) continue;
+      const std::int64_t voxel = column.start[row[j]] + record.x - column.origin;
+      const Pair share = along_x * along_yz[j];
+      *reinterpret_cast<Pair*>(re + voxel) += (share * record.re + big_value) - big_value;
+      *reinterpret_cast<Pair*>(im + voxel) += (share * record.im + big_value) - big_value;
+      *reinterpret_cast<Pair*>(weight + voxel) += (share * record.weight + big_weight) - big_weight;
     }
   }
 }

@@ -7,9 +7,10 @@ half the time of one call for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.threads import get_threads
 
-# Bytes of the rows that a rank sends in one exchange, at most (but one row always).
-_EXCHANGE_BYTES = 32 << 20
+# What a rank sends in one exchange, at most (but one row always): bytes, and the share of its planes.
+_EXCHANGE_BYTES, _EXCHANGE_SHARE = 32 << 20, 1 / 64
+# Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
+# getting them anew cost a third of the transform.
+_BLOCK_BYTES = 256 << 10
 
 # Called with the number of a row and its samples (n, width), axes (z, x), both in the order of `numpy.fft`.
 RowWork = Callable[[int, NDArray[Any]], None]
-# Called with the number z of a plane and its grid points (n, n), axes (y, x), to be changed in place.
+# Called with the number z of a plane and its grid points, axes (y, x), to be changed in place.
 PlaneWork = Callable[[int, NDArray[Any]], None]
 
 
@@ -42,6 +46,8 @@ class SlabFft:
         Samples x = 0, 1, ... of each row that are not zero. Default: all, n // 2 + 1.
     bounds : (size + 1,) int64, optional
         Rows bounds[rank] ... bounds[rank + 1] - 1 are a rank's. Default: equal pieces.
+    extent : (int, int), optional
+        Planes that are dealt to the ranks, see `deal`. Default: all, 0 ... n - 1.
     double : bool
         Double precision.
     threads : int, optional
@@ -49,6 +55,8 @@ class SlabFft:
 
     Attributes
     ----------
+    rows, plane_numbers : range
+        Rows and planes of this rank; planes are numbered as in `extent`.
     plane_bounds : (size + 1,) int64
         Planes plane_bounds[rank] ... are a rank's.
     planes : (n_plane, n, n // 2 + 1) complex
@@ -63,6 +71,7 @@ class SlabFft:
         place: NDArray[np.int64] | None = None,
         widths: NDArray[np.int64] | None = None,
         bounds: Bounds | None = None,
+        extent: tuple[int, int] | None = None,
         double: bool = True,
         threads: int | None = None,
     ) -> None:
@@ -71,69 +80,125 @@ class SlabFft:
         self.place = np.arange(n) if place is None else place
         self.widths = np.full(len(self.place), self.half) if widths is None else np.minimum(widths, self.half)
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
-        self.plane_bounds = even_bounds(n, comm.size)
         self.real: Any = np.float64 if double else np.float32
         self.complex: Any = np.complex128 if double else np.complex64
         self.threads = threads or get_threads()
-        rank = comm.rank
-        self.rows = range(int(self.bounds[rank]), int(self.bounds[rank + 1]))
-        self.plane_numbers = range(int(self.plane_bounds[rank]), int(self.plane_bounds[rank + 1]))
-        self.planes = np.zeros((len(self.plane_numbers), n, self.half), self.complex)
+        self.rows = range(*self.bounds[comm.rank : comm.rank + 2].tolist())
+        self._buffer = np.zeros((0, n, self.half), self.complex)
+        self._rooms = _Room(self.complex), _Room(self.complex)
+        # Whether rows that nobody has may be other than zero in the buffer.
+        self._is_stale = False
+        self.deal((0, n) if extent is None else extent)
 
-    def load(self, fill: RowWork, keep: tuple[int, int] | None = None) -> None:
+    def deal(self, extent: tuple[int, int]) -> None:
+        """Deal the planes z = extent[0] ... extent[1] - 1, cyclic, to the ranks; the others are zero, or not wanted.
+
+        What `planes` held is lost. Its memory is used again, unless there are more planes than before.
+        """
+        first, end = extent
+        self.plane_bounds = first + even_bounds(end - first, self.comm.size)
+        self.plane_numbers = range(*self.plane_bounds[self.comm.rank : self.comm.rank + 2].tolist())
+        n_plane = len(self.plane_numbers)
+        if n_plane > len(self._buffer):
+            self._buffer = np.zeros((n_plane, self.n, self.half), self.complex)
+            self._is_stale = False
+        self.planes = self._buffer[:n_plane]
+
+    def load(self, fill: RowWork, rows: Sequence[int] | None = None) -> None:
         """Make `planes` from this rank's rows: `fill` writes each into an array of zeros; inverse transform along z.
 
         Parameters
         ----------
         fill : callable
             Called in any order, by several threads.
-        keep : (int, int), optional
-            Only planes in this range of z, cyclic, are wanted; the others are left undefined.
+        rows : sequence of int, optional
+            Only these; further calls bring the others. For a rank alone.
+
+        Raises
+        ------
+        ValueError
+            If there are `rows` and several ranks.
         """
         import scipy.fft
-
-        wanted = self._wanted(keep)
 
         def work(row: int) -> NDArray[Any]:
             samples = np.zeros((self.n, int(self.widths[row])), self.complex)
             fill(row, samples)
             return np.asarray(scipy.fft.ifft(samples, axis=0, overwrite_x=True, norm="forward"))
 
+        chosen = self._chosen(rows)
+        self._clear_rows()
         with self._pool() as pool:
             if self.comm.size == 1:
-                list(pool.map(lambda row: self._put(row, work(row), slice(None), wanted), self.rows))
+                list(pool.map(lambda row: self._put(row, work(row)), chosen))
             else:
-                self._exchange_rows(pool, work, wanted)
-        self._clear_rows(wanted)
+                self._exchange_rows(pool, work)
 
-    def store(self, take: RowWork) -> None:
-        """Give `take` each of this rank's rows, made of `planes`, transformed along z; any order, several threads."""
+    def store(self, take: RowWork, rows: Sequence[int] | None = None) -> None:
+        """Give `take` each of this rank's rows, made of `planes`, transformed along z; `planes` stay as they are.
+
+        Parameters
+        ----------
+        take : callable
+            Called in any order, by several threads.
+        rows : sequence of int, optional
+            Only these. For a rank alone.
+
+        Raises
+        ------
+        ValueError
+            If there are `rows` and several ranks.
+        """
         import scipy.fft
+
+        chosen = self._chosen(rows)
 
         def work(row: int, samples: NDArray[Any]) -> None:
             take(row, scipy.fft.fft(samples, axis=0, overwrite_x=True))
 
         with self._pool() as pool:
             if self.comm.size == 1:
-                list(pool.map(lambda row: work(row, self._row(row)), self.rows))
+                list(pool.map(lambda row: work(row, self._row(row)), chosen))
             else:
                 self._exchange_planes(pool, work)
 
-    def on_planes(self, work: PlaneWork, *, back: bool, keep: tuple[int, int] | None = None) -> None:
-        """Bring each plane to the grid, call `work` by several threads, and bring it back if `back`. Not scaled."""
-        import scipy.fft
+    def fill_planes(self, fill: PlaneWork) -> None:
+        """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
 
-        wanted = self._wanted(keep)
+        def one(index: int, points: NDArray[Any]) -> None:
+            points[:] = 0
+            fill(self.plane_numbers[index], points)
+            self._write_plane(index, points)
 
-        def one(index: int) -> None:
-            plane = self.planes[index]
-            points = scipy.fft.irfft2(plane, s=(self.n, self.n), norm="forward", overwrite_x=True)
+        self._for_planes(one)
+
+    def on_planes(self, work: PlaneWork, *, back: bool) -> None:
+        """Bring each plane to the grid, call `work` by several threads, and bring it back if `back`. Not scaled.
+
+        The points are those of the next plane after `work`. Without `back` the planes are lost.
+        """
+
+        def one(index: int, points: NDArray[Any]) -> None:
+            self._read_plane(index, slice(None), points)
             work(self.plane_numbers[index], points)
             if back:
-                plane[:] = scipy.fft.rfft2(points, overwrite_x=True)
+                self._write_plane(index, points)
 
-        with self._pool() as pool:
-            list(pool.map(one, np.flatnonzero(wanted[self.plane_numbers.start : self.plane_numbers.stop])))
+        self._for_planes(one)
+
+    def crop_planes(self, work: PlaneWork, extent: tuple[int, int]) -> None:
+        """Bring the points y, x = extent[0] ... extent[1] - 1, cyclic, of each plane to the grid and call `work`.
+
+        As `on_planes` without `back`, but does less where points are left out.
+        """
+        chosen = self._cyclic(*extent)
+        n_row = extent[1] - extent[0]
+
+        def one(index: int, points: NDArray[Any]) -> None:
+            self._read_plane(index, chosen, points[:n_row])
+            work(self.plane_numbers[index], np.ascontiguousarray(points[:n_row, chosen]))
+
+        self._for_planes(one)
 
     def forward(self, points: NDArray[Any]) -> NDArray[Any]:
         """Rows of the transform of a grid of which this rank has the planes `plane_numbers`.
@@ -147,18 +212,16 @@ class SlabFft:
         (n_row, n, n // 2 + 1) complex
             As `scipy.fft.rfftn` has it, axes (y, z, x).
         """
-        import scipy.fft
 
-        def one(index: int) -> None:
-            self.planes[index] = scipy.fft.rfft2(points[index].astype(self.real, copy=False))
+        def fill(number: int, plane: NDArray[Any]) -> None:
+            plane[:] = points[number - self.plane_numbers.start]
 
         result = np.zeros((len(self.rows), self.n, self.half), self.complex)
 
         def take(row: int, samples: NDArray[Any]) -> None:
             result[row - self.rows.start, :, : samples.shape[1]] = samples
 
-        with self._pool() as pool:
-            list(pool.map(one, range(len(self.plane_numbers))))
+        self.fill_planes(fill)
         self.store(take)
         return result
 
@@ -181,50 +244,89 @@ class SlabFft:
         with ThreadPoolExecutor(self.threads) as pool:
             yield pool
 
-    def _wanted(self, keep: tuple[int, int] | None) -> NDArray[np.bool_]:
-        """(n,) which planes are wanted."""
-        wanted = np.full(self.n, keep is None)
-        if keep is not None:
-            wanted[np.arange(*keep) % self.n] = True
-        return wanted
+    def _chosen(self, rows: Sequence[int] | None) -> Sequence[int]:
+        if rows is not None and self.comm.size > 1:
+            raise ValueError("rows: expected None, for the ranks exchange all of theirs together")
+        return self.rows if rows is None else rows
 
-    def _put(self, row: int, samples: NDArray[Any], where: slice, wanted: NDArray[np.bool_]) -> None:
-        """Write a row's samples of this rank's planes (`where` of all z) where they are wanted."""
+    def _for_planes(self, work: Callable[[int, NDArray[Any]], None]) -> None:
+        """Call `work` with the index of each plane and a thread's array of grid points, which is reused."""
+        indices = iter(range(len(self.planes)))
+
+        def on_thread(_: int) -> None:
+            points = np.empty((self.n, self.n), self.real)
+            for index in indices:
+                work(index, points)
+
+        self._is_stale = True
+        with self._pool() as pool:
+            list(pool.map(on_thread, range(self.threads)))
+
+    def _blocks(self, n_row: int) -> Iterator[slice]:
+        """Parts of the rows of a plane."""
+        step = max(1, _BLOCK_BYTES // (self.half * self._buffer.itemsize))
+        return (slice(first, min(n_row, first + step)) for first in range(0, n_row, step))
+
+    def _read_plane(self, index: int, rows: slice | NDArray[np.int64], points: NDArray[Any]) -> None:
+        """Transform a plane, which is lost, to the grid points (n_row, n) of some rows."""
+        import scipy.fft
+
+        spectrum = scipy.fft.ifft(self.planes[index], axis=0, overwrite_x=True, norm="forward")[rows]
+        for block in self._blocks(len(points)):
+            points[block] = scipy.fft.irfft(spectrum[block], self.n, axis=1, norm="forward")
+
+    def _write_plane(self, index: int, points: NDArray[Any]) -> None:
+        """Transform grid points to a plane."""
+        import scipy.fft
+
+        plane = self.planes[index]
+        for block in self._blocks(self.n):
+            plane[block] = scipy.fft.rfft(points[block], axis=1)
+        spectrum = scipy.fft.fft(plane, axis=0, overwrite_x=True)
+        if not np.may_share_memory(spectrum, plane):
+            plane[:] = spectrum
+
+    def _z(self, rank: int) -> slice | NDArray[np.int64]:
+        """Index of a rank's planes among all z."""
+        return self._cyclic(*self.plane_bounds[rank : rank + 2].tolist())
+
+    def _cyclic(self, first: int, end: int) -> slice | NDArray[np.int64]:
+        """Index of first ... end - 1, cyclic."""
+        low = first % self.n
+        return slice(low, low + end - first) if low + end - first <= self.n else np.arange(first, end) % self.n
+
+    def _put(self, row: int, samples: NDArray[Any]) -> None:
+        """Write the samples of a row to all planes."""
         width = samples.shape[1]
         target = self.planes[:, self.place[row]]
-        mine = wanted[where]
-        if mine.all():
-            target[:, :width] = samples[where]
-            target[:, width:] = 0
-        else:
-            target[mine, :width] = samples[where][mine]
-            target[mine, width:] = 0
+        target[:, :width] = samples[self._z(0)]
+        target[:, width:] = 0
 
     def _row(self, row: int) -> NDArray[Any]:
-        """A row's samples of this rank's planes, copied."""
-        return self.planes[:, self.place[row], : self.widths[row]].copy()
+        """The samples of a row; all planes are this rank's."""
+        samples = np.zeros((self.n, int(self.widths[row])), self.complex)
+        samples[self._z(0)] = self.planes[:, self.place[row], : samples.shape[1]]
+        return samples
 
-    def _clear_rows(self, wanted: NDArray[np.bool_]) -> None:
-        """Set the rows that nobody has to zero: the planes before left something there."""
-        absent = np.ones(self.n, bool)
-        absent[self.place] = False
-        if absent.any():
-            self.planes[:, absent] = 0
+    def _clear_rows(self) -> None:
+        """Set the rows that nobody has to zero."""
+        if self._is_stale:
+            self._buffer[:, np.setdiff1d(np.arange(self.n), self.place)] = 0
+        self._is_stale = False
 
     def _rounds(self) -> list[list[range]]:
         """The rows of each rank in each exchange."""
-        per_rank = max(1, _EXCHANGE_BYTES // (self.n * self.half * np.dtype(self.complex).itemsize))
+        row_bytes = self.n * self.half * self._buffer.itemsize
+        per_rank = max(1, int(min(_EXCHANGE_BYTES, _EXCHANGE_SHARE * self.n * row_bytes / self.comm.size) // row_bytes))
         pieces = [range(int(a), int(b)) for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
         n_round = max(-(-len(piece) // per_rank) for piece in pieces)
         return [[piece[per_rank * j : per_rank * (j + 1)] for piece in pieces] for j in range(n_round)]
 
-    def _exchange_rows(
-        self, pool: ThreadPoolExecutor, work: Callable[[int], NDArray[Any]], wanted: NDArray[np.bool_]
-    ) -> None:
+    def _exchange_rows(self, pool: ThreadPoolExecutor, work: Callable[[int], NDArray[Any]]) -> None:
         """Compute rows and send them as planes; the messages of a round travel during the work of the next."""
         pending: tuple[Transfer, _Mail, list[range]] | None = None
-        for rows_of in self._rounds():
-            mail = self._mail(rows_of, wanted, to_planes=True)
+        for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
+            mail = self._mail(rows_of, parity, to_planes=True)
 
             def send(row: int, mail: _Mail = mail) -> None:
                 samples = work(row)
@@ -240,23 +342,21 @@ class SlabFft:
 
     def _receive_rows(self, pool: ThreadPoolExecutor, transfer: Transfer, mail: _Mail, rows_of: list[range]) -> None:
         transfer.wait()
-        mine = mail.planes[self.comm.rank] - self.plane_numbers.start
 
         def put(item: tuple[int, int]) -> None:
             rank, row = item
             samples = mail.incoming_row(rank, row)
             target = self.planes[:, self.place[row]]
-            target[mine, : samples.shape[1]] = samples
-            target[mine, samples.shape[1] :] = 0
+            target[:, : samples.shape[1]] = samples
+            target[:, samples.shape[1] :] = 0
 
         list(pool.map(put, [(rank, row) for rank, rows in enumerate(rows_of) for row in rows]))
 
     def _exchange_planes(self, pool: ThreadPoolExecutor, work: RowWork) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
-        everything = np.ones(self.n, bool)
         pending: tuple[Transfer, _Mail, list[range]] | None = None
-        for rows_of in self._rounds():
-            mail = self._mail(rows_of, everything, to_planes=False)
+        for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
+            mail = self._mail(rows_of, parity, to_planes=False)
 
             def send(item: tuple[int, int], mail: _Mail = mail) -> None:
                 rank, row = item
@@ -276,18 +376,30 @@ class SlabFft:
         transfer.wait()
 
         def one(row: int) -> None:
-            samples = np.empty((self.n, int(self.widths[row])), self.complex)
+            samples = np.zeros((self.n, int(self.widths[row])), self.complex)
             for rank in range(self.comm.size):
                 samples[mail.planes[rank]] = mail.incoming_row(rank, row)
             work(row, samples)
 
         list(pool.map(one, rows_of[self.comm.rank]))
 
-    def _mail(self, rows_of: list[range], wanted: NDArray[np.bool_], *, to_planes: bool) -> _Mail:
-        planes = [
-            np.arange(a, b)[wanted[a:b]] for a, b in zip(self.plane_bounds[:-1], self.plane_bounds[1:], strict=True)
-        ]
-        return _Mail(self.comm.rank, rows_of, self.widths, planes, self.complex, to_planes=to_planes)
+    def _mail(self, rows_of: list[range], parity: int, *, to_planes: bool) -> _Mail:
+        planes = [self._z(rank) for rank in range(self.comm.size)]
+        counts = np.diff(self.plane_bounds).tolist()
+        return _Mail(self.comm.rank, rows_of, self.widths, planes, counts, self._rooms[parity], to_planes=to_planes)
+
+
+class _Room:
+    """Memory for what goes out and what comes in, kept from one exchange to the next."""
+
+    def __init__(self, dtype: type) -> None:
+        self._arrays: list[NDArray[Any]] = [np.empty(0, dtype), np.empty(0, dtype)]
+
+    def array(self, which: int, size: int) -> NDArray[Any]:
+        """The first (0) or second (1) array."""
+        if size > len(self._arrays[which]):
+            self._arrays[which] = np.empty(size, self._arrays[which].dtype)
+        return self._arrays[which][:size]
 
 
 class _Mail:
@@ -299,9 +411,11 @@ class _Mail:
     rows_of : list of range
         Rows of each rank in this exchange.
     widths : (n_row,) int64
-    planes : list of (n,) int64
-        Planes of each rank.
-    dtype : type
+    planes : list of index
+        Planes of each rank among all z.
+    counts : list of int
+        How many they are.
+    room : _Room
     to_planes : bool
         From the owners of rows to those of planes, else back.
     """
@@ -311,19 +425,21 @@ class _Mail:
         me: int,
         rows_of: list[range],
         widths: NDArray[np.int64],
-        planes: list[NDArray[np.int64]],
-        dtype: type,
+        planes: list[slice | NDArray[np.int64]],
+        counts: list[int],
+        room: _Room,
         *,
         to_planes: bool,
     ) -> None:
         self.planes = planes
         ranks = range(len(rows_of))
-        mine, here = rows_of[me], len(planes[me])
+        mine, here = rows_of[me], counts[me]
         # Rows and number of planes of what goes to each rank and comes from it.
-        gone = [(mine, len(planes[rank])) if to_planes else (rows_of[rank], here) for rank in ranks]
-        come = [(rows_of[rank], here) if to_planes else (mine, len(planes[rank])) for rank in ranks]
-        self._out, self._out_bounds, self._out_start = _layout(gone, widths, dtype)
-        self._in, self._in_bounds, self._in_start = _layout(come, widths, dtype)
+        gone = [(mine, counts[rank]) if to_planes else (rows_of[rank], here) for rank in ranks]
+        come = [(rows_of[rank], here) if to_planes else (mine, counts[rank]) for rank in ranks]
+        self._out_bounds, self._out_start = _layout(gone, widths)
+        self._in_bounds, self._in_start = _layout(come, widths)
+        self._out, self._in = room.array(0, int(self._out_bounds[-1])), room.array(1, int(self._in_bounds[-1]))
         self._gone, self._come, self._widths = gone, come, widths
 
     def outgoing_row(self, rank: int, row: int) -> NDArray[Any]:
@@ -345,13 +461,11 @@ class _Mail:
         return flat[begin : begin + n_plane * width].reshape(n_plane, width)
 
 
-def _layout(
-    kinds: list[tuple[range, int]], widths: NDArray[np.int64], dtype: type
-) -> tuple[NDArray[Any], Bounds, list[NDArray[np.int64]]]:
-    """Buffer for rows × planes of each rank, where each rank's part begins, and each row in it."""
+def _layout(kinds: list[tuple[range, int]], widths: NDArray[np.int64]) -> tuple[Bounds, list[NDArray[np.int64]]]:
+    """Where each rank's part begins in an array of rows × planes, and each row in it."""
     starts, bounds = [], [0]
     for rows, n_plane in kinds:
         ends = bounds[-1] + n_plane * np.cumsum(widths[rows.start : rows.stop])
         starts.append(np.concatenate([[bounds[-1]], ends]).astype(np.int64))
         bounds.append(int(ends[-1]) if len(ends) else bounds[-1])
-    return np.empty(bounds[-1], dtype), np.array(bounds, np.int64), starts
+    return np.array(bounds, np.int64), starts

@@ -7,9 +7,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.sphere import Sphere
+
 
 def insert(
-    radius: int,
+    sphere: Sphere,
+    layers: tuple[int, int],
     images: NDArray[np.float64],
     weights: NDArray[np.float64],
     entry_image: NDArray[np.int64],
@@ -23,9 +26,10 @@ def insert(
     padding: int,
     scale: float = 1.0,
 ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """F and T, each (2r+1, 2r+1, r+1), of `pycryo.backprojector.insert` without quanta; other shapes as there."""
-    value = np.zeros((2 * radius + 1, 2 * radius + 1, radius + 1), complex)
-    weight = np.zeros(value.shape)
+    """F and T, each (n_voxel,), of `pycryo.backprojector.insert` without quanta; other shapes as there."""
+    radius = sphere.radius
+    begin, end = sphere.voxels(*layers)
+    value, weight = np.zeros(end - begin, complex), np.zeros(end - begin)
     k = np.stack([np.asarray(kx), np.asarray(ky)]).astype(float)
     for i, rotation, shift, share in zip(entry_image, rotations, shifts, entry_weight, strict=True):
         q = padding * scale * rotation.T[:, :2] @ k
@@ -38,15 +42,19 @@ def insert(
         for corner in product((0, 1), repeat=3):
             x, y, z = neighbour = lowest + np.array(corner)[:, None]
             part = np.prod(1 - np.abs(q - neighbour), axis=0)
-            np.add.at(value, (z + radius, y + radius, x), part * f)
-            np.add.at(weight, (z + radius, y + radius, x), part * t)
+            here = (layers[0] <= y + radius) & (y + radius < layers[1])
+            voxel = (sphere.start[(y + radius) * sphere.layers + z + radius] + x - begin)[here]
+            np.add.at(value, voxel, (part * f)[here])
+            np.add.at(weight, voxel, (part * t)[here])
     return value, weight
 
 
-def fold_hermitian(value: NDArray[np.complex128], weight: NDArray[np.float64]) -> None:
-    """Add to each voxel of the plane x = 0 the conjugate of its mate, in place."""
-    radius = value.shape[2] - 1
-    before, before_weight = value[:, :, 0].copy(), weight[:, :, 0].copy()
-    for z, y in product(range(-radius, radius + 1), repeat=2):
-        value[z + radius, y + radius, 0] += before[radius - z, radius - y].conj()
-        weight[z + radius, y + radius, 0] += before_weight[radius - z, radius - y]
+def fold_hermitian(sphere: Sphere, value: NDArray[np.complex128], weight: NDArray[np.float64]) -> None:
+    """Add to each voxel of the plane x = 0 the conjugate of its mate, in place; of all layers."""
+    before, before_weight = value.copy(), weight.copy()
+    for y, z in product(range(sphere.layers), repeat=2):
+        voxel, end = sphere.start[y * sphere.layers + z :][:2]
+        mate = sphere.start[(sphere.layers - 1 - y) * sphere.layers + sphere.layers - 1 - z]
+        if voxel < end:
+            value[voxel] += before[mate].conj()
+            weight[voxel] += before_weight[mate]

@@ -1,14 +1,23 @@
 """Kernel `backprojector` against its float64 twin, as adjoint of slicing, and its exact sums."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pycryo.backprojector import Accumulators, fold_hermitian, insert, new_accumulators, quantum_for
+from pycryo.backprojector import (
+    Accumulators,
+    add_hermitian_mates,
+    fold_hermitian,
+    hermitian_plane,
+    insert,
+    new_accumulators,
+    quantum_for,
+)
 from pycryo.pixels import half_plane
 from pycryo.reference import backprojector as twin
+from pycryo.sphere import sphere
 
 
 def random_work(rng, box, r_high, n_image, n_entry):
@@ -26,8 +35,8 @@ def random_work(rng, box, r_high, n_image, n_entry):
     )
 
 
-def insert_new(work, box, r_high, *, padding=2, quantum=0.0, **options) -> Accumulators:
-    accumulators = new_accumulators(box, padding=padding, r_high=r_high)
+def insert_new(work, box, r_high, *, padding=2, layers=None, quantum=0.0, **options) -> Accumulators:
+    accumulators = new_accumulators(box, padding=padding, r_high=r_high, layers=layers)
     insert(accumulators, *work, quantum_value=quantum, quantum_weight=quantum, **options)
     return accumulators
 
@@ -35,7 +44,8 @@ def insert_new(work, box, r_high, *, padding=2, quantum=0.0, **options) -> Accum
 def twin_of(accumulators, work, **options):
     images, weights, *rest = work
     return twin.insert(
-        accumulators.re.shape[2] - 1,
+        accumulators.sphere,
+        (accumulators.first, accumulators.last),
         images.astype(float),
         weights.astype(float),
         *rest,
@@ -68,7 +78,7 @@ def test_equals_twin(box, r_high, padding, n_image, n_entry, rng):
     value, weight = twin_of(result, work)
     assert_equal_twin(result, value, weight, n_entry)
     fold_hermitian(result)
-    twin.fold_hermitian(value, weight)
+    twin.fold_hermitian(result.sphere, value, weight)
     assert_equal_twin(result, value, weight, 2 * n_entry)
 
 
@@ -89,9 +99,9 @@ def test_samples_outside_are_left_out(rng):
     assert result.weight.sum() < 0.5 * full.weight.sum()
 
 
-def slice_of(volume, rotation, kx, ky, step):
-    """Trilinear slice of a complex half volume [z + r, y + r, x], sample by sample."""
-    radius = volume.shape[2] - 1
+def slice_of(sphere, volume, rotation, kx, ky, step):
+    """Trilinear slice of the complex voxels of a sphere, sample by sample."""
+    radius = sphere.radius
     out = np.zeros(len(kx), complex)
     for k, (u, v) in enumerate(zip(kx, ky, strict=True)):
         q = step * rotation.T @ [u, v, 0]
@@ -100,7 +110,9 @@ def slice_of(volume, rotation, kx, ky, step):
         lowest = np.floor(q).astype(int)
         for corner in product((0, 1), repeat=3):
             x, y, z = lowest + corner
-            out[k] += np.prod(1 - np.abs(q - (x, y, z))) * volume[z + radius, y + radius, x]
+            out[k] += (
+                np.prod(1 - np.abs(q - (x, y, z))) * volume[sphere.start[(y + radius) * sphere.layers + z + radius] + x]
+            )
         if mate:
             out[k] = out[k].conj()
     return out
@@ -113,7 +125,7 @@ def test_is_the_adjoint_of_slicing(rng):
     volume = rng.standard_normal(result.re.shape) + 1j * rng.standard_normal(result.re.shape)
     expected = expected_weight = size = 0.0
     for e, i in enumerate(entry_image):
-        slice_ = slice_of(volume, rotations[e], kx, ky, 2)
+        slice_ = slice_of(result.sphere, volume, rotations[e], kx, ky, 2)
         moved = (images[i, 0] + 1j * images[i, 1]) * np.exp(2j * np.pi / 32 * (shifts[e] @ np.stack([kx, ky])))
         expected += entry_weight[e] * (slice_.conj() @ moved).real
         expected_weight += entry_weight[e] * (slice_.real @ weights[i])
@@ -148,6 +160,57 @@ def test_blocks_and_threads_change_no_bit(rng):
     )
     one = insert_new(work, 64, 20, threads=1)
     assert_same_bits(one, insert_new(work, 64, 20, threads=3))
+
+
+def each_slab(work, box, r_high, n, **options) -> list[Accumulators]:
+    """The accumulators of n slabs, each with the same work."""
+    bounds = new_accumulators(box, r_high=r_high).sphere.bounds(n)
+    return [insert_new(work, box, r_high, layers=layers, **options) for layers in pairwise(bounds.tolist())]
+
+
+@pytest.mark.parametrize("quantum", [0.0, 2.0**-30])
+@pytest.mark.parametrize("n", [2, 3, 17, 83, 100])
+def test_slabs_change_no_bit(n, quantum, rng):
+    work = random_work(rng, 64, 20, 4, 11)
+    whole = insert_new(work, 64, 20, quantum=quantum)
+    slabs = each_slab(work, 64, 20, n, quantum=quantum, threads=2)
+    for name in ("re", "im", "weight"):
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(slab, name) for slab in slabs]))
+
+
+def test_folded_slabs_are_the_folded_whole(rng):
+    work = random_work(rng, 32, 12, 2, 3)
+    whole, slabs = insert_new(work, 32, 12), each_slab(work, 32, 12, 4)
+    fold_hermitian(whole)
+    plane = sum(hermitian_plane(slab) for slab in slabs)
+    for slab in slabs:
+        add_hermitian_mates(slab, plane)
+    for name in ("re", "im", "weight"):
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(slab, name) for slab in slabs]))
+
+
+def test_more_than_two_to_the_31_voxels(rng):
+    """The last of 500 slabs of the accumulators of box 1400, and one image of few samples in it."""
+    n = 500
+    whole = sphere(1401)
+    assert whole.n_voxel > 2**31
+    slabs = [whole.voxels(*layers) for layers in pairwise(whole.bounds(n).tolist())]
+    assert slabs[0][0] == 0
+    assert slabs[-1][1] == whole.n_voxel
+    assert [end for _, end in slabs[:-1]] == [begin for begin, _ in slabs[1:]]
+    # Whole layers cannot be divided: a slab errs by at most one of them, half at either end.
+    np.testing.assert_allclose(np.diff(slabs)[:, 0], whole.n_voxel / n, rtol=0, atol=np.pi / 2 * 1403**2)
+    layers = tuple(whole.bounds(n)[-2:].tolist())
+    slow = np.arange(-699, 700, dtype=np.int32)
+    kx, ky = np.concatenate([slow, slow[::7]]), np.concatenate([slow[::-1] // 40, slow[::7]])
+    rotation = Rotation.from_euler("zx", [[85, 10], [-80, 20]], degrees=True).as_matrix()
+    images, weights = rng.random((2, 2, len(kx)), np.float32), rng.random((2, len(kx)), np.float32)
+    work = (images, weights, np.arange(2), rotation, np.zeros((2, 2)), np.ones(2), kx, ky)
+    result = insert_new(work, 1400, 700, layers=layers)
+    assert result.re.nbytes < 2**30
+    value, weight = twin_of(result, work)
+    assert np.count_nonzero(weight) > 8
+    assert_equal_twin(result, value, weight, 2)
 
 
 def test_order_and_partition_change_no_bit(rng):
@@ -199,3 +262,5 @@ def test_errors_name_the_argument(rng):
         insert(accumulators, images.astype(float), weights, entry_image, rotations, *rest, **options)
     with pytest.raises(ValueError, match="r_high"):
         new_accumulators(32, r_high=0)
+    with pytest.raises(ValueError, match="layers: expected 0 to 23 ascending, got 0, 24"):
+        new_accumulators(32, r_high=5, layers=(0, 24))

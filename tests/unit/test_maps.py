@@ -80,6 +80,28 @@ def test_low_pass_keeps_low_and_removes_high_waves(box):
     np.testing.assert_allclose(result.data, np.broadcast_to(expected, (box,) * 3), atol=5e-6)
 
 
+@pytest.mark.parametrize("box, resolution, edge", [(16, 4.0, 3.0), (17, 4.0, 3.0), (16, 1.0, 2.0), (9, 500.0, 2.0)])
+def test_low_pass_is_a_factor_of_the_transform(box, resolution, edge, rng):
+    source = Map(rng.standard_normal((box,) * 3, dtype=np.float32), 1.5)
+    k = np.fft.fftfreq(box, 1 / box)
+    radius = np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)
+    fall = np.clip((radius - box * 1.5 / resolution + edge / 2) / edge, 0, 1)
+    expected = np.fft.ifftn(np.fft.fftn(source.data.astype(float)) * 0.5 * (1 + np.cos(np.pi * fall))).real
+    # Single-precision transforms of numbers of order 1, there and back: about 1e-7 · √log(size), times 5.
+    np.testing.assert_allclose(low_pass(source, resolution, edge_px=edge).data, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("box, new", [(30, 44), (44, 30), (54, 42), (110, 126)])
+def test_rounded_ratio_of_pixel_sizes_changes_nothing(box, new, rng):
+    """The same field of view in other voxels: 1.37 · 30/44 is no float, nor is the frequency where the grids part."""
+    source = Map(rng.standard_normal((box,) * 3, dtype=np.float32), 1.0)
+    expected = resample(source, new, box / new).data
+    for pixel_size in (1.37, 2.2):
+        found = resample(Map(source.data, pixel_size), new, pixel_size * box / new).data
+        # Rounding of float32 results of order 1.
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("box", [16, 17])
 def test_soft_sphere(box):
     sphere = soft_sphere(box, 4.0, 2.0)
@@ -88,6 +110,7 @@ def test_soft_sphere(box):
     assert sphere[centre, centre + 5, centre] == pytest.approx(0.5)
     assert sphere[centre - 6, centre, centre] == 0
     assert soft_sphere(box, 4.0, 0.0)[centre, centre, centre + 4] == 1
+    np.testing.assert_array_equal(soft_sphere(box, 4.0, 2.0, range(3, 9)), sphere[3:9])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,263 @@
+"""From accumulators F and T to a map: weighting and gridding (method.md §6; paper, Algorithm 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import gridding
+from pycryo.backprojector import Accumulators
+from pycryo.model.padded_grid import PaddedGrid, SlabGrid, WholeGrid, for_layers
+from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.rows import even_bounds
+
+# Where F, T, W and C are: all on each rank; F, T, W in slabs and C on each rank; all in slabs.
+Model = Literal["replicated", "sharded", "slab"]
+
+# Signal-to-noise ratio taken for all shells where none is known: T + mean(T)/60 instead of T. Voxels with less than a
+# few percent of their shell's T hold amplified noise; against the truth (sim64, sim128) every shell gains from 300 down
+# to 60, the low ones begin to lose at 30.
+_SSNR = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A map and how it was found.
+
+    Attributes
+    ----------
+    planes : (n_plane, M, M) float32
+        This rank's planes z of the map, `even_bounds(M, comm.size)`: density on the grid of the field of view.
+    points : int
+        M ≤ box points per axis.
+    mean_weight : (n_shell,) float64
+        Radial mean of T.
+    iterations : int
+        Gridding iterations done.
+    deviation : float
+        Last max|C - 1|.
+    """
+
+    planes: NDArray[np.float32]
+    points: int
+    mean_weight: NDArray[np.float64]
+    iterations: int
+    deviation: float
+
+
+def grid_box(box: int, r_high: float) -> int:
+    """Smallest even, FFT-friendly number of points per axis (≤ box) that holds the frequencies below `r_high`."""
+    import scipy.fft
+
+    wanted = 2 * (int(np.ceil(r_high)) + 2)
+    return min(box, 2 * int(scipy.fft.next_fast_len(wanted // 2)))
+
+
+def solve(
+    comm: Comm,
+    accumulators: Accumulators,
+    *,
+    model: Model = "slab",
+    ssnr: NDArray[np.float64] | None = None,
+    max_iterations: int = 10,
+    tolerance: float = 1e-2,
+    double: bool = True,
+) -> Solution:
+    """Reconstruct one map; parameters as for `Solver` and `Solver.solve`. Collective."""
+    solver = Solver(comm, accumulators, model=model, double=double)
+    return solver.solve(ssnr=ssnr, max_iterations=max_iterations, tolerance=tolerance)
+
+
+class Solver:
+    """Reconstructs maps of one F and T: V = F·W with W from the gridding iteration. Collective over `comm`.
+
+    Planes, accumulators and weights are the same to the last bit for any model, number of ranks and threads. The
+    memory of the padded grid C is kept from one map to the next.
+
+    Parameters
+    ----------
+    comm : Comm
+    accumulators : Accumulators
+        F and T, folded: each voxel of the plane x = 0 is the conjugate of its mate. Of all layers in the model
+        "replicated", else of those of ``sphere.bounds(comm.size)``. Not changed.
+    model : {"replicated", "sharded", "slab"}
+    double : bool
+        Transform in double precision.
+
+    Attributes
+    ----------
+    points : int
+        M of the maps.
+    mean_weight : (n_shell,) float64
+        Radial mean of T over the voxels that the padded grid holds.
+
+    Raises
+    ------
+    ValueError
+        If the model is unknown or the layers are not those of this rank.
+    """
+
+    def __init__(self, comm: Comm, accumulators: Accumulators, *, model: Model = "slab", double: bool = True) -> None:
+        if model not in ("replicated", "sharded", "slab"):
+            raise ValueError(f"model: expected replicated, sharded or slab, got {model!r}")
+        self._accumulators = accumulators
+        self.points = grid_box(accumulators.box, accumulators.r_high)
+        self._n = accumulators.padding * self.points
+        self._ball = gridding.ball(accumulators.sphere, accumulators.padding, self._n, accumulators.r_high)
+        self._holders: Comm = SerialComm() if model == "replicated" else comm
+        bounds = _check_layers(self._holders, accumulators)
+        bounds = np.clip(bounds, self._ball.layers.start, self._ball.layers.stop)
+        self._layers = range(*bounds[self._holders.rank : self._holders.rank + 2].tolist())
+        make_grid = WholeGrid if model == "sharded" else SlabGrid
+        self._grid: PaddedGrid = make_grid(self._holders, self._ball, self._n, bounds, double=double)
+        # A slab transform deals the map's planes itself; a rank that transforms alone makes its own only.
+        ends = even_bounds(self.points, comm.size)[[0, -1] if model == "slab" else [comm.rank, comm.rank + 1]]
+        self._map_extent = int(ends[0]) - self.points // 2, int(ends[1]) - self.points // 2
+        self.mean_weight = self._radial_mean()
+
+    def solve(
+        self, *, ssnr: NDArray[np.float64] | None = None, max_iterations: int = 10, tolerance: float = 1e-2
+    ) -> Solution:
+        """Reconstruct a map. Collective.
+
+        Parameters
+        ----------
+        ssnr : (n_shell,) float64, optional
+            Signal-to-noise ratio of the reconstruction per shell; adds mean(T)/ssnr to T (Wiener). None: only as much
+            as keeps voxels with little T from blowing up, and the grey values unchanged.
+        max_iterations, tolerance : int, float
+            Stop at max|C - 1| < tolerance, when it no longer falls, or after this many iterations. The start, the
+            quotient 1/T, meets the condition away from the rim already, because the insertion spreads T by the same
+            kernel: 0 keeps it without the two transforms of the test.
+        """
+        add = self._addend(ssnr)
+        w = np.zeros_like(self._accumulators.weight)
+
+        def start(layer: int) -> None:
+            gridding.first_weight(
+                self._ball, layer, self._of(self._accumulators.weight, layer), add, self._of(w, layer)
+            )
+
+        for_layers(self._layers, start)
+        w, iterations, deviation = self._iterate(w, add, max_iterations, tolerance)
+        planes = self._to_map(w, 1 + 1 / _SSNR if ssnr is None else 1.0)
+        return Solution(planes, self.points, self.mean_weight, iterations, deviation)
+
+    def _of(self, values: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
+        """Part of an array like the accumulators' that is a layer."""
+        sphere, offset = self._accumulators.sphere, self._accumulators.first
+        begin, _ = sphere.voxels(offset, offset)
+        first, last = sphere.voxels(layer, layer + 1)
+        return values[first - begin : last - begin]
+
+    def _radial_mean(self) -> NDArray[np.float64]:
+        """(n_shell,) mean of T over the voxels of each shell. Collective."""
+        sums = np.zeros((len(self._ball.layers), self._ball.n_shell, 2))
+
+        def add_up(layer: int) -> None:
+            weight = self._of(self._accumulators.weight, layer)
+            sums[layer - self._ball.layers.start] = gridding.shell_sums(self._ball, layer, weight)
+
+        for_layers(self._layers, add_up)
+        self._holders.sum_array(sums)
+        total, count = sums.sum(axis=0).T
+        return np.asarray(total / np.maximum(count, 1))
+
+    def _addend(self, ssnr: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """(n_shell,) what is added to T."""
+        mean = self.mean_weight
+        ratio = np.full(len(mean), 1e-3 if ssnr is not None else _SSNR)
+        if ssnr is not None:
+            ratio[: len(ssnr)] = np.maximum(ssnr[: len(mean)], 1e-3)
+        return np.asarray(np.maximum(mean / ratio, max(mean.max() * 1e-9, 1e-300)))
+
+    def _iterate(
+        self, w: NDArray[np.float64], add: NDArray[np.float64], max_iterations: int, tolerance: float
+    ) -> tuple[NDArray[np.float64], int, float]:
+        """W, the number of iterations and max|C - 1|. Collective."""
+        deviation, iterations = np.inf, 0
+        before = w
+        while iterations < max_iterations:
+            latest = self._convolve(w, add)
+            if latest > 0.98 * deviation:
+                return before, iterations, deviation
+            deviation = latest
+            iterations += 1
+            if deviation < tolerance:
+                break
+            before, w = w, w.copy()
+            self._divide(w)
+        return w, iterations, deviation
+
+    def _convolve(self, w: NDArray[np.float64], add: NDArray[np.float64]) -> float:
+        """Make the grid's planes those of C, W·target convolved with the interpolation kernel; max|C - 1|."""
+        fft, weight = self._grid.fft, self._accumulators.weight
+        line = np.sinc(np.fft.fftfreq(self._n)) ** 2
+        along_x = line.astype(fft.real)
+
+        def values(layer: int, arrays: list[NDArray[np.float64]]) -> None:
+            gridding.product(self._ball, layer, self._of(weight, layer), add, self._of(w, layer), arrays[0])
+
+        def multiply(number: int, points: NDArray[Any]) -> None:
+            gridding.scale(points, (line * (line[number] / self._n**3)).astype(fft.real), along_x)
+
+        fft.deal((0, self._n))
+        self._grid.load(values, 1)
+        fft.on_planes(multiply, back=True)
+        return self._deviation()
+
+    def _deviation(self) -> float:
+        worst = np.zeros(self._ball.sphere.layers)
+
+        def measure(layer: int, samples: NDArray[Any]) -> None:
+            worst[layer] = gridding.deviation(self._ball, layer, samples)
+
+        self._grid.store(measure)
+        self._holders.max_array(worst)
+        return float(worst.max())
+
+    def _divide(self, w: NDArray[np.float64]) -> None:
+        """Divide W by C, which the grid's planes hold."""
+
+        def divide(layer: int, samples: NDArray[Any]) -> None:
+            gridding.divide(self._ball, layer, samples, self._of(w, layer))
+
+        self._grid.store(divide)
+
+    def _to_map(self, w: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
+        """This rank's planes of the inverse transform of F·W, corrected for the interpolation kernel. Collective."""
+        fft, points, half = self._grid.fft, self.points, self.points // 2
+        accumulators = self._accumulators
+        line = 1 / np.sinc((np.arange(points) - half) / self._n) ** 2
+        along_x = line.astype(fft.real)
+        scale *= (points / accumulators.box) ** 3 / self._n**3
+
+        def values(layer: int, arrays: list[NDArray[np.float64]]) -> None:
+            of_layer = self._of(w, layer)
+            for values, out in zip((accumulators.re, accumulators.im), arrays, strict=True):
+                np.multiply(self._of(values, layer), of_layer, out=out)
+
+        fft.deal(self._map_extent)
+        planes = np.empty((len(fft.plane_numbers), points, points), np.float32)
+
+        def correct(number: int, plane: NDArray[Any]) -> None:
+            gridding.scale(plane, (line * (line[number + half] * scale)).astype(fft.real), along_x)
+            planes[number - fft.plane_numbers.start] = plane
+
+        self._grid.load(values, 2)
+        fft.crop_planes(correct, (-half, points - half))
+        return planes
+
+
+def _check_layers(holders: Comm, accumulators: Accumulators) -> NDArray[np.int64]:
+    """Layers of each of the ranks that hold the accumulators together."""
+    bounds = accumulators.sphere.bounds(holders.size)
+    first, last = bounds[holders.rank : holders.rank + 2].tolist()
+    if (accumulators.first, accumulators.last) != (first, last):
+        raise ValueError(
+            f"accumulators: expected layers {first} to {last}, got {accumulators.first} to {accumulators.last}"
+        )
+    return bounds
