@@ -11,11 +11,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from platforms import OPTIONS, PLATFORMS, Platform, this_machine
@@ -24,6 +25,8 @@ from pycryo.parallel.belt import BeltPlan, plan_belt
 
 HERE = Path(__file__).resolve().parent
 HEADER = Path("/usr/include/simgrid/s4u.hpp")
+AnyCase = TypeVar("AnyCase")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,48 @@ def available() -> bool:
     return HEADER.is_file() and shutil.which("g++") is not None
 
 
-def build(folder: Path) -> Path:
-    """Compile the simulator in `folder`."""
-    program = folder / "ephase_sim"
-    command = ["g++", "-O2", "-std=c++17", str(HERE / "ephase_sim.cpp"), "-o", str(program), "-lsimgrid"]
+def build(folder: Path, name: str = "ephase_sim") -> Path:
+    """Compile a simulator in `folder`."""
+    program = folder / name
+    command = ["g++", "-O2", "-std=c++17", str(HERE / f"{name}.cpp"), "-o", str(program), "-lsimgrid"]
     subprocess.run(command, check=True)
     return program
+
+
+def run(program: Path, platform: str, lines: Iterable[str]) -> Any:
+    """What a simulator says of a case, given as lines of text, on a platform of SimGrid."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine, case = Path(folder, "platform.xml"), Path(folder, "case.txt")
+        machine.write_text(platform)
+        case.write_text("\n".join(lines) + "\n")
+        command = [str(program), str(machine), str(case), *OPTIONS]
+        output = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(output.stdout.splitlines()[-1])
+
+
+def run_all(
+    name: str,
+    cases: Sequence[AnyCase],
+    one: Callable[[Path, AnyCase], Result],
+    effort: Callable[[AnyCase], float],
+    jobs: int,
+) -> list[Result]:
+    """Compile a simulator and run cases side by side, those of the greatest effort first.
+
+    Raises
+    ------
+    RuntimeError
+        If SimGrid is not installed.
+    """
+    if not available():
+        raise RuntimeError("SimGrid or g++ is missing: run bench/paper/install_simgrid.sh")
+    order = sorted(range(len(cases)), key=lambda i: -effort(cases[i]))
+    results: dict[int, Result] = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        program = build(Path(folder), name)
+        for index, result in zip(order, pool.map(lambda i: one(program, cases[i]), order), strict=True):
+            results[index] = result
+    return [results[index] for index in range(len(cases))]
 
 
 def rings(case: Case) -> list[range]:
@@ -154,33 +193,13 @@ def simulate(program: Path, case: Case) -> dict[str, float]:
         ``seconds`` until the last rank is done; means over the ranks of the seconds ``making``, ``comparing`` and
         ``waiting``; ``bytes`` that the busiest rank sends.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        platform, text = Path(folder, "platform.xml"), Path(folder, "case.txt")
-        platform.write_text(case.network().xml(case.n_node))
-        text.write_text("\n".join(case_lines(case)) + "\n")
-        command = [str(program), str(platform), str(text), *OPTIONS]
-        output = subprocess.run(command, check=True, capture_output=True, text=True)
-    result: dict[str, float] = json.loads(output.stdout.splitlines()[-1])
+    result: dict[str, float] = run(program, case.network().xml(case.n_node), case_lines(case))
     return result
 
 
 def simulate_all(cases: Sequence[Case], jobs: int = 0) -> list[dict[str, float]]:
-    """Run cases side by side, the longest first.
-
-    Raises
-    ------
-    RuntimeError
-        If SimGrid is not installed.
-    """
-    if not available():
-        raise RuntimeError("SimGrid or g++ is missing: run bench/paper/install_simgrid.sh")
-    order = sorted(range(len(cases)), key=lambda i: -cases[i].n_node * (cases[i].ring_size or cases[i].n_node))
-    results: dict[int, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        program = build(Path(folder))
-        for index, result in zip(order, pool.map(lambda i: simulate(program, cases[i]), order), strict=True):
-            results[index] = result
-    return [results[index] for index in range(len(cases))]
+    """Run cases side by side, see `run_all`."""
+    return run_all("ephase_sim", cases, simulate, lambda case: case.n_node * (case.ring_size or case.n_node), jobs)
 
 
 def main() -> None:

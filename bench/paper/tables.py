@@ -88,3 +88,55 @@ def lines(folder: Path) -> Iterator[str]:
     yield from scale(records["fig6"]["points"])
     yield ""
     yield from rings(records["where"]["points"])
+
+
+# --- the M-phase ------------------------------------------------------------------------------------------------------
+
+_GIB = 2.0**30
+_MODELS = ("replicated", "sharded", "slab")
+
+
+def mphase_memory(points: list[dict[str, Any]]) -> Iterator[str]:
+    """Memory of a rank by box and form."""
+    ranks = list(dict.fromkeys(point["ranks"] for point in points))
+    forms = [(form, n) for form in (*_MODELS, "key-value") for n in (ranks[:1] if form == "replicated" else ranks)]
+    yield from _head("box", *(form if form == "replicated" else f"{form}, {n} ranks" for form, n in forms))
+    for box in dict.fromkeys(point["box"] for point in points):
+        sizes = {(point["form"], point["ranks"]): point["bytes"] for point in points if point["box"] == box}
+        yield _row(str(box), *(f"{sizes[each] / _GIB:.3g}" for each in forms))
+
+
+def mphase_scale(points: list[dict[str, Any]], nodes: tuple[int, ...] = (4, 8, 32, 256, 1024)) -> Iterator[str]:
+    """Seconds of the stages, and memory, by case, nodes and model."""
+    stages = ("inserting", "exchange", "check", "map")
+    yield from _head("case", "nodes", "model", *(f"{stage} / s" for stage in stages), "GB sent", "memory / GiB")
+    for point in sorted(points, key=lambda each: (each["panel"], each["x"])):
+        alone = point["x"] == nodes[0]
+        if point["panel"].startswith("box, ") or point["x"] not in nodes or (alone and point["model"] != "slab"):
+            continue
+        times = [f"{point[stage]:.3g}" for stage in stages]
+        sizes = f"{point['bytes'] / 1e9:.2f}", f"{point['memory'] / _GIB:.3g}"
+        yield _row(point["panel"], str(point["x"]), "all" if alone else point["model"], *times, *sizes)
+
+
+def mphase_real(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Real solves beside what simulation and formulas say."""
+    names = ("solve / s", "simulated / s", "GB sent", "counted / GB", "peak / GiB", "formula / GiB", "peak / formula")
+    yield from _head("ranks", "model", *names)
+    for row in rows:
+        said = row["simulated"]
+        times = (f"{row['seconds']:.3g}", f"{said['seconds']:.3g}") if row["timed"] else ("", "")
+        sent = f"{row['sent_bytes'] / 1e9:.3f}", f"{said['bytes'] / 1e9:.3f}"
+        sizes = f"{row['peak_bytes'] / _GIB:.3f}", f"{said['memory'] / _GIB:.3f}"
+        yield _row(str(row["ranks"]), row["model"], *times, *sent, *sizes, f"{row['peak_bytes'] / said['memory']:.0%}")
+
+
+def mphase_lines(folder: Path) -> Iterator[str]:
+    """The tables of the M-phase in Markdown."""
+    fig4, fig9 = (json.loads((folder / f"{name}.json").read_text()) for name in ("fig4", "fig9"))
+    if fig9["measured"]:
+        yield from mphase_real(fig9["measured"])
+        yield ""
+    yield from mphase_memory(fig4["points"])
+    yield ""
+    yield from mphase_scale(fig9["points"])

@@ -143,7 +143,7 @@ def test_partial_rows(radius, n, size):
 def test_no_rows_at_all(size):
     def work(comm):
         fft = SlabFft(comm, 5, place=np.zeros(0, np.int64))
-        fft.planes[:] = np.nan
+        fft.forward(np.ones((len(fft.plane_numbers), 5, 5)))
         fft.load(lambda row, samples: None)
         fft.store(lambda row, samples: None)
         return fft.planes
@@ -184,44 +184,91 @@ def test_load_work_store_is_a_convolution(size, double):
     close(whole, np.where(inside, expected, 0), double)
 
 
+# --- some planes only -------------------------------------------------------------------------------------------------
+
+EXTENTS = [(0, 3), (-3, 4), (4, 9), (2, 2), (7, 11), (-9, 0)]
+
+
 @pytest.mark.parametrize("size", RANKS)
-@pytest.mark.parametrize("keep", [(0, 3), (-3, 4), (4, 9), (2, 2), (7, 11), (-9, 9)])
-def test_only_wanted_planes(size, keep):
+@pytest.mark.parametrize("extent", EXTENTS)
+def test_planes_of_an_extent(size, extent):
+    """Whole planes, and those parts of them in the same extent of y and x."""
     n = 9
     options, inside = of_sphere(3, n, size)
     rows = np.where(inside, rows_of(grid(n)), 0)
     expected = scipy.fft.irfftn(rows.transpose(1, 0, 2), s=(n,) * 3, norm="forward")
-    wanted = sorted({z % n for z in range(*keep)})
+    chosen = np.arange(*extent) % n
 
     def work(comm):
         fft = SlabFft(comm, n, **options)
-        seen = {}
-        fft.load(fill_from(rows, fft.place), keep)
-        fft.on_planes(lambda number, plane: seen.update({number: plane}), back=False, keep=keep)
-        return seen
+        whole, cropped = {}, {}
+        fft.deal(extent)
+        fft.load(fill_from(rows, fft.place))
+        fft.crop_planes(lambda number, plane: cropped.update({number: plane.copy()}), extent)
+        fft.load(fill_from(rows, fft.place))
+        fft.on_planes(lambda number, plane: whole.update({number: plane.copy()}), back=False)
+        assert sorted(whole) == sorted(cropped) == list(fft.plane_numbers)
+        return whole, cropped
 
-    found = {number: plane for part in run_ranks(size, work) for number, plane in part.items()}
-    assert sorted(found) == wanted
-    for number in wanted:
-        close(found[number], expected[number], True)
+    whole, cropped = (
+        {z: plane for found in part for z, plane in found.items()} for part in zip(*run_ranks(size, work), strict=True)
+    )
+    assert sorted(whole) == list(range(*extent))
+    for number, plane in whole.items():
+        close(plane, expected[number % n], True)
+        close(cropped[number], expected[number % n][np.ix_(chosen, chosen)], True)
+
+
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize("extent", EXTENTS)
+def test_other_planes_are_zero_on_the_way_back(size, extent):
+    n = 9
+    points = grid(n)
+    options, inside = of_sphere(3, n, size)
+    wanted = np.zeros((n, 1, 1), bool)
+    wanted[np.arange(*extent) % n] = True
+    expected = np.where(inside, rows_of(np.where(wanted, points, 0)), 0)[options["place"]]
+
+    def work(comm):
+        fft = SlabFft(comm, n, extent=extent, **options)
+        return fft.forward(points[[z % n for z in fft.plane_numbers]])
+
+    close(np.concatenate(run_ranks(size, work)), expected, True)
 
 
 @pytest.mark.parametrize("size", [2, 3])
-def test_only_wanted_planes_are_sent(size):
+def test_other_planes_are_not_sent(size):
     n = 12
 
     def work(comm):
         sent = []
         begin = comm.begin_exchange
         comm.begin_exchange = lambda send, *others: sent.append(send.nbytes) or begin(send, *others)
-        fft = SlabFft(comm, n)
-        fft.load(lambda row, samples: None, (-1, 2))
+        fft = SlabFft(comm, n, extent=(-1, 2))
+        fft.load(lambda row, samples: None)
         assert sum(sent) == 3 * len(fft.rows) * (n // 2 + 1) * 16
 
     run_ranks(size, work)
 
 
-@given(st.integers(1, 4), st.lists(st.sampled_from(["inverse", "forward", "keep", "convolve"]), max_size=4))
+@pytest.mark.parametrize("chosen", [[], [2], [6, 0, 3]])
+def test_some_rows_of_a_rank_alone(chosen):
+    """Rows brought in several calls, and only some of them given back."""
+    n = 8
+    options, inside = of_sphere(3, n, 1)
+    rows = np.where(inside, rows_of(grid(n)), 0)
+    fft = SlabFft(SerialComm(), n, **options)
+    fft.load(fill_from(rows, fft.place))
+    expected = fft.planes.copy()
+    for part in ([4, 1], [0, 2, 3], [5, 6]):
+        fft.load(fill_from(rows, fft.place), part)
+    np.testing.assert_array_equal(fft.planes, expected)
+    found = []
+    fft.store(lambda row, samples: found.append(row), chosen)
+    assert sorted(found) == sorted(chosen)
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["inverse", "forward", "crop", "convolve"]), max_size=4))
 @settings(max_examples=20)
 def test_nothing_is_left_of_a_former_use(size, uses):
     """Whatever was done with the planes before, a load gives what it gives on new ones."""
@@ -231,21 +278,24 @@ def test_nothing_is_left_of_a_former_use(size, uses):
     points = grid(n, 3)
 
     def use(fft, kind):
+        fft.deal((-2, 3) if kind == "crop" else (0, n))
         if kind == "forward":
             fft.forward(points[fft.plane_numbers.start : fft.plane_numbers.stop])
             return
-        keep = (-2, 3) if kind == "keep" else None
-        fft.load(fill_from(before, fft.place), keep)
-        fft.on_planes(lambda number, plane: None, back=kind == "convolve", keep=keep)
+        fft.load(fill_from(before, fft.place))
+        if kind == "crop":
+            fft.crop_planes(lambda number, plane: None, (-2, 3))
+        else:
+            fft.on_planes(lambda number, plane: None, back=kind == "convolve")
 
     def work(comm):
         fft = SlabFft(comm, n, **options)
-        fft.planes[:] = np.nan
         for kind in uses:
             use(fft, kind)
-        fft.load(fill_from(rows, fft.place))
         fresh = SlabFft(comm, n, **options)
-        fresh.load(fill_from(rows, fft.place))
+        fft.deal((0, n))
+        for each in (fft, fresh):
+            each.load(fill_from(rows, fft.place))
         np.testing.assert_array_equal(fft.planes, fresh.planes)
 
     run_ranks(size, work)
