@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 VOXEL_BYTES = 24
 KEY_VALUE_BYTES = 32
 # A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it.
-_MOST_BLOCKS = 4
+_MOST_BLOCKS = 8
 _LEAST_BLOCK = 16 << 20
 # Nor of more than so many bytes: messages stay below 2³¹.
 _MOST_BLOCK = 1 << 30

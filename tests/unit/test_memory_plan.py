@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_told_with_what_would():
         ({"preread": True}, 30, "leave out --preread"),
         ({}, 12, "--memory 0.12"),
         ({"model": "replicated", "images": 1e8}, 14, "--model slab"),
-        ({"box": 448, "image_box": 448, "images": 1e8}, 26, "--single"),
+        ({"box": 448, "image_box": 448, "images": 8.0}, 24, "--single"),
         ({"box": 1400, "image_box": 1400}, 300, "nodes"),
         ({"box": 1400, "image_box": 1400}, 1, "smaller images"),
     ],
