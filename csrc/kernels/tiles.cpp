@@ -60,11 +60,12 @@ inline double smaller(double a, double b) noexcept { return a < b ? a : b; }
 inline double larger(double a, double b) noexcept { return a > b ? a : b; }
 inline std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
 
-// Numbers in memory as a vector; by reference, for wide vectors cannot be returned by every instruction set.
-template <class Vector, class Number>
-inline Vector& as(Number* from) noexcept {
-  return *reinterpret_cast<Vector*>(from);
-}
+// Numbers in memory as vectors; by reference, for wide vectors cannot be returned by every instruction set.
+inline const RunDoubles& runs_at(const double* from) noexcept { return *reinterpret_cast<const RunDoubles*>(from); }
+inline const Floats8& eight_at(const float* from) noexcept { return *reinterpret_cast<const Floats8*>(from); }
+inline Floats8& eight_at(float* from) noexcept { return *reinterpret_cast<Floats8*>(from); }
+inline const Floats4& four_at(const float* from) noexcept { return *reinterpret_cast<const Floats4*>(from); }
+inline Floats4& four_at(float* from) noexcept { return *reinterpret_cast<Floats4*>(from); }
 
 // A patch: its entry, and the tile seen from there.
 class Cut {
@@ -114,9 +115,8 @@ class Cut {
 
  private:
   void list(std::int32_t n, Pieces& pieces) noexcept {
-    const RunDoubles ky = as<const RunDoubles>(runs_->ky + run_),
-                     kx_first = as<const RunDoubles>(runs_->kx_first + run_),
-                     kx_last = as<const RunDoubles>(runs_->kx_last + run_);
+    const RunDoubles ky = runs_at(runs_->ky + run_), kx_first = runs_at(runs_->kx_first + run_),
+                     kx_last = runs_at(runs_->kx_last + run_);
     RunDoubles begin = kx_first, end = kx_last;
     for (int axis = 0; axis < 3; ++axis) {
       const RunDoubles middle = middle_[axis] * ky;
@@ -171,10 +171,10 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
     }
   const std::int32_t n = piece.first + rounded <= n_pixel ? rounded : 0;
   for (std::int32_t k = 0; k < n; k += run_lanes) {
-    const Floats8 a = as<const Floats8>(re + k), b = as<const Floats8>(im + k), c = as<const Floats8>(weight + k);
-    as<Floats8>(to.re + at + k) = a;
-    as<Floats8>(to.im + at + k) = b;
-    as<Floats8>(to.weight + at + k) = c;
+    const Floats8 a = eight_at(re + k), b = eight_at(im + k), c = eight_at(weight + k);
+    eight_at(to.re + at + k) = a;
+    eight_at(to.im + at + k) = b;
+    eight_at(to.weight + at + k) = c;
   }
   for (std::int32_t k = n; k < piece.count; ++k) {
     to.re[at + k] = re[k];
@@ -186,14 +186,14 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
 
 // Four samples.
 inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
-  const Floats4 a = as<const Floats4>(re), b = as<const Floats4>(im), c = as<const Floats4>(weight), zero = {};
+  const Floats4 a = four_at(re), b = four_at(im), c = four_at(weight), zero = {};
   const Floats4 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
   const Floats4 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
   const Floats4 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
-  as<Floats4>(value[0]) = __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5});
-  as<Floats4>(value[1]) = __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7});
-  as<Floats4>(value[2]) = __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5});
-  as<Floats4>(value[3]) = __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7});
+  four_at(value[0]) = __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5});
+  four_at(value[1]) = __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7});
+  four_at(value[2]) = __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5});
+  four_at(value[3]) = __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7});
 }
 
 inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radius, bool is_mate,
@@ -257,12 +257,12 @@ inline void add(const Located& samples, std::int32_t n, const RowTable& table, c
   const double a = 0x1.8p52 * quanta.value, b = 0x1.8p52 * quanta.weight;
   const Voxel big = {a, a, b, 0};
   for (std::int32_t i = 0; i < n; ++i) {
-    const Voxel value = __builtin_convertvector(as<const Floats4>(samples.value[i]), Voxel);
+    const Voxel value = __builtin_convertvector(four_at(samples.value[i]), Voxel);
     const Voxel upper = value * samples.upper[i], lower = value - upper;
     const std::int64_t* rows = table.byte + samples.cell[i];
     char* first = reinterpret_cast<char*>(voxel + samples.x[i]);
     for (int j = 0; j < 4; ++j) {
-      Voxel* sum = &as<Voxel>(first + rows[corner[j]]);
+      Voxel* sum = reinterpret_cast<Voxel*>(first + rows[corner[j]]);
       sum[0] += (lower * samples.side[j][i] + big) - big;
       sum[1] += (upper * samples.side[j][i] + big) - big;
     }
