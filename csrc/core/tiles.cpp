@@ -290,13 +290,13 @@ void for_each_list(const InsertImages& images, const InsertEntries& entries, con
 }  // namespace
 
 void for_each_tile(const InsertImages& images, const InsertEntries& entries, const InsertSlab& slab,
-                   const Quanta& quanta, bool mark, int threads, const TileWork& work) {
+                   const Quanta& quanta, std::int64_t most_marked, int threads, const TileWork& work) {
   const auto fill = PYCRYO_SELECT(tile_fill);
   for_each_list(images, entries, slab, threads, [&] {
     const std::shared_ptr<SumsMemory> memory(new SumsMemory());
     return [&, memory](const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n) {
-      const TileSums sums{memory->voxel, memory->touched};
-      fill(source, tile, patches, n, quanta, mark, sums);
+      const TileSums sums{memory->voxel, n > most_marked ? nullptr : memory->touched};
+      fill(source, tile, patches, n, quanta, sums);
       work(tile, sums);
     };
   });
