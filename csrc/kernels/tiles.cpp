@@ -330,10 +330,11 @@ class Filler {
 void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n, const Quanta& quanta,
                const TileSums& sums) noexcept {
   Filler filler(source, tile, quanta, sums);
-  Pieces now, coming;
+  Pieces pieces[2];
   Cut cut(source, tile, patches[0]);
-  cut.next(now);
+  cut.next(pieces[0]);
   for (std::int64_t p = 0; p < n; ++p) {
+    Pieces &now = pieces[p % 2], &coming = pieces[1 - p % 2];
     Cut next(source, tile, patches[p + 1 < n ? p + 1 : p]);
     next.next(coming);
     prefetch(next.entry(), coming);
@@ -341,7 +342,6 @@ void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches,
     while (cut.next(now));
     filler.add_all(cut);
     cut = next;
-    now = coming;
   }
   clear_outside(tile, sums);
 }
