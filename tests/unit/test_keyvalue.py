@@ -112,7 +112,7 @@ def test_added_to_slabs_is_the_insertion(threads, n_slab, rng):
 def test_more_than_two_to_the_31_voxels(rng):
     layers = tuple(sphere(1401).bounds(500)[-2:].tolist())
     kx = np.arange(-699, 700, dtype=np.int32)
-    rotation = Rotation.from_euler("zx", [[85, 10]], degrees=True).as_matrix()
+    rotation = Rotation.from_euler("zx", [[-80, 20]], degrees=True).as_matrix()
     images, weights = rng.random((1, 2, len(kx)), np.float32), np.ones((1, len(kx)), np.float32)
     work = (images, weights, np.zeros(1, int), rotation, np.zeros((1, 2)), np.ones(1), kx, kx[::-1] // 40)
     dense = inserted(work, 1400, 700, layers=layers)
