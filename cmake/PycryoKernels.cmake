@@ -14,7 +14,7 @@ if(PYCRYO_NATIVE)
   set(PYCRYO_FLAGS_baseline -march=native)
 endif()
 
-set(kernel_sources ${PYCRYO_KERNELS})
+set(kernel_sources ${PYCRYO_KERNELS} ${PYCRYO_SHARED})
 list(TRANSFORM kernel_sources PREPEND csrc/kernels/)
 list(TRANSFORM kernel_sources APPEND .cpp)
 

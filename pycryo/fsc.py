@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
-from pycryo.shells import volume_shells
-from pycryo.threads import get_threads
+from pycryo.parallel.agree import on_all
+from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.rows import even_bounds
+from pycryo.parallel.slab_fft import SlabFft
+from pycryo.shells import layer_shells
+
+Planes = NDArray[np.float32]
+Rows = NDArray[np.complex64]
 
 # Masked FSC below which the phases are randomised.
 RANDOMISE_BELOW = 0.8
@@ -34,6 +39,8 @@ class Fsc:
         unmasked one.
     randomised_from : int
         First shell with random phases; n_shell if there is none.
+    power : (n_shell, 2) float64, or None
+        Σ\\|A\\|² of the two half-maps as they are, A as `scipy.fft.rfftn` has it; None where only the curves are known.
     """
 
     box: int
@@ -43,6 +50,7 @@ class Fsc:
     randomised: NDArray[np.float64]
     corrected: NDArray[np.float64]
     randomised_from: int
+    power: NDArray[np.float64] | None = None
 
     @property
     def frequency(self) -> NDArray[np.float64]:
@@ -65,7 +73,7 @@ class Fsc:
         return resolution_at(getattr(self, curve), self.box, self.pixel_size, threshold)
 
 
-def fsc(a: ArrayLike, b: ArrayLike, *, threads: int | None = None) -> NDArray[np.float64]:
+def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | None = None) -> NDArray[np.float64]:
     """Fourier shell correlation of two maps.
 
     ``FSC(s) = Re Σ A·B* / √(Σ|A|² Σ|B|²)`` over the voxels with round(\\|k\\|) = s (Harauz & van Heel, Optik 73, 1986).
@@ -73,31 +81,36 @@ def fsc(a: ArrayLike, b: ArrayLike, *, threads: int | None = None) -> NDArray[np
     Parameters
     ----------
     a, b : (N, N, N) array_like
-        Maps of the same box.
+        Maps of the same box; with `comm`, (n_plane, N, N): this rank's planes.
+    comm : Comm, optional
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
     Returns
     -------
     (N // 2 + 1,) float64
-        0 for shells in which a map has no power.
+        On every rank. 0 for shells in which a map has no power.
 
     Raises
     ------
     InputError
-        If the maps are no cubes of one size or not finite.
+        If the maps are no cubes of one size or not finite; on all ranks.
     """
-    halves = _check_pair(a, b)
-    return _curve([_transform(half, threads) for half in halves], threads)
+    comm = comm or SerialComm()
+    halves = _check(comm, a, b)
+    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
 
 
 def corrected_fsc(
     half1: ArrayLike,
     half2: ArrayLike,
     pixel_size: float,
-    mask: NDArray[np.float32] | None = None,
+    mask: Planes | None = None,
     *,
     seed: int = 0,
+    comm: Comm | None = None,
     threads: int | None = None,
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
@@ -109,46 +122,50 @@ def corrected_fsc(
     Parameters
     ----------
     half1, half2 : (N, N, N) array_like
-        Half-maps, unfiltered and unmasked.
+        Half-maps, unfiltered and unmasked; with `comm`, (n_plane, N, N): this rank's planes.
     pixel_size : float
         Å.
-    mask : (N, N, N) float32, optional
+    mask : float32 of the same shape, optional
         0 to 1, soft.
     seed : int
-        Of the random phases; the same seed gives the same curves.
+        Of the random phases; the same seed gives the same curves, for any number of ranks.
+    comm : Comm, optional
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
     Returns
     -------
     Fsc
+        On every rank.
 
     Raises
     ------
     InputError
-        If the half-maps and the mask are no cubes of one size or not finite.
+        If the half-maps and the mask are no cubes of one size or not finite; on all ranks.
     """
-    halves = _check_pair(half1, half2)
-    box = len(halves[0])
-    transforms = [_transform(half, threads) for half in halves]
-    unmasked = _curve(transforms, threads)
-    if mask is None:
-        return Fsc(box, pixel_size, unmasked, unmasked, unmasked, unmasked, len(unmasked))
-    if mask.shape != halves[0].shape:
-        raise InputError(f"the mask has {mask.shape} voxels but the half-maps {halves[0].shape}")
-    masked = _curve([_transform(half * mask, threads) for half in halves], threads)
+    comm = comm or SerialComm()
+    halves = _check(comm, half1, half2, mask)
+    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
+    rows = [slabs.rows(half) for half in halves]
+    sums = slabs.sums(*rows)
+    unmasked, power = _curve(sums), sums[:, 1:]
+    if mask is None or masked is None:
+        return Fsc(slabs.box, pixel_size, unmasked, unmasked, unmasked, unmasked, len(unmasked), power)
     low = np.flatnonzero(masked[1:] < RANDOMISE_BELOW)
     if len(low) == 0:
-        return Fsc(box, pixel_size, unmasked, masked, masked, masked, len(masked))
+        return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
     start = int(low[0]) + 1
-    for index, transform in enumerate(transforms):
-        _randomise_phases(transform, box, start, np.random.Generator(np.random.Philox(key=[seed, index])), threads)
-    randomised = _curve([_transform(_inverse(t, box, threads) * mask, threads) for t in transforms], threads)
+    for half, each in enumerate(rows):
+        slabs.randomise(each, start, seed, half)
+        slabs.mask(each, mask)
+    randomised = _curve(slabs.sums(*rows))
     corrected = masked.copy()
     beyond = slice(start + RANDOMISE_MARGIN, None)
     rest = 1 - randomised[beyond]
     corrected[beyond] = np.where(rest > 1e-6, (masked[beyond] - randomised[beyond]) / np.maximum(rest, 1e-6), 0.0)
-    return Fsc(box, pixel_size, unmasked, masked, randomised, corrected, start)
+    return Fsc(slabs.box, pixel_size, unmasked, masked, randomised, corrected, start, power)
 
 
 def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, threshold: float = 0.143) -> float:
@@ -180,43 +197,96 @@ def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, thres
     return box * pixel_size / shell
 
 
-def _check_pair(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
+    """Both maps as float32, checked on all ranks."""
     first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    if first.ndim != 3 or len(set(first.shape)) != 1 or first.shape != second.shape:
-        raise InputError(f"the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels")
-    for name, half in (("first", first), ("second", second)):
-        if not np.isfinite(half).all():
-            raise InputError(f"the {name} map of the FSC has voxels that are not finite (NaN or infinite)")
+
+    def check() -> None:
+        box = first.shape[1] if first.ndim == 3 else 0
+        n_plane = int(np.diff(even_bounds(box, comm.size))[comm.rank])
+        if box == 0 or first.shape != (n_plane, box, box) or first.shape != second.shape:
+            raise InputError(f"the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels")
+        if mask is not None and mask.shape != first.shape:
+            raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
+        for name, half in (("first", first), ("second", second)):
+            if not np.isfinite(half).all():
+                raise InputError(f"the {name} map of the FSC has voxels that are not finite (NaN or infinite)")
+
+    on_all(comm, check)
     return first, second
 
 
-def _transform(data: NDArray[np.float32], threads: int | None) -> NDArray[np.complex64]:
-    import scipy.fft
-
-    return np.asarray(scipy.fft.rfftn(data, workers=threads or get_threads()), np.complex64)
-
-
-def _inverse(transform: NDArray[np.complex64], box: int, threads: int | None) -> NDArray[np.float32]:
-    import scipy.fft
-
-    return np.asarray(scipy.fft.irfftn(transform, s=(box,) * 3, workers=threads or get_threads()), np.float32)
-
-
-def _curve(transforms: Sequence[NDArray[np.complex64]], threads: int | None) -> NDArray[np.float64]:
-    """FSC of two half transforms."""
-    cross, power_a, power_b = volume_shells(transforms[0], transforms[1], threads=threads).T
+def _curve(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """FSC of the sums of each shell, see `pycryo.shells.volume_shells`."""
+    cross, power_a, power_b = sums.T
     power = np.sqrt(power_a) * np.sqrt(power_b)
     return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0), np.float64)
 
 
-def _randomise_phases(
-    transform: NDArray[np.complex64], box: int, start: int, rng: np.random.Generator, threads: int | None
-) -> None:
-    """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is."""
-    noise = _transform(rng.standard_normal((box,) * 3, dtype=np.float32), threads)
-    k2 = np.fft.fftfreq(box, 1 / box) ** 2
-    half2 = k2[: box // 2 + 1]
-    for plane, noise_plane, kz2 in zip(transform, noise, k2, strict=True):  # planes: no further volume in memory
-        beyond = kz2 + k2[:, None] + half2 >= (start - 0.5) ** 2
-        amplitude = np.abs(noise_plane[beyond])
-        plane[beyond] = np.abs(plane[beyond]) * noise_plane[beyond] / np.where(amplitude > 0, amplitude, 1)
+class _Slabs:
+    """Transforms of maps whose planes z are dealt to ranks; the rows y of the transforms are, too. All is collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    box : int
+        px.
+    threads : int or None
+    """
+
+    def __init__(self, comm: Comm, box: int, threads: int | None) -> None:
+        self.box = box
+        self._comm = comm
+        self._fft = SlabFft(comm, box, double=False, threads=threads)
+
+    def rows(self, planes: Planes, mask: Planes | None = None) -> Rows:
+        """(n_row, N, N // 2 + 1) this rank's rows of the transform of a map, or of map · mask; axes (y, z, x)."""
+        first = self._fft.plane_numbers.start
+
+        def fill(number: int, points: Planes) -> None:
+            np.multiply(planes[number - first], 1 if mask is None else mask[number - first], out=points)
+
+        self._fft.fill_planes(fill)
+        rows = np.empty((len(self._fft.rows), self.box, self.box // 2 + 1), np.complex64)
+        self._fft.store(lambda row, samples: np.copyto(rows[row - self._fft.rows.start], samples))
+        return rows
+
+    def mask(self, rows: Rows, mask: Planes) -> None:
+        """Multiply the map of a transform by a mask, in place."""
+        first, first_row = self._fft.plane_numbers.start, self._fft.rows.start
+        scale = np.float32(1 / self.box**3)
+
+        def multiply(number: int, points: Planes) -> None:
+            points *= mask[number - first] * scale
+
+        self._fft.load(lambda row, samples: np.copyto(samples, rows[row - first_row]))
+        self._fft.on_planes(multiply, back=True)
+        self._fft.store(lambda row, samples: np.copyto(rows[row - first_row], samples))
+
+    def sums(self, first: Rows, second: Rows) -> NDArray[np.float64]:
+        """(n_shell, 3) what `pycryo.shells.volume_shells` has of two transforms, on every rank."""
+        rows = self._fft.rows
+        of_layer = np.zeros((self.box, self.box // 2 + 1, 3))
+        of_layer[rows.start : rows.stop] = layer_shells(first, second, np.asarray(rows), threads=self._fft.threads)
+        self._comm.gather_parts(of_layer, self._fft.bounds.tolist())
+        return np.asarray(of_layer.sum(axis=0))
+
+    def randomise(self, rows: Rows, start: int, seed: int, half: int) -> None:
+        """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is.
+
+        The noise of a plane depends on its number, not on who draws it.
+        """
+        square = np.square(np.fft.fftfreq(self.box, 1 / self.box))
+
+        def draw(number: int, points: Planes) -> None:
+            source = np.random.Philox(key=[seed, half], counter=[0, 0, 0, number])
+            np.random.Generator(source).standard_normal(dtype=np.float32, out=points)
+
+        def take(row: int, noise: Rows) -> None:
+            samples = rows[row - self._fft.rows.start]
+            beyond = square[row] + square[:, None] + square[: noise.shape[1]] >= (start - 0.5) ** 2
+            amplitude = np.abs(noise[beyond])
+            samples[beyond] = np.abs(samples[beyond]) * noise[beyond] / np.where(amplitude > 0, amplitude, 1)
+
+        self._fft.fill_planes(draw)
+        self._fft.store(take)

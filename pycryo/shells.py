@@ -69,11 +69,45 @@ def volume_shells(
     ValueError
         If shapes disagree or are not those of a cube's transform.
     """
+    return np.asarray(layer_shells(a, b, np.arange(a.shape[1]), n_shell, threads).sum(axis=0))
+
+
+def layer_shells(
+    a: NDArray[np.complexfloating],
+    b: NDArray[np.complexfloating],
+    number: NDArray[np.int64],
+    n_shell: int | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float64]:
+    """The sums of `volume_shells` for each of some layers of the transforms; those of all layers add up to it.
+
+    The mates that `rfftn` leaves out count in the layer of their partner, not in their own.
+
+    Parameters
+    ----------
+    a, b : (n_layer, N, N//2 + 1) complex64 or complex128
+        Layers of what `scipy.fft.rfftn` returns, cut along its first axis, or its second, which comes first then.
+    number : (n_layer,) int64
+        Index 0 ... N - 1 of each layer along that axis.
+    n_shell : int, optional
+        Shells 0 ... n_shell - 1; default: to Nyquist, N//2 + 1.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n_layer, n_shell, 3) float64
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or a number is out of range.
+    """
     real = np.float32 if a.dtype == b.dtype == np.complex64 else np.float64
     if n_shell is None:
-        n_shell = a.shape[0] // 2 + 1
-    out = np.empty((n_shell, 3))
-    _core.volume_shells(_parts(a, real), _parts(b, real), out, threads or get_threads())
+        n_shell = a.shape[1] // 2 + 1
+    out = np.empty((len(a), n_shell, 3))
+    _core.layer_shells(_parts(a, real), _parts(b, real), np.asarray(number, np.int64), out, threads or get_threads())
     return out
 
 

@@ -36,14 +36,12 @@ static void backproject_into(const Array<float>& images, const Array<float>& wei
   check_shape(re, "re", {n_voxel});
   check_shape(im, "im", {n_voxel});
   check_shape(weight, "weight", {n_voxel});
-  const BackprojectImages samples{images.data(), weights.data(), kx.data(), ky.data(),
-                                  n_pixel,       k_max,          box,       magnification};
-  const BackprojectEntries entries{entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(), n_entry};
-  const BackprojectVolume volume{
-      start.data(), re.mutable_data(), im.mutable_data(), weight.mutable_data(), radius, first,
-      last,         quantum_value,     quantum_weight};
+  const InsertImages samples{images.data(), weights.data(), kx.data(), ky.data(), n_pixel, box, magnification};
+  const InsertEntries entries{entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(), n_entry};
+  const InsertSlab slab{start.data(), radius, first, last};
+  const SlabSums sums{re.mutable_data(), im.mutable_data(), weight.mutable_data()};
   py::gil_scoped_release release;
-  backproject(samples, entries, volume, threads);
+  backproject(samples, entries, slab, {quantum_value, quantum_weight}, sums, threads);
 }
 
 }  // namespace pycryo::bindings

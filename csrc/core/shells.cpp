@@ -41,30 +41,32 @@ void image_shells(const float* a, const float* b, std::int64_t n_image, std::int
 }
 
 template <class Real>
-void volume_shells(const Real* a, const Real* b, std::int64_t box, std::int64_t n_shell, double* out, int threads) {
+void layer_shells(const Real* a, const Real* b, const std::int64_t* number, std::int64_t n_layer, std::int64_t box,
+                  std::int64_t n_shell, double* out, int threads) {
   const auto shells_of_row = select_row<Real>();
   const std::int64_t row = 2 * (box / 2 + 1);
   const auto frequency = [box](std::int64_t i) { return i <= box / 2 ? i : i - box; };
-  std::vector<double> of_layer(box * n_shell * 3);
 #pragma omp parallel num_threads(threads)
   {
     std::vector<ShellSums> sums(n_shell);
 #pragma omp for schedule(static)
-    for (std::int64_t z = 0; z < box; ++z) {
+    for (std::int64_t layer = 0; layer < n_layer; ++layer) {
       std::fill(sums.begin(), sums.end(), ShellSums{});
-      for (std::int64_t y = 0; y < box; ++y) {
-        const std::int64_t kz = frequency(z), ky = frequency(y), first = (z * box + y) * row;
-        shells_of_row(a + first, b + first, box, kz * kz + ky * ky, n_shell, sums.data());
+      const std::int64_t first = frequency(number[layer]);
+      for (std::int64_t i = 0; i < box; ++i) {
+        const std::int64_t second = frequency(i), start = (layer * box + i) * row;
+        shells_of_row(a + start, b + start, box, first * first + second * second, n_shell, sums.data());
       }
-      finish(sums, of_layer.data() + z * n_shell * 3);
+      double* of_layer = out + layer * n_shell * 3;
+      finish(sums, of_layer);
+      for (std::int64_t i = 0; i < n_shell * 3; ++i) of_layer[i] *= 2;  // rows are summed with ½·n_k
     }
   }
-  std::fill(out, out + n_shell * 3, 0.0);
-  for (std::int64_t z = 0; z < box; ++z)
-    for (std::int64_t i = 0; i < n_shell * 3; ++i) out[i] += 2 * of_layer[z * n_shell * 3 + i];
 }
 
-template void volume_shells(const float*, const float*, std::int64_t, std::int64_t, double*, int);
-template void volume_shells(const double*, const double*, std::int64_t, std::int64_t, double*, int);
+template void layer_shells(const float*, const float*, const std::int64_t*, std::int64_t, std::int64_t, std::int64_t,
+                           double*, int);
+template void layer_shells(const double*, const double*, const std::int64_t*, std::int64_t, std::int64_t, std::int64_t,
+                           double*, int);
 
 }  // namespace pycryo

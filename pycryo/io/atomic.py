@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pycryo.errors import InputError, RunError
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm
 
 _INPUT_ADVICE = {
     errno.EACCES: "there is no permission to write here; choose another output folder or change its permissions",
@@ -53,15 +55,43 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
+        with writing(path, temporary):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    except BaseException:
         _remove(temporary)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
-            raise write_error(path, error) from error
+        raise
+
+
+@contextmanager
+def atomic_path_of_ranks(comm: Comm, path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`atomic_path` for a file that the ranks write together: the temporary file is there, empty. Collective.
+
+    The block must end in the same way on all ranks (`pycryo.parallel.agree.on_all`); so do errors here.
+    """
+    with ExitStack() as stack:
+
+        def create() -> Path:
+            temporary = stack.enter_context(atomic_path(path))
+            with writing(path, temporary):
+                temporary.write_bytes(b"")
+            return temporary
+
+        yield on_root(comm, create)
+        on_root(comm, stack.close)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], temporary: Path) -> Iterator[None]:
+    """Raise errors of the system about `temporary` as those of `path`, see `write_error`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):
+            raise write_error(Path(path), error) from error
         raise
 
 

@@ -13,8 +13,11 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
-from pycryo.io.atomic import atomic_path
+from pycryo.io.atomic import atomic_path, atomic_path_of_ranks, writing
 from pycryo.maps import Map
+from pycryo.model.slab_map import SlabMap
+from pycryo.parallel.agree import on_all, on_root
+from pycryo.parallel.comm import Comm, SerialComm
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -126,7 +129,15 @@ def write_map(path: str | os.PathLike[str], data: NDArray[np.floating[Any]], pix
     """Write a map (N, N, N) in order (z, y, x) as MRC mode 2, atomically; `pixel_size` in Å."""
     if data.ndim != 3:
         raise ValueError(f"data: expected 3 axes, got shape {data.shape}")
-    _write(path, data, data.shape[1:], pixel_size, is_volume=True, mode=2)
+    _write_planes(SerialComm(), path, data, 0, len(data), pixel_size)
+
+
+def write_map_slabs(path: str | os.PathLike[str], source: SlabMap) -> None:
+    """Write a map whose planes are dealt to ranks, the file of `write_map`. Collective; errors are those of all ranks.
+
+    Every rank writes its planes into one file: all must see the folder.
+    """
+    _write_planes(source.comm, path, source.data, source.numbers.start, source.box, source.pixel_size)
 
 
 def write_stack(
@@ -157,7 +168,22 @@ def write_stack(
     int
         How many images were written.
     """
-    return _write(path, blocks, shape, pixel_size, is_volume=False, mode=mode)
+    if mode not in (2, 12):
+        raise ValueError(f"mode: expected 2 or 12, got {mode}")
+    dtype = np.dtype(MODES[mode]).newbyteorder("<")
+    statistics, n = np.zeros((0, 4)), 0
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(bytes(HEADER_BYTES))
+        for block in blocks:
+            images = np.ascontiguousarray(block, dtype).reshape((-1, *block.shape[-2:]))
+            if images.shape[1:] != tuple(shape):
+                raise ValueError(f"images: expected shape {tuple(shape)}, got {images.shape[1:]}")
+            file.write(images.data)
+            statistics = _summary(np.concatenate([statistics, *map(_statistics, images)]))
+            n += len(images)
+        file.seek(0)
+        file.write(_new_header((n, *shape), pixel_size, mode, statistics, is_volume=False).tobytes())
+    return n
 
 
 def read_stack(
@@ -289,48 +315,89 @@ def _cubic_pixel_size(header: MrcHeader) -> float:
     return x
 
 
-def _write(
+def _write_planes(
+    comm: Comm,
     path: str | os.PathLike[str],
-    blocks: Iterable[NDArray[Any]],
-    shape: tuple[int, ...],
+    planes: NDArray[np.floating[Any]],
+    first: int,
+    n: int,
     pixel_size: float,
-    *,
-    is_volume: bool,
-    mode: int,
-) -> int:
-    if mode not in (2, 12):
-        raise ValueError(f"mode: expected 2 or 12, got {mode}")
-    dtype = np.dtype(MODES[mode]).newbyteorder("<")
-    low, high, total, squares, n = np.inf, -np.inf, 0.0, 0.0, 0
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(bytes(HEADER_BYTES))
-        for block in blocks:
-            images = np.ascontiguousarray(block, dtype).reshape((-1, *block.shape[-2:]))
-            if images.shape[1:] != tuple(shape):
-                raise ValueError(f"images: expected shape {tuple(shape)}, got {images.shape[1:]}")
-            file.write(images.data)
-            if images.size:
-                low, high = min(low, float(images.min())), max(high, float(images.max()))
-                total += float(images.sum(dtype=np.float64))
-                squares += float(np.einsum("ijk,ijk->", images, images, dtype=np.float64))
-            n += images.shape[0]
-        pixels = max(1, n * shape[0] * shape[1])
-        mean = total / pixels
-        header = _new_header((shape[1], shape[0], n), pixel_size, mode, is_volume=is_volume)
-        if n:
-            header["dmin"], header["dmax"], header["dmean"] = low, high, mean
-            header["rms"] = max(0.0, squares / pixels - mean * mean) ** 0.5
-        file.seek(0)
-        file.write(header.tobytes())
-    return n
+) -> None:
+    """Write a map of `n` planes of which this rank has planes (n_plane, ny, nx) from number `first` on. Collective."""
+    with atomic_path_of_ranks(comm, path) as temporary:
+
+        def write_own() -> NDArray[np.float64]:
+            with writing(path, temporary), open(temporary, "r+b", buffering=0) as file:
+                return _write_at(file.fileno(), planes, first)
+
+        statistics = np.zeros((n, 4))
+        statistics[first : first + len(planes)] = on_all(comm, write_own)
+        comm.sum_array(statistics)
+        header = _new_header((n, *planes.shape[1:]), pixel_size, 2, _summary(statistics), is_volume=True)
+
+        def write_header() -> None:
+            with writing(path, temporary), open(temporary, "r+b") as file:
+                file.write(header.tobytes())
+
+        on_root(comm, write_header)
 
 
-def _new_header(size: tuple[int, int, int], pixel_size: float, mode: int, *, is_volume: bool) -> NDArray[np.void]:
-    """An MRC2014 header in little-endian order, without a time so that equal maps make equal files."""
+def _write_at(descriptor: int, planes: NDArray[np.floating[Any]], first: int) -> NDArray[np.float64]:
+    """Write planes (n_plane, ny, nx) from number `first` on at their place in a map of mode 2, and synchronise.
+
+    Returns
+    -------
+    (n_plane, 4) float64
+        `_statistics` of each plane.
+    """
+    statistics = np.empty((len(planes), 4))
+    for index, plane in enumerate(planes):
+        image = np.ascontiguousarray(plane, "<f4")
+        statistics[index] = _statistics(image)
+        view = image.reshape(-1).view(np.uint8).data
+        offset, done = HEADER_BYTES + (first + index) * image.nbytes, 0
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], offset + done)
+    os.fsync(descriptor)
+    return statistics
+
+
+def _statistics(image: NDArray[Any]) -> NDArray[np.float64]:
+    """(1, 4) minimum, maximum, sum and sum of squares of an image."""
+    if image.size == 0:
+        return np.array([[np.inf, -np.inf, 0, 0]])
+    values = image.reshape(-1).astype(np.float64)
+    found = np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
+    return found + 0.0  # no -0.0, whose sign would depend on the order of the planes
+
+
+def _summary(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1, 4) `_statistics` of all images from those (n, 4) of each."""
+    low, high = statistics[:, 0].min(initial=np.inf), statistics[:, 1].max(initial=-np.inf)
+    return np.array([[low, high, *statistics[:, 2:].sum(0)]])
+
+
+def _new_header(
+    shape: tuple[int, ...], pixel_size: float, mode: int, statistics: NDArray[np.float64], *, is_volume: bool
+) -> NDArray[np.void]:
+    """An MRC2014 header in little-endian order, without a time so that equal maps make equal files.
+
+    Parameters
+    ----------
+    shape : (nz, ny, nx)
+    pixel_size : float
+        Å.
+    mode : int
+    statistics : (1, 4) float64
+        `_summary` of all sections.
+    is_volume : bool
+        A map, else a stack of images.
+    """
     header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
-    header["nx"], header["ny"], header["nz"] = size
+    nz, ny, nx = shape
+    header["nx"], header["ny"], header["nz"] = nx, ny, nz
     header["mode"] = mode
-    grid = (size[0], size[1], size[2] if is_volume else 1)
+    grid = (nx, ny, nz if is_volume else 1)
     header["mx"], header["my"], header["mz"] = grid
     header["cella"] = tuple(n * pixel_size for n in grid)
     header["cellb"] = (90.0, 90.0, 90.0)
@@ -339,6 +406,12 @@ def _new_header(size: tuple[int, int, int], pixel_size: float, mode: int, *, is_
     header["nversion"] = 20141
     header["map"] = b"MAP "
     header["machst"] = (0x44, 0x44, 0, 0)
+    if nz:
+        low, high, total, squares = statistics[0]
+        pixels = max(1, nx * ny * nz)
+        mean = total / pixels
+        header["dmin"], header["dmax"], header["dmean"] = low, high, mean
+        header["rms"] = max(0.0, squares / pixels - mean * mean) ** 0.5
     header["nlabl"] = 1
     header["label"][0] = b"pycryo"
     return header

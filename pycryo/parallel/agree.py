@@ -1,4 +1,4 @@
-"""What the ranks must settle together: work that one rank does for all, and whether all have come to an end."""
+"""What the ranks must settle together: whether the work of one or of all went well, and whether all are at the end."""
 
 from __future__ import annotations
 
@@ -21,21 +21,47 @@ def on_root(comm: Comm, work: Callable[[], T], root: int = 0) -> T:
     InputError, RunError
         As raised by `work`; another error of `work` is a `RunError` on the other ranks.
     """
-    value: T | None = None
-    failure: Exception | None = None
-    if comm.rank == root:
-        try:
-            value = work()
-        except Exception as error:
-            failure = error
-    kind = type(failure).__name__ if failure is not None else None
-    value, kind, message = comm.broadcast((value, kind, str(failure)), root)
+    value, failure = _attempt(work) if comm.rank == root else (None, None)
+    kind, message = _told(failure)
+    value, kind, message = comm.broadcast((value, kind, message), root)
+    _raise_one(failure, [(kind, message)])
+    return value  # type: ignore[return-value]
+
+
+def on_all(comm: Comm, work: Callable[[], T]) -> T:
+    """Do `work` on every rank, each with its own result; if one fails, all raise. Collective.
+
+    Raises
+    ------
+    InputError, RunError
+        As raised by `work`, on a rank where it went well that of the first one where it did not; there, another error
+        is a `RunError`.
+    """
+    value, failure = _attempt(work)
+    _raise_one(failure, comm.all_gather(_told(failure)))
+    return value  # type: ignore[return-value]
+
+
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
+
+
+def _told(failure: Exception | None) -> tuple[str | None, str]:
+    """An error as the other ranks hear of it: its kind (None: there is none) and its words."""
+    return (None if failure is None else type(failure).__name__), str(failure)
+
+
+def _raise_one(failure: Exception | None, told: list[tuple[str | None, str]]) -> None:
+    """Raise this rank's own error, else the first of those told, if there is any."""
     if failure is not None:
         raise failure
-    if kind is not None:
-        known = {error.__name__: error for error in (InputError, RunError)}
-        raise known.get(kind, RunError)(message)
-    return value  # type: ignore[return-value]
+    for kind, message in told:
+        if kind is not None:
+            known = {error.__name__: error for error in (InputError, RunError)}
+            raise known.get(kind, RunError)(message)
 
 
 class Meeting:

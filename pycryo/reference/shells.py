@@ -25,6 +25,21 @@ def image_shells(
 
 def volume_shells(a: NDArray[np.floating], b: NDArray[np.floating], n_shell: int) -> NDArray[np.float64]:
     """As `pycryo.shells.volume_shells`, but `a` and `b` are the real (N, N, N) volumes: full transforms are summed."""
-    k = np.fft.fftfreq(len(a), 1 / len(a))
-    shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)).astype(int)
-    return _sums(np.fft.fftn(a), np.fft.fftn(b), shell, n_shell)
+    return _sums(np.fft.fftn(a), np.fft.fftn(b), _shell(len(a)), n_shell)
+
+
+def layer_shells(a: NDArray[np.floating], b: NDArray[np.floating], n_shell: int) -> NDArray[np.float64]:
+    """As `pycryo.shells.layer_shells` of all layers, but of real volumes."""
+    box = len(a)
+    half = np.arange(box // 2 + 1)
+    alone = half[2 * half % box == 0]  # their mates are in the half volume, too
+    layers = list(zip(np.fft.fftn(a), np.fft.fftn(b), _shell(box), strict=True))
+    both, single = (
+        np.array([_sums(x[:, kx], y[:, kx], shell[:, kx], n_shell) for x, y, shell in layers]) for kx in (half, alone)
+    )
+    return np.asarray(2 * both - single)
+
+
+def _shell(box: int) -> NDArray[np.int64]:
+    k = np.fft.fftfreq(box, 1 / box)
+    return np.asarray(np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k**2)), np.int64)

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from thread_comm import run_ranks
 
 from pycryo.errors import InputError
-from pycryo.fsc import corrected_fsc, fsc, resolution_at
+from pycryo.fsc import _Slabs, corrected_fsc, fsc, resolution_at
 from pycryo.maps import Map, low_pass, soft_sphere
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.rows import even_bounds
+from pycryo.shells import volume_shells
 
 
 def noise(rng, box=32):
@@ -80,21 +84,87 @@ def test_correlation_made_by_the_mask_is_removed(rng):
     assert curves.resolution_0143 > curves.resolution_at(0.143, "masked")
 
 
-def test_randomising_keeps_amplitudes_and_low_shells(rng):
-    from pycryo.fsc import _inverse, _randomise_phases, _transform
+@pytest.mark.parametrize("box", [16, 17])
+def test_randomising_keeps_amplitudes_and_low_shells(box, rng):
+    slabs = _Slabs(SerialComm(), box, 1)
+    data = noise(rng, box)
+    before = slabs.rows(data)
+    # float32 transform of box³ values of order 1.
+    np.testing.assert_allclose(before, np.fft.rfftn(data).transpose(1, 0, 2), atol=1e-6 * box**1.5)
+    after = before.copy()
+    slabs.randomise(after, 5, 1, 0)
+    k = np.fft.fftfreq(box, 1 / box)
+    shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k[: box // 2 + 1] ** 2))
+    np.testing.assert_array_equal(after[shell < 5], before[shell < 5])
+    np.testing.assert_allclose(np.abs(after), np.abs(before), rtol=1e-5)  # a few float32 roundings
+    assert (after[shell == 5] != before[shell == 5]).mean() > 0.9
+    again = after.copy()
+    slabs.mask(again, np.ones((box,) * 3, np.float32))
+    # A Hermitian transform comes back from real space as it was: FFT rounding of values ~ box^1.5.
+    np.testing.assert_allclose(again, after, atol=1e-5 * box**1.5)
+    # Phases are spread evenly, with no part of the old ones left: n of them have a mean of order 1/√n.
+    turned = (after * before.conj())[shell >= 5]
+    turned /= np.abs(turned)
+    assert abs(turned.mean()) < 4 / np.sqrt(turned.size)
+    assert abs(np.square(turned).mean()) < 4 / np.sqrt(turned.size)
 
-    for box in (16, 17):
-        data = noise(rng, box)
-        before = _transform(data, 1)
-        after = before.copy()
-        _randomise_phases(after, box, 5, rng, 1)
-        k = np.fft.fftfreq(box, 1 / box)
-        shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k[: box // 2 + 1] ** 2))
-        np.testing.assert_array_equal(after[shell < 5], before[shell < 5])
-        np.testing.assert_allclose(np.abs(after), np.abs(before), rtol=1e-5)  # a few float32 roundings
-        assert (after[shell == 5] != before[shell == 5]).mean() > 0.9
-        # A Hermitian transform comes back from real space as it was: FFT rounding of values ~ box^1.5.
-        np.testing.assert_allclose(_transform(_inverse(after, box, 1), 1), after, atol=1e-5 * box**1.5)
+
+def test_noise_of_halves_planes_and_seeds_differs(rng):
+    box = 8
+    slabs = _Slabs(SerialComm(), box, 1)
+    ones = np.ones((box, box, box // 2 + 1), np.complex64)
+    points = []
+    for seed, half in ((0, 0), (0, 1), (1, 0)):
+        rows = ones.copy()
+        slabs.randomise(rows, 0, seed, half)
+        points += list(np.fft.irfftn(rows.transpose(1, 0, 2)))
+    correlation = np.corrcoef([plane.ravel() for plane in points])
+    # 64 values per plane: standard deviation 1/8; the largest of 276 is about three of them.
+    assert np.abs(correlation[~np.eye(len(points), dtype=bool)]).max() < 0.6
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 19])
+@pytest.mark.parametrize("box", [16, 17])
+def test_ranks_change_no_bit(size, box, rng):
+    halves = noise(rng, box), noise(rng, box)
+    mask = soft_sphere(box, 5, 3)
+    alone = corrected_fsc(*halves, 1.0, mask, seed=2), fsc(*halves)
+
+    def work(comm):
+        bounds = even_bounds(box, comm.size)
+        first, second, mine = (each[bounds[comm.rank] : bounds[comm.rank + 1]] for each in (*halves, mask))
+        return corrected_fsc(first, second, 1.0, mine, seed=2, comm=comm), fsc(first, second, comm=comm)
+
+    assert alone[0].randomised_from < box // 2
+    for curves, plain in run_ranks(size, work):
+        np.testing.assert_array_equal(plain, alone[1])
+        assert curves.randomised_from == alone[0].randomised_from
+        for name in ("unmasked", "masked", "randomised", "corrected", "power"):
+            np.testing.assert_array_equal(getattr(curves, name), getattr(alone[0], name))
+
+
+def test_errors_are_those_of_all_ranks(rng):
+    bad = noise(rng, 8)
+    bad[7, 0, 0] = np.nan
+
+    def work(comm):
+        bounds = even_bounds(8, comm.size)
+        mine = bad[bounds[comm.rank] : bounds[comm.rank + 1]]
+        with pytest.raises(InputError, match="the first map of the FSC has voxels that are not finite"):
+            fsc(mine, np.zeros_like(mine), comm=comm)
+        with pytest.raises(InputError, match="two cubes of one size"):
+            fsc(bad, bad, comm=comm)
+
+    run_ranks(3, work)
+
+
+@pytest.mark.parametrize("box", [1, 16, 17])
+def test_power_is_that_of_the_half_maps(box, rng):
+    halves = noise(rng, box), noise(rng, box)
+    for mask in (None, np.ones((box,) * 3, np.float32)):
+        power = corrected_fsc(*halves, 1.0, mask).power
+        # Sums over shells of float32 transforms.
+        np.testing.assert_allclose(power, volume_shells(*map(np.fft.rfftn, halves))[:, 1:], rtol=1e-5)
 
 
 def test_seed_decides_and_threads_do_not(rng):

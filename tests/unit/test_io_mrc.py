@@ -2,9 +2,13 @@
 
 import bz2
 import contextlib
+import errno
 import gzip
+import itertools
 import os
 import struct
+import subprocess
+import sys
 import warnings
 
 import mrcfile
@@ -12,10 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thread_comm import run_ranks
 
 from pycryo.errors import InputError, RunError
 from pycryo.io import mrc
-from pycryo.io.mrc import MODES, read_header, read_map, read_stack, write_map, write_stack
+from pycryo.io.mrc import MODES, read_header, read_map, read_stack, write_map, write_map_slabs, write_stack
+from pycryo.maps import Map
+from pycryo.model.slab_map import from_map
 
 
 def make_stack(path, data, *, big_endian=False, extended=b"", pixel_size=1.5, stamp=None):
@@ -195,6 +202,97 @@ def test_map_round_trip_and_mrcfile_agree(tmp_path, rng):
     first = path.read_bytes()
     write_map(path, data, 1.2345)
     assert path.read_bytes() == first
+
+
+# --- written by ranks -------------------------------------------------------------------------------------------------
+
+
+def write_on_ranks(size, path, source, pixel_size=1.2345):
+    run_ranks(size, lambda comm: write_map_slabs(path, from_map(comm, Map(source, pixel_size))))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+@pytest.mark.parametrize("box", [1, 6, 7])
+def test_ranks_write_the_file_of_one(tmp_path, rng, size, box):
+    data = rng.normal(3, 2, (box,) * 3).astype(np.float32)
+    (tmp_path / ".a.tmp.mrc").write_bytes(bytes(5000))  # left behind by a killed run, longer than the new file
+    write_on_ranks(size, tmp_path / "a.mrc", data)
+    write_map(tmp_path / "b.mrc", data, 1.2345)
+    assert (tmp_path / "a.mrc").read_bytes() == (tmp_path / "b.mrc").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.mrc", "b.mrc"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mrcfile.validate(tmp_path / "a.mrc")
+    with mrcfile.open(tmp_path / "a.mrc") as file:
+        np.testing.assert_array_equal(file.data, data)
+        # Header fields are float32.
+        found = [float(file.header[name]) for name in ("dmin", "dmax", "dmean", "rms")]
+        assert found == pytest.approx([data.min(), data.max(), data.mean(), data.std()], rel=1e-5, abs=1e-6)
+
+
+def test_missing_folder_is_told_on_all_ranks(tmp_path):
+    def work(comm):
+        with pytest.raises(InputError, match="the folder does not exist"):
+            write_map_slabs(tmp_path / "none" / "a.mrc", from_map(comm, Map(np.zeros((4, 4, 4), np.float32), 1.0)))
+
+    run_ranks(3, work)
+
+
+@pytest.mark.parametrize("code, words", [(errno.ENOSPC, "the disc is full"), (errno.EFBIG, "ulimit -f")])
+def test_a_write_that_fails_on_one_rank_fails_on_all(tmp_path, monkeypatch, code, words):
+    write_map(tmp_path / "a.mrc", np.ones((6, 6, 6), np.float32), 1.0)
+    before = (tmp_path / "a.mrc").read_bytes()
+
+    def refuse(descriptor, view, offset):
+        if offset >= 1024 + 5 * 144:
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, view, offset)
+
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+    def work(comm):
+        with pytest.raises(RunError, match=words):
+            write_map_slabs(tmp_path / "a.mrc", from_map(comm, Map(np.zeros((6, 6, 6), np.float32), 1.0)))
+
+    run_ranks(3, work)
+    assert os.listdir(tmp_path) == ["a.mrc"]
+    assert (tmp_path / "a.mrc").read_bytes() == before
+
+
+def test_size_limit_of_the_process(tmp_path):
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "import numpy as np\n"
+        "from pycryo.io.mrc import write_map\n"
+        f"write_map({str(tmp_path / 'a.mrc')!r}, np.zeros((9, 9, 9), np.float32), 1.0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RunError: cannot write" in done.stderr
+    assert "ulimit -f" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_offsets_beyond_32_bits_and_short_writes(monkeypatch):
+    """The last planes of a map of 1400 px (11 GB), each written in pieces; nothing is written in truth."""
+    written = []
+
+    def short(descriptor, view, offset):
+        written.append((offset, min(len(view), 3 << 20)))
+        return written[-1][1]
+
+    monkeypatch.setattr(os, "pwrite", short)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    plane = np.broadcast_to(np.float32(0.5), (1400, 1400))
+    statistics = mrc._write_at(0, np.broadcast_to(plane, (2, 1400, 1400)), 1398)
+    size = 4 * 1400**2
+    assert written[0][0] == 1024 + 1398 * size > 2**33
+    assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(written))
+    assert sum(written[-1]) == 1024 + 1400 * size
+    np.testing.assert_array_equal(statistics, [[0.5, 0.5, 0.5 * 1400**2, 0.25 * 1400**2]] * 2)
+
+
+# --- stacks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [2, 12])

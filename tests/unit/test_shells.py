@@ -5,7 +5,7 @@ import pytest
 
 from pycryo.pixels import half_plane
 from pycryo.reference import shells as twin
-from pycryo.shells import image_shells, shell_counts, volume_shells
+from pycryo.shells import image_shells, layer_shells, shell_counts, volume_shells
 
 
 def random_images(rng, n, pixels):
@@ -40,6 +40,23 @@ def test_volumes_equal_the_full_transform(box, dtype, epsilon, rng):
         result = volume_shells(np.fft.rfftn(a).astype(dtype), np.fft.rfftn(b).astype(dtype), n_shell)
         # Samples of size √(box³) rounded to the dtype, then products and sums: up to 10 roundings of Σ|a|² ≤ box⁶ · 2.
         np.testing.assert_allclose(result, twin.volume_shells(a, b, n_shell), atol=10 * 2 * box**6 * epsilon, rtol=0)
+
+
+@pytest.mark.parametrize("box, numbers", [(1, [0]), (9, []), (9, [0]), (16, [8, 3, 15]), (17, range(17))])
+@pytest.mark.parametrize("dtype, epsilon", [(np.complex64, 6e-8), (np.complex128, 1e-16)])
+def test_layers_equal_twin(box, numbers, dtype, epsilon, rng):
+    a, b = rng.standard_normal((2, box, box, box))
+    number = np.array(numbers, np.int64)
+    for n_shell in (1, box // 2 + 1):
+        expected = twin.layer_shells(a, b, n_shell)[number]
+        for axis in (0, 1):
+            first, second = (
+                np.moveaxis(np.fft.rfftn(np.moveaxis(each, 0, axis)), axis, 0)[number].astype(dtype) for each in (a, b)
+            )
+            # As for whole volumes.
+            np.testing.assert_allclose(
+                layer_shells(first, second, number, n_shell), expected, atol=10 * 2 * box**6 * epsilon, rtol=0
+            )
 
 
 def test_volume_types_may_differ_and_shells_default_to_nyquist(rng):
@@ -82,3 +99,7 @@ def test_errors_name_argument_and_shape():
         volume_shells(np.zeros((4, 4, 4), complex), cube)
     with pytest.raises(ValueError, match=r"b: expected shape \(4, 4, 3, 2\), got \(6, 6, 4, 2\)"):
         volume_shells(cube, np.zeros((6, 6, 4), complex))
+    with pytest.raises(ValueError, match="number: element 1 is 4, expected 0 to 3"):
+        layer_shells(cube[:2], cube[:2], np.array([0, 4]))
+    with pytest.raises(ValueError, match=r"number: expected shape \(2\), got \(3\)"):
+        layer_shells(cube[:2], cube[:2], np.array([0, 1, 2]))

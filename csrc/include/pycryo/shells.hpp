@@ -6,10 +6,12 @@
 //   a, b   n_image × 2 × n_pixel  float   real parts, then imaginary parts
 //   shell  n_pixel                int     0 ≤ shell < n_shell
 //   Parallel over images.
-// Volumes: out n_shell × 3 double, shell = round(|k|), samples of shells ≥ n_shell are left out, n_k = 1 in the planes
-// kx = 0 and (box even) kx = box/2 and 2 elsewhere, so that the sums are those of the full transform.
-//   a, b   box × box × (box/2+1) × 2  float or double   as rfftn leaves them, origin at [0, 0, 0]
-//   Parallel over z; the sums of each z are added in order of z.
+// Layers of volumes: out n_layer × n_shell × 3 double, shell = round(|k|), samples of shells ≥ n_shell are left out,
+// n_k = 1 in the planes kx = 0 and (box even) kx = box/2 and 2 elsewhere, so that the sums over all layers are those of
+// the full transform (each mate that rfftn leaves out counts in its partner's layer).
+//   a, b    n_layer × box × (box/2+1) × 2  float or double   as rfftn leaves them, origin at [0, 0, 0]
+//   number  n_layer                        int64   0 ≤ number < box, index of each layer along the first axis
+//   Parallel over layers.
 //
 // Products and sums in double. Four neighbouring samples are added to four sets of sums, which are added up last.
 #pragma once
@@ -25,7 +27,8 @@ void image_shells(const float* a, const float* b, std::int64_t n_image, std::int
 
 // Real is float or double.
 template <class Real>
-void volume_shells(const Real* a, const Real* b, std::int64_t box, std::int64_t n_shell, double* out, int threads);
+void layer_shells(const Real* a, const Real* b, const std::int64_t* number, std::int64_t n_layer, std::int64_t box,
+                  std::int64_t n_shell, double* out, int threads);
 
 // The four sets of sums of one shell, each padded to a vector.
 struct alignas(32) ShellSums {
@@ -38,7 +41,7 @@ struct alignas(32) ShellSums {
 PYCRYO_KERNEL(void shells_of_image(const float* a, const float* b, const std::int32_t* shell, std::int64_t n_pixel,
                                    ShellSums* sums) noexcept)
 
-// One row (z, y) of a volume, distance2 = kz² + ky²; adds to sums[shell] for shells below n_shell, each sample with
+// One row along x of a volume, distance2 = ky² + kz²; adds to sums[shell] for shells below n_shell, each sample with
 // ½·n_k.
 PYCRYO_KERNEL(void shells_of_float_row(const float* a, const float* b, std::int64_t box, std::int64_t distance2,
                                        std::int64_t n_shell, ShellSums* sums) noexcept;

@@ -1,0 +1,338 @@
+#include "pycryo/tiles.hpp"
+
+#include "trigonometry.hpp"
+
+namespace pycryo::PYCRYO_ISA {
+namespace {
+
+constexpr std::int32_t capacity = 256;  // samples of an entry at a time; what is kept of them stays in the L1 cache
+constexpr std::int32_t lanes = 16;      // loops over samples run to a multiple
+constexpr std::int64_t voxel_bytes = 4 * sizeof(double);
+constexpr std::int32_t most_pieces = 64;
+constexpr std::int32_t table_width = tile_width + 2;
+constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samples that do not touch the tile
+
+// Two neighbours along x.
+typedef double Pair __attribute__((vector_size(64), aligned(32), may_alias));
+typedef double Four __attribute__((vector_size(32), may_alias));
+typedef double Run8 __attribute__((vector_size(64)));
+typedef std::int32_t Run8Int __attribute__((vector_size(32)));
+typedef std::int32_t Places __attribute__((vector_size(16)));
+typedef float Four32 __attribute__((vector_size(16), may_alias));
+
+// Samples first ... first + count - 1 of an image, of one ky, kx = u ...
+struct Piece {
+  std::int32_t first, count;
+  float u, v;
+};
+
+struct Pieces {
+  Piece piece[most_pieces + run_lanes];
+  std::int32_t n;
+};
+
+// Samples of an entry, packed.
+struct Samples {
+  std::int32_t n = 0;
+  alignas(64) float u[capacity + lanes], v[capacity + lanes];
+  alignas(64) float re[capacity + lanes], im[capacity + lanes], weight[capacity + lanes];
+};
+
+// Samples on their way to the voxels. `cell` is the place in the table of rows of the lowest neighbour's row, x the
+// neighbour's place in it; `side` are the shares of the rows (y, z), (y, z+1), (y+1, z), (y+1, z+1).
+struct Located {
+  alignas(64) std::int32_t cell[capacity], x[capacity];
+  alignas(64) double upper[capacity];
+  alignas(64) double side[4][capacity];
+  alignas(64) float re[capacity], im[capacity], weight[capacity];
+  alignas(64) float value[capacity][4];  // real part, imaginary part, weight, 0
+};
+
+// a·b + c, rounded in the same way in whatever loop it is.
+inline double fused(double a, double b, double c) noexcept {
+#ifdef __FMA__
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline double smaller(double a, double b) noexcept { return a < b ? a : b; }
+inline double larger(double a, double b) noexcept { return a > b ? a : b; }
+inline std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
+
+inline Four32 load4(const float* from) noexcept { return *reinterpret_cast<const Four32*>(from); }
+inline void store4(float* to, Four32 value) noexcept { *reinterpret_cast<Four32*>(to) = value; }
+
+inline Run8 load(const double* from) noexcept {
+  Run8 values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return values;
+}
+
+// A patch: its entry, and the tile seen from there.
+class Cut {
+ public:
+  Cut(const TileSource& source, const Tile& tile, const Patch& patch) noexcept
+      : runs_(&source.runs), entry_(&source.entries[patch.entry]), sign_(patch.is_mate ? -1 : 1) {
+    constexpr double slack = 1e-6;  // far more than the rounding of positions
+    double v = 0, reach = entry_->slack;
+    for (int axis = 0; axis < 3; ++axis) {
+      const double origin = axis == 0 ? 0 : source.radius;
+      double low = tile.first[axis] - 1 - origin - slack;
+      const double high = tile.first[axis] + tile.count[axis] - origin + slack;
+      if (axis == 0) low = larger(low, -slack);
+      const double across = sign_ * entry_->across[1][axis];
+      v += 0.5 * across * (low + high);
+      reach += 0.5 * (across < 0 ? -across : across) * (high - low);
+      // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
+      middle_[axis] = sign_ * entry_->along[1][axis];
+      const double slope = sign_ * entry_->along[0][axis];
+      inverse_[axis] = slope == 0 ? 1e30 : 1 / slope;
+      if (inverse_[axis] < 0) {
+        near_[axis] = high, far_[axis] = low;
+      } else {
+        near_[axis] = low, far_[axis] = high;
+      }
+    }
+    const double begin = larger(v - reach, runs_->ky_min) - runs_->ky_min;
+    const double end = smaller(v + reach, runs_->ky_max) - runs_->ky_min;
+    if (begin <= end) {
+      run_ = runs_->first_at[static_cast<std::int32_t>(begin)];
+      end_ = runs_->first_at[static_cast<std::int32_t>(end) + 1];
+    }
+  }
+
+  // Lists the next samples that may touch the tile; false if there are none left.
+  bool next(Pieces& pieces) noexcept {
+    pieces.n = 0;
+    while (run_ < end_ && pieces.n + run_lanes <= most_pieces) {
+      list(smaller(run_lanes, end_ - run_), pieces);
+      run_ += run_lanes;
+    }
+    return pieces.n > 0;
+  }
+
+  const PlacedImage& entry() const noexcept { return *entry_; }
+  bool is_mate() const noexcept { return sign_ < 0; }
+
+ private:
+  void list(std::int32_t n, Pieces& pieces) noexcept {
+    const Run8 ky = load(runs_->ky + run_), kx_first = load(runs_->kx_first + run_),
+               kx_last = load(runs_->kx_last + run_);
+    Run8 begin = kx_first, end = kx_last;
+    for (int axis = 0; axis < 3; ++axis) {
+      const Run8 middle = middle_[axis] * ky;
+      const Run8 enter = (near_[axis] - middle) * inverse_[axis], leave = (far_[axis] - middle) * inverse_[axis];
+      begin = begin > enter ? begin : enter;
+      end = end < leave ? end : leave;
+    }
+    // Counted from the ends of the run, so that truncation rounds inwards.
+    const Run8 most = Run8{} + 1e9;
+    Run8 before = begin - kx_first, after = kx_last - end;
+    before = before < most ? before : most;
+    after = after < most ? after : most;
+    const Run8Int skip = __builtin_convertvector(before, Run8Int), left = __builtin_convertvector(after, Run8Int);
+    const Run8 whole_before = __builtin_convertvector(skip, Run8), whole_after = __builtin_convertvector(left, Run8);
+    const Run8 first = whole_before < before ? whole_before + 1 : whole_before;
+    const Run8 last = whole_after < after ? whole_after + 1 : whole_after;
+    const Run8 count = kx_last - kx_first + 1 - first - last, u = kx_first + first;
+    for (std::int32_t j = 0; j < n; ++j) {
+      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + static_cast<std::int32_t>(first[j]),
+                                static_cast<std::int32_t>(count[j]), static_cast<float>(u[j]),
+                                static_cast<float>(ky[j])};
+      pieces.n += count[j] > 0;
+    }
+  }
+
+  const Runs* runs_;
+  const PlacedImage* entry_;
+  double sign_;
+  double near_[3], far_[3], middle_[3], inverse_[3];
+  std::int32_t run_ = 0, end_ = 0;
+};
+
+inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
+  for (std::int32_t i = 0; i < pieces.n; ++i)
+    for (std::int32_t k = 0; k < pieces.piece[i].count + 15; k += 16) {
+      const std::int32_t at = pieces.piece[i].first + (k < pieces.piece[i].count ? k : pieces.piece[i].count - 1);
+      __builtin_prefetch(entry.re + at);
+      __builtin_prefetch(entry.im + at);
+      __builtin_prefetch(entry.weight + at);
+    }
+}
+
+inline void copy_lanes(const float* from, float* to) noexcept { __builtin_memcpy(to, from, run_lanes * sizeof(float)); }
+
+// Appends a piece, and garbage up to a multiple of run_lanes.
+inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& piece, Samples& to) noexcept {
+  const float *re = entry.re + piece.first, *im = entry.im + piece.first, *weight = entry.weight + piece.first;
+  const std::int32_t rounded = (piece.count + run_lanes - 1) / run_lanes * run_lanes, at = to.n;
+  for (std::int32_t k = 0; k < rounded; k += run_lanes)
+    for (std::int32_t lane = 0; lane < run_lanes; ++lane) {
+      to.u[at + k + lane] = piece.u + static_cast<float>(k + lane);
+      to.v[at + k + lane] = piece.v;
+    }
+  if (piece.first + rounded <= n_pixel) {
+    for (std::int32_t k = 0; k < rounded; k += run_lanes) {
+      copy_lanes(re + k, to.re + at + k);
+      copy_lanes(im + k, to.im + at + k);
+      copy_lanes(weight + k, to.weight + at + k);
+    }
+  } else {
+    for (std::int32_t k = 0; k < piece.count; ++k) {
+      to.re[at + k] = re[k];
+      to.im[at + k] = im[k];
+      to.weight[at + k] = weight[k];
+    }
+  }
+  to.n += piece.count;
+}
+
+// Four samples.
+inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
+  const Four32 a = load4(re), b = load4(im), c = load4(weight), zero = {};
+  const Four32 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
+  const Four32 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
+  const Four32 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
+  store4(value[0], __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5}));
+  store4(value[1], __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7}));
+  store4(value[2], __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5}));
+  store4(value[3], __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7}));
+}
+
+inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radius, bool is_mate,
+                   const Samples& __restrict in, Located& __restrict out) noexcept {
+  const double ax = entry.along[0][0], ay = entry.along[0][1], az = entry.along[0][2];
+  const double bx = entry.along[1][0], by = entry.along[1][1], bz = entry.along[1][2];
+  const double turn_x = entry.turns[0], turn_y = entry.turns[1];
+  const double origin = radius, reach = (radius - 0.5) * (radius - 0.5), sign = is_mate ? -1 : 1;
+  const float share = entry.share, conjugate = is_mate ? -1 : 1;
+  const std::int32_t first_x = tile.first[0] - 1, first_y = tile.first[1] - 1, first_z = tile.first[2] - 1;
+  const std::int32_t count_x = tile.count[0] + 1, count_y = tile.count[1] + 1, count_z = tile.count[2] + 1;
+  const std::int32_t zero_fits = !is_mate;
+  const std::int32_t n = (in.n + lanes - 1) / lanes * lanes;
+#pragma omp simd
+  for (std::int32_t k = 0; k < n; ++k) {
+    const double u = in.u[k], v = in.v[k];
+    const double x = sign * fused(u, ax, v * bx), y = sign * fused(u, ay, v * by), z = sign * fused(u, az, v * bz);
+    const double qy = y + origin, qz = z + origin;
+    const std::int32_t ix = static_cast<std::int32_t>(x);
+    const std::int32_t iy = static_cast<std::int32_t>(qy);
+    const std::int32_t iz = static_cast<std::int32_t>(qz);
+    const double fx = x - ix, fy = qy - iy, fz = qz - iz;
+    const std::int32_t cx = ix - first_x, cy = iy - first_y, cz = iz - first_z;
+    const std::int32_t inside = fused(x, x, fused(y, y, z * z)) < reach;
+    const std::int32_t here = inside & ((x > 0) | (zero_fits & (x == 0))) & (cx >= 0) & (cx < count_x) & (cy >= 0) &
+                              (cy < count_y) & (cz >= 0) & (cz < count_z);
+    out.cell[k] = nowhere + here * (cy * table_width + cz - nowhere);
+    out.x[k] = here * cx;
+    out.upper[k] = fx;
+    out.side[0][k] = (1 - fy) * (1 - fz);
+    out.side[1][k] = (1 - fy) * fz;
+    out.side[2][k] = fy * (1 - fz);
+    out.side[3][k] = fy * fz;
+    const SineCosine phase = sine_cosine(fused(u, turn_x, v * turn_y));
+    out.re[k] = share * (in.re[k] * phase.cosine - in.im[k] * phase.sine);
+    out.im[k] = share * (in.re[k] * phase.sine + in.im[k] * phase.cosine) * conjugate;
+    out.weight[k] = share * in.weight[k];
+  }
+  for (std::int32_t k = 0; k < n; k += 4) interleave(out.re + k, out.im + k, out.weight + k, out.value + k);
+}
+
+// Number and first byte of the tile's row for each row of cells, of which there is one more on either side.
+struct RowTable {
+  std::int32_t row[nowhere + table_width + 2];
+  std::int64_t byte[nowhere + table_width + 2];
+};
+
+inline void fill_table(const Tile& tile, RowTable& table) noexcept {
+  for (std::int32_t& row : table.row) row = tile_rows - 1;
+  for (std::int32_t y = 0; y < tile.count[1]; ++y)
+    for (std::int32_t z = 0; z < tile.count[2]; ++z) table.row[(y + 1) * table_width + z + 1] = y * tile_width + z;
+  for (std::int32_t cell = 0; cell < nowhere + table_width + 2; ++cell)
+    table.byte[cell] = table.row[cell] * (tile_row_stride * voxel_bytes);
+}
+
+constexpr std::int32_t corner[4] = {0, 1, table_width, table_width + 1};
+
+inline void add(const Located& samples, std::int32_t n, const RowTable& table, const Quanta& quanta,
+                double (*__restrict voxel)[4]) noexcept {
+  // Adding and subtracting 1.5·2^52 quanta leaves a multiple of the quantum.
+  const double a = 0x1.8p52 * quanta.value, b = 0x1.8p52 * quanta.weight;
+  const Pair big = {a, a, b, 0, a, a, b, 0}, slope = {-1, -1, -1, -1, 1, 1, 1, 1}, lower = {1, 1, 1, 1, 0, 0, 0, 0};
+  for (std::int32_t i = 0; i < n; ++i) {
+    const Four value = __builtin_convertvector(*reinterpret_cast<const Four32*>(samples.value[i]), Four);
+    const Pair both = {value[0], value[1], value[2], value[3], value[0], value[1], value[2], value[3]};
+    const Pair along_x = both * (slope * samples.upper[i] + lower);
+    const std::int64_t* rows = table.byte + samples.cell[i];
+    char* first = reinterpret_cast<char*>(voxel + samples.x[i]);
+    for (int j = 0; j < 4; ++j) {
+      Pair& sum = *reinterpret_cast<Pair*>(first + rows[corner[j]]);
+      sum += (along_x * samples.side[j][i] + big) - big;
+    }
+  }
+}
+
+inline void mark_touched(const Located& samples, std::int32_t n, const RowTable& table,
+                         std::uint64_t* touched) noexcept {
+  for (std::int32_t i = 0; i < n; ++i)
+    for (int j = 0; j < 4; ++j) touched[table.row[samples.cell[i] + corner[j]]] |= std::uint64_t{3} << samples.x[i];
+}
+
+}  // namespace
+
+void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n, const Quanta& quanta,
+               bool mark, const TileSums& sums) noexcept {
+  RowTable table;
+  fill_table(tile, table);
+  Samples samples{};
+  Located located;
+  const auto flush = [&](const Cut& cut) {
+    locate(cut.entry(), tile, source.radius, cut.is_mate(), samples, located);
+    add(located, samples.n, table, quanta, sums.voxel);
+    if (mark) mark_touched(located, samples.n, table, sums.touched);
+    samples.n = 0;
+  };
+  Cut cut(source, tile, patches[0]);
+  Pieces pieces[2];
+  bool more = cut.next(pieces[0]);
+  for (std::int64_t p = 0; p < n; ++p) {
+    const Pieces& first = pieces[p % 2];
+    Cut coming(source, tile, patches[p + 1 < n ? p + 1 : p]);
+    const bool next_more = coming.next(pieces[(p + 1) % 2]);
+    prefetch(coming.entry(), pieces[(p + 1) % 2]);
+    while (more) {
+      for (std::int32_t i = 0; i < first.n; ++i) {
+        Piece rest = first.piece[i];
+        while (rest.count > capacity - samples.n) {
+          Piece part = rest;
+          part.count = capacity - samples.n;
+          append(cut.entry(), source.runs.n_pixel, part, samples);
+          flush(cut);
+          rest = {rest.first + part.count, rest.count - part.count, rest.u + static_cast<float>(part.count), rest.v};
+        }
+        append(cut.entry(), source.runs.n_pixel, rest, samples);
+      }
+      more = cut.next(pieces[p % 2]);
+    }
+    flush(cut);
+    cut = coming;
+    more = next_more;
+  }
+  for (std::int32_t row = 0; row < tile_rows; ++row)
+    for (double& part : sums.voxel[row * tile_row_stride + tile.count[0] + 1]) part = 0;
+}
+
+std::int64_t tile_samples(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n) noexcept {
+  std::int64_t total = 0;
+  Pieces pieces;
+  for (std::int64_t p = 0; p < n; ++p) {
+    Cut cut(source, tile, patches[p]);
+    while (cut.next(pieces))
+      for (std::int32_t i = 0; i < pieces.n; ++i) total += pieces.piece[i].count;
+  }
+  return total;
+}
+
+}  // namespace pycryo::PYCRYO_ISA
