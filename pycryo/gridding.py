@@ -25,7 +25,8 @@ class Ball:
     ----------
     sphere : Sphere
     padding : int
-        Padded Fourier px per Fourier px. The shell of a voxel is round(|k| / padding), halves to the even one.
+        Padded Fourier px per Fourier px. The shell of a voxel is round(|k| / padding), halves to the even one (if
+        1 / padding is exact).
     reach : int
         Largest |x|, |y|, |z| on the grid; other voxels of the sphere are ignored.
     inside : int
@@ -209,7 +210,7 @@ def _place(ball: Ball, layer: int) -> tuple[NDArray[np.int64], int, int, int, fl
     """The arguments of the kernel that describe a layer."""
     depth = ball.sphere.layers
     start = ball.sphere.start[layer * depth : (layer + 1) * depth + 1]
-    return start, layer - ball.sphere.radius, ball.reach, ball.inside, float(ball.padding)
+    return start, layer - ball.sphere.radius, ball.reach, ball.inside, 1 / ball.padding
 
 
 def _parts(samples: NDArray[Any]) -> NDArray[Any]:

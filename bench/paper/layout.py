@@ -15,8 +15,8 @@ from pycryo.parallel.slab_fft import SlabFft
 from pycryo.sphere import sphere, sphere_radius
 
 MODELS = ("replicated", "sharded", "slab")
-# Bytes of a voxel: F, T and W; C; a key with F and T.
-_SUMS, _GRID, _KEY = 32, 16, 32
+# Bytes of a voxel: F and T; W; C; a key with F and T.
+_SUMS, _WEIGHT, _GRID, _KEY = 24, 8, 16, 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Layout:
     voxels : (n_rank,) float64
         Of the slab of each rank.
     samples, row_voxels : (n_row,) float64
-        Columns along z of each row (layer) y that are transformed, and voxels of the layer.
+        Columns along z of each row (layer) y on the grid, and voxels of the layer.
     planes, kept : (n_rank,) float64
         Planes of each rank of the whole grid, and of the field of view.
     rounds : list of list of range
@@ -73,21 +73,24 @@ class Layout:
 @lru_cache(maxsize=64)
 def make_layout(box: int, padding: int, n_rank: int) -> Layout:
     """The layout of images of `box` px on `n_rank` ranks."""
-    r_high = box / 2 - 1
+    r_high = box / 2
     all_voxels = sphere(sphere_radius(padding, r_high))
     n = padding * box
-    bounds = all_voxels.bounds(n_rank)
+    reach = (n - 1) // 2
+    beyond = all_voxels.radius - reach
     layer_start = all_voxels.start[:: all_voxels.layers]
+    bounds = all_voxels.bounds(n_rank)
+    on_grid = slice(beyond, all_voxels.layers - beyond)
     return Layout(
         n=n,
         radius=all_voxels.radius,
         r_high=r_high,
         voxels=np.diff(layer_start[bounds]).astype(float),
-        samples=all_voxels.widths.astype(float),
-        row_voxels=np.diff(layer_start).astype(float),
+        samples=np.minimum(all_voxels.widths[on_grid], reach + 1).astype(float),
+        row_voxels=np.diff(layer_start)[on_grid].astype(float),
         planes=np.diff(even_bounds(n, n_rank)).astype(float),
         kept=np.diff(even_bounds(box, n_rank)).astype(float),
-        rounds=exchange_rounds(bounds, n),
+        rounds=exchange_rounds(np.clip(bounds - beyond, 0, 2 * reach + 1), n),
     )
 
 
@@ -98,12 +101,12 @@ def exchange_rounds(bounds: NDArray[np.int64], n: int) -> list[list[range]]:
     return SlabFft(anyone, n, place=np.arange(bounds[-1]), bounds=bounds, extent=(0, 0))._rounds()
 
 
-def memory(model: str, layout: Layout) -> float:
-    """Bytes of F, T, W and C on the fullest rank, and of the messages of the slab transform."""
-    grid = _GRID * float(layout.n) ** 2 * layout.half
+def memory(model: str, layout: Layout, n_weight: int = 1) -> float:
+    """Bytes of F, T, C and `n_weight` arrays W on the fullest rank, and of the messages of the slab transform."""
+    voxel, grid = _SUMS + n_weight * _WEIGHT, _GRID * float(layout.n) ** 2 * layout.half
     if model == "replicated":
-        return _SUMS * layout.n_voxel + grid
-    slab = _SUMS * float(layout.voxels.max())
+        return voxel * layout.n_voxel + grid
+    slab = voxel * float(layout.voxels.max())
     if model == "sharded":
         return slab + grid
     planes = float(layout.planes.max())

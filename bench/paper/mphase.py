@@ -111,6 +111,10 @@ class Case:
         """Who has what in a group."""
         return make_layout(self.box, self.padding, self.n_node // self.n_group)
 
+    def n_weight(self) -> int:
+        """Arrays W: none until the first iteration finds that 1/T does not do, later that of the one before, too."""
+        return min(self.n_check - 1, 2)
+
     def poses(self) -> float:
         """Poses that the images of a rank are inserted at."""
         return self.n_image * self.n_pose / self.n_node
@@ -228,18 +232,19 @@ def planes_to_rows(layout: Layout, rates: Rates, planes: Seconds, voxel_bytes: f
 # --- the solve --------------------------------------------------------------------------------------------------------
 
 
-def convolve(case: Case, layout: Layout) -> Iterator[Operation]:
-    """W·T to the grid, times the kernel's transform, and back in the planes."""
+def convolve(case: Case, layout: Layout, *, first: bool) -> Iterator[Operation]:
+    """W·T, at first 1, to the grid, times the kernel's transform, and back in the planes."""
     rates = case.rates
+    read = 0 if first else 2 * REAL
     if case.model == "slab":
-        yield rows_to_planes(layout, rates, layout.planes, 2 * REAL)
+        yield rows_to_planes(layout, rates, layout.planes, read)
         yield on_planes(layout, rates, layout.planes)
         return
     every = np.full(layout.n_rank, float(layout.n))
     if case.model == "sharded":
-        yield Operation("work", (3 * REAL * layout.voxels / rates.copy,))
+        yield Operation("work", ((read + REAL) * layout.voxels / rates.copy,))
         yield Operation("ring", (REAL * layout.voxels, 0 * every))
-    yield rows_alone(layout, rates, every, REAL if case.model == "sharded" else 2 * REAL)
+    yield rows_alone(layout, rates, every, REAL if case.model == "sharded" else read)
     yield on_planes(layout, rates, every)
 
 
@@ -268,7 +273,7 @@ def to_map(case: Case, layout: Layout) -> Iterator[Operation]:
 def gridding(case: Case, layout: Layout) -> Iterator[Operation]:
     """Iterations: all but the last one, which finds that C is near enough to 1, go on to divide W."""
     for i in range(case.n_check):
-        yield from convolve(case, layout)
+        yield from convolve(case, layout, first=i == 0)
         yield back(case, layout, 0.0)
         if i < case.n_check - 1:
             yield back(case, layout, 2 * REAL)
@@ -311,7 +316,7 @@ def simulate(program: Path, case: Case) -> dict[str, Any]:
         "seconds": ends[-1] - ends[0],
         **found,
         "form": exchange_form(case),
-        "memory": memory(case.model, case.layout()),
+        "memory": memory(case.model, case.layout(), case.n_weight()),
     }
 
 

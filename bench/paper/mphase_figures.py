@@ -12,7 +12,7 @@ from pathlib import Path
 
 from figures import log, write
 from mphase_plots import draw
-from mphase_points import GROUPS, HALF_SET, fig4, fig9, merged, read_runs, real_points
+from mphase_points import GROUPS, HALF_SET, fig4, fig9, read_runs, real_points
 from mphase_rates import measure_all
 from platforms import PLATFORMS
 from tables import mphase_lines
@@ -33,7 +33,7 @@ def record(folder: Path, solve: Path | None) -> None:
     if solve is not None:
         log("real runs")
         two = json.loads((folder / "measured.json").read_text())["runs"]["2"]
-        runs = real_points(rates, two["link"], two["step"], merged(read_runs(solve)), available_cores())
+        runs = real_points(rates, two["link"], two["step"], read_runs(solve), available_cores())
     log("simulations")
     networks = {name: platform.source for name, platform in PLATFORMS.items()}
     points = fig9(rates)

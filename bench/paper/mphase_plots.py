@@ -112,9 +112,10 @@ def _box_column(column: Any, points: list[dict[str, Any]]) -> None:
 
 
 def _real_column(column: Any, points: list[dict[str, Any]]) -> None:
-    """This machine: bytes sent, seconds, memory against ranks."""
-    rows = [{**point, "x": point["ranks"]} for point in points]
-    kinds = (("sent_bytes", "bytes", 1 / GIB), ("seconds", "seconds", 1.0), ("peak_bytes", "memory", 1 / GIB))
+    """This machine, the largest box that ran: bytes sent, seconds, memory against ranks."""
+    box = max(point["box"] for point in points)
+    rows = [{**point, "x": point["n_rank"]} for point in points if point["box"] == box]
+    kinds = (("n_byte", "bytes", 1 / GIB), ("seconds", "seconds", 1.0), ("memory", "memory", 1 / GIB))
     for axes, (name, counted, scale) in zip(column, kinds, strict=True):
         simulated = [{**row, "value": row["simulated"][counted]} for row in rows]
         for model, curve in by_model(simulated, "value", scale).items():
@@ -123,9 +124,8 @@ def _real_column(column: Any, points: list[dict[str, Any]]) -> None:
         for model, curve in by_model(shown, name, scale).items():
             plot_measured(axes, model, curve)
         node_axis(axes, {row["x"] for row in rows}, "ranks")
-        if name != "sent_bytes":
+        if name != "n_byte":
             _log_axis(axes)
-    box = rows[0]["box"]
     column[0].set_title(f"this machine, box {box} padded {rows[0]['padding'] * box}\n(measured: filled)", fontsize=9)
     column[0].set_ylabel("sent by a rank in a solve / GiB")
     column[1].set_ylabel("solve / s")

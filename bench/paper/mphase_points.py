@@ -26,23 +26,23 @@ BOXES = (64, 128, 160, 256, 384, 512, 768, 1024)
 BOX_NODES = 32
 # Two E5-2670 v3 move 2 × 68 GB/s at most (Intel ARK).
 MOST_COPY = 136e9
-# Threads of this machine that a node is compared with, and of each rank of the real runs.
-NODE_THREADS, RANK_THREADS = 2, 1
-REAL_RANKS = (1, 2, 4, 8, 16)
+# Threads of this machine that a node is compared with.
+NODE_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A data set on the nodes of the paper's cluster."""
+    """A data set on nodes of the paper's cluster."""
 
     title: str
     box: int
     n_check: int = 1
+    nodes: tuple[int, ...] = NODES
 
 
 SMALL = Scenario("small model: box 160 padded 320", 160)
 LARGE = Scenario("large model: box 512 padded 1024", 512)
-LONG = Scenario("large model, 10 gridding iterations", 512, n_check=10)
+LONG = Scenario("large model, 10 gridding iterations", 512, n_check=10, nodes=(*PAPER_NODES, 64, 128))
 SCENARIOS = (SMALL, LARGE, LONG)
 
 
@@ -69,7 +69,7 @@ def fig9(rates: dict[str, Any], jobs: int = 0) -> list[dict[str, Any]]:
         ({"panel": each.title, "model": model, "x": n}, case(rates, model, each.box, n, each.n_check))
         for each in SCENARIOS
         for model in MODELS
-        for n in NODES
+        for n in each.nodes
     ]
     places += [
         ({"panel": f"box, {n} nodes", "model": model, "x": box}, case(rates, model, box, n))
@@ -85,30 +85,18 @@ def fig9(rates: dict[str, Any], jobs: int = 0) -> list[dict[str, Any]]:
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
-    """What solve.py wrote: on each line an object with the fields of `RUN_FIELDS`."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    for number, row in enumerate(rows, 1):
-        missing = [name for name in RUN_FIELDS if name not in row]
-        if missing:
-            raise ValueError(f"{path}, object {number}: no {', '.join(missing)}")
-    return rows
-
-
-# Model, ranks and threads of each, images' box and padding; seconds of the slowest rank, bytes of memory of the fullest
-# rank above what it had before, bytes that the busiest rank sent: of a solve, a check and the map.
-RUN_FIELDS = ("model", "ranks", "threads", "box", "padding", "seconds", "peak_bytes", "sent_bytes")
-
-
-def merged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One run of each model and number of ranks: of repetitions the least seconds and the most memory."""
+    """Runs in double precision that solve.py printed, a record on each line; of repetitions the least figures."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        kind = tuple(row[name] for name in RUN_FIELDS[:5])
-        best = found.setdefault(kind, {name: row[name] for name in RUN_FIELDS})
-        best["seconds"] = min(best["seconds"], row["seconds"])
-        for name in ("peak_bytes", "sent_bytes"):
-            best[name] = max(best[name], row[name])
-    return list(found.values())
+    for record in map(json.loads, filter(str.strip, path.read_text().splitlines())):
+        for model, figures in record["models"].items() if not record["single"] else ():
+            kind = {"model": model, **{name: record[name] for name in ("n_rank", "threads", "box", "padding")}}
+            row = found.setdefault(tuple(kind.values()), {**kind, **{name: figures[name] for name in RUN_FIGURES}})
+            row.update({name: min(row[name], figures[name]) for name in RUN_FIGURES})
+    return sorted(found.values(), key=lambda row: (row["box"], row["n_rank"]))
+
+
+# Of a solve: seconds of the slowest rank, bytes of memory of the fullest one, bytes that the busiest one sends.
+RUN_FIGURES = ("seconds", "memory", "n_byte")
 
 
 def real_points(
@@ -118,7 +106,7 @@ def real_points(
     cases = [
         Case(
             row["model"],
-            row["ranks"],
+            row["n_rank"],
             row["box"],
             find(rates, row["padding"] * row["box"], row["threads"]),
             padding=row["padding"],
@@ -133,7 +121,7 @@ def real_points(
     return [
         {
             **row,
-            "timed": row["ranks"] * row["threads"] <= cores,
+            "timed": row["n_rank"] * row["threads"] <= cores,
             "simulated": {name: result[name] for name in ("seconds", "check", "map", "bytes", "memory")},
         }
         for row, result in zip(runs, results, strict=True)

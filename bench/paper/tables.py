@@ -121,14 +121,24 @@ def mphase_scale(points: list[dict[str, Any]], nodes: tuple[int, ...] = (4, 8, 3
 
 def mphase_real(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Real solves beside what simulation and formulas say."""
-    names = ("solve / s", "simulated / s", "GB sent", "counted / GB", "peak / GiB", "formula / GiB", "peak / formula")
-    yield from _head("ranks", "model", *names)
+    names = (
+        "threads",
+        "solve / s",
+        "simulated / s",
+        "GB sent",
+        "counted / GB",
+        "peak / GiB",
+        "formula / GiB",
+        "peak / formula",
+    )
+    yield from _head("box", "ranks", "model", *names)
     for row in rows:
         said = row["simulated"]
         times = (f"{row['seconds']:.3g}", f"{said['seconds']:.3g}") if row["timed"] else ("", "")
-        sent = f"{row['sent_bytes'] / 1e9:.3f}", f"{said['bytes'] / 1e9:.3f}"
-        sizes = f"{row['peak_bytes'] / _GIB:.3f}", f"{said['memory'] / _GIB:.3f}"
-        yield _row(str(row["ranks"]), row["model"], *times, *sent, *sizes, f"{row['peak_bytes'] / said['memory']:.0%}")
+        sent = f"{row['n_byte'] / 1e9:.3f}", f"{said['bytes'] / 1e9:.3f}"
+        sizes = f"{row['memory'] / _GIB:.3f}", f"{said['memory'] / _GIB:.3f}", f"{row['memory'] / said['memory']:.0%}"
+        place = str(row["box"]), str(row["n_rank"]), row["model"], str(row["threads"])
+        yield _row(*place, *times, *sent, *sizes)
 
 
 def mphase_lines(folder: Path) -> Iterator[str]:

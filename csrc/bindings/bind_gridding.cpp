@@ -11,7 +11,7 @@ using Starts = Array<std::int64_t>;
 
 // Checks everything but n, which the samples bring.
 static GriddingLayer layer_of(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
-                              double padding) {
+                              double shells_per_px) {
   check_shape(start, "start", {-1});
   if (start.shape(0) % 2) throw py::value_error("start: expected a row for each z = -r ... r, and an end");
   const std::int64_t rows = start.shape(0) - 1, radius = rows / 2;
@@ -20,8 +20,9 @@ static GriddingLayer layer_of(const Starts& start, std::int64_t y, std::int64_t 
   if (y < -radius || y > radius || reach < 0 || reach > radius)
     throw py::value_error("y, reach: expected up to " + std::to_string(radius) + ", got " + std::to_string(y) + ", " +
                           std::to_string(reach));
-  if (!(padding > 0)) throw py::value_error("padding: expected a positive number, got " + std::to_string(padding));
-  return {numbers, radius, y, 0, reach, inside, padding};
+  if (!(shells_per_px > 0))
+    throw py::value_error("shells_per_px: expected a positive number, got " + std::to_string(shells_per_px));
+  return {numbers, radius, y, 0, reach, inside, shells_per_px};
 }
 
 static void check_voxels(const Array<double>& values, const char* name, const Starts& start) {
@@ -37,7 +38,7 @@ static void check_shells(const GriddingLayer& layer, py::ssize_t n_shell) {
     const std::int64_t last = std::min(row[1] - row[0], layer.reach + 1) - 1;
     if (last >= 0) farthest = std::max(farthest, layer.y * layer.y + z * z + last * last);
   }
-  const double shell = std::rint(std::sqrt(static_cast<double>(farthest)) / layer.padding);
+  const double shell = std::rint(std::sqrt(static_cast<double>(farthest)) * layer.shells_per_px);
   if (!(shell < static_cast<double>(n_shell)))
     throw py::value_error("shells: expected at least " + std::to_string(static_cast<std::int64_t>(shell) + 1) +
                           ", got " + std::to_string(n_shell));
@@ -54,8 +55,8 @@ static std::int64_t check_samples(const Array<Real>& samples, GriddingLayer& lay
 }
 
 static void shell_sums_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
-                            double padding, const Array<double>& weight, Array<double> sums) {
-  const GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+                            double shells_per_px, const Array<double>& weight, Array<double> sums) {
+  const GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   check_voxels(weight, "weight", start);
   check_shape(sums, "sums", {-1, 2});
   check_shells(layer, sums.shape(0));
@@ -66,9 +67,9 @@ static void shell_sums_into(const Starts& start, std::int64_t y, std::int64_t re
   gridding_shell_sums(layer, values, n_shell, out);
 }
 
-static void start_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside, double padding,
-                       const Array<double>& weight, const Array<double>& add, Array<double> w) {
-  const GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+static void start_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
+                       double shells_per_px, const Array<double>& weight, const Array<double>& add, Array<double> w) {
+  const GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   check_voxels(weight, "weight", start);
   check_voxels(w, "w", start);
   check_shape(add, "add", {-1});
@@ -79,10 +80,10 @@ static void start_into(const Starts& start, std::int64_t y, std::int64_t reach, 
   gridding_start(layer, values, table, out);
 }
 
-static void product_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside, double padding,
-                         const Array<double>& weight, const Array<double>& add, const Array<double>& w,
-                         Array<double> product) {
-  const GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+static void product_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
+                         double shells_per_px, const Array<double>& weight, const Array<double>& add,
+                         const Array<double>& w, Array<double> product) {
+  const GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   check_voxels(weight, "weight", start);
   check_voxels(w, "w", start);
   check_voxels(product, "product", start);
@@ -95,9 +96,9 @@ static void product_into(const Starts& start, std::int64_t y, std::int64_t reach
 }
 
 template <class Real>
-static void place_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside, double padding,
-                       const Array<double>& re, const py::object& im, Array<Real> samples) {
-  GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+static void place_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
+                       double shells_per_px, const Array<double>& re, const py::object& im, Array<Real> samples) {
+  GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   check_voxels(re, "re", start);
   const double* imaginary = nullptr;
   if (!im.is_none()) {
@@ -113,9 +114,9 @@ static void place_into(const Starts& start, std::int64_t y, std::int64_t reach, 
 }
 
 template <class Real>
-static double deviation_of(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside, double padding,
-                           const Array<Real>& samples) {
-  GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+static double deviation_of(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
+                           double shells_per_px, const Array<Real>& samples) {
+  GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   const auto width = check_samples(samples, layer);
   const Real* values = samples.data();
   py::gil_scoped_release release;
@@ -123,9 +124,9 @@ static double deviation_of(const Starts& start, std::int64_t y, std::int64_t rea
 }
 
 template <class Real>
-static void divide_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside, double padding,
-                        const Array<Real>& samples, Array<double> w) {
-  GriddingLayer layer = layer_of(start, y, reach, inside, padding);
+static void divide_into(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
+                        double shells_per_px, const Array<Real>& samples, Array<double> w) {
+  GriddingLayer layer = layer_of(start, y, reach, inside, shells_per_px);
   check_voxels(w, "w", start);
   const auto width = check_samples(samples, layer);
   const Real* values = samples.data();
@@ -149,12 +150,12 @@ static void scale_in_place(Array<Real> points, const Array<Real>& along_y, const
 template <class Real>
 static void bind_samples(py::module_& module) {
   using namespace py::literals;
-  module.def("gridding_place", &place_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a, "padding"_a,
-             "re"_a.noconvert(), "im"_a, "samples"_a.noconvert());
+  module.def("gridding_place", &place_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a,
+             "shells_per_px"_a, "re"_a.noconvert(), "im"_a, "samples"_a.noconvert());
   module.def("gridding_deviation", &deviation_of<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a,
-             "padding"_a, "samples"_a.noconvert());
-  module.def("gridding_divide", &divide_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a, "padding"_a,
-             "samples"_a.noconvert(), "w"_a.noconvert());
+             "shells_per_px"_a, "samples"_a.noconvert());
+  module.def("gridding_divide", &divide_into<Real>, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a,
+             "shells_per_px"_a, "samples"_a.noconvert(), "w"_a.noconvert());
   module.def("gridding_scale", &scale_in_place<Real>, "points"_a.noconvert(), "along_y"_a.noconvert(),
              "along_x"_a.noconvert());
 }
@@ -164,11 +165,12 @@ static void bind_samples(py::module_& module) {
 void bind_gridding(pybind11::module_& module) {
   using namespace pybind11::literals;
   module.def("gridding_shell_sums", &pycryo::bindings::shell_sums_into, "start"_a.noconvert(), "y"_a, "reach"_a,
-             "inside"_a, "padding"_a, "weight"_a.noconvert(), "sums"_a.noconvert());
+             "inside"_a, "shells_per_px"_a, "weight"_a.noconvert(), "sums"_a.noconvert());
   module.def("gridding_start", &pycryo::bindings::start_into, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a,
-             "padding"_a, "weight"_a.noconvert(), "add"_a.noconvert(), "w"_a.noconvert());
+             "shells_per_px"_a, "weight"_a.noconvert(), "add"_a.noconvert(), "w"_a.noconvert());
   module.def("gridding_product", &pycryo::bindings::product_into, "start"_a.noconvert(), "y"_a, "reach"_a, "inside"_a,
-             "padding"_a, "weight"_a.noconvert(), "add"_a.noconvert(), "w"_a.noconvert(), "product"_a.noconvert());
+             "shells_per_px"_a, "weight"_a.noconvert(), "add"_a.noconvert(), "w"_a.noconvert(),
+             "product"_a.noconvert());
   pycryo::bindings::bind_samples<float>(module);
   pycryo::bindings::bind_samples<double>(module);
 }

@@ -57,8 +57,9 @@ auto choose(OfFloat of_float, OfDouble of_double) {
 void gridding_shell_sums(const GriddingLayer& layer, const double* weight, std::int64_t n_shell, double* sums) {
   const auto sum_row = PYCRYO_SELECT(gridding_sum_row);
   std::vector<double> sets(n_shell * 8);
-  for_rows(layer,
-           [&](const Row& row) { sum_row(weight + row.first, row.size, row.distance2, layer.padding, sets.data()); });
+  for_rows(layer, [&](const Row& row) {
+    sum_row(weight + row.first, row.size, row.distance2, layer.shells_per_px, sets.data());
+  });
   for (std::int64_t s = 0; s < n_shell; ++s)
     for (int j = 0; j < 2; ++j) {
       const double* of_shell = sets.data() + 8 * s + j;
@@ -70,7 +71,7 @@ void gridding_start(const GriddingLayer& layer, const double* weight, const doub
   const auto start_row = PYCRYO_SELECT(gridding_start_row);
   std::fill(w, w + (layer.start[2 * layer.radius + 1] - layer.start[0]), 0.0);
   for_rows(layer, [&](const Row& row) {
-    start_row(weight + row.first, add, row.inside, row.distance2, layer.padding, w + row.first);
+    start_row(weight + row.first, add, row.inside, row.distance2, layer.shells_per_px, w + row.first);
   });
 }
 
@@ -78,7 +79,8 @@ void gridding_product(const GriddingLayer& layer, const double* weight, const do
                       double* product) {
   const auto product_row = PYCRYO_SELECT(gridding_product_row);
   for_rows(layer, [&](const Row& row) {
-    product_row(weight + row.first, add, w + row.first, row.inside, row.distance2, layer.padding, product + row.first);
+    product_row(weight + row.first, add, w + row.first, row.inside, row.distance2, layer.shells_per_px,
+                product + row.first);
   });
 }
 

@@ -15,7 +15,8 @@ constexpr std::int64_t ranges_per_thread = 8;
 TileKeyValues take_tile(const Tile& tile, const TileSums& sums, const InsertSlab& slab) {
   const auto take = PYCRYO_SELECT(keyvalue_take);
   const std::int64_t layers = 2 * std::int64_t{slab.radius} + 1;
-  TileKeyValues result{tile, {}, {}, {}, {}, {}};
+  TileKeyValues result;
+  result.tile = tile;
   std::int64_t n = 0;
   for (std::int64_t y = 0; y < tile.count[1]; ++y)
     for (std::int64_t z = 0; z < tile.count[2]; ++z) {
@@ -24,9 +25,10 @@ TileKeyValues take_tile(const Tile& tile, const TileSums& sums, const InsertSlab
       n += __builtin_popcountll(touched);
       touched = 0;
     }
-  result.key.resize(n);
-  for (auto* values : {&result.re, &result.im, &result.weight}) values->resize(n);
-  KeyValueSpace to{result.key.data(), result.re.data(), result.im.data(), result.weight.data()};
+  result.n = n;
+  result.key.reset(new std::int64_t[n]);
+  for (auto* values : {&result.re, &result.im, &result.weight}) values->reset(new double[n]);
+  KeyValueSpace to{result.key.get(), result.re.get(), result.im.get(), result.weight.get()};
   for (std::int64_t row = 0; row < static_cast<std::int64_t>(result.touched.size()); ++row) {
     const std::int64_t y = row / tile.count[2], z = row % tile.count[2];
     const std::int64_t start = slab.start[(tile.first[1] + y) * layers + tile.first[2] + z];
@@ -60,10 +62,14 @@ void write_layers(const std::vector<TileKeyValues>& tiles, std::int64_t begin, s
         for (std::int64_t i = first; i < last; ++i) {
           const std::int64_t n = __builtin_popcountll(tiles[i].touched[y * n_z + z]);
           const std::int64_t at = taken[i - begin];
-          to.key = std::copy_n(tiles[i].key.data() + at, n, to.key);
-          to.re = std::copy_n(tiles[i].re.data() + at, n, to.re);
-          to.im = std::copy_n(tiles[i].im.data() + at, n, to.im);
-          to.weight = std::copy_n(tiles[i].weight.data() + at, n, to.weight);
+          // Few at a time: calls of memmove would take longer.
+          for (std::int64_t j = 0; j < n; ++j) {
+            to.key[j] = tiles[i].key[at + j];
+            to.re[j] = tiles[i].re[at + j];
+            to.im[j] = tiles[i].im[at + j];
+            to.weight[j] = tiles[i].weight[at + j];
+          }
+          to = {to.key + n, to.re + n, to.im + n, to.weight + n};
           taken[i - begin] += n;
         }
     }
@@ -127,7 +133,7 @@ std::vector<TileKeyValues> collect_key_values(const InsertImages& images, const 
 
 std::int64_t count_collected(const std::vector<TileKeyValues>& tiles) {
   std::int64_t n = 0;
-  for (const TileKeyValues& tile : tiles) n += tile.key.size();
+  for (const TileKeyValues& tile : tiles) n += tile.n;
   return n;
 }
 
@@ -137,7 +143,7 @@ void write_collected(const std::vector<TileKeyValues>& tiles, const KeyValueSpac
   while (begin.back() < n_tile) {
     const std::int64_t end = end_of_group(tiles, begin.back(), n_tile, 1);
     std::int64_t n = place.back();
-    for (std::int64_t i = begin.back(); i < end; ++i) n += tiles[i].key.size();
+    for (std::int64_t i = begin.back(); i < end; ++i) n += tiles[i].n;
     begin.push_back(end);
     place.push_back(n);
   }

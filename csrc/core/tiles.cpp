@@ -253,7 +253,6 @@ std::vector<std::int64_t> order_of_work(const Patches& patches) {
   const auto count = [&](std::int64_t tile) { return patches.start[tile + 1] - patches.start[tile]; };
   for (std::int64_t tile = 0; tile + 1 < static_cast<std::int64_t>(patches.start.size()); ++tile)
     if (count(tile) > 0) order.push_back(tile);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return count(a) > count(b); });
   return order;
 }
 

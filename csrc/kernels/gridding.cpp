@@ -8,8 +8,8 @@ constexpr std::int64_t chunk = 128;  // voxels whose shells wait in the L1 cache
 // Adding it to a double of less than 2^51 rounds to an integer.
 constexpr double rounder = 0x1.8p52;
 
-inline std::int32_t shell_of(double square, double padding) noexcept {
-  return static_cast<std::int32_t>((__builtin_sqrt(square) / padding + rounder) - rounder);
+inline std::int32_t shell_of(double square, double per_px) noexcept {
+  return static_cast<std::int32_t>((__builtin_sqrt(square) * per_px + rounder) - rounder);
 }
 
 inline double square_of(std::int32_t x) noexcept { return static_cast<double>(x) * x; }
@@ -60,13 +60,13 @@ inline void scale(Real* __restrict row, std::int64_t n, Real factor, const Real*
 
 }  // namespace
 
-void gridding_sum_row(const double* weight, std::int64_t n, double distance2, double padding, double* sums) noexcept {
+void gridding_sum_row(const double* weight, std::int64_t n, double distance2, double per_px, double* sums) noexcept {
   std::int32_t shell[chunk];
   for (std::int64_t start = 0; start < n; start += chunk) {
     const std::int64_t size = chunk < n - start ? chunk : n - start;
     const auto first = static_cast<std::int32_t>(start);
 #pragma omp simd
-    for (std::int32_t k = 0; k < size; ++k) shell[k] = shell_of(distance2 + square_of(first + k), padding);
+    for (std::int32_t k = 0; k < size; ++k) shell[k] = shell_of(distance2 + square_of(first + k), per_px);
     // Neighbours mostly share a shell: four sets of sums keep their additions from waiting for each other.
     for (std::int64_t k = 0; k < size; ++k) {
       double* sum = sums + 2 * (4 * shell[k] + k % 4);
@@ -77,17 +77,17 @@ void gridding_sum_row(const double* weight, std::int64_t n, double distance2, do
 }
 
 void gridding_start_row(const double* __restrict weight, const double* __restrict add, std::int64_t n, double distance2,
-                        double padding, double* __restrict w) noexcept {
+                        double per_px, double* __restrict w) noexcept {
 #pragma omp simd
   for (std::int32_t x = 0; x < static_cast<std::int32_t>(n); ++x)
-    w[x] = 1 / (weight[x] + add[shell_of(distance2 + square_of(x), padding)]);
+    w[x] = 1 / (weight[x] + add[shell_of(distance2 + square_of(x), per_px)]);
 }
 
 void gridding_product_row(const double* __restrict weight, const double* __restrict add, const double* __restrict w,
-                          std::int64_t n, double distance2, double padding, double* __restrict product) noexcept {
+                          std::int64_t n, double distance2, double per_px, double* __restrict product) noexcept {
 #pragma omp simd
   for (std::int32_t x = 0; x < static_cast<std::int32_t>(n); ++x)
-    product[x] = w[x] * (weight[x] + add[shell_of(distance2 + square_of(x), padding)]);
+    product[x] = w[x] * (weight[x] + add[shell_of(distance2 + square_of(x), per_px)]);
 }
 
 void gridding_place_float(const double* re, const double* im, std::int64_t n, float* samples) noexcept {

@@ -85,7 +85,7 @@ class Cut {
       // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
       middle_[axis] = sign_ * entry_->along[1][axis];
       const double slope = sign_ * entry_->along[0][axis];
-      inverse_[axis] = slope == 0 ? 1e30 : 1 / slope;
+      inverse_[axis] = -1e-30 < slope && slope < 1e-30 ? 1e30 : 1 / slope;
       if (inverse_[axis] < 0) {
         near_[axis] = high, far_[axis] = low;
       } else {
@@ -151,9 +151,10 @@ class Cut {
 };
 
 inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
+  constexpr std::int32_t line = 64 / sizeof(float);
   for (std::int32_t i = 0; i < pieces.n; ++i)
-    for (std::int32_t k = 0; k < pieces.piece[i].count + 15; k += 16) {
-      const std::int32_t at = pieces.piece[i].first + (k < pieces.piece[i].count ? k : pieces.piece[i].count - 1);
+    for (std::int32_t k = 0; k < pieces.piece[i].count + line - 1; k += line) {
+      const std::int32_t at = pieces.piece[i].first + smaller(k, pieces.piece[i].count - 1);
       __builtin_prefetch(entry.re + at);
       __builtin_prefetch(entry.im + at);
       __builtin_prefetch(entry.weight + at);
@@ -330,10 +331,11 @@ class Filler {
 void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n, const Quanta& quanta,
                const TileSums& sums) noexcept {
   Filler filler(source, tile, quanta, sums);
-  Pieces now, coming;
+  Pieces pieces[2];
   Cut cut(source, tile, patches[0]);
-  cut.next(now);
+  cut.next(pieces[0]);
   for (std::int64_t p = 0; p < n; ++p) {
+    Pieces &now = pieces[p % 2], &coming = pieces[1 - p % 2];
     Cut next(source, tile, patches[p + 1 < n ? p + 1 : p]);
     next.next(coming);
     prefetch(next.entry(), coming);
@@ -341,7 +343,6 @@ void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches,
     while (cut.next(now));
     filler.add_all(cut);
     cut = next;
-    now = coming;
   }
   clear_outside(tile, sums);
 }

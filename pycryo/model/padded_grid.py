@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -43,6 +44,22 @@ class PaddedGrid(Protocol):
         """Give `take` the samples of this rank's layers."""
 
 
+def transform_only(grid: PaddedGrid, points: int, extent: tuple[int, int]) -> None:
+    """The transforms of a convolution and of planes `extent` of a map of `points`, which a solver's time is held to."""
+
+    def nothing(*_: Any) -> None:
+        pass
+
+    fft = grid.fft
+    fft.deal((0, fft.n))
+    fft.load(nothing)
+    fft.on_planes(nothing, back=True)
+    grid.store(nothing)
+    fft.deal(extent)
+    fft.load(nothing)
+    fft.crop_planes(nothing, (-(points // 2), points - points // 2))
+
+
 def for_layers(layers: range, work: Callable[[int], None]) -> None:
     """Call `work` for each layer, by several threads."""
     with ThreadPoolExecutor(get_threads()) as pool:
@@ -70,9 +87,10 @@ class SlabGrid:
     def load(self, values: LayerValues, parts: int) -> None:
         """See `PaddedGrid`."""
         first = self._ball.layers.start
+        room = _Room(parts, max(_n_voxel(self._ball, layer) for layer in self._ball.layers))
 
         def fill(row: int, samples: NDArray[Any]) -> None:
-            arrays = list(np.empty((parts, _n_voxel(self._ball, first + row))))
+            arrays = [array[: _n_voxel(self._ball, first + row)] for array in room.arrays]
             values(first + row, arrays)
             place(self._ball, first + row, arrays[0], arrays[1] if parts == 2 else None, samples)
 
@@ -136,6 +154,13 @@ class WholeGrid:
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         return pairwise(self._bounds.tolist())
+
+
+class _Room(threading.local):
+    """Arrays that each thread uses again and again: getting them from the system took longer than the work on them."""
+
+    def __init__(self, n_array: int, size: int) -> None:
+        self.arrays = np.empty((n_array, size))
 
 
 def _transform(comm: Comm, ball: Ball, n: int, bounds: Bounds, double: bool) -> SlabFft:

@@ -15,6 +15,9 @@ from pycryo.model.padded_grid import PaddedGrid, SlabGrid, WholeGrid, for_layers
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
 
+# W of all voxels of a rank. None stands for the start, W = 1 / target and W·target = 1: it is not stored.
+Weight = NDArray[np.float64]
+
 # Signal-to-noise ratio taken for all shells where none is known: T + mean(T)/60 instead of T. Voxels with less than a
 # few percent of their shell's T hold amplified noise; against the truth (sim64, sim128) every shell gains from 300 down
 # to 60, the low ones begin to lose at 30.
@@ -94,6 +97,9 @@ class Solver:
     mean_weight : (n_shell,) float64
         Radial mean of T over the voxels that the padded grid holds.
     grid : PaddedGrid
+        C.
+    map_extent : (int, int)
+        Planes of the map that are made of `grid` together, from the centre.
 
     Raises
     ------
@@ -124,7 +130,7 @@ class Solver:
         self.grid: PaddedGrid = grid or make_grid(self._holders, self._ball, self._n, bounds, double=double)
         # A slab transform deals the map's planes itself; a rank that transforms alone makes its own only.
         ends = even_bounds(self.points, comm.size)[[0, -1] if model == "slab" else [comm.rank, comm.rank + 1]]
-        self._map_extent = int(ends[0]) - self.points // 2, int(ends[1]) - self.points // 2
+        self.map_extent = int(ends[0]) - self.points // 2, int(ends[1]) - self.points // 2
         self.mean_weight = self._radial_mean()
 
     def solve(
@@ -143,16 +149,8 @@ class Solver:
             kernel: 0 keeps it without the two transforms of the test.
         """
         add = self._addend(ssnr)
-        w = np.zeros_like(self._accumulators.weight)
-
-        def start(layer: int) -> None:
-            gridding.first_weight(
-                self._ball, layer, self._of(self._accumulators.weight, layer), add, self._of(w, layer)
-            )
-
-        for_layers(self._layers, start)
-        w, iterations, deviation = self._iterate(w, add, max_iterations, tolerance)
-        planes = self._to_map(w, 1 + 1 / _SSNR if ssnr is None else 1.0)
+        w, iterations, deviation = self._iterate(add, max_iterations, tolerance)
+        planes = self._to_map(w, add, 1 + 1 / _SSNR if ssnr is None else 1.0)
         return Solution(planes, self.points, self.mean_weight, iterations, deviation)
 
     def _of(self, values: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
@@ -184,11 +182,12 @@ class Solver:
         return np.asarray(np.maximum(mean / ratio, max(mean.max() * 1e-9, 1e-300)))
 
     def _iterate(
-        self, w: NDArray[np.float64], add: NDArray[np.float64], max_iterations: int, tolerance: float
-    ) -> tuple[NDArray[np.float64], int, float]:
+        self, add: NDArray[np.float64], max_iterations: int, tolerance: float
+    ) -> tuple[Weight | None, int, float]:
         """W, the number of iterations and max|C - 1|. Collective."""
         deviation, iterations = np.inf, 0
-        before = w
+        before: Weight | None = None
+        w: Weight | None = None
         while iterations < max_iterations:
             latest = self._convolve(w, add)
             if latest > 0.98 * deviation:
@@ -197,18 +196,28 @@ class Solver:
             iterations += 1
             if deviation < tolerance:
                 break
-            before, w = w, w.copy()
-            self._divide(w)
+            before, w = w, self._divided(w, add)
         return w, iterations, deviation
 
-    def _convolve(self, w: NDArray[np.float64], add: NDArray[np.float64]) -> float:
+    def _write_weight(self, w: Weight | None, add: NDArray[np.float64], layer: int, out: NDArray[np.float64]) -> None:
+        """Write W of a layer's voxels."""
+        if w is None:
+            gridding.first_weight(self._ball, layer, self._of(self._accumulators.weight, layer), add, out)
+        else:
+            out[:] = self._of(w, layer)
+
+    def _convolve(self, w: Weight | None, add: NDArray[np.float64]) -> float:
         """Make the grid's planes those of C, W·target convolved with the interpolation kernel; max|C - 1|."""
-        fft, weight = self.grid.fft, self._accumulators.weight
+        fft = self.grid.fft
         line = np.sinc(np.fft.fftfreq(self._n)) ** 2
         along_x = line.astype(fft.real)
 
         def values(layer: int, arrays: list[NDArray[np.float64]]) -> None:
-            gridding.product(self._ball, layer, self._of(weight, layer), add, self._of(w, layer), arrays[0])
+            if w is None:
+                arrays[0].fill(1)
+            else:
+                weight = self._of(self._accumulators.weight, layer)
+                gridding.product(self._ball, layer, weight, add, self._of(w, layer), arrays[0])
 
         def multiply(number: int, points: NDArray[Any]) -> None:
             gridding.scale(points, (line * (line[number] / self._n**3)).astype(fft.real), along_x)
@@ -228,15 +237,19 @@ class Solver:
         self._holders.max_array(worst)
         return float(worst.max())
 
-    def _divide(self, w: NDArray[np.float64]) -> None:
-        """Divide W by C, which the grid's planes hold."""
+    def _divided(self, w: Weight | None, add: NDArray[np.float64]) -> Weight:
+        """W / C, of which the grid's planes hold C. Collective."""
+        result = np.zeros_like(self._accumulators.weight)
 
         def divide(layer: int, samples: NDArray[Any]) -> None:
-            gridding.divide(self._ball, layer, samples, self._of(w, layer))
+            of_layer = self._of(result, layer)
+            self._write_weight(w, add, layer, of_layer)
+            gridding.divide(self._ball, layer, samples, of_layer)
 
         self.grid.store(divide)
+        return result
 
-    def _to_map(self, w: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
+    def _to_map(self, w: Weight | None, add: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
         """This rank's planes of the inverse transform of F·W, corrected for the interpolation kernel. Collective."""
         fft, points, half = self.grid.fft, self.points, self.points // 2
         accumulators = self._accumulators
@@ -245,11 +258,12 @@ class Solver:
         scale *= (points / accumulators.box) ** 3 / self._n**3
 
         def values(layer: int, arrays: list[NDArray[np.float64]]) -> None:
-            of_layer = self._of(w, layer)
-            for values, out in zip((accumulators.re, accumulators.im), arrays, strict=True):
-                np.multiply(self._of(values, layer), of_layer, out=out)
+            re, im = arrays
+            self._write_weight(w, add, layer, im)
+            np.multiply(self._of(accumulators.re, layer), im, out=re)
+            im *= self._of(accumulators.im, layer)
 
-        fft.deal(self._map_extent)
+        fft.deal(self.map_extent)
         planes = np.empty((len(fft.plane_numbers), points, points), np.float32)
 
         def correct(number: int, plane: NDArray[Any]) -> None:

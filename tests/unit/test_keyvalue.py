@@ -109,6 +109,21 @@ def test_added_to_slabs_is_the_insertion(threads, n_slab, rng):
             np.testing.assert_array_equal(getattr(slab, part), getattr(dense, part))
 
 
+def test_more_than_two_to_the_31_voxels(rng):
+    layers = tuple(sphere(1401).bounds(500)[-2:].tolist())
+    kx = np.arange(-699, 700, dtype=np.int32)
+    rotation = Rotation.from_euler("zx", [[-80, 20]], degrees=True).as_matrix()
+    images, weights = rng.random((1, 2, len(kx)), np.float32), np.ones((1, len(kx)), np.float32)
+    work = (images, weights, np.zeros(1, int), rotation, np.zeros((1, 2)), np.ones(1), kx, kx[::-1] // 40)
+    dense = inserted(work, 1400, 700, layers=layers)
+    key_values = listed(dense, work)
+    assert key_values.key[0] > 2**31
+    added = new_accumulators(1400, r_high=700, layers=layers)
+    add_key_values(added, merge_key_values([key_values]))
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(added, part), getattr(dense, part))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("sizes", [(), (0,), (1,), (0, 0), (1, 1, 1), (0, 300, 20), (3000, 5000, 1, 0, 4000)])
 @pytest.mark.parametrize("most", [40, 9_000, 2**40])

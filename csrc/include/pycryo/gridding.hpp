@@ -1,8 +1,9 @@
 // gridding: element-wise work on one layer of a packed sphere (pycryo.sphere.Sphere), the voxels of one y row by row,
 // and on one plane of the grid.
 //
-// Shell of a voxel: round(|k| / padding), halves to the even one. Voxels with |k|² ≤ inside are *inside*; W is zero
-// elsewhere. *Interior* are those whose neighbours up to 2 voxels away along every axis are inside and within reach.
+// Shell of a voxel: round(|k| · shells_per_px), halves to the even one. Voxels with |k|² ≤ inside are *inside*; W is
+// zero elsewhere. *Interior* are those whose neighbours up to 2 voxels away along every axis are inside and within
+// reach.
 //
 //   gridding_shell_sums   sums[s] = (Σ T, number of voxels) of shell s
 //   gridding_start        W = 1 / target inside, 0 elsewhere,   target = T + add[shell]
@@ -34,7 +35,7 @@ struct GriddingLayer {
   std::int64_t radius, y;
   std::int64_t n, reach;  // points of the grid per axis, and the largest |x|, |y|, |z| that it holds, < n / 2
   std::int64_t inside;
-  double padding;
+  double shells_per_px;  // 1 / padding
 };
 
 void gridding_shell_sums(const GriddingLayer& layer, const double* weight, std::int64_t n_shell, double* sums);
@@ -55,12 +56,12 @@ void gridding_scale(Real* points, std::int64_t n_y, std::int64_t n_x, const Real
 }  // namespace pycryo
 
 // One row of n voxels x = 0, 1, ...; distance2 = y² + z². sums is n_shell × 4 × 2, voxel x adds to set x % 4.
-PYCRYO_KERNEL(void gridding_sum_row(const double* weight, std::int64_t n, double distance2, double padding,
+PYCRYO_KERNEL(void gridding_sum_row(const double* weight, std::int64_t n, double distance2, double per_px,
                                     double* sums) noexcept;
               void gridding_start_row(const double* weight, const double* add, std::int64_t n, double distance2,
-                                      double padding, double* w) noexcept;
+                                      double per_px, double* w) noexcept;
               void gridding_product_row(const double* weight, const double* add, const double* w, std::int64_t n,
-                                        double distance2, double padding, double* product) noexcept;
+                                        double distance2, double per_px, double* product) noexcept;
               void gridding_place_float(const double* re, const double* im, std::int64_t n, float* samples) noexcept;
               void gridding_place_double(const double* re, const double* im, std::int64_t n, double* samples) noexcept;
               double gridding_deviation_float(const float* samples, std::int64_t n) noexcept;

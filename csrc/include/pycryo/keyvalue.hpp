@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "pycryo/tiles.hpp"
@@ -36,8 +37,9 @@ struct KeyValueSpace {
 struct TileKeyValues {
   Tile tile;
   std::vector<std::uint64_t> touched;  // a word for each row; bit x + 1 is voxel x
-  std::vector<std::int64_t> key;
-  std::vector<double> re, im, weight;
+  std::int64_t n;
+  std::unique_ptr<std::int64_t[]> key;
+  std::unique_ptr<double[]> re, im, weight;
 };
 
 // The voxels that samples touch, tile by tile in the order of y, z and x.
