@@ -20,8 +20,8 @@ from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.threads import get_threads
 
-# What a rank sends in one exchange, at most (but one row always): bytes, and the share of its planes.
-_EXCHANGE_BYTES, _EXCHANGE_SHARE = 32 << 20, 1 / 64
+# What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.
+_EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 64, 2 << 20, 32 << 20
 # Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
 # getting them anew cost a third of the transform.
 _BLOCK_BYTES = 256 << 10
@@ -317,7 +317,8 @@ class SlabFft:
     def _rounds(self) -> list[list[range]]:
         """The rows of each rank in each exchange."""
         row_bytes = self.n * self.half * self._buffer.itemsize
-        per_rank = max(1, int(min(_EXCHANGE_BYTES, _EXCHANGE_SHARE * self.n * row_bytes / self.comm.size) // row_bytes))
+        n_byte = np.clip(_EXCHANGE_SHARE * self.n * row_bytes / self.comm.size, _LEAST_EXCHANGE, _MOST_EXCHANGE)
+        per_rank = max(1, int(n_byte // row_bytes))
         pieces = [range(int(a), int(b)) for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
         n_round = max(-(-len(piece) // per_rank) for piece in pieces)
         return [[piece[per_rank * j : per_rank * (j + 1)] for piece in pieces] for j in range(n_round)]
