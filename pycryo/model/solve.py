@@ -126,7 +126,7 @@ class Solver:
         bounds = _check_layers(self._holders, accumulators)
         bounds = np.clip(bounds, self._ball.layers.start, self._ball.layers.stop)
         self._layers = range(*bounds[self._holders.rank : self._holders.rank + 2].tolist())
-        make_grid = WholeGrid if model == "sharded" else SlabGrid
+        make_grid = WholeGrid if model == "sharded" and comm.size > 1 else SlabGrid
         self.grid: PaddedGrid = grid or make_grid(self._holders, self._ball, self._n, bounds, double=double)
         # A slab transform deals the map's planes itself; a rank that transforms alone makes its own only.
         ends = even_bounds(self.points, comm.size)[[0, -1] if model == "slab" else [comm.rank, comm.rank + 1]]
