@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,29 +142,11 @@ def insert(
     ValueError
         If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
     """
-    for name, quantum in (("quantum_value", quantum_value), ("quantum_weight", quantum_weight)):
-        if quantum != 0 and math.frexp(quantum)[0] != 0.5:
-            raise ValueError(f"{name}: expected 0 or a power of two, got {quantum}")
-    rotations = np.ascontiguousarray(rotations, np.float64)
-    shifts = np.ascontiguousarray(shifts, np.float64)
-    entry_weight = np.ascontiguousarray(entry_weight, np.float64)
-    for name, array in (("rotations", rotations), ("shifts", shifts), ("entry_weight", entry_weight)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite numbers only")
     _core.backproject(
-        images,
-        weights,
-        np.ascontiguousarray(entry_image, np.int64),
-        rotations,
-        shifts,
-        entry_weight,
-        kx,
-        ky,
-        int(max(np.abs(kx).max(initial=0), np.abs(ky).max(initial=0))),
+        *insertion_arguments(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky),
         float(accumulators.box),
         accumulators.padding * scale,
-        quantum_value,
-        quantum_weight,
+        *checked_quanta(quantum_value, quantum_weight),
         accumulators.sphere.radius,
         accumulators.sphere.start,
         accumulators.first,
@@ -173,6 +156,62 @@ def insert(
         accumulators.weight,
         threads or get_threads(),
     )
+
+
+def insertion_arguments(
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    entry_image: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    entry_weight: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+) -> tuple[NDArray[Any], ...]:
+    """The arrays of `insert` as the kernels take them.
+
+    Raises
+    ------
+    ValueError
+        If a pose is not finite.
+    """
+    numbers = {"rotations": rotations, "shifts": shifts, "entry_weight": entry_weight}
+    return (
+        images,
+        weights,
+        np.ascontiguousarray(entry_image, np.int64),
+        *(finite(name, array) for name, array in numbers.items()),
+        kx,
+        ky,
+    )
+
+
+def finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The array, contiguous.
+
+    Raises
+    ------
+    ValueError
+        If a number in it is not finite.
+    """
+    array = np.ascontiguousarray(array, np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers only")
+    return array
+
+
+def checked_quanta(quantum_value: float, quantum_weight: float) -> tuple[float, float]:
+    """Both quanta.
+
+    Raises
+    ------
+    ValueError
+        If one is neither 0 nor a power of two.
+    """
+    for name, quantum in (("quantum_value", quantum_value), ("quantum_weight", quantum_weight)):
+        if quantum != 0 and math.frexp(quantum)[0] != 0.5:
+            raise ValueError(f"{name}: expected 0 or a power of two, got {quantum}")
+    return quantum_value, quantum_weight
 
 
 def fold_hermitian(accumulators: Accumulators) -> None:

@@ -144,8 +144,16 @@ def _layers(comm: Comm, model: Model, args: argparse.Namespace) -> tuple[int, in
     return int(bounds[comm.rank]), int(bounds[comm.rank + 1])
 
 
+def warm_up(comm: Comm, args: argparse.Namespace) -> None:
+    """Have all libraries and connections before memory is measured. Collective."""
+    small = argparse.Namespace(**{**vars(args), "box": 16})
+    for model in args.models:
+        run(comm, model, small)
+
+
 def measure(args: argparse.Namespace, comm: Comm) -> dict[str, Any]:
     """All models in turn, `args.repeat` times: medians. Collective."""
+    warm_up(comm, args)
     accounts: dict[str, list[list[Account]]] = {model: [] for model in args.models}
     checksums = set()
     for _ in range(args.repeat):

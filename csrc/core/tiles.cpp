@@ -253,7 +253,6 @@ std::vector<std::int64_t> order_of_work(const Patches& patches) {
   const auto count = [&](std::int64_t tile) { return patches.start[tile + 1] - patches.start[tile]; };
   for (std::int64_t tile = 0; tile + 1 < static_cast<std::int64_t>(patches.start.size()); ++tile)
     if (count(tile) > 0) order.push_back(tile);
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) { return count(a) > count(b); });
   return order;
 }
 
@@ -290,13 +289,13 @@ void for_each_list(const InsertImages& images, const InsertEntries& entries, con
 }  // namespace
 
 void for_each_tile(const InsertImages& images, const InsertEntries& entries, const InsertSlab& slab,
-                   const Quanta& quanta, bool mark, int threads, const TileWork& work) {
+                   const Quanta& quanta, std::int64_t most_marked, int threads, const TileWork& work) {
   const auto fill = PYCRYO_SELECT(tile_fill);
   for_each_list(images, entries, slab, threads, [&] {
     const std::shared_ptr<SumsMemory> memory(new SumsMemory());
     return [&, memory](const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n) {
-      const TileSums sums{memory->voxel, memory->touched};
-      fill(source, tile, patches, n, quanta, mark, sums);
+      const TileSums sums{memory->voxel, n > most_marked ? nullptr : memory->touched};
+      fill(source, tile, patches, n, quanta, sums);
       work(tile, sums);
     };
   });

@@ -2,26 +2,10 @@
 
 #include <cstring>
 
+#include "trigonometry.hpp"
+
 namespace pycryo::PYCRYO_ISA {
 namespace {
-
-// Adding it to a double of less than 2^51 rounds to an integer, which is then in the low bits.
-constexpr double rounder = 0x1.8p52;
-
-// sin(phase): reduced by multiples of π in double, then a minimax polynomial on [-π/2, π/2].
-inline float sine(double phase) noexcept {
-  const double rounded = phase * 0.31830988618379067154 + rounder;
-  const double rest = phase - (rounded - rounder) * 3.14159265358979323846;
-  std::uint64_t turns, bits;
-  std::memcpy(&turns, &rounded, sizeof turns);
-  std::memcpy(&bits, &rest, sizeof bits);
-  bits ^= turns << 63;  // odd multiples of π change the sign
-  double reduced;
-  std::memcpy(&reduced, &bits, sizeof reduced);
-  const float r = static_cast<float>(reduced), u = r * r;
-  return r * (9.999999766e-01f +
-              u * (-1.666664763e-01f + u * (8.332899695e-03f + u * (-1.980088984e-04f + u * 2.590472430e-06f))));
-}
 
 // 2^x for |x| ≤ 126: a minimax polynomial on [-½, ½] times a power of two put together from its bits.
 inline float exp2(double x) noexcept {

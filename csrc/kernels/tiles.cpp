@@ -12,13 +12,12 @@ constexpr std::int32_t most_pieces = 64;
 constexpr std::int32_t table_width = tile_width + 2;
 constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samples that do not touch the tile
 
-// Two neighbours along x.
-typedef double Pair __attribute__((vector_size(64), aligned(32), may_alias));
-typedef double Four __attribute__((vector_size(32), may_alias));
-typedef double Run8 __attribute__((vector_size(64)));
-typedef std::int32_t Run8Int __attribute__((vector_size(32)));
+typedef double Voxel __attribute__((vector_size(32), may_alias));
+typedef double RunDoubles __attribute__((vector_size(64), aligned(8), may_alias));
+typedef std::int32_t RunInts __attribute__((vector_size(32)));
 typedef std::int32_t Places __attribute__((vector_size(16)));
-typedef float Four32 __attribute__((vector_size(16), may_alias));
+typedef float Floats8 __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float Floats4 __attribute__((vector_size(16), may_alias));
 
 // Samples first ... first + count - 1 of an image, of one ky, kx = u ...
 struct Piece {
@@ -61,14 +60,12 @@ inline double smaller(double a, double b) noexcept { return a < b ? a : b; }
 inline double larger(double a, double b) noexcept { return a > b ? a : b; }
 inline std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
 
-inline Four32 load4(const float* from) noexcept { return *reinterpret_cast<const Four32*>(from); }
-inline void store4(float* to, Four32 value) noexcept { *reinterpret_cast<Four32*>(to) = value; }
-
-inline Run8 load(const double* from) noexcept {
-  Run8 values;
-  __builtin_memcpy(&values, from, sizeof values);
-  return values;
-}
+// Numbers in memory as vectors; by reference, for wide vectors cannot be returned by every instruction set.
+inline const RunDoubles& runs_at(const double* from) noexcept { return *reinterpret_cast<const RunDoubles*>(from); }
+inline const Floats8& eight_at(const float* from) noexcept { return *reinterpret_cast<const Floats8*>(from); }
+inline Floats8& eight_at(float* from) noexcept { return *reinterpret_cast<Floats8*>(from); }
+inline const Floats4& four_at(const float* from) noexcept { return *reinterpret_cast<const Floats4*>(from); }
+inline Floats4& four_at(float* from) noexcept { return *reinterpret_cast<Floats4*>(from); }
 
 // A patch: its entry, and the tile seen from there.
 class Cut {
@@ -88,7 +85,7 @@ class Cut {
       // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
       middle_[axis] = sign_ * entry_->along[1][axis];
       const double slope = sign_ * entry_->along[0][axis];
-      inverse_[axis] = slope == 0 ? 1e30 : 1 / slope;
+      inverse_[axis] = -1e-30 < slope && slope < 1e-30 ? 1e30 : 1 / slope;
       if (inverse_[axis] < 0) {
         near_[axis] = high, far_[axis] = low;
       } else {
@@ -118,25 +115,26 @@ class Cut {
 
  private:
   void list(std::int32_t n, Pieces& pieces) noexcept {
-    const Run8 ky = load(runs_->ky + run_), kx_first = load(runs_->kx_first + run_),
-               kx_last = load(runs_->kx_last + run_);
-    Run8 begin = kx_first, end = kx_last;
+    const RunDoubles ky = runs_at(runs_->ky + run_), kx_first = runs_at(runs_->kx_first + run_),
+                     kx_last = runs_at(runs_->kx_last + run_);
+    RunDoubles begin = kx_first, end = kx_last;
     for (int axis = 0; axis < 3; ++axis) {
-      const Run8 middle = middle_[axis] * ky;
-      const Run8 enter = (near_[axis] - middle) * inverse_[axis], leave = (far_[axis] - middle) * inverse_[axis];
+      const RunDoubles middle = middle_[axis] * ky;
+      const RunDoubles enter = (near_[axis] - middle) * inverse_[axis], leave = (far_[axis] - middle) * inverse_[axis];
       begin = begin > enter ? begin : enter;
       end = end < leave ? end : leave;
     }
     // Counted from the ends of the run, so that truncation rounds inwards.
-    const Run8 most = Run8{} + 1e9;
-    Run8 before = begin - kx_first, after = kx_last - end;
+    const RunDoubles most = RunDoubles{} + 1e9;
+    RunDoubles before = begin - kx_first, after = kx_last - end;
     before = before < most ? before : most;
     after = after < most ? after : most;
-    const Run8Int skip = __builtin_convertvector(before, Run8Int), left = __builtin_convertvector(after, Run8Int);
-    const Run8 whole_before = __builtin_convertvector(skip, Run8), whole_after = __builtin_convertvector(left, Run8);
-    const Run8 first = whole_before < before ? whole_before + 1 : whole_before;
-    const Run8 last = whole_after < after ? whole_after + 1 : whole_after;
-    const Run8 count = kx_last - kx_first + 1 - first - last, u = kx_first + first;
+    const RunInts skip = __builtin_convertvector(before, RunInts), left = __builtin_convertvector(after, RunInts);
+    const RunDoubles whole_before = __builtin_convertvector(skip, RunDoubles),
+                     whole_after = __builtin_convertvector(left, RunDoubles);
+    const RunDoubles first = whole_before < before ? whole_before + 1 : whole_before;
+    const RunDoubles last = whole_after < after ? whole_after + 1 : whole_after;
+    const RunDoubles count = kx_last - kx_first + 1 - first - last, u = kx_first + first;
     for (std::int32_t j = 0; j < n; ++j) {
       pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + static_cast<std::int32_t>(first[j]),
                                 static_cast<std::int32_t>(count[j]), static_cast<float>(u[j]),
@@ -153,16 +151,15 @@ class Cut {
 };
 
 inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
+  constexpr std::int32_t line = 64 / sizeof(float);
   for (std::int32_t i = 0; i < pieces.n; ++i)
-    for (std::int32_t k = 0; k < pieces.piece[i].count + 15; k += 16) {
-      const std::int32_t at = pieces.piece[i].first + (k < pieces.piece[i].count ? k : pieces.piece[i].count - 1);
+    for (std::int32_t k = 0; k < pieces.piece[i].count + line - 1; k += line) {
+      const std::int32_t at = pieces.piece[i].first + smaller(k, pieces.piece[i].count - 1);
       __builtin_prefetch(entry.re + at);
       __builtin_prefetch(entry.im + at);
       __builtin_prefetch(entry.weight + at);
     }
 }
-
-inline void copy_lanes(const float* from, float* to) noexcept { __builtin_memcpy(to, from, run_lanes * sizeof(float)); }
 
 // Appends a piece, and garbage up to a multiple of run_lanes.
 inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& piece, Samples& to) noexcept {
@@ -173,32 +170,31 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
       to.u[at + k + lane] = piece.u + static_cast<float>(k + lane);
       to.v[at + k + lane] = piece.v;
     }
-  if (piece.first + rounded <= n_pixel) {
-    for (std::int32_t k = 0; k < rounded; k += run_lanes) {
-      copy_lanes(re + k, to.re + at + k);
-      copy_lanes(im + k, to.im + at + k);
-      copy_lanes(weight + k, to.weight + at + k);
-    }
-  } else {
-    for (std::int32_t k = 0; k < piece.count; ++k) {
-      to.re[at + k] = re[k];
-      to.im[at + k] = im[k];
-      to.weight[at + k] = weight[k];
-    }
+  const std::int32_t n = piece.first + rounded <= n_pixel ? rounded : 0;
+  for (std::int32_t k = 0; k < n; k += run_lanes) {
+    const Floats8 a = eight_at(re + k), b = eight_at(im + k), c = eight_at(weight + k);
+    eight_at(to.re + at + k) = a;
+    eight_at(to.im + at + k) = b;
+    eight_at(to.weight + at + k) = c;
+  }
+  for (std::int32_t k = n; k < piece.count; ++k) {
+    to.re[at + k] = re[k];
+    to.im[at + k] = im[k];
+    to.weight[at + k] = weight[k];
   }
   to.n += piece.count;
 }
 
 // Four samples.
 inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
-  const Four32 a = load4(re), b = load4(im), c = load4(weight), zero = {};
-  const Four32 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
-  const Four32 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
-  const Four32 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
-  store4(value[0], __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5}));
-  store4(value[1], __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7}));
-  store4(value[2], __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5}));
-  store4(value[3], __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7}));
+  const Floats4 a = four_at(re), b = four_at(im), c = four_at(weight), zero = {};
+  const Floats4 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
+  const Floats4 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
+  const Floats4 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
+  four_at(value[0]) = __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5});
+  four_at(value[1]) = __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7});
+  four_at(value[2]) = __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5});
+  four_at(value[3]) = __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7});
 }
 
 inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radius, bool is_mate,
@@ -260,18 +256,29 @@ inline void add(const Located& samples, std::int32_t n, const RowTable& table, c
                 double (*__restrict voxel)[4]) noexcept {
   // Adding and subtracting 1.5·2^52 quanta leaves a multiple of the quantum.
   const double a = 0x1.8p52 * quanta.value, b = 0x1.8p52 * quanta.weight;
-  const Pair big = {a, a, b, 0, a, a, b, 0}, slope = {-1, -1, -1, -1, 1, 1, 1, 1}, lower = {1, 1, 1, 1, 0, 0, 0, 0};
+  const Voxel big = {a, a, b, 0};
   for (std::int32_t i = 0; i < n; ++i) {
-    const Four value = __builtin_convertvector(*reinterpret_cast<const Four32*>(samples.value[i]), Four);
-    const Pair both = {value[0], value[1], value[2], value[3], value[0], value[1], value[2], value[3]};
-    const Pair along_x = both * (slope * samples.upper[i] + lower);
+    const Voxel value = __builtin_convertvector(four_at(samples.value[i]), Voxel);
+    const Voxel upper = value * samples.upper[i], lower = value - upper;
     const std::int64_t* rows = table.byte + samples.cell[i];
     char* first = reinterpret_cast<char*>(voxel + samples.x[i]);
     for (int j = 0; j < 4; ++j) {
-      Pair& sum = *reinterpret_cast<Pair*>(first + rows[corner[j]]);
-      sum += (along_x * samples.side[j][i] + big) - big;
+      Voxel* sum = reinterpret_cast<Voxel*>(first + rows[corner[j]]);
+      sum[0] += (lower * samples.side[j][i] + big) - big;
+      sum[1] += (upper * samples.side[j][i] + big) - big;
     }
   }
+}
+
+// Leaves zeros, as they were, in what is outside the tile.
+inline void clear_outside(const Tile& tile, const TileSums& sums) noexcept {
+  const std::int32_t end = tile.count[0] + 1;
+  const std::uint64_t inside = (~std::uint64_t{0} >> (64 - end)) & ~std::uint64_t{1};
+  for (std::int32_t row = 0; row < tile_rows; ++row)
+    for (double& part : sums.voxel[std::int64_t{row} * tile_row_stride + end]) part = 0;
+  if (sums.touched == nullptr) return;
+  for (std::int32_t row = 0; row < tile_rows; ++row) sums.touched[row] &= inside;
+  sums.touched[tile_rows - 1] = 0;
 }
 
 inline void mark_touched(const Located& samples, std::int32_t n, const RowTable& table,
@@ -280,48 +287,64 @@ inline void mark_touched(const Located& samples, std::int32_t n, const RowTable&
     for (int j = 0; j < 4; ++j) touched[table.row[samples.cell[i] + corner[j]]] |= std::uint64_t{3} << samples.x[i];
 }
 
+// Brings samples to the sums of a tile.
+class Filler {
+ public:
+  Filler(const TileSource& source, const Tile& tile, const Quanta& quanta, const TileSums& sums) noexcept
+      : source_(source), tile_(tile), quanta_(quanta), sums_(sums) {
+    fill_table(tile, table_);
+  }
+
+  void append_all(const Cut& cut, const Pieces& pieces) noexcept {
+    for (std::int32_t i = 0; i < pieces.n; ++i) {
+      Piece rest = pieces.piece[i];
+      while (rest.count > capacity - samples_.n) {
+        Piece part = rest;
+        part.count = capacity - samples_.n;
+        append(cut.entry(), source_.runs.n_pixel, part, samples_);
+        add_all(cut);
+        rest = {rest.first + part.count, rest.count - part.count, rest.u + static_cast<float>(part.count), rest.v};
+      }
+      append(cut.entry(), source_.runs.n_pixel, rest, samples_);
+    }
+  }
+
+  void add_all(const Cut& cut) noexcept {
+    locate(cut.entry(), tile_, source_.radius, cut.is_mate(), samples_, located_);
+    add(located_, samples_.n, table_, quanta_, sums_.voxel);
+    if (sums_.touched != nullptr) mark_touched(located_, samples_.n, table_, sums_.touched);
+    samples_.n = 0;
+  }
+
+ private:
+  const TileSource& source_;
+  const Tile& tile_;
+  const Quanta& quanta_;
+  const TileSums& sums_;
+  RowTable table_;
+  Samples samples_{};
+  Located located_;
+};
+
 }  // namespace
 
 void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n, const Quanta& quanta,
-               bool mark, const TileSums& sums) noexcept {
-  RowTable table;
-  fill_table(tile, table);
-  Samples samples{};
-  Located located;
-  const auto flush = [&](const Cut& cut) {
-    locate(cut.entry(), tile, source.radius, cut.is_mate(), samples, located);
-    add(located, samples.n, table, quanta, sums.voxel);
-    if (mark) mark_touched(located, samples.n, table, sums.touched);
-    samples.n = 0;
-  };
-  Cut cut(source, tile, patches[0]);
+               const TileSums& sums) noexcept {
+  Filler filler(source, tile, quanta, sums);
   Pieces pieces[2];
-  bool more = cut.next(pieces[0]);
+  Cut cut(source, tile, patches[0]);
+  cut.next(pieces[0]);
   for (std::int64_t p = 0; p < n; ++p) {
-    const Pieces& first = pieces[p % 2];
-    Cut coming(source, tile, patches[p + 1 < n ? p + 1 : p]);
-    const bool next_more = coming.next(pieces[(p + 1) % 2]);
-    prefetch(coming.entry(), pieces[(p + 1) % 2]);
-    while (more) {
-      for (std::int32_t i = 0; i < first.n; ++i) {
-        Piece rest = first.piece[i];
-        while (rest.count > capacity - samples.n) {
-          Piece part = rest;
-          part.count = capacity - samples.n;
-          append(cut.entry(), source.runs.n_pixel, part, samples);
-          flush(cut);
-          rest = {rest.first + part.count, rest.count - part.count, rest.u + static_cast<float>(part.count), rest.v};
-        }
-        append(cut.entry(), source.runs.n_pixel, rest, samples);
-      }
-      more = cut.next(pieces[p % 2]);
-    }
-    flush(cut);
-    cut = coming;
-    more = next_more;
+    Pieces &now = pieces[p % 2], &coming = pieces[1 - p % 2];
+    Cut next(source, tile, patches[p + 1 < n ? p + 1 : p]);
+    next.next(coming);
+    prefetch(next.entry(), coming);
+    do filler.append_all(cut, now);
+    while (cut.next(now));
+    filler.add_all(cut);
+    cut = next;
   }
-  for (std::int32_t row = 0; row < tile_rows; ++row)
-    for (double& part : sums.voxel[row * tile_row_stride + tile.count[0] + 1]) part = 0;
+  clear_outside(tile, sums);
 }
 
 std::int64_t tile_samples(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n) noexcept {

@@ -35,6 +35,15 @@ inline float cosine_of(float r) noexcept {
                      u * (4.166664073e-02f + u * (-1.388840350e-03f + u * (2.476188580e-05f + u * -2.607709762e-07f))));
 }
 
+// sin(phase), reduced by multiples of π, of which odd ones change the sign.
+inline float sine(double phase) noexcept {
+  const double rounded = phase * 0.31830988618379067154 + rounder;
+  const float r = static_cast<float>(phase - (rounded - rounder) * 3.14159265358979323846);
+  std::uint64_t half_turns;
+  std::memcpy(&half_turns, &rounded, sizeof half_turns);
+  return flip_sign(sine_of(r), half_turns);
+}
+
 // Of 2π·turns: reduced by half turns, of which odd ones change both signs.
 inline SineCosine sine_cosine(double turns) noexcept {
   const double rounded = 2 * turns + rounder;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -14,6 +13,7 @@ from pycryo import __version__, _core
 from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
 from pycryo.memory import memory
+from pycryo.model.owners import MODELS
 from pycryo.parallel.library import inspect_mpi
 from pycryo.parallel.world import launched_rank, world
 from pycryo.threads import available_cores, get_threads
@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--box", type=int, metavar="PX", help="box of the images")
     plan.add_argument("--particles", type=int, default=100_000, metavar="N", help="default: 100000")
     plan.add_argument("--ranks", type=int, metavar="N", help="default: those of this run")
+    plan.add_argument("--node-ranks", type=int, metavar="N", help="ranks of a node (default: all)")
+    plan.add_argument("--model", choices=MODELS, default=MODELS[0], help="how ranks hold the model (default: slab)")
+    plan.add_argument("--single", action="store_true", help="grids in single precision")
+    plan.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="for images, per rank (default: 1)")
     plan.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="default: 2")
     plan.add_argument("--preread", action="store_true", help="with all images in memory")
 
@@ -134,12 +138,29 @@ def _plan(args: argparse.Namespace, n_ranks: int) -> list[str]:
     """Estimate of a refinement's memory, if a box was given."""
     if args.box is None:
         return []
-    from pycryo.refine.memory import memory_plan
+    from pycryo.refine.memory_plan import Sizes, describe, memory_plan, peak, size
 
     n_ranks = n_ranks if args.ranks is None else args.ranks
-    plan = memory_plan(args.box, args.particles, n_ranks, padding=args.padding, preread=args.preread)
-    parts = ", ".join(f"{field.name} {getattr(plan, field.name) / _GIB:.2f}" for field in dataclasses.fields(plan))
+    sizes = Sizes(
+        box=args.box,
+        padding=args.padding,
+        image_box=args.box,
+        n_particles=args.particles,
+        n_ranks=n_ranks,
+        node_ranks=n_ranks if args.node_ranks is None else args.node_ranks,
+        threads=get_threads(),
+        model=args.model,
+        single=args.single,
+        images=_GIB * args.memory,
+        batch=16,
+        preread=args.preread,
+    )
+    phases = memory_plan(sizes)
     return [
-        _row("memory plan", f"{args.box} px, {args.particles} particles, {n_ranks} ranks, padding {args.padding}:"),
-        _row("", f"{plan.per_rank / _GIB:.1f} GiB on rank 0 at the peak ({parts}; references and solver take turns)"),
+        _row(
+            "memory plan",
+            f"{args.box} px, {args.particles} particles, {n_ranks} ranks, padding {args.padding}, {args.model} model: "
+            f"about {size(peak(phases).total)} per rank",
+        ),
+        *describe(phases),
     ]

@@ -13,8 +13,9 @@ from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
-from pycryo.io.mrc import write_map
+from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import read_particles
+from pycryo.model.owners import MODELS
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 
@@ -47,6 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
     parser.add_argument("--seed", type=int, default=1, help="of the halves, if the file has none (default: 1)")
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        default=MODELS[0],
+        help="how ranks hold Fourier sums and grid: in slabs, the grid whole, or all whole (default: slab)",
+    )
+    parser.add_argument("--single", action="store_true", help="grids in single precision: half their memory and time")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help="per rank for images that wait for insertion (default: half of what is free, divided by the node's ranks)",
+    )
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
 
 
@@ -57,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(comm: Comm, args: argparse.Namespace) -> None:
-    from pycryo.refine.reconstruct import reconstruct
+    from pycryo.refine.reconstruct import reconstruct_slabs
 
     set_up_rank(comm, args.threads)
     if args.seed < 0:
@@ -69,7 +83,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
             check_output(path)
     with _progress(comm) as progress:
-        result = reconstruct(
+        result = reconstruct_slabs(
             particles,
             symmetry=args.symmetry,
             padding=args.padding,
@@ -80,12 +94,15 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             background_radius=args.background_radius,
             max_bad_fraction=args.max_bad_fraction,
             seed=args.seed,
+            model=args.model,
+            single=args.single,
+            memory=args.memory,
             progress=progress,
         )
+    write_map_slabs(args.out, result.map)
+    for path, half in zip(halves, result.half_maps or (), strict=False):
+        write_map_slabs(path, half)
     if comm.rank == 0:
-        write_map(args.out, result.map.data, result.map.pixel_size)
-        for path, half in zip(halves, result.half_maps or (), strict=False):
-            write_map(path, half.data, half.pixel_size)
         logger.info("%s: %d particles, %d px of %g Å", args.out, result.n, result.map.box, result.map.pixel_size)
         if result.fsc is not None:
             logger.info("half-maps, without a mask: %.2f Å at FSC 0.143", result.fsc.resolution_0143)

@@ -27,7 +27,7 @@ from pycryo.refine.checkpoint import checkpoint_file
 from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.work_plan import describe
+from pycryo.refine.work_plan import tell
 from pycryo.threads import get_threads, set_threads
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,16 @@ class _Job:
         comm, args = self.comm, self.args
         options = options_from(args, RefineOptions)
         settle_continue(args)
-        particles, reference, mask = on_root(comm, lambda: read_inputs(args, options))
+        maps: list[Map | None] = []
+
+        def read() -> Particles:
+            particles, *found = read_inputs(args, options)
+            maps.extend(found)
+            return particles
+
+        particles = on_root(comm, read)
+        # Maps stay on rank 0: they may be large.
+        reference, mask = maps or (None, None)
         self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
@@ -129,7 +138,7 @@ class _Job:
     def _is_finished(self) -> bool:
         return self._resumes and self.folder is not None and SUCCESS in self.folder.marks
 
-    def _refine(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
+    def _refine(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
         assert self.folder is not None
         inputs = {"particles": str(particles.path.resolve()), "reference": str(Path(self.args.ref).resolve())}
         if options.mask:
@@ -145,6 +154,7 @@ class _Job:
                 observer=writer,
                 checkpoint=self._checkpoint,
                 resume=self._resumes,
+                gather_maps=False,
             )
         finally:
             writer.close()
@@ -154,9 +164,9 @@ class _Job:
     def _checkpoint(self) -> Path:
         return Path(self.args.out) / "checkpoint"
 
-    def _dry_run(self, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions) -> None:
+    def _dry_run(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
         setup, start = set_up(self.comm, particles, reference, mask, options)
-        text = describe(setup, first_state(setup, start))
+        text = tell(setup, first_state(setup, start))
         if self.comm.rank == 0:
             print(text)
 

@@ -18,7 +18,7 @@ from pycryo.parallel.slab_fft import SlabFft
 from pycryo.threads import get_threads
 
 # Bytes of what all ranks bring together at a time.
-_GATHER_BYTES = 32 << 20
+_GATHER_BYTES = 16 << 20
 
 # Called with a layer and arrays of its voxels to be filled: real parts and, if there are two, imaginary parts.
 LayerValues = Callable[[int, list[NDArray[np.float64]]], None]
@@ -129,6 +129,7 @@ class WholeGrid:
             for array in arrays:
                 self._comm.gather_parts(array, bounds)
             self._load_gathered(arrays, where)
+            del arrays, make  # before there are new ones
 
     def _load_gathered(self, arrays: list[NDArray[np.float64]], where: dict[int, slice]) -> None:
         first = self._ball.layers.start

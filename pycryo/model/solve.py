@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import gridding
 from pycryo.backprojector import Accumulators
+from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import PaddedGrid, SlabGrid, WholeGrid, for_layers
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
-
-# Where F, T, W and C are: all on each rank; F, T, W in slabs and C on each rank; all in slabs.
-Model = Literal["replicated", "sharded", "slab"]
 
 # W of all voxels of a rank. None stands for the start, W = 1 / target and W·target = 1: it is not stored.
 Weight = NDArray[np.float64]
@@ -89,6 +87,8 @@ class Solver:
     model : {"replicated", "sharded", "slab"}
     double : bool
         Transform in double precision.
+    grid : PaddedGrid, optional
+        That of another solver with the same ranks, limits and precision, to use its memory.
 
     Attributes
     ----------
@@ -107,9 +107,17 @@ class Solver:
         If the model is unknown or the layers are not those of this rank.
     """
 
-    def __init__(self, comm: Comm, accumulators: Accumulators, *, model: Model = "slab", double: bool = True) -> None:
-        if model not in ("replicated", "sharded", "slab"):
-            raise ValueError(f"model: expected replicated, sharded or slab, got {model!r}")
+    def __init__(
+        self,
+        comm: Comm,
+        accumulators: Accumulators,
+        *,
+        model: Model = "slab",
+        double: bool = True,
+        grid: PaddedGrid | None = None,
+    ) -> None:
+        if model not in MODELS:
+            raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {model!r}")
         self._accumulators = accumulators
         self.points = grid_box(accumulators.box, accumulators.r_high)
         self._n = accumulators.padding * self.points
@@ -118,8 +126,8 @@ class Solver:
         bounds = _check_layers(self._holders, accumulators)
         bounds = np.clip(bounds, self._ball.layers.start, self._ball.layers.stop)
         self._layers = range(*bounds[self._holders.rank : self._holders.rank + 2].tolist())
-        make_grid = WholeGrid if model == "sharded" else SlabGrid
-        self.grid: PaddedGrid = make_grid(self._holders, self._ball, self._n, bounds, double=double)
+        make_grid = WholeGrid if model == "sharded" and comm.size > 1 else SlabGrid
+        self.grid: PaddedGrid = grid or make_grid(self._holders, self._ball, self._n, bounds, double=double)
         # A slab transform deals the map's planes itself; a rank that transforms alone makes its own only.
         ends = even_bounds(self.points, comm.size)[[0, -1] if model == "slab" else [comm.rank, comm.rank + 1]]
         self.map_extent = int(ends[0]) - self.points // 2, int(ends[1]) - self.points // 2

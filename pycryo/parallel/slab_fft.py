@@ -7,6 +7,7 @@ half the time of one call for all of them.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,15 +21,17 @@ from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.threads import get_threads
 
-# What a rank sends in one exchange, at most (but one row always): bytes, and the share of its planes.
-_EXCHANGE_BYTES, _EXCHANGE_SHARE = 32 << 20, 1 / 64
+# What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.
+_EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 64, 2 << 20, 32 << 20
 # Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
 # getting them anew cost a third of the transform.
 _BLOCK_BYTES = 256 << 10
 
-# Called with the number of a row and its samples (n, width), axes (z, x), both in the order of `numpy.fft`.
+# Called with the number of a row and its samples (n, width), axes (z, x), both in the order of `numpy.fft`; the array
+# is used for other rows afterwards.
 RowWork = Callable[[int, NDArray[Any]], None]
-# Called with the number z of a plane and its grid points, axes (y, x), to be changed in place.
+# Called with the number z of a plane and its grid points, axes (y, x), to be changed in place; the array is used for
+# other planes afterwards.
 PlaneWork = Callable[[int, NDArray[Any]], None]
 
 
@@ -121,8 +124,10 @@ class SlabFft:
         """
         import scipy.fft
 
+        room = self._row_room()
+
         def work(row: int) -> NDArray[Any]:
-            samples = np.zeros((self.n, int(self.widths[row])), self.complex)
+            samples = room.samples(int(self.widths[row]))
             fill(row, samples)
             return np.asarray(scipy.fft.ifft(samples, axis=0, overwrite_x=True, norm="forward"))
 
@@ -152,15 +157,16 @@ class SlabFft:
         import scipy.fft
 
         chosen = self._chosen(rows)
+        room = self._row_room()
 
         def work(row: int, samples: NDArray[Any]) -> None:
             take(row, scipy.fft.fft(samples, axis=0, overwrite_x=True))
 
         with self._pool() as pool:
             if self.comm.size == 1:
-                list(pool.map(lambda row: work(row, self._row(row)), chosen))
+                list(pool.map(lambda row: work(row, self._row(row, room)), chosen))
             else:
-                self._exchange_planes(pool, work)
+                self._exchange_planes(pool, work, room)
 
     def fill_planes(self, fill: PlaneWork) -> None:
         """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
@@ -175,7 +181,7 @@ class SlabFft:
     def on_planes(self, work: PlaneWork, *, back: bool) -> None:
         """Bring each plane to the grid, call `work` by several threads, and bring it back if `back`. Not scaled.
 
-        The points are those of the next plane after `work`. Without `back` the planes are lost.
+        Without `back` the planes are lost.
         """
 
         def one(index: int, points: NDArray[Any]) -> None:
@@ -302,9 +308,12 @@ class SlabFft:
         target[:, :width] = samples[self._z(0)]
         target[:, width:] = 0
 
-    def _row(self, row: int) -> NDArray[Any]:
+    def _row_room(self) -> _RowRoom:
+        return _RowRoom(self.n, int(self.widths.max(initial=1)), self.complex)
+
+    def _row(self, row: int, room: _RowRoom) -> NDArray[Any]:
         """The samples of a row; all planes are this rank's."""
-        samples = np.zeros((self.n, int(self.widths[row])), self.complex)
+        samples = room.samples(int(self.widths[row]))
         samples[self._z(0)] = self.planes[:, self.place[row], : samples.shape[1]]
         return samples
 
@@ -317,7 +326,8 @@ class SlabFft:
     def _rounds(self) -> list[list[range]]:
         """The rows of each rank in each exchange."""
         row_bytes = self.n * self.half * self._buffer.itemsize
-        per_rank = max(1, int(min(_EXCHANGE_BYTES, _EXCHANGE_SHARE * self.n * row_bytes / self.comm.size) // row_bytes))
+        n_byte = np.clip(_EXCHANGE_SHARE * self.n * row_bytes / self.comm.size, _LEAST_EXCHANGE, _MOST_EXCHANGE)
+        per_rank = max(1, int(n_byte // row_bytes))
         pieces = [range(int(a), int(b)) for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
         n_round = max(-(-len(piece) // per_rank) for piece in pieces)
         return [[piece[per_rank * j : per_rank * (j + 1)] for piece in pieces] for j in range(n_round)]
@@ -352,7 +362,7 @@ class SlabFft:
 
         list(pool.map(put, [(rank, row) for rank, rows in enumerate(rows_of) for row in rows]))
 
-    def _exchange_planes(self, pool: ThreadPoolExecutor, work: RowWork) -> None:
+    def _exchange_planes(self, pool: ThreadPoolExecutor, work: RowWork, room: _RowRoom) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
         pending: tuple[Transfer, _Mail, list[range]] | None = None
         for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
@@ -365,18 +375,24 @@ class SlabFft:
             list(pool.map(send, [(rank, row) for rank, rows in enumerate(rows_of) for row in rows]))
             transfer = mail.begin(self.comm)
             if pending is not None:
-                self._receive_planes(pool, work, *pending)
+                self._receive_planes(pool, work, room, *pending)
             pending = (transfer, mail, rows_of)
         if pending is not None:
-            self._receive_planes(pool, work, *pending)
+            self._receive_planes(pool, work, room, *pending)
 
     def _receive_planes(
-        self, pool: ThreadPoolExecutor, work: RowWork, transfer: Transfer, mail: _Mail, rows_of: list[range]
+        self,
+        pool: ThreadPoolExecutor,
+        work: RowWork,
+        room: _RowRoom,
+        transfer: Transfer,
+        mail: _Mail,
+        rows_of: list[range],
     ) -> None:
         transfer.wait()
 
         def one(row: int) -> None:
-            samples = np.zeros((self.n, int(self.widths[row])), self.complex)
+            samples = room.samples(int(self.widths[row]))
             for rank in range(self.comm.size):
                 samples[mail.planes[rank]] = mail.incoming_row(rank, row)
             work(row, samples)
@@ -387,6 +403,19 @@ class SlabFft:
         planes = [self._z(rank) for rank in range(self.comm.size)]
         counts = np.diff(self.plane_bounds).tolist()
         return _Mail(self.comm.rank, rows_of, self.widths, planes, counts, self._rooms[parity], to_planes=to_planes)
+
+
+class _RowRoom(threading.local):
+    """Memory of each thread for a row, so that the allocator keeps no pieces of all sizes."""
+
+    def __init__(self, n: int, width: int, dtype: type) -> None:
+        self._n, self._flat = n, np.empty(n * width, dtype)
+
+    def samples(self, width: int) -> NDArray[Any]:
+        """(n, width) zeros."""
+        array = self._flat[: self._n * width].reshape(self._n, width)
+        array[:] = 0
+        return array
 
 
 class _Room:

@@ -25,8 +25,10 @@ from pycryo import __version__
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.particles import Particles
+from pycryo.model.slab_map import SlabMap
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
+from pycryo.parallel.rows import even_bounds
 from pycryo.refine.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
 from pycryo.refine.columns import COLUMNS, from_columns, to_columns
 from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
@@ -84,8 +86,8 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
     with _no_interrupt(), write_arrays(share.comm, checkpoint_file(folder), header) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
-        for half, reference in enumerate(state.references):
-            sink.write(_REFERENCES[half], reference, share.roots[half])
+        for name, reference in zip(_REFERENCES, state.references, strict=True):
+            sink.write_pieces({name: reference.data})
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
 
@@ -158,10 +160,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             schedule = Schedule(**header["schedule"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
-        volumes = [source.read(name) for name in _REFERENCES]
-        first, second = (
-            volume if share.comm.rank == root else None for volume, root in zip(volumes, share.roots, strict=True)
-        )
+        first, second = (_read_reference(setup, source, name) for name in _REFERENCES)
         state = State(
             number=header["number"],
             schedule=schedule,
@@ -215,6 +214,14 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
 def _has_posteriors(layout: Layout) -> bool:
     """False before the first iteration."""
     return any(name.startswith(_POSTERIORS) for name in layout)
+
+
+def _read_reference(setup: Setup, source: Source, name: str) -> SlabMap:
+    """This rank's planes. Collective."""
+    comm, points = setup.share.comm, source.layout[name][0][0]
+    bounds = even_bounds(points, comm.size)
+    planes = source.read_piece(name, int(bounds[comm.rank + 1] - bounds[comm.rank]))
+    return SlabMap(comm, planes, setup.field_of_view / points)
 
 
 def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from pycryo.errors import InputError
 from pycryo.filter._sampling import uniform
 from pycryo.io.batches import Batch, find_bad_images, iter_batches
 from pycryo.io.particles import Particles
+from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import Comm
 from pycryo.pixels import half_plane
 from pycryo.refine.prepare import transform
@@ -46,10 +47,10 @@ class Share:
         Particles of this rank, in order.
     bounds : (comm.size + 1,) int64
         Rank r holds the usable particles bounds[r] ... bounds[r + 1] - 1 in that order.
+    half_ranks : tuple of two range
+        Ranks (of `comm`) that hold particles of each half, or own its model.
     half_comm : tuple of two (Comm or None)
-        Ranks that hold particles of each half, or solve it; None if this rank is not one of them.
-    roots : tuple of two int
-        Rank (of `comm`) that solves each half: the first and the last.
+        Communicators of these ranks; None if this rank is not one of them.
     cache : dict of int to (N, N) float32, or None
         The images of `rows`, by row, if they are kept in memory.
     """
@@ -59,8 +60,8 @@ class Share:
     half: NDArray[np.int8]
     rows: NDArray[np.int64]
     bounds: NDArray[np.int64]
+    half_ranks: tuple[range, range]
     half_comm: tuple[Comm | None, Comm | None]
-    roots: tuple[int, int]
     cache: dict[int, NDArray[np.float32]] | None
 
     def rows_of(self, half: int) -> NDArray[np.int64]:
@@ -176,10 +177,22 @@ def deal(
     if bounds is None:
         bounds = len(order) * np.arange(comm.size + 1) // comm.size
     rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
-    roots = (0, comm.size - 1)
-    comms = tuple(comm.split(0 if (half[rows] == h).any() or comm.rank == roots[h] else None) for h in (0, 1))
+    ranks = _half_ranks(comm.size, bounds, int(np.count_nonzero(half == 0)))
+    first, second = (comm.split(0 if comm.rank in each else None) for each in ranks)
     images = None if cache is None else _kept(cache, particles, rows)
-    return Share(comm, particles, half, rows, bounds, (comms[0], comms[1]), roots, images)
+    return Share(comm, particles, half, rows, bounds, ranks, (first, second), images)
+
+
+def _half_ranks(size: int, bounds: NDArray[np.int64], n_first: int) -> tuple[range, range]:
+    """See `Share`: the particles of half 1 are the first `n_first`."""
+    first, second = owner_ranks(size)
+    filled = bounds[1:] > bounds[:-1]
+    last_of_first = np.flatnonzero(filled & (bounds[:-1] < n_first))[-1:]
+    first_of_second = np.flatnonzero(filled & (bounds[1:] > n_first))[:1]
+    return (
+        range(max([first.stop, *(last_of_first + 1).tolist()])),
+        range(min([second.start, *first_of_second.tolist()]), size),
+    )
 
 
 def _kept(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.particles import Particles
+from pycryo.model.slab_map import SlabMap
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.state import Setup
 
@@ -23,7 +24,7 @@ Marks = dict[str, Any]
 _FREE_OPTIONS = frozenset(
     (
         *("threads", "preread", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"),
-        *("slices", "ring_size", "memory"),
+        *("slices", "ring_size", "memory", "model"),
     )
 )
 _HASH = "sha256:"
@@ -55,15 +56,20 @@ def option_marks(options: RefineOptions) -> Marks:
 
 
 def setup_marks(setup: Setup) -> Marks:
-    """Of what the first look at the images and the reference gave."""
-    mask = setup.user_mask
+    """Of what the first look at the images and the reference gave. Collective."""
     return {
         "half-sets or usable images": _digest(setup.share.half),
         "box": setup.box,
         "pixel size": setup.pixel_size,
         "diameter of the particle": setup.diameter,
-        "mask": "made from the maps" if mask is None else _digest(mask.data),
+        "mask": "made from the maps" if setup.user_mask is None else _map_digest(setup.user_mask),
     }
+
+
+def _map_digest(source: SlabMap) -> str:
+    """The same for any number of ranks. Collective."""
+    planes = [_digest(plane) for plane in source.data]
+    return _digest("".join(each for part in source.comm.all_gather(planes) for each in part))
 
 
 def refuse_differences(path: Path, before: Mapping[str, Any], now: Marks) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.backprojector import Accumulators, insert, new_accumulators, quantum_for
+from pycryo.backprojector import quantum_for
 from pycryo.filter._sampling import systematic_resample, uniform
 from pycryo.filter.support import Posterior, Support, concatenate
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
+from pycryo.model.insertion import Entries, Frame, Insertion
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.expectation import sample_posterior
@@ -24,13 +25,16 @@ from pycryo.refine.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; `rows` are those of the other arrays."""
+    """What a rank found for its particles of one half; `rows` are those of the other arrays.
+
+    F and T are still to be had from `insertion`, with the other ranks' part.
+    """
 
     rows: NDArray[np.int64]
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
-    accumulators: Accumulators
+    insertion: Insertion
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class _Parts:
 
 
 class HalfPass:
-    """One pass over this rank's images of a half, batch by batch.
+    """One pass over this rank's images of a half, batch by batch. Made collectively by the ranks of the half.
 
     Parameters
     ----------
@@ -73,8 +77,15 @@ class HalfPass:
         self._setup, self._plan, self._timer = setup, plan, timer
         self._insertion_weight = insertion_weight
         self._n_shell = plan.noise.shape[1]
-        self._accumulators = new_accumulators(plan.box, padding=plan.padding, r_high=plan.r_insert)
-        self._quantum = quanta(setup.look, plan, share.count(half) * len(setup.group))
+        comm = share.half_comm[half]
+        assert comm is not None
+        self._insertion = Insertion(
+            comm,
+            setup.owners[half],
+            Frame(
+                plan.box, plan.padding, plan.r_insert, quanta(setup.look, plan, share.count(half) * len(setup.group))
+            ),
+        )
         self._parts = _Parts()
         self._previous, self._place = None, np.empty(0, np.int64)
         if previous is not None:
@@ -94,23 +105,34 @@ class HalfPass:
                 self.volume, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
             )
         with timer.phase("insert"):
-            insert_posterior(
-                self._accumulators,
-                target,
-                posterior.support,
-                self._setup.group,
-                self._insertion_weight[rows],
-                scale,
-                self._quantum,
-                rows,
-                plan.seed,
-                _stream(plan, 2),
+            self._insertion.add(
+                posterior_entries(
+                    plan.box,
+                    target,
+                    posterior.support,
+                    self._setup.group,
+                    self._insertion_weight[rows],
+                    scale,
+                    rows,
+                    plan.seed,
+                    _stream(plan, 2),
+                )
             )
         parts = self._parts
         parts.rows.append(rows)
         parts.posteriors.append(posterior)
         parts.cross.append(both.cross)
         parts.model.append(both.model)
+
+    def exchange(self) -> None:
+        """Bring the images taken so far to the owners of F and T, and forget them. Collective over the half's ranks."""
+        with self._timer.phase("insert"):
+            self._insertion.exchange()
+
+    @property
+    def idle(self) -> float:
+        """Seconds for which this rank waited for others in `exchange`."""
+        return self._insertion.idle
 
     def result(self) -> HalfResult:
         """All batches together."""
@@ -120,7 +142,7 @@ class HalfPass:
             concatenate(parts.posteriors) if parts.posteriors else None,
             np.concatenate([nothing, *parts.cross]),
             np.concatenate([nothing, *parts.model]),
-            self._accumulators,
+            self._insertion,
         )
 
     def _posterior(
@@ -182,19 +204,18 @@ def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
     return Posterior(support, *rest)
 
 
-def insert_posterior(
-    accumulators: Accumulators,
+def posterior_entries(
+    box: int,
     target: Target,
     support: Support,
     symmetry: Symmetry,
     insertion_weight: NDArray[np.float64],
     scale: float,
-    quantum: tuple[float, float],
     ids: NDArray[np.int64],
     seed: int,
     stream: int,
-) -> None:
-    """Insert images at their support points and symmetry mates.
+) -> Entries:
+    """Images at their support points and symmetry mates, for a model of `box` px.
 
     Each mate gets its own systematic sample of the support points, together as many as there are points, so that the
     work does not grow with the order of the group while every mate holds every image with full weight.
@@ -212,9 +233,8 @@ def insert_posterior(
     rotations = quaternion_to_matrix(multiply(support.quaternion[image, point], symmetry.quaternions[which]))
     weight = count / per_mate * insertion_weight[image]
     # The kernel's ramp is in units of the model's box.
-    shifts = support.shift[image, point] * (accumulators.box / target.pixels.box)
-    insert(
-        accumulators,
+    shifts = support.shift[image, point] * (box / target.pixels.box)
+    return Entries(
         target.images,
         target.weights,
         image,
@@ -223,7 +243,5 @@ def insert_posterior(
         weight,
         target.pixels.kx,
         target.pixels.ky,
-        scale=scale,
-        quantum_value=quantum[0],
-        quantum_weight=quantum[1],
+        scale,
     )

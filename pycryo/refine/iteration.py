@@ -38,7 +38,7 @@ def run_images(
     volumes: list[FourierVolume | None],
     timer: Timer,
 ) -> tuple[list[HalfResult | None], Effort]:
-    """Posterior of this rank's images, and their insertion. Collective in the global stage.
+    """Posterior of this rank's images, and their insertion. Collective.
 
     Parameters
     ----------
@@ -56,18 +56,21 @@ def run_images(
         for half, volume in enumerate(volumes)
         if volume is not None
     ]
-    if plan.scan is None:
-        for one in passes:
-            for each in _load(setup, plan, one.half, share.rows_of(one.half), timer):
-                one.take(each.rows, each.target, None)
-    else:
-        for rows in rounds(setup, plan):
+    for number, rows in enumerate(rounds(setup, plan)):
+        for one in passes if number else ():
+            one.exchange()
+        if plan.scan is None:
+            for one in passes:
+                for each in _load(setup, plan, one.half, rows[one.half], timer):
+                    one.take(each.rows, each.target, None)
+        else:
             images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
             for geometry in geometries(share):
                 _search(setup, plan, geometry, passes, images, effort, timer)
     results: list[HalfResult | None] = [None, None]
     for one in passes:
         results[one.half] = one.result()
+        effort.traffic.idle += one.idle
     return results, effort
 
 

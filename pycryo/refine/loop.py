@@ -10,16 +10,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc
 from pycryo.io.particles import Particles
-from pycryo.maps import Map, resample
+from pycryo.maps import Map
+from pycryo.model.slab_map import SlabMap, gather, resample_grid
+from pycryo.model.volume import shared_volume
+from pycryo.parallel.rows import even_bounds, move_rows
 from pycryo.parallel.world import as_comm
 from pycryo.projector import FourierVolume
 from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.half_pass import HalfResult
-from pycryo.refine.halves import shared_volume
 from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import maximize
 from pycryo.refine.measure import gather_poses, measure_noise, measure_poses
@@ -29,6 +33,7 @@ from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
+from pycryo.refine.work_plan import tell
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -36,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished refinement; maps and poses on rank 0 only (None elsewhere).
+    """A finished refinement; maps and poses on rank 0 only (None elsewhere; maps only if they were asked for).
 
     Attributes
     ----------
@@ -61,7 +66,7 @@ class Result:
 
 def refine(
     particles: Particles,
-    reference: Map,
+    reference: Map | None,
     options: RefineOptions | None = None,
     *,
     comm: Any = None,
@@ -69,6 +74,7 @@ def refine(
     observer: Observer | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    gather_maps: bool = True,
 ) -> Result:
     """Determine a structure: orientations of all particles and the map. Collective.
 
@@ -77,12 +83,12 @@ def refine(
     particles : Particles
         From `pycryo.read_particles`; the same on every rank.
     reference : Map
-        Start; any box and pixel size.
+        Start; any box and pixel size. Needed on rank 0 only.
     options : RefineOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
     mask : Map, optional
-        Soft mask of the molecule (instead of ``options.mask``, which only the command line reads).
+        Soft mask of the molecule (instead of ``options.mask``, which only the command line reads). Rank 0's counts.
     observer : callable, optional
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
     checkpoint : path, optional
@@ -90,6 +96,8 @@ def refine(
     resume : bool
         Go on from the state in `checkpoint`. The result is that of an uninterrupted run, whatever the number of ranks
         and threads.
+    gather_maps : bool
+        Bring the maps of the result to rank 0, which must have the memory for them.
 
     Returns
     -------
@@ -119,6 +127,8 @@ def refine(
         state = first_state(setup, start)
         if checkpoint is not None:
             save(setup, state, history, checkpoint)
+    for line in tell(setup, state).splitlines():
+        log.info("%s", line)
 
     def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         if observer is not None:
@@ -127,17 +137,11 @@ def refine(
             save(setup, outcome.state, history, checkpoint)
 
     outcome, history = run(setup, state, after_iteration, history)
-    half_maps = None
-    if outcome.half_maps is not None:
-        first, second = (_on_grid(setup, each) for each in outcome.half_maps)
-        half_maps = (first, second)
-    final = None if outcome.map is None else _on_grid(setup, outcome.map)
+    assert outcome.map is not None
+    maps = [resample_grid(each, setup.box) for each in (outcome.map, *outcome.half_maps)]
+    final, first, second = (gather(each) if gather_maps else None for each in maps)
+    half_maps = None if first is None or second is None else (first, second)
     return Result(final, half_maps, outcome.poses, outcome.record.resolution, outcome.fsc, history)
-
-
-def _on_grid(setup: Setup, volume: Any) -> Map:
-    """A map of the run on the images' box and pixel size."""
-    return resample(Map(volume, setup.field_of_view / len(volume)), setup.box, setup.pixel_size)
 
 
 def run(
@@ -233,13 +237,14 @@ def iterate(setup: Setup, state: State) -> Outcome:
 
 def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:
     """The reference of a half, ready for slices, on the ranks that hold the half. Collective."""
-    share = setup.share
-    comm = share.half_comm[half]
+    share, reference = setup.share, state.references[half]
+    comm, ranks = share.half_comm[half], share.half_ranks[half]
+    want = np.clip(np.arange(share.comm.size + 1) - ranks.start, 0, len(ranks))
+    planes = move_rows(share.comm, reference.data, reference.bounds, even_bounds(reference.box, len(ranks))[want])
     if comm is None:
         return None
-    # The first rank of half 1's group, the last of half 2's.
-    root = 0 if half == 0 else comm.size - 1
-    return stack.enter_context(shared_volume(comm, root, state.references[half], setup.box, plan.padding, plan.r_high))
+    mine = SlabMap(comm, planes, reference.pixel_size)
+    return stack.enter_context(shared_volume(comm, mine, setup.box, plan.padding, plan.r_high))
 
 
 def _rows_posterior(result: HalfResult | None) -> RowsPosterior | None:

@@ -4,153 +4,107 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pycryo.backprojector import Accumulators
-from pycryo.fsc import Fsc, corrected_fsc
-from pycryo.maps import Map
-from pycryo.masks import auto_mask
-from pycryo.refine.gridding import Solution, solve
+from pycryo.fsc import Fsc
+from pycryo.model.insertion import combined
+from pycryo.model.owners import deal_map
+from pycryo.model.slab_map import SlabMap, join_low_resolution
+from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refine.half_pass import HalfResult
-from pycryo.refine.halves import (
-    both_halves,
-    join_low_resolution,
-    pair_of_maps,
-    solvent_mask,
-    sum_accumulators,
-    to_roots,
-)
 from pycryo.refine.plan import Plan
-from pycryo.refine.state import Setup, Volume
+from pycryo.refine.resolution import Pair, measure_fsc, solvent_mask, ssnr_of
+from pycryo.refine.state import Setup
 from pycryo.refine.timer import Timer
 
 # Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
 _JOIN_RESOLUTION = 40.0
-# Å; the automatic mask is made of maps filtered to this at best.
-_MASK_RESOLUTION = 15.0
-# Å; how far it reaches beyond their surface.
-_MASK_EXTEND = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Maximum:
-    """Result of the M-phase; half-maps, mask and map on rank 0 only.
+    """Result of the M-phase; maps and mask dealt to all ranks.
 
     Attributes
     ----------
-    half_maps : two (M, M, M) float32, or None
+    half_maps : two SlabMap
         Not regularised.
     fsc : Fsc
-    mask : (M, M, M) float32 or None
-    references : two of ((M, M, M) float32 or None)
-        On the root of each half; None elsewhere and in the final iteration.
-    map : (M, M, M) float32 or None
+    mask : SlabMap
+    references : two SlabMap
+        Of the next iteration; the half-maps after the final one.
+    map : SlabMap or None
         Of all data, in the final iteration.
     gridding_iterations, gridding_deviation : int, float
         Of half 1.
     """
 
-    half_maps: tuple[Volume, Volume] | None
+    half_maps: Pair
     fsc: Fsc
-    mask: Volume | None
-    references: tuple[Volume | None, Volume | None]
-    map: Volume | None
+    mask: SlabMap
+    references: Pair
+    map: SlabMap | None
     gridding_iterations: int
     gridding_deviation: float
 
 
 def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: Timer) -> Maximum:
     """Reconstruct the half-maps, measure their FSC, make the references (or the final map). Collective."""
-    share = setup.share
-    with timer.phase("reduce"):
-        for half, result in enumerate(results):
-            half_comm = share.half_comm[half]
-            if half_comm is not None and result is not None:
-                sum_accumulators(result.accumulators, half_comm)
-    sums = [
-        result.accumulators if result is not None and share.comm.rank == root else None
-        for result, root in zip(results, share.roots, strict=True)
-    ]
+    comm = setup.share.comm
+    with timer.phase("insert"):
+        sums = [None if result is None else result.insertion.result() for result in results]
     with timer.phase("solve"):
-        solutions = [None if each is None else solve(each) for each in sums]
-    first, second = (None if each is None else each.map for each in solutions)
-    pair = pair_of_maps(share, (first, second))
-    fsc: Fsc | None = None
-    mask: Volume | None = None
+        solvers = _solvers(setup, sums)
+        solutions = [None if each is None else each.solve() for each in solvers]
+        points = grid_box(plan.box, plan.r_insert)
+        pair = _on_world(setup, points, solutions)
     with timer.phase("fsc"):
-        if pair is not None:
-            fsc, mask = measure_fsc(setup, pair, plan.r_insert)
-    fsc = share.comm.broadcast(fsc)
-    assert fsc is not None
-    references: tuple[Volume | None, Volume | None] = (None, None)
-    combined: Volume | None = None
+        fsc, mask = measure_fsc(setup, pair, plan.r_insert)
+    iterations, deviation = comm.broadcast(_effort(solutions[0]))
+    combined_map, references = None, pair
     with timer.phase("solve"):
         if plan.final:
-            everything = both_halves(share, sums[0], sums[1])
-            if everything is not None:
-                combined = solve(everything, ssnr=_ssnr(fsc, combined=True)).map
+            solvers.clear()  # their grids make room for that of all data
+            everything = combined(sums[0], sums[1], setup.owners)
+            last = Solver(comm, everything, model=setup.options.model, double=not setup.options.single)
+            solution = last.solve(ssnr=ssnr_of(fsc, combined=True))
+            combined_map = SlabMap(comm, solution.planes, setup.field_of_view / solution.points)
         else:
-            references = _references(setup, sums, fsc, mask)
-    iterations, deviation = share.comm.broadcast(_effort(solutions[0]))
-    return Maximum(pair, fsc, mask, references, combined, iterations, deviation)
+            ssnr = ssnr_of(fsc, combined=False)
+            regularised = [None if each is None else each.solve(ssnr=ssnr, max_iterations=0) for each in solvers]
+            references = _references(setup, _on_world(setup, points, regularised), mask)
+    return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation)
+
+
+def _solvers(setup: Setup, sums: list[Accumulators | None]) -> list[Solver | None]:
+    """One for each half that this rank owns; both halves in turn on one grid."""
+    solvers: list[Solver | None] = []
+    grid = None
+    for owners, each in zip(setup.owners, sums, strict=True):
+        one = None
+        if each is not None and owners.comm is not None:
+            double = not setup.options.single
+            one = Solver(owners.comm, each, model=owners.model, double=double, grid=grid)
+            grid = one.grid
+        solvers.append(one)
+    return solvers
 
 
 def _effort(solution: Solution | None) -> tuple[int, float]:
     return (0, 0.0) if solution is None else (solution.iterations, solution.deviation)
 
 
-def _references(
-    setup: Setup, sums: list[Accumulators | None], fsc: Fsc, mask: Volume | None
-) -> tuple[Volume | None, Volume | None]:
-    """Regularised, masked reference of each half, on its root. Collective."""
-    share, ssnr = setup.share, _ssnr(fsc, combined=False)
+def _on_world(setup: Setup, points: int, solutions: list[Solution | None]) -> Pair:
+    """The maps of both halves, each solved by its owners, dealt to all ranks. Collective."""
     first, second = (
-        None if each is None else solve(each, ssnr=ssnr, max_iterations=0, single=True).map for each in sums
+        deal_map(owners, None if solution is None else solution.planes, points, setup.field_of_view / points)
+        for owners, solution in zip(setup.owners, solutions, strict=True)
     )
-    pair = pair_of_maps(share, (first, second))
-    if pair is not None:
-        pair = join_low_resolution(pair, setup.field_of_view / _JOIN_RESOLUTION)
-        # Noise outside the molecule would enter every comparison.
-        solvent = solvent_mask(fsc.box, setup.field_of_view, setup.diameter, setup.user_mask)
-        if mask is not None:
-            solvent = solvent * mask
-        pair = (pair[0] * solvent, pair[1] * solvent)
-    return to_roots(share, pair, fsc.box)
+    return first, second
 
 
-def measure_fsc(setup: Setup, pair: tuple[Volume, Volume], r_insert: float) -> tuple[Fsc, Volume]:
-    """FSC of the half-maps in the user's or an automatic mask, zero beyond the shells inserted; and the mask."""
-    points = len(pair[0])
-    pixel = setup.field_of_view / points
-    mask = solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
-    if setup.user_mask is None:
-        rough = corrected_fsc(pair[0], pair[1], pixel).resolution_0143
-        mean = Map(0.5 * (pair[0] + pair[1]) * mask, pixel)
-        mask = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough), extend_px=_MASK_EXTEND / pixel) * mask
-    fsc = corrected_fsc(pair[0], pair[1], pixel, mask, seed=setup.options.seed)
-    return _cut(fsc, r_insert), mask
-
-
-def _cut(fsc: Fsc, r_insert: float) -> Fsc:
-    keep = np.arange(len(fsc.corrected)) < np.ceil(r_insert)
-    return replace(
-        fsc,
-        unmasked=fsc.unmasked * keep,
-        masked=fsc.masked * keep,
-        randomised=fsc.randomised * keep,
-        corrected=fsc.corrected * keep,
-    )
-
-
-def _ssnr(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
-    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
-
-    After the corrected FSC first fell below 0.05, what rises again further out is chance.
-    """
-    curve = np.array(fsc.corrected)
-    below = np.flatnonzero(curve[1:] < 0.05)
-    if len(below):
-        curve[below[0] + 1 :] = 0
-    value = np.clip(curve, 1e-3, 0.999)
-    return np.asarray((2 if combined else 1) * value / (1 - value))
+def _references(setup: Setup, pair: Pair, mask: SlabMap) -> Pair:
+    """References of the next iteration from the regularised half-maps. Collective."""
+    first, second = join_low_resolution(*pair, setup.field_of_view / _JOIN_RESOLUTION)
+    # Noise outside the molecule would enter every comparison.
+    solvent = solvent_mask(setup, first.box).data * mask.data
+    return replace(first, data=first.data * solvent), replace(second, data=second.data * solvent)

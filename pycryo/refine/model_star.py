@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from pycryo.fsc import Fsc
 from pycryo.io.star import write_star
 from pycryo.io.table import Table, make_table
 from pycryo.refine.state import Outcome, Setup
-from pycryo.shells import shell_counts, volume_shells
-from pycryo.threads import get_threads
+from pycryo.shells import shell_counts
 
 # RELION's number for the infinite resolution of shell 0.
 _INFINITE = 999.0
@@ -88,11 +86,9 @@ def _general(setup: Setup, outcome: Outcome) -> dict[str, object]:
 def _spectra(setup: Setup, outcome: Outcome) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
     """Signal-to-noise ratio, FSC and power of the half-maps per shell; columns of data_model_class_1."""
     fsc = outcome.fsc
-    assert outcome.half_maps is not None
-    points = len(outcome.half_maps[0])
-    first, second = (scipy.fft.rfftn(half, workers=get_threads()) for half in outcome.half_maps)
-    power = volume_shells(first, second)[: len(fsc.corrected), 1:].mean(1) * (setup.box / points) ** 6
-    count = shell_counts(points)[: len(fsc.corrected)]
+    assert fsc.power is not None
+    power = fsc.power.mean(1) * (setup.box / fsc.box) ** 6
+    count = shell_counts(fsc.box)[: len(fsc.corrected)]
     likely = np.clip(fsc.corrected, 1e-3, 0.999)
     ssnr = likely / (1 - likely)
     # Per real component, of the signal that both half-maps share.

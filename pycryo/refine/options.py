@@ -7,6 +7,7 @@ from typing import Any
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry as point_group
+from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
 
@@ -69,10 +70,18 @@ class RefineOptions:
     memory: float | None = _option(
         None,
         "Computation",
-        "GiB of memory per rank for the images of a global search; more images are searched in several passes "
+        "GiB of memory per rank for images that are searched or wait for insertion; more are taken in several rounds "
         "(default: half of what is free, divided by the ranks of the node)",
         metavar="GIB",
     )
+    model: Model = _option(  # noqa: RUF009
+        "slab",
+        "Computation",
+        "how ranks hold Fourier sums, weights and grid of a map: slab (all in pieces), sharded (the grid whole on each "
+        "rank) or replicated (all whole on each rank)",
+        metavar="MODEL",
+    )
+    single: bool = _option(False, "Computation", "grids of maps in single precision: half their memory and time")
     padding: int = _option(2, "Computation", "padding factor of the Fourier volumes", "--pad", metavar="N")
     threads: int | None = _option(
         None,
@@ -93,6 +102,8 @@ class RefineOptions:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
         if self.slices is not None and self.slices not in WAYS:
             raise InputError(f"slices is '{self.slices}', use {', '.join(WAYS[:-1])} or {WAYS[-1]}")
+        if self.model not in MODELS:
+            raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
         if self.memory is not None and not 0 < self.memory < float("inf"):
             raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
         for name in ("max_iter", "padding", "threads", "ring_size"):

@@ -7,16 +7,16 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.geometry.rotations import quaternion_to_euler
-from pycryo.io.mrc import write_map
+from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
-from pycryo.maps import Map, resample
+from pycryo.model.slab_map import resample_grid
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.model_star import write_model_star
@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes the files of each iteration and, after the last one, those of the result: an `Observer` of `run`.
 
-    Rank 0 writes, every file atomically, in the background of the next iteration; the result before the call returns.
-    A file that cannot be written ends the run on all ranks, at the next call.
+    Maps are written by all ranks, the rest by rank 0 in the background of the next iteration; the result before the
+    call returns. Every file appears whole. One that cannot be written ends the run on all ranks, at the next call at
+    the latest.
 
     Attributes
     ----------
@@ -69,12 +70,29 @@ class Writer:
             If a file cannot be written; on all ranks.
         """
         self.has_written = True
+        self._write_maps(setup, outcome)
         on_root(self.comm, lambda: self._start(setup, outcome, list(history)))
 
     def close(self) -> None:
         """Wait until what is being written is there; errors are not raised. Not collective."""
         if self._writing is not None:
             wait([self._writing])
+
+    def _write_maps(self, setup: Setup, outcome: Outcome) -> None:
+        """Maps and mask on the grid of the images. Collective."""
+        maps = {}
+        for number, half in enumerate(outcome.half_maps, 1):
+            if self.keep_iterations:
+                maps[f"run_it{outcome.record.number:03d}_half{number}_class001.mrc"] = half
+            if outcome.map is not None:
+                maps[f"run_half{number}_class001_unfil.mrc"] = half
+        if outcome.map is not None:
+            maps["run_class001.mrc"] = outcome.map
+        for name, each in maps.items():
+            write_map_slabs(self.folder / name, resample_grid(each, setup.box))
+        if outcome.map is not None:
+            mask = resample_grid(outcome.mask, setup.box)
+            write_map_slabs(self.folder / "run_mask.mrc", replace(mask, data=np.clip(mask.data, 0, 1)))
 
     def _start(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         """Write in a thread, after the iteration before is written; the final iteration at once."""
@@ -115,10 +133,7 @@ class Writer:
 
     def _write_iteration(self, setup: Setup, outcome: Outcome) -> None:
         prefix = f"run_it{outcome.record.number:03d}"
-        assert outcome.half_maps is not None
         assert outcome.poses is not None
-        for number, half in enumerate(outcome.half_maps, 1):
-            self._write_map(f"{prefix}_half{number}_class001.mrc", setup, half)
         self._write_particles(f"{prefix}_data.star", setup, outcome.poses)
         write_model_star(
             self.folder / f"{prefix}_model.star",
@@ -128,23 +143,13 @@ class Writer:
         )
 
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
-        assert outcome.half_maps is not None
-        assert outcome.map is not None
-        assert outcome.mask is not None
         assert outcome.poses is not None
-        self._write_map("run_class001.mrc", setup, outcome.map)
-        for number, half in enumerate(outcome.half_maps, 1):
-            self._write_map(f"run_half{number}_class001_unfil.mrc", setup, half)
-        self._write_map("run_mask.mrc", setup, np.clip(_on_grid(setup, outcome.mask), 0, 1))
         self._write_particles("run_data.star", setup, outcome.poses)
         rejected = self.folder / "run_rejected.star"
         if len(setup.look.bad):
             write_particles(rejected, self.particles.subset(setup.look.bad), {})
         else:
             rejected.unlink(missing_ok=True)
-
-    def _write_map(self, name: str, setup: Setup, data: NDArray[np.float32]) -> None:
-        write_map(self.folder / name, _on_grid(setup, data), setup.pixel_size)
 
     def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
         particles = self.particles.subset(poses.rows)
@@ -174,10 +179,3 @@ def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:
         "rlnNrOfSignificantSamples": np.maximum(1, np.rint(poses.n_significant)).astype(np.int64),
         "rlnParticleFigureOfMerit": poses.figure_of_merit,
     }
-
-
-def _on_grid(setup: Setup, data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A map of any sampling of the field of view, on the grid of the images."""
-    if len(data) == setup.box:
-        return data
-    return resample(Map(data, setup.field_of_view / len(data)), setup.box, setup.pixel_size).data

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.backprojector import Accumulators, insert, new_accumulators, quantum_for
+from pycryo.backprojector import Accumulators, quantum_for
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc, corrected_fsc
 from pycryo.geometry.rotations import euler_to_quaternion, quaternion_to_matrix
@@ -18,8 +18,11 @@ from pycryo.geometry.symmetry import Symmetry
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
-from pycryo.maps import Map, resample
-from pycryo.parallel.comm import Comm
+from pycryo.maps import Map
+from pycryo.model.insertion import Entries, Frame, Insertion, combined, waits
+from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
+from pycryo.model.slab_map import SlabMap, gather, resample_grid
+from pycryo.model.solve import grid_box, solve
 from pycryo.parallel.world import as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import (
@@ -32,9 +35,10 @@ from pycryo.refine.dataset import (
     split_halves,
     without_defocus,
 )
-from pycryo.refine.gridding import solve
-from pycryo.refine.halves import both_halves, pair_of_maps, sum_accumulators
+from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.prepare import particle_ctf, transform, weigh
+from pycryo.refine.rounds import parts, round_count
+from pycryo.refine.work_plan import measure_sizes
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +71,50 @@ class Reconstruction:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """What stays the same for all batches: the map's sampling, limits, weights, quanta of the sums."""
+class SlabReconstruction:
+    """A `Reconstruction` whose maps are dealt to the ranks."""
 
-    box: int
+    map: SlabMap
+    half_maps: tuple[SlabMap, SlabMap] | None
+    fsc: Fsc | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What stays the same for all batches: sampling and limits of the map, weights, memory for images."""
+
+    frame: Frame
     pixel_size: float
-    padding: int
-    r_high: float
     background_radius: float
     use_ctf: bool
     group: Symmetry
+    model: Model
+    single: bool
+    memory: float
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
-    quantum: tuple[float, float]
 
 
-def reconstruct(
+def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Reconstruction:
+    """Reconstruct a map, whole on every rank; see `reconstruct_slabs`, which has the same options. Collective."""
+    found = reconstruct_slabs(particles, comm=comm, **options)
+    halves = None
+    if found.half_maps is not None:
+        first, second = (_everywhere(half) for half in found.half_maps)
+        halves = (first, second)
+    return Reconstruction(_everywhere(found.map), halves, found.fsc, found.n)
+
+
+def _everywhere(source: SlabMap) -> Map:
+    """The whole map on every rank. Collective."""
+    whole = gather(source)
+    data = np.empty((source.box,) * 3, np.float32) if whole is None else whole.data
+    source.comm.broadcast_array(data)
+    return Map(data, source.pixel_size)
+
+
+def reconstruct_slabs(
     particles: Particles,
     *,
     symmetry: str = "C1",
@@ -94,8 +126,11 @@ def reconstruct(
     background_radius: float | None = None,
     max_bad_fraction: float = 0.05,
     seed: int = 1,
+    model: Model = "slab",
+    single: bool = False,
+    memory: float | None = None,
     progress: Progress | None = None,
-) -> Reconstruction:
+) -> SlabReconstruction:
     """Reconstruct a map from the poses that the particles have. Collective.
 
     Every image, multiplied by its CTF, and its squared CTF are inserted at the pose and its symmetry mates; their
@@ -126,12 +161,18 @@ def reconstruct(
         More unusable images (NaN, constant, without defocus) than this share are an error; fewer are left out.
     seed : int
         Of the halves, if they have to be drawn.
+    model : str
+        How ranks hold the model, see `pycryo.model.owners.MODELS`.
+    single : bool
+        Transform in single precision.
+    memory : float, optional
+        GiB for images that wait for insertion. Default: half of what is free, divided by the ranks of the node.
     progress : callable, optional
         Called with the number of this rank's images done and their total.
 
     Returns
     -------
-    Reconstruction
+    SlabReconstruction
 
     Raises
     ------
@@ -168,9 +209,13 @@ def reconstruct(
     noise = _white_noise(look, particles)
     scale = np.asarray(pixel_size / particles.optics.pixel_size, np.float64)
     quantum = _quanta(particles, half, look, noise, scale, ctf, len(group), box * pixel_size, padding)
-    job = _Job(box, pixel_size, padding, r_high, background_radius, ctf, group, noise, scale, quantum)
-    summed = _inserted(share, halves, job, progress)
-    return _solved(share, summed, job)
+    frame = Frame(box, padding, r_high, quantum)
+    sizes, figures = measure_sizes(share, box, padding, model, single, halves=len(halves))
+    allowed = image_budget(sizes, memory, figures)
+    job = _Job(frame, pixel_size, background_radius, ctf, group, model, single, allowed, noise, scale)
+    owners = halves_own(comm, model) if half_maps else (all_own(comm, model),)
+    sums = _inserted(share, owners, job, progress)
+    return _solved(share, owners, sums, job)
 
 
 def _commonest_geometry(particles: Particles) -> tuple[int, float]:
@@ -232,34 +277,45 @@ def _quanta(
     return quantum_for(entries * gain * max(value, 1e-300)), quantum_for(entries * gain**2 * weight)
 
 
-def _inserted(share: Share, halves: tuple[int, ...], job: _Job, progress: Progress | None) -> list[Accumulators | None]:
-    """F and T of each half, summed over its ranks and folded; None on ranks that have no part in it. Collective."""
-    parts: list[Accumulators | None] = []
+def _inserted(
+    share: Share, owners: tuple[Owners, ...], job: _Job, progress: Progress | None
+) -> list[Accumulators | None]:
+    """F and T of each half, on its owners; None elsewhere. Collective."""
+    whole = len(owners) == 1
+    comms = [share.comm] if whole else list(share.half_comm)
+    insertions = [
+        None if comm is None else Insertion(comm, each, job.frame) for comm, each in zip(comms, owners, strict=True)
+    ]
+    waiting = any(comm is not None and waits(comm, each) for comm, each in zip(comms, owners, strict=True))
+    n_round = round_count(share, 12 * _samples(share.particles, job) if waiting else 0.0, job.memory)
     done, total = 0, len(share.rows)
-    for half in halves:
-        accumulators = None
-        if share.holds(half):
-            accumulators = new_accumulators(job.box, padding=job.padding, r_high=job.r_high)
-            for batch in share.batches(share.rows_of(half)):
-                _insert(accumulators, share.particles, batch, job)
+    for number, rows in enumerate(parts(share, n_round)):
+        for insertion in insertions if number else ():
+            if insertion is not None:
+                insertion.exchange()
+        for insertion, mine in zip(insertions, rows, strict=False):
+            for batch in share.batches(mine):
+                assert insertion is not None
+                insertion.add(_entries(share.particles, batch, job))
                 done += len(batch.rows)
                 if progress is not None:
                     progress(done, total)
-        parts.append(accumulators)
-    for half, accumulators in zip(halves, parts, strict=True):
-        half_comm = share.half_comm[half]
-        if accumulators is not None and half_comm is not None:
-            sum_accumulators(accumulators, half_comm)
-    return parts
+    return [None if insertion is None else insertion.result() for insertion in insertions]
 
 
-def _insert(accumulators: Accumulators, particles: Particles, batch: Batch, job: _Job) -> None:
-    """Insert images of one geometry at their poses and the symmetry mates."""
-    rows, optics = batch.rows, particles.optics
+def _samples(particles: Particles, job: _Job) -> float:
+    """Fourier samples of an image that are inserted, at most."""
+    ratio = job.frame.box * job.pixel_size / (particles.optics.box * particles.optics.pixel_size)
+    return float((np.pi / 2 * np.minimum(job.frame.r_high / ratio, particles.optics.box / 2) ** 2).max())
+
+
+def _entries(particles: Particles, batch: Batch, job: _Job) -> Entries:
+    """Images of one geometry at their poses and the symmetry mates."""
+    rows, optics, frame = batch.rows, particles.optics, job.frame
     group = particles.optics_group[rows]
     box, pixel_size = int(optics.box[group[0]]), float(optics.pixel_size[group[0]])
-    ratio = job.box * job.pixel_size / (box * pixel_size)  # Fourier px of the map per Fourier px of the image
-    pixels = half_plane(box, min(job.r_high / ratio, box / 2))
+    ratio = frame.box * job.pixel_size / (box * pixel_size)  # Fourier px of the map per Fourier px of the image
+    pixels = half_plane(box, min(frame.r_high / ratio, box / 2))
     samples = pixels.take(transform(batch.images, job.background_radius / pixel_size))
     transfer = particle_ctf(particles, rows, pixels) if job.use_ctf else None
     target = weigh(samples, pixels, transfer, job.noise[group], job.scale[group])
@@ -269,57 +325,38 @@ def _insert(accumulators: Accumulators, particles: Particles, batch: Batch, job:
     )
     # The kernel's phase ramp is in units of the map's box.
     origin = np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
-    insert(
-        accumulators,
+    return Entries(
         target.images,
         target.weights,
         np.repeat(np.arange(len(rows)), n_mate),
         rotations.reshape(-1, 3, 3),
-        np.repeat(-origin * (job.box / box), n_mate, axis=0),
+        np.repeat(-origin * (frame.box / box), n_mate, axis=0),
         np.ones(len(rows) * n_mate),
         pixels.kx,
         pixels.ky,
-        scale=ratio,
-        quantum_value=job.quantum[0],
-        quantum_weight=job.quantum[1],
+        ratio,
     )
 
 
-def _solved(share: Share, parts: list[Accumulators | None], job: _Job) -> Reconstruction:
-    """The maps on every rank; the roots of the halves solve them at the same time. Collective."""
-    comm = share.comm
+def _solved(share: Share, owners: tuple[Owners, ...], sums: list[Accumulators | None], job: _Job) -> SlabReconstruction:
+    """The maps of the halves, solved at the same time, and that of all data. Collective."""
     n = share.count(0) + share.count(1)
-    if len(parts) == 1:
-        return Reconstruction(_shared_map(comm, parts[0], job), None, None, n)
-    own: list[NDArray[np.float32] | None] = [None, None]
-    for half, accumulators in enumerate(parts):
-        if comm.rank == share.roots[half] and accumulators is not None:
-            own[half] = _solve(accumulators)
-    pair = pair_of_maps(share, (own[0], own[1]))
-    everything = both_halves(share, parts[0], parts[1])
-    parts.clear()  # the halves' memory is free for the last solution
-    whole = _shared_map(comm, everything, job)
-    first, second = (_broadcast_map(comm, None if pair is None else pair[half], job) for half in (0, 1))
-    return Reconstruction(whole, (first, second), corrected_fsc(first.data, second.data, job.pixel_size), n)
+    if len(owners) == 1:
+        return SlabReconstruction(_solve(owners[0], sums[0], job), None, None, n)
+    first, second = (_solve(each, half, job) for each, half in zip(owners, sums, strict=True))
+    everything = combined(sums[0], sums[1], (owners[0], owners[1]))
+    sums.clear()  # the halves' memory is free for the last solution
+    whole = _solve(all_own(share.comm, job.model), everything, job)
+    curve = corrected_fsc(first.data, second.data, job.pixel_size, comm=share.comm)
+    return SlabReconstruction(whole, (first, second), curve, n)
 
 
-def _solve(accumulators: Accumulators) -> NDArray[np.float32]:
-    return solve(accumulators, max_iterations=_GRIDDING).map
-
-
-def _shared_map(comm: Comm, accumulators: Accumulators | None, job: _Job) -> Map:
-    """Solve on rank 0, which must have the accumulators, for all ranks. Collective."""
-    density = None
-    if comm.rank == 0:
-        assert accumulators is not None
-        density = _solve(accumulators)
-    return _broadcast_map(comm, density, job)
-
-
-def _broadcast_map(comm: Comm, density: NDArray[np.float32] | None, job: _Job) -> Map:
-    """Rank 0's density, brought to the sampling of the images, on every rank. Collective."""
-    data = np.empty((job.box,) * 3, np.float32)
-    if density is not None:
-        data[:] = resample(Map(density, job.box * job.pixel_size / len(density)), job.box, job.pixel_size).data
-    comm.broadcast_array(data)
-    return Map(data, job.pixel_size)
+def _solve(owners: Owners, sums: Accumulators | None, job: _Job) -> SlabMap:
+    """The map on the grid of the images, dealt to all ranks. Collective."""
+    frame = job.frame
+    points = grid_box(frame.box, frame.r_high)
+    solution = None
+    if sums is not None and owners.comm is not None:
+        solution = solve(owners.comm, sums, model=job.model, max_iterations=_GRIDDING, double=not job.single)
+    pixel_size = frame.box * job.pixel_size / points
+    return resample_grid(deal_map(owners, None if solution is None else solution.planes, points, pixel_size), frame.box)

@@ -12,17 +12,21 @@ from pycryo.geometry.symmetry import symmetry
 from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.masks import check_mask
+from pycryo.model.owners import halves_own
+from pycryo.model.slab_map import from_root, gather
+from pycryo.model.solve import grid_box
+from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
-from pycryo.refine.gridding import grid_box
-from pycryo.refine.halves import solvent_mask, to_grid
+from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import make_plan
-from pycryo.refine.rounds import budget
+from pycryo.refine.resolution import solvent_mask
 from pycryo.refine.schedule import Schedule
-from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale
+from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale, to_grid
 from pycryo.refine.state import Setup, State
+from pycryo.refine.work_plan import measure_sizes
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +35,11 @@ _FIRST_SIGMA = 0.05
 
 
 def set_up(
-    comm: Comm, particles: Particles, reference: Map, mask: Map | None, options: RefineOptions
-) -> tuple[Setup, Map]:
+    comm: Comm, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions
+) -> tuple[Setup, Map | None]:
     """Look at all images, deal them out, filter the reference. Collective.
+
+    Reference and mask are rank 0's, the filtered reference is on rank 0 only.
 
     Raises
     ------
@@ -44,17 +50,16 @@ def set_up(
     geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)
     box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
-    if not np.isfinite(reference.data).all() or not np.any(reference.data):
-        raise InputError("the reference map is zero everywhere or has voxels that are not finite")
-    start = filtered_reference(resample(reference, box, pixel_size), options.ini_high)
-    diameter = options.diameter or diameter_of(start)
-    if diameter > box * pixel_size:
-        raise InputError(
-            f"the particle diameter {diameter:.0f} Å is larger than the images ({box * pixel_size:.0f} Å): "
-            "give a smaller --diameter"
-        )
-    if mask is not None:
-        mask = Map(check_mask(resample(mask, box, pixel_size), box, options.mask or "mask"), pixel_size)
+    filtered: list[Map] = []
+
+    def look_at_maps() -> tuple[float, bool]:
+        filtered.append(_start(reference, box, pixel_size, options))
+        return _diameter(filtered[0], options), mask is not None
+
+    diameter, has_mask = on_root(comm, look_at_maps)
+    user_mask = None
+    if has_mask:
+        user_mask = from_root(comm, _checked(comm, mask, box, pixel_size, options))
     half = split_halves(particles, options.seed)
     half[blind] = -1
     first = deal(comm, particles, half, None)
@@ -80,48 +85,76 @@ def set_up(
         diameter,
         group.name,
     )
-    return Setup(share, options, group, box, pixel_size, diameter, mask, look, budget(comm, options)), start
+    owners = halves_own(comm, options.model)
+    sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, preread=options.preread)
+    sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
+    return (
+        Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),
+        filtered[0] if filtered else None,
+    )
 
 
-def first_state(setup: Setup, start: Map) -> State:
-    """State before the first iteration. Collective."""
+def _start(reference: Map | None, box: int, pixel_size: float, options: RefineOptions) -> Map:
+    """The reference with the box and pixel size of the model, low-passed."""
+    if reference is None:
+        raise InputError("rank 0 has no reference map")
+    if not np.isfinite(reference.data).all() or not np.any(reference.data):
+        raise InputError("the reference map is zero everywhere or has voxels that are not finite")
+    return filtered_reference(resample(reference, box, pixel_size), options.ini_high)
+
+
+def _diameter(start: Map, options: RefineOptions) -> float:
+    diameter = options.diameter or diameter_of(start)
+    if diameter > start.box * start.pixel_size:
+        raise InputError(
+            f"the particle diameter {diameter:.0f} Å is larger than the images ({start.box * start.pixel_size:.0f} Å): "
+            "give a smaller --diameter"
+        )
+    return diameter
+
+
+def _checked(comm: Comm, mask: Map | None, box: int, pixel_size: float, options: RefineOptions) -> Map | None:
+    """The user's mask on the model's grid, on rank 0; None elsewhere. Collective."""
+    made: list[Map] = []
+
+    def check() -> None:
+        assert mask is not None
+        made.append(Map(check_mask(resample(mask, box, pixel_size), box, options.mask or "mask"), pixel_size))
+
+    on_root(comm, check)
+    return made[0] if made else None
+
+
+def first_state(setup: Setup, start: Map | None) -> State:
+    """State before the first iteration, from the filtered reference of rank 0. Collective."""
     share, options = setup.share, setup.options
     particles = share.particles
     r_high = min(setup.box / 2, max(5.0, setup.field_of_view / options.ini_high + 2))
+    points = grid_box(setup.box, r_high)
+    reference = from_root(share.comm, None if start is None else to_grid(start, points))
+    reference = replace(reference, data=reference.data * solvent_mask(setup, points).data)
     state = State(
         number=0,
         schedule=Schedule("global", r_high),
-        references=(None, None),
+        references=(reference, reference),
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
         sigma_shift=_FIRST_SIGMA * setup.field_of_view,
         posteriors=(None, None),
         insertion_weight=np.ones(particles.n),
     )
-    points = grid_box(setup.box, r_high)
-    reference = to_grid(start, setup.box, r_high)
-    reference *= solvent_mask(points, setup.field_of_view, setup.diameter, setup.user_mask)
+    whole = gather(reference)
     grey = 0.0
-    if share.comm.rank == 0:
-        rough = first_scale(Map(reference, setup.field_of_view / points), setup.look, setup.box)
+    if whole is not None:
+        rough = first_scale(whole, setup.look, setup.box)
         grey = rough * grey_scale(
             share,
-            reference * np.float32(rough),
+            whole.data * np.float32(rough),
             make_plan(setup, state),
             setup.group,
             2 * state.sigma_shift / setup.pixel_size,
         )
     grey = share.comm.broadcast(grey)
     log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", options.ini_high, grey)
-    reference *= np.float32(grey)
-    first, second = (reference if share.comm.rank == root else None for root in share.roots)
-    return State(
-        state.number,
-        state.schedule,
-        (first, second),
-        state.noise,
-        state.scale,
-        state.sigma_shift,
-        state.posteriors,
-        state.insertion_weight,
-    )
+    reference = replace(reference, data=reference.data * np.float32(grey))
+    return replace(state, references=(reference, reference))

@@ -13,11 +13,10 @@ from pycryo.geometry.grids import rotation_grid, shift_grid
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.io.batches import iter_batches
-from pycryo.maps import Map, low_pass
+from pycryo.maps import Map, low_pass, resample
 from pycryo.masks import auto_mask
-from pycryo.projector import project_slices
+from pycryo.projector import FourierVolume, fourier_volume, project_slices
 from pycryo.refine.dataset import FirstLook, Share
-from pycryo.refine.halves import to_volume
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import batch_target, model_scale
 from pycryo.shift import shift
@@ -86,6 +85,19 @@ def first_scale(reference: Map, look: FirstLook, box: int) -> float:
     power = look.power.sum(0) / max(1, look.count.sum())
     slices = np.square(np.abs(np.fft.rfftn(reference.data))).sum() / max(1, reference.box)
     return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * reference.box / box)
+
+
+def to_grid(source: Map, points: int) -> Map:
+    """A map resampled to another number of points over its field of view."""
+    return resample(source, points, source.pixel_size * source.box / points)
+
+
+def to_volume(reference: NDArray[np.float32], box: int, padding: int, r_high: float) -> FourierVolume:
+    """Padded transform of a reference of any sampling of the field of view, on the scale of `box` px images."""
+    points = len(reference)
+    volume = fourier_volume(reference, padding=padding, r_high=min(r_high, points / 2 - 1))
+    volume.data[:] *= (box / points) ** 3
+    return FourierVolume(volume.data, box, padding, volume.r_high)
 
 
 def filtered_reference(reference: Map, resolution: float) -> Map:

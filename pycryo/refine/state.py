@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from pycryo.filter.support import Posterior
 from pycryo.fsc import Fsc
 from pycryo.geometry.symmetry import Symmetry
-from pycryo.maps import Map
+from pycryo.model.owners import Owners
+from pycryo.model.slab_map import SlabMap
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.ways import Rates
 
-Volume = NDArray[np.float32]
 # Rows of `Particles` and the posteriors of these particles.
 RowsPosterior = tuple[NDArray[np.int64], Posterior]
 
@@ -36,7 +36,9 @@ class Setup:
         Of the model: those of most images, px and Å.
     diameter : float
         Of the particle, Å.
-    user_mask : Map or None
+    owners : two Owners
+        Of the model of each half.
+    user_mask : SlabMap or None
     look : FirstLook
     memory : float
         Bytes for the images of a global search on this rank.
@@ -50,7 +52,8 @@ class Setup:
     box: int
     pixel_size: float
     diameter: float
-    user_mask: Map | None
+    owners: tuple[Owners, Owners]
+    user_mask: SlabMap | None
     look: FirstLook
     memory: float
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
@@ -71,8 +74,8 @@ class State:
         Iterations done.
     schedule : Schedule
         Of the next iteration.
-    references : two of ((M, M, M) float32 or None)
-        Of each half, on its root; None elsewhere.
+    references : two SlabMap
+        Of each half, dealt to all ranks.
     noise : (n_group, n_shell) float64
         σ² per real component.
     scale : (n_group,) float64
@@ -87,7 +90,7 @@ class State:
 
     number: int
     schedule: Schedule
-    references: tuple[Volume | None, Volume | None]
+    references: tuple[SlabMap, SlabMap]
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     sigma_shift: float
@@ -189,15 +192,18 @@ class Poses:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an iteration shows. Maps, mask and poses are on rank 0 only (None elsewhere), sampled on `gridding.grid_box`
-    points over the field of view; `map`, of all data, comes with the final iteration."""
+    """What an iteration shows.
+
+    Maps and mask are sampled on `pycryo.model.solve.grid_box` points over the field of view; `map`, of all data, comes
+    with the final iteration. Poses are on rank 0 only (None elsewhere).
+    """
 
     state: State
     record: Record
     fsc: Fsc
-    half_maps: tuple[Volume, Volume] | None
-    map: Volume | None
-    mask: Volume | None
+    half_maps: tuple[SlabMap, SlabMap]
+    map: SlabMap | None
+    mask: SlabMap
     poses: Poses | None
 
 

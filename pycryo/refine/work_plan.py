@@ -2,61 +2,61 @@
 
 from __future__ import annotations
 
-from math import ceil, pi
+from dataclasses import replace
+from math import ceil
 
 import numpy as np
 
-from pycryo.pixels import half_plane
-from pycryo.refine.dataset import batch_size
+from pycryo.memory import memory
+from pycryo.model.owners import Model
+from pycryo.refine.dataset import Share, batch_size
+from pycryo.refine.memory_plan import Sizes, check, describe, memory_plan, peak, size
 from pycryo.refine.plan import make_plan
 from pycryo.refine.rounds import image_bytes
 from pycryo.refine.state import Setup, State
 from pycryo.threads import get_threads
 
-# Bytes per voxel of the padded cube that solving for a map takes at its peak (counted in `gridding.solve`).
-_SOLVE_BYTES = 45
+
+def measure_sizes(
+    share: Share, box: int, padding: int, model: Model, single: bool, *, preread: bool = False, halves: int = 2
+) -> tuple[Sizes, tuple[int, int] | None]:
+    """What the memory of a run depends on, without its images; bytes free and in all on a node. Collective."""
+    node = share.comm.node()
+    mine = (node.size, memory())
+    node.free()
+    ranks = share.comm.all_gather(mine)
+    node_ranks = max(count for count, _ in ranks)
+    known = [figures for _, figures in ranks if figures is not None]
+    figures = (min(free for free, _ in known), min(total for _, total in known)) if known else None
+    usable = max(1, share.count(0) + share.count(1))
+    sizes = Sizes(
+        box=box,
+        padding=padding,
+        image_box=int(share.particles.optics.box.max()),
+        n_particles=usable,
+        n_ranks=share.comm.size,
+        node_ranks=node_ranks,
+        threads=get_threads(),
+        model=model,
+        single=single,
+        images=0.0,
+        batch=min(batch_size(share.particles), ceil(usable / share.comm.size)),
+        preread=preread,
+        halves=halves,
+    )
+    return sizes, figures
 
 
-def memory_plan(setup: Setup, state: State) -> dict[str, int]:
-    """Bytes that the fullest rank needs for each purpose, about; the last iteration needs most.
+def tell(setup: Setup, state: State) -> str:
+    """The plan as text, a line per fact. Collective.
 
-    Parameters
-    ----------
-    setup : Setup
-    state : State
-        The first one.
+    Raises
+    ------
+    InputError
+        On every rank, if the memory of a node will not do.
     """
-    share, box, padding = setup.share, setup.box, setup.options.padding
-    radius = ceil(padding * box / 2) + 1
-    half_volume = (2 * radius + 1) ** 2 * (radius + 1)
-    held = 2 if share.comm.size == 1 else max(1, sum(share.holds(half) for half in (0, 1)))
-    largest = int(share.particles.optics.box.max())
-    per_rank = ceil((share.count(0) + share.count(1)) / share.comm.size)
-    block = min(batch_size(share.particles), per_rank)
+    share, options = setup.share, setup.options
     plan = make_plan(setup, state)
-    images = block * len(half_plane(largest, largest / 2)) * 12
-    if plan.scan is not None:
-        images = max(images, round(min(setup.memory, per_rank * image_bytes(setup, plan))))
-    return {
-        # Corners of the cube that no image reaches are never written.
-        "Fourier sums": round(held * pi / 6 * half_volume * 24),
-        "references": held * half_volume * 8,
-        "solving for a map": (padding * box) ** 3 * _SOLVE_BYTES,
-        "images kept in memory" if setup.options.preread else "images being read": (
-            per_rank if setup.options.preread else 2 * block
-        )
-        * largest**2
-        * 4,
-        "images at work": images,
-    }
-
-
-def describe(setup: Setup, state: State) -> str:
-    """The plan as text, a line per fact. Collective."""
-    share = setup.share
-    memory = memory_plan(setup, state)
-    plan = make_plan(setup, state)
-    total = max(share.comm.all_gather(sum(memory.values())))
     n = share.count(0) + share.count(1)
     stored = int((setup.look.count * np.square(share.particles.optics.box)).sum())
     n_group = int(np.count_nonzero(setup.look.count))
@@ -65,18 +65,26 @@ def describe(setup: Setup, state: State) -> str:
         f"images               {setup.box} px of {setup.pixel_size:.4g} Å in {n_group} optics group(s)",
         f"particle             diameter {setup.diameter:.0f} Å, symmetry {setup.group.name}",
         f"ranks × threads      {share.comm.size} × {get_threads()}",
-        f"pixels per pass      {stored:.3g}, read {'once' if setup.options.preread else 'in each iteration'}",
+        f"pixels per pass      {stored:.3g}, read {'once' if options.preread else 'in each iteration'}",
     ]
+    per_rank = ceil(n / share.comm.size)
+    images = 12 * np.pi / 8 * setup.box**2 * per_rank
     if plan.scan is not None:
-        fit = min(max(1, int(setup.memory / image_bytes(setup, plan))), ceil(n / share.comm.size))
+        each = image_bytes(setup, plan)
+        images = max(images, each * per_rank)
+        fit = min(max(1, int(setup.memory / each)), per_rank)
         lines.append(
             f"first global search  {len(plan.scan.rotations)} slices × {len(plan.scan.shifts)} shifts for each image, "
             f"to {setup.field_of_view / plan.scan.r_high:.1f} Å, {fit} images per rank at a time"
         )
-    lines.append(f"memory per rank      about {_size(total)} at most")
-    lines += [f"  {name:<24} {_size(value)}" for name, value in memory.items()]
+    sizes, figures = measure_sizes(
+        share, setup.box, options.padding, options.model, options.single, preread=options.preread
+    )
+    sizes = replace(sizes, images=min(setup.memory, images))
+    phases = memory_plan(sizes)
+    lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model); by phase:")
+    lines += describe(phases)
+    warning = check(sizes, phases, figures)
+    if warning is not None:
+        lines.append(f"warning: {warning}")
     return "\n".join(lines)
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"

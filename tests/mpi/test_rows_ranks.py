@@ -90,7 +90,7 @@ def test_rows(monkeypatch):
 @pytest.mark.parallel(SIZES)
 def test_slab_transforms(monkeypatch):
     """Several rounds of exchange; the grid is the same on all ranks."""
-    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 5000)
+    monkeypatch.setattr(slab_fft, "_LEAST_EXCHANGE", 5000)
     comm = world()
     for n in (9, 16):
         points = np.random.default_rng(n).standard_normal((n, n, n))

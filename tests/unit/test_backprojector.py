@@ -56,8 +56,8 @@ def twin_of(accumulators, work, **options):
 
 
 def assert_equal_twin(accumulators, value, weight, n_entry):
-    # Values up to 5 carry 11 float32 roundings: 3 of the fractions, 8 of ramp and products; a voxel of padding ≥ 1
-    # receives at most 8 full samples of an entry.
+    # Values up to 5 carry 11 float32 roundings, of phase and products; a voxel of padding ≥ 1 receives at most 8 full
+    # samples of an entry.
     tolerance = 8 * max(n_entry, 1) * 5 * 11 * 6e-8
     np.testing.assert_allclose(accumulators.re, value.real, atol=tolerance, rtol=0)
     np.testing.assert_allclose(accumulators.im, value.imag, atol=tolerance, rtol=0)
@@ -130,7 +130,7 @@ def test_is_the_adjoint_of_slicing(rng):
         expected += entry_weight[e] * (slice_.conj() @ moved).real
         expected_weight += entry_weight[e] * (slice_.real @ weights[i])
         size += np.abs(slice_) @ np.abs(moved)
-    # Float32 roundings of the values and fractions (11, see above) relative to the sum of the terms' magnitudes.
+    # Float32 roundings of the values (11, see above) relative to the sum of the terms' magnitudes.
     tolerance = 11 * 6e-8 * size
     assert (volume.real * result.re + volume.imag * result.im).sum() == pytest.approx(expected, abs=tolerance)
     assert (volume.real * result.weight).sum() == pytest.approx(expected_weight, abs=tolerance)
@@ -144,22 +144,56 @@ def test_threads_change_no_bit(quantum, rng):
         assert_same_bits(one, insert_new(work, 64, 20, quantum=quantum, threads=threads))
 
 
-def test_blocks_and_threads_change_no_bit(rng):
-    pixels = half_plane(128, 60)
-    images = rng.standard_normal((1, 2, len(pixels))).astype(np.float32)
-    n_entry = 2 + 2**17 // len(pixels)  # at this radius one block holds 2^17 samples
-    work = (
-        images,
-        np.ones((1, len(pixels)), np.float32),
-        np.zeros(n_entry, np.int64),
-        Rotation.random(n_entry, rng).as_matrix(),
-        np.zeros((n_entry, 2)),
-        np.ones(n_entry),
-        pixels.kx,
-        pixels.ky,
-    )
-    one = insert_new(work, 64, 20, threads=1)
-    assert_same_bits(one, insert_new(work, 64, 20, threads=3))
+def test_many_entries_are_the_sum_of_few(rng):
+    n_entry = 80_000  # so many are listed for some rows of tiles at a time
+    kx, ky = np.array([0, 7, 11], np.int32), np.array([3, 3, -9], np.int32)
+    images, weights = rng.standard_normal((1, 2, 3), np.float32), np.ones((1, 3), np.float32)
+    rotations = Rotation.random(n_entry, rng).as_matrix()
+    quantum = quantum_for(64.0 * n_entry)
+
+    def work(part):
+        n = len(rotations[part])
+        return images, weights, np.zeros(n, int), rotations[part], np.zeros((n, 2)), np.ones(n), kx, ky
+
+    few = new_accumulators(64, r_high=40)
+    for start in range(0, n_entry, 20_000):
+        insert(few, *work(slice(start, start + 20_000)), quantum_value=quantum, quantum_weight=quantum)
+    assert_same_bits(few, insert_new(work(slice(None)), 64, 40, quantum=quantum, threads=2))
+
+
+# Rows of samples along the axes and diagonals, on voxels and on borders of tiles; no rotations, but still defined.
+_MATRICES = {
+    "quarter turns": Rotation.create_group("O").as_matrix(),
+    "sheared": Rotation.create_group("O").as_matrix() @ np.array([[1, 0.5, 0], [0, 1, 0], [0.25, 0, 1]]),
+    "line": np.ones((2, 3, 3)) / 3,
+    "point": np.zeros((2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 1.5])
+@pytest.mark.parametrize("name", _MATRICES)
+def test_any_matrix(name, scale, rng):
+    rotations = _MATRICES[name]
+    n = len(rotations)
+    work = list(random_work(rng, 96, 40, 1, n))
+    work[3] = rotations
+    result = insert_new(tuple(work), 96, 40, scale=scale)
+    value, weight = twin_of(result, work, scale=scale)
+    # Which mate of a pair at x = 0 gets a sample is a matter of rounding.
+    fold_hermitian(result)
+    twin.fold_hermitian(result.sphere, value, weight)
+    # On a line or point, and with rows of less than a voxel, all samples of an entry may fall on one voxel.
+    assert_equal_twin(result, value, weight, n * len(work[6]) / 8 if name in ("line", "point") else 12 * n)
+
+
+def test_any_order_of_pixels(rng):
+    images, weights, *poses, kx, ky = random_work(rng, 64, 30, 2, 3)
+    order = rng.permutation(np.arange(len(kx)))
+    side = rng.choice(np.array([-1, 1], np.int32), len(kx))
+    work = (images[:, :, order], weights[:, order], *poses, (side * kx)[order], ky[order])
+    work = tuple(np.ascontiguousarray(each) for each in work)
+    result = insert_new(work, 64, 30)
+    assert_equal_twin(result, *twin_of(result, work), 3)
 
 
 def each_slab(work, box, r_high, n, **options) -> list[Accumulators]:

@@ -17,6 +17,7 @@ from thread_comm import run_ranks
 
 from pycryo.filter.support import Posterior, Support
 from pycryo.io.particles import read_particles
+from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, balance, refine
 from pycryo.refine.balance import describe, next_bounds, redeal
@@ -241,8 +242,9 @@ def check_images(share, images, preread):
 def check_halves(shares):
     for half in (0, 1):
         members = [rank for rank, share in enumerate(shares) if share.holds(half)]
-        assert shares[0].roots[half] in members
-        assert {rank for rank, share in enumerate(shares) if len(share.rows_of(half))} <= set(members)
+        assert members == list(shares[0].half_ranks[half])
+        holders = {rank for rank, share in enumerate(shares) if len(share.rows_of(half))}
+        assert holders | set(owner_ranks(len(shares))[half]) <= set(members)
         assert [shares[rank].half_comm[half].rank for rank in members] == list(range(len(members)))
         assert {shares[rank].half_comm[half].size for rank in members} == {len(members)}
 

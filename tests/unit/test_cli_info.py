@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from pycryo import _core
-from pycryo.backprojector import new_accumulators
 from pycryo.cli import info
 from pycryo.cli.main import main
 from pycryo.errors import RunError
 from pycryo.parallel import library
 from pycryo.parallel.library import family, inspect_mpi
-from pycryo.refine.memory import memory_plan
 
 
 def rows(text):
@@ -139,11 +137,11 @@ def test_mpi_is_not_started_by_looking():
 
 
 def test_memory_plan_of_the_command(capsys):
-    assert main(["info", "--box", "300", "--particles", "5000", "--ranks", "4", "--pad", "1", "--preread"]) == 0
-    plan = memory_plan(300, 5000, 4, padding=1, preread=True)
+    words = ["--box", "300", "--particles", "5000", "--ranks", "4", "--pad", "1", "--model", "sharded", "--preread"]
+    assert main(["info", *words]) == 0
     printed = capsys.readouterr().out
-    assert "300 px, 5000 particles, 4 ranks, padding 1" in printed
-    assert f"{plan.per_rank / 2**30:.1f} GiB on rank 0" in printed
+    assert "300 px, 5000 particles, 4 ranks, padding 1, sharded model: about " in printed
+    assert "images kept" in printed
 
 
 @pytest.mark.parametrize("word", ["--box", "--particles", "--ranks", "--padding"])
@@ -152,12 +150,3 @@ def test_impossible_plan(word, capsys):
     captured = capsys.readouterr()
     assert f"{word[2:]} is 0, it must be at least 1" in captured.err
     assert not captured.out
-
-
-def test_memory_plan_counts_what_is_allocated():
-    accumulators = new_accumulators(64, padding=2, r_high=32)
-    bytes_of_one = accumulators.re.nbytes + accumulators.im.nbytes + accumulators.weight.nbytes
-    assert memory_plan(64, 10, 1).accumulators == 3 * bytes_of_one
-    huge = memory_plan(1200, 10**7, 64)  # beyond 32-bit sizes
-    assert huge.accumulators > 2**38
-    assert memory_plan(256, 1000, 2, preread=True).images - memory_plan(256, 1000, 2).images == 500 * 4 * 256**2

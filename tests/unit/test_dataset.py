@@ -14,6 +14,7 @@ from thread_comm import run_ranks
 
 from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
+from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine.dataset import (
     deal,
@@ -86,18 +87,18 @@ def test_every_usable_particle_is_dealt_once(two_stacks, size, n, unusable):
     lengths = [len(share.rows) for share in shares]
     assert max(lengths) - min(lengths) <= 1
     for rank, share in enumerate(shares):
-        assert share.roots == (0, size - 1)
         np.testing.assert_array_equal(np.concatenate([share.rows_of(h) for h in (0, 1)]), share.rows)
         for h in (0, 1):
             assert share.count(h) == np.count_nonzero(half == h)
-            assert share.holds(h) == (len(share.rows_of(h)) > 0 or rank == share.roots[h])
+            assert share.holds(h) == (rank in share.half_ranks[h])
+            assert share.holds(h) or not len(share.rows_of(h))
     for h in (0, 1):
         members = [rank for rank, share in enumerate(shares) if share.holds(h)]
         comms = [share.half_comm[h] for share in shares if share.holds(h)]
         assert [comm.rank for comm in comms] == list(range(len(members)))
         assert {comm.size for comm in comms} == {len(members)}
-        # Where the references are broadcast from: the first of half 1, the last of half 2.
-        assert members[0 if h == 0 else -1] == shares[0].roots[h]
+        assert members == list(shares[0].half_ranks[h])
+        assert set(owner_ranks(size)[h]) <= set(members)
 
 
 @pytest.mark.parametrize("bounds", [(0, 0, 24, 24), (0, 5, 6, 24), (0, 12, 12, 24), (0, 20, 24, 24)])

@@ -10,9 +10,8 @@ from pycryo import memory as memory_module
 from pycryo.memory import core_cache, memory
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions
-from pycryo.refine import rounds as rounds_module
 from pycryo.refine.plan import make_plan
-from pycryo.refine.rounds import budget, image_bytes, rounds
+from pycryo.refine.rounds import image_bytes, rounds
 from pycryo.refine.setup import first_state, set_up
 
 
@@ -50,12 +49,13 @@ def test_bytes_count_samples_and_shifts(prepared):
     assert difference == pytest.approx(8 * (n_shift - 1) * n_pixel)
 
 
-def test_budget_is_what_was_asked_for_or_half_of_what_is_free(monkeypatch):
-    assert budget(SerialComm(), RefineOptions(memory=2.5)) == 2.5 * 2**30
-    monkeypatch.setattr(rounds_module, "memory", lambda: (8 << 30, 16 << 30))
-    assert budget(SerialComm(), RefineOptions()) == 4 << 30
-    monkeypatch.setattr(rounds_module, "memory", lambda: None)
-    assert budget(SerialComm(), RefineOptions()) == 2 << 30
+def test_only_images_that_are_kept_need_rounds(prepared):
+    """A rank alone inserts at once in the local stage: it reads batch by batch, whatever the memory."""
+    setup, plan = prepared
+    local = replace(plan, scan=None, coarse=None)
+    assert len(list(rounds(replace(setup, memory=1.0), local))) == 1
+    # Samples alone: 12 bytes each, of the larger box (its Fourier px are 20·5/(24·4.5) of the model's).
+    assert image_bytes(setup, local) == pytest.approx(12 * np.pi / 2 * min(plan.r_insert * 1.08, 12) ** 2)
 
 
 def test_machine():

@@ -23,3 +23,7 @@ void backproject(const InsertImages& images, const InsertEntries& entries, const
 // Adds n voxels to re, im and weight and leaves zeros.
 PYCRYO_KERNEL(void backproject_add_row(double (*voxel)[4], std::int64_t n, double* re, double* im,
                                        double* weight) noexcept)
+
+// The same for the voxels x whose bit x + 1 of `touched` is set.
+PYCRYO_KERNEL(void backproject_add_touched(double (*voxel)[4], std::uint64_t touched, double* re, double* im,
+                                           double* weight) noexcept)

@@ -62,7 +62,7 @@ struct Quanta {
   double value, weight;
 };
 
-constexpr std::int32_t tile_width = 16;       // most voxels of a tile along y and z
+constexpr std::int32_t tile_width = 20;       // most voxels of a tile along y and z
 constexpr std::int32_t tile_length = 62;      // and along x: with one more at either end, bits of a word
 constexpr std::int32_t tile_row_stride = 65;  // no power of two: rows would share few sets of the cache
 constexpr std::int32_t tile_rows = tile_width * tile_width + 1;
@@ -73,12 +73,14 @@ struct Tile {
   std::int32_t count[3];
 };
 
-// Sums of a tile. Voxel (x, y, z) from its lowest is at [(y · tile_width + z) · tile_row_stride + x + 1]: real part,
-// imaginary part, weight, 0. Bit x + 1 of word y · tile_width + z of `touched` is set if a sample was added there. The
-// last row, the last word and the places 0 and tile_length + 1 of rows take what falls outside the tile.
+// Sums of a tile. Voxel (x, y, z) from its lowest is at place x + 1 of row y · tile_width + z: real part, imaginary
+// part, weight, 0. Bit x + 1 of a row's word of `touched` is set if a sample was added there; null where this is not
+// recorded. The last row and the places around the voxels are for what falls outside the tile.
 struct TileSums {
   double (*voxel)[4];
   std::uint64_t* touched;
+
+  static constexpr std::int64_t place(std::int64_t y, std::int64_t z) { return (y * tile_width + z) * tile_row_stride; }
 };
 
 // An image at a pose. u and v of a point q are its coordinates in units of kx and ky: q·across.
@@ -120,10 +122,10 @@ struct TileSource {
 };
 
 // Calls `work` for each tile of the slab that samples touch, with their sums. Work runs on several threads and must
-// leave zeros: in the voxels of the tile, and in `touched` where `mark` asks for it (else it is not used).
+// leave zeros in the voxels of the tile and in `touched`, which is recorded where at most `most_marked` patches are.
 using TileWork = std::function<void(const Tile&, const TileSums&)>;
 void for_each_tile(const InsertImages& images, const InsertEntries& entries, const InsertSlab& slab,
-                   const Quanta& quanta, bool mark, int threads, const TileWork& work);
+                   const Quanta& quanta, std::int64_t most_marked, int threads, const TileWork& work);
 
 // The same with the number of samples, or somewhat more, that touch each of these tiles.
 using TileCount = std::function<void(const Tile&, std::int64_t)>;
@@ -134,7 +136,7 @@ void for_each_count(const InsertImages& images, const InsertEntries& entries, co
 
 // Adds the samples of n patches to the sums of a tile.
 PYCRYO_KERNEL(void tile_fill(const TileSource& source, const Tile& tile, const Patch* patches, std::int64_t n,
-                             const Quanta& quanta, bool mark, const TileSums& sums) noexcept)
+                             const Quanta& quanta, const TileSums& sums) noexcept)
 
 // Number of samples of n patches; a few more where they are near to the border of the tile.
 PYCRYO_KERNEL(std::int64_t tile_samples(const TileSource& source, const Tile& tile, const Patch* patches,

@@ -1,0 +1,399 @@
+"""Insertion of the images of many ranks into the slabs of F and T that some of them own (parallel.md §2).
+
+Images wait where they are until all ranks exchange. Then each rank either turns its images into key-values, sorted and
+merged, and sends every owner those of its slab, or it inserts its images into one dense slab after the other and sends
+each to its owner: whichever is less to send, counted before anything is allocated. All contributions are multiples of a
+quantum, so that their sums do not depend on the order in which they arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.backprojector import (
+    Accumulators,
+    add_hermitian_mates,
+    fold_hermitian,
+    hermitian_plane,
+    insert,
+    new_accumulators,
+)
+from pycryo.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
+from pycryo.model.owners import Owners, all_own, slab_voxels
+from pycryo.parallel.comm import Comm, Transfer
+from pycryo.parallel.pump import Pump
+from pycryo.parallel.rows import Bounds, move_rows
+from pycryo.sphere import Sphere, sphere, sphere_radius
+
+log = logging.getLogger(__name__)
+
+# Bytes of a voxel of F and T, and of a key-value.
+VOXEL_BYTES = 24
+KEY_VALUE_BYTES = 32
+# A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it.
+_MOST_BLOCKS = 8
+_LEAST_BLOCK = 16 << 20
+# Nor of more than so many bytes: messages stay below 2³¹.
+_MOST_BLOCK = 1 << 30
+# Key-values of one message, at most.
+_MESSAGE = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Images and the poses at which they are to be inserted; see `pycryo.backprojector.insert`.
+
+    Attributes
+    ----------
+    images : (n_image, 2, n_pixel) float32
+    weights : (n_image, n_pixel) float32
+    image : (n,) int64
+    rotations : (n, 3, 3) float64
+    shifts : (n, 2) float64
+    weight : (n,) float64
+    kx, ky : (n_pixel,) int32
+    scale : float
+    """
+
+    images: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    image: NDArray[np.int64]
+    rotations: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    kx: NDArray[np.int32]
+    ky: NDArray[np.int32]
+    scale: float
+
+    def insert(self, accumulators: Accumulators, quantum: tuple[float, float]) -> None:
+        """Add them to accumulators."""
+        insert(
+            accumulators,
+            self.images,
+            self.weights,
+            self.image,
+            self.rotations,
+            self.shifts,
+            self.weight,
+            self.kx,
+            self.ky,
+            scale=self.scale,
+            quantum_value=quantum[0],
+            quantum_weight=quantum[1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Sampling and limits of F and T, and the quanta of their sums (`pycryo.backprojector.insert`)."""
+
+    box: int
+    padding: int
+    r_high: float
+    quantum: tuple[float, float]
+
+    @property
+    def sphere(self) -> Sphere:
+        """Their voxels."""
+        return sphere(sphere_radius(self.padding, self.r_high))
+
+    def accumulators(self, layers: tuple[int, int] | None) -> Accumulators:
+        """Empty ones of some layers; None: all."""
+        return new_accumulators(self.box, padding=self.padding, r_high=self.r_high, layers=layers)
+
+
+def waits(comm: Comm, owners: Owners) -> bool:
+    """Whether the images of the ranks `comm` wait for an exchange: not if each rank has whole sums to add them to."""
+    return comm.size > 1 and owners.model != "replicated"
+
+
+class Insertion:
+    """F and T of one half-set, from the images of several ranks. All methods but `add` are collective over `comm`.
+
+    Parameters
+    ----------
+    comm : Comm
+        The ranks that have images, and the owners.
+    owners : Owners
+    frame : Frame
+
+    Attributes
+    ----------
+    n_byte : int
+        Sent by this rank.
+    idle : float
+        Seconds for which it waited until all were ready to exchange.
+    """
+
+    def __init__(self, comm: Comm, owners: Owners, frame: Frame) -> None:
+        self._comm, self._owners, self._frame = comm, owners, frame
+        self._is_direct = not waits(comm, owners)
+        self._pending: list[Entries] = []
+        layers = None if self._is_direct else owners.layers(frame.sphere)
+        self._own = frame.accumulators(layers) if self._is_direct or layers is not None else None
+        # Number in `comm` of the first owner: the owners are consecutive there, too.
+        self._first = comm.all_gather(owners.comm is not None).index(True)
+        self.n_byte = 0
+        self.idle = 0.0
+
+    def add(self, entries: Entries) -> None:
+        """Insert, now or at the next exchange; what `entries` holds must not be changed until then."""
+        if self._is_direct:
+            assert self._own is not None
+            entries.insert(self._own, self._frame.quantum)
+        else:
+            self._pending.append(entries)
+
+    def exchange(self) -> None:
+        """Bring what waits to its owners."""
+        if self._is_direct:
+            return
+        begin = time.perf_counter()
+        self._comm.barrier()
+        self.idle += time.perf_counter() - begin
+        counted = sum(self._count(entries) for entries in self._pending)
+        counts = self._comm.all_gather(counted)
+        slabs = np.diff(self._voxels())
+        others = [slabs.sum() - slabs[rank] for rank in range(self._comm.size) if counts[rank]]
+        dense, sparse = VOXEL_BYTES * int(np.sum(others, dtype=np.int64)), KEY_VALUE_BYTES * sum(counts)
+        if self._comm.rank == 0:
+            log.info(
+                "insertion: %.3g MB as key-values, %.3g MB as dense slabs of %d ranks: %s are sent",
+                sparse / 1e6,
+                dense / 1e6,
+                len(self._owners.ranks),
+                "key-values" if sparse < dense else "slabs",
+            )
+        if sparse < dense:
+            self._send_key_values()
+        else:
+            self._send_slabs([count > 0 for count in counts])
+        self._pending.clear()
+
+    def result(self) -> Accumulators | None:
+        """F and T, complete and folded: what `Owners.layers` tells, None on ranks that own nothing."""
+        self.exchange()
+        own, owners = self._own, self._owners
+        if self._comm.size > 1 and self._is_direct:
+            assert own is not None
+            for values in (own.re, own.im, own.weight):
+                self._comm.sum_array(values)
+        if owners.comm is None or own is None:
+            return None
+        fold(own, owners)
+        return own
+
+    def _voxels(self) -> Bounds:
+        """(comm.size + 1,) slabs of all ranks of `comm`."""
+        world = slab_voxels(self._owners, self._frame.sphere)
+        rank = np.clip(np.arange(self._comm.size + 1) - self._first, 0, len(self._owners.ranks))
+        return np.asarray(world[rank + self._owners.ranks.start], np.int64)
+
+    def _count(self, entries: Entries) -> int:
+        frame = self._frame
+        return count_key_values(
+            frame.sphere, entries.rotations, entries.kx, entries.ky, padding=frame.padding, scale=entries.scale
+        )
+
+    def _key_values(self, entries: Entries) -> KeyValues:
+        frame = self._frame
+        return to_key_values(
+            frame.sphere,
+            entries.images,
+            entries.weights,
+            entries.image,
+            entries.rotations,
+            entries.shifts,
+            entries.weight,
+            entries.kx,
+            entries.ky,
+            box=frame.box,
+            padding=frame.padding,
+            scale=entries.scale,
+            quantum_value=frame.quantum[0],
+            quantum_weight=frame.quantum[1],
+        )
+
+    def _send_key_values(self) -> None:
+        mine = merge_key_values([self._key_values(entries) for entries in self._pending])
+        ends = np.searchsorted(mine.key, self._voxels()).astype(np.int64)
+        sizes = np.array(self._comm.all_gather(np.diff(ends)), np.int64)
+        n_round = max(1, -(-int(sizes.max()) // _MESSAGE))
+        for number in range(n_round):
+            arrived = self._exchanged(mine, ends, sizes, number, n_round)
+            if self._own is not None:
+                for part in arrived:
+                    add_key_values(self._own, part)
+
+    def _exchanged(
+        self, mine: KeyValues, ends: Bounds, sizes: NDArray[np.int64], number: int, n_round: int
+    ) -> list[KeyValues]:
+        """The key-values that every rank sends here in one of several rounds."""
+        low, high = ends[:-1] + number * np.diff(ends) // n_round, ends[:-1] + (number + 1) * np.diff(ends) // n_round
+        coming = sizes[:, self._comm.rank]
+        arriving = (number + 1) * coming // n_round - number * coming // n_round
+        send_bounds = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
+        receive_bounds = np.concatenate([[0], np.cumsum(arriving)]).astype(np.int64)
+        received = []
+        for values in (mine.key, mine.re, mine.im, mine.weight):
+            leaving = np.concatenate([values[a:b] for a, b in zip(low, high, strict=True)])
+            here = np.empty(receive_bounds[-1], values.dtype)
+            self._comm.begin_exchange(leaving, send_bounds, here, receive_bounds).wait()
+            self.n_byte += leaving.nbytes - int(high[self._comm.rank] - low[self._comm.rank]) * values.itemsize
+            received.append(here)
+        return [KeyValues(*(values[a:b] for values in received)) for a, b in pairwise(receive_bounds.tolist())]
+
+    def _send_slabs(self, has_images: list[bool]) -> None:
+        """Each rank to each owner in turn, so that nobody gets two slabs at a time; the own one without a message."""
+        comm, me = self._comm, self._comm.rank
+        if self._own is not None:
+            for entries in self._pending:
+                entries.insert(self._own, self._frame.quantum)
+        room = _Room(self._largest_block())
+        transfer, arriving = Transfer(), None
+
+        def progress() -> bool:
+            return transfer.progress()
+
+        with Pump(progress) as pump:
+            for step in range(1, comm.size):
+                destination, source = (me + step) % comm.size, (me - step) % comm.size
+                gone = self._blocks(destination) if has_images[me] else []
+                come = self._blocks(me) if has_images[source] else []
+                for number in range(max(len(gone), len(come))):
+                    leaving = self._block(gone[number], room.next()) if number < len(gone) else None
+                    transfer.wait()
+                    self._add(arriving, room.incoming)
+                    arriving = come[number] if number < len(come) else None
+                    receive = None if arriving is None else room.incoming[: 3 * self._n_voxel(arriving)]
+                    transfer = comm.begin_shift(leaving, destination, receive, source)
+                    self.n_byte += 0 if leaving is None else leaving.nbytes
+                    if comm.is_thread_safe:
+                        pump.start()
+            transfer.wait()
+        self._add(arriving, room.incoming)
+
+    def _blocks(self, rank: int) -> list[tuple[int, int]]:
+        """Layers of the blocks in which a rank's slab travels; none if it owns nothing."""
+        number, ball = rank - self._first, self._frame.sphere
+        if not 0 <= number < len(self._owners.ranks):
+            return []
+        slab = ball.bounds(len(self._owners.ranks))[number : number + 2]
+        n_block = block_count(self._n_voxel((int(slab[0]), int(slab[1]))))
+        cut = slab[0] + (slab[1] - slab[0]) * np.arange(n_block + 1) // n_block
+        return list(pairwise(cut.tolist()))
+
+    def _n_voxel(self, layers: tuple[int, int]) -> int:
+        first, last = self._frame.sphere.voxels(*layers)
+        return last - first
+
+    def _largest_block(self) -> int:
+        """Voxels."""
+        return max(self._n_voxel(block) for rank in range(self._comm.size) for block in self._blocks(rank))
+
+    def _block(self, layers: tuple[int, int], room: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What waits, inserted into some layers: re, im and weight one after the other."""
+        n = self._n_voxel(layers)
+        room = room[: 3 * n]
+        room[:] = 0
+        part = replace(
+            self._frame.accumulators((layers[0], layers[0])),
+            re=room[:n],
+            im=room[n : 2 * n],
+            weight=room[2 * n :],
+            last=layers[1],
+        )
+        for entries in self._pending:
+            entries.insert(part, self._frame.quantum)
+        return room
+
+    def _add(self, layers: tuple[int, int] | None, block: NDArray[np.float64]) -> None:
+        """Add a block that arrived."""
+        if layers is None:
+            return
+        own = self._own
+        assert own is not None
+        start = own.sphere.voxels(own.first, own.first)[0]
+        first, last = (voxel - start for voxel in own.sphere.voxels(*layers))
+        n = last - first
+        for number, values in enumerate((own.re, own.im, own.weight)):
+            values[first:last] += block[number * n : (number + 1) * n]
+
+
+def block_count(n_voxel: int) -> int:
+    """Blocks in which a slab of so many voxels travels."""
+    n_byte = VOXEL_BYTES * n_voxel
+    return max(1, min(_MOST_BLOCKS, n_byte // _LEAST_BLOCK), -(-n_byte // _MOST_BLOCK))
+
+
+class _Room:
+    """Memory for three blocks: one that is filled, one on its way out, one on its way in."""
+
+    def __init__(self, n_voxel: int) -> None:
+        self._outgoing = [np.empty(3 * n_voxel), np.empty(3 * n_voxel)]
+        self.incoming = np.empty(3 * n_voxel)
+        self._turns = self._turn()
+
+    def _turn(self) -> Iterator[NDArray[np.float64]]:
+        while True:
+            yield from self._outgoing
+
+    def next(self) -> NDArray[np.float64]:
+        """The one that is free."""
+        return next(self._turns)
+
+
+def fold(accumulators: Accumulators, owners: Owners) -> None:
+    """Complete the plane x = 0 with the conjugates of its mates, in place. Collective over the owners."""
+    assert owners.comm is not None
+    if owners.model == "replicated":
+        fold_hermitian(accumulators)
+        return
+    plane = hermitian_plane(accumulators)
+    owners.comm.sum_array(plane)
+    add_hermitian_mates(accumulators, plane)
+
+
+def combined(first: Accumulators | None, second: Accumulators | None, halves: tuple[Owners, Owners]) -> Accumulators:
+    """F and T of both half-sets together, dealt to all ranks. Collective over the world.
+
+    Parameters
+    ----------
+    first, second : Accumulators or None
+        Folded; None on ranks that own nothing of the half.
+    halves : tuple of two Owners
+        Together they own everything.
+    """
+    own = first or second
+    assert own is not None
+    world = halves[0].world
+    everybody = all_own(world, halves[0].model)
+    sums = []
+    for name in ("re", "im", "weight"):
+        pair = [
+            _dealt(owners, None if each is None else getattr(each, name), own.sphere, everybody)
+            for owners, each in zip(halves, (first, second), strict=True)
+        ]
+        pair[0] += pair[1]
+        sums.append(pair[0])
+    layers = everybody.layers(own.sphere)
+    assert layers is not None
+    return replace(own, re=sums[0], im=sums[1], weight=sums[2], first=layers[0], last=layers[1])
+
+
+def _dealt(owners: Owners, values: NDArray[np.float64] | None, ball: Sphere, everybody: Owners) -> NDArray[np.float64]:
+    """One of the sums of a half-set, on its new owners. Collective over the world."""
+    world = owners.world
+    if owners.model == "replicated":
+        copied = np.zeros(ball.n_voxel) if values is None or owners.ranks.start != world.rank else values.copy()
+        world.sum_array(copied)
+        return copied
+    mine = np.empty(0) if values is None else values
+    return move_rows(world, mine, slab_voxels(owners, ball), slab_voxels(everybody, ball))

@@ -1,0 +1,77 @@
+"""How far two half-maps agree, inside which mask, and what follows for the next map (method.md §7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.fsc import Fsc, corrected_fsc
+from pycryo.masks import auto_mask
+from pycryo.model.slab_map import SlabMap, resample_grid, soft_sphere
+from pycryo.refine.state import Setup
+
+Pair = tuple[SlabMap, SlabMap]
+
+# Å; the automatic mask is made of maps filtered to this at best.
+_MASK_RESOLUTION = 15.0
+# Å; how far it reaches beyond their surface.
+_MASK_EXTEND = 3.0
+
+
+def solvent_mask(setup: Setup, points: int) -> SlabMap:
+    """Mask of the references: the user's, else a soft sphere of the particle's diameter. Collective."""
+    pixel = setup.field_of_view / points
+    if setup.user_mask is not None:
+        mask = resample_grid(setup.user_mask, points)
+        return replace(mask, data=np.clip(mask.data, 0, 1))
+    edge = max(2.0, 0.06 * points)
+    return soft_sphere(setup.share.comm, points, min(0.5 * setup.diameter / pixel, points / 2 - edge), edge, pixel)
+
+
+def measure_fsc(setup: Setup, pair: Pair, r_insert: float) -> tuple[Fsc, SlabMap]:
+    """FSC of the half-maps in the user's or an automatic mask, zero beyond the shells inserted; and the mask.
+
+    Collective.
+    """
+    comm = setup.share.comm
+    first, second = pair
+    pixel = first.pixel_size
+    mask = solvent_mask(setup, first.box)
+    if setup.user_mask is None:
+        rough = corrected_fsc(first.data, second.data, pixel, comm=comm).resolution_0143
+        mean = replace(first, data=0.5 * (first.data + second.data) * mask.data)
+        found = auto_mask(
+            mean,
+            resolution=max(_MASK_RESOLUTION, rough),
+            extend_px=_MASK_EXTEND / pixel,
+            comm=comm,
+        )
+        mask = replace(mask, data=found * mask.data)
+    fsc = corrected_fsc(first.data, second.data, pixel, mask.data, seed=setup.options.seed, comm=comm)
+    return _cut(fsc, r_insert), mask
+
+
+def _cut(fsc: Fsc, r_insert: float) -> Fsc:
+    keep = np.arange(len(fsc.corrected)) < np.ceil(r_insert)
+    return replace(
+        fsc,
+        unmasked=fsc.unmasked * keep,
+        masked=fsc.masked * keep,
+        randomised=fsc.randomised * keep,
+        corrected=fsc.corrected * keep,
+    )
+
+
+def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
+    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
+
+    After the corrected FSC first fell below 0.05, what rises again further out is chance.
+    """
+    curve = np.array(fsc.corrected)
+    below = np.flatnonzero(curve[1:] < 0.05)
+    if len(below):
+        curve[below[0] + 1 :] = 0
+    value = np.clip(curve, 1e-3, 0.999)
+    return np.asarray((2 if combined else 1) * value / (1 - value))
