@@ -22,7 +22,7 @@ TOLERANCE = {True: 10 * np.finfo(np.float64).eps, False: 10 * np.finfo(np.float3
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch):
     """Several rounds of exchange even on small grids: 3 kB hold one to three rows of those here."""
-    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 3000)
+    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 3000)
 
 
 def grid(n, seed=0):
@@ -90,7 +90,7 @@ def test_rounds_change_no_bit(monkeypatch):
     points = grid(12)
     several = forward(points, 3), inverse(rows_of(points), 12, 3)
     assert len(SlabFft(SerialComm(), 12)._rounds()) > 3
-    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 1 << 20)
     np.testing.assert_array_equal(several[0], forward(points, 3))
     np.testing.assert_array_equal(several[1], inverse(rows_of(points), 12, 3))
 
@@ -168,7 +168,7 @@ def test_load_work_store_is_a_convolution(size, double):
             plane *= kernel[number] / n**3
 
         def take(row, samples):
-            result[row] = samples
+            result[row] = samples.copy()
 
         fft.load(fill_from(rows, fft.place))
         fft.on_planes(multiply, back=True)
