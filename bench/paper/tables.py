@@ -106,7 +106,7 @@ def mphase_memory(points: list[dict[str, Any]]) -> Iterator[str]:
         yield _row(str(box), *(f"{sizes[each] / _GIB:.3g}" for each in forms))
 
 
-def mphase_scale(points: list[dict[str, Any]], nodes: tuple[int, ...] = (4, 8, 32, 256, 1024)) -> Iterator[str]:
+def mphase_scale(points: list[dict[str, Any]], nodes: tuple[int, ...] = (4, 8, 32, 1024)) -> Iterator[str]:
     """Seconds of the stages, and memory, by case, nodes and model."""
     stages = ("inserting", "exchange", "check", "map")
     yield from _head("case", "nodes", "model", *(f"{stage} / s" for stage in stages), "GB sent", "memory / GiB")

@@ -1,15 +1,10 @@
-<<<<<<< HEAD
 """Slab transforms on ranks against scipy.fft.rfftn and irfftn of the whole grid."""
-=======
-"""Slab transforms of which planes are dealt anew, points are cropped, or rows come in portions."""
->>>>>>> grd
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import scipy.fft
-<<<<<<< HEAD
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thread_comm import run_ranks
@@ -27,7 +22,7 @@ TOLERANCE = {True: 10 * np.finfo(np.float64).eps, False: 10 * np.finfo(np.float3
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch):
     """Several rounds of exchange even on small grids: 3 kB hold one to three rows of those here."""
-    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 3000)
+    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 3000)
 
 
 def grid(n, seed=0):
@@ -95,7 +90,7 @@ def test_rounds_change_no_bit(monkeypatch):
     points = grid(12)
     several = forward(points, 3), inverse(rows_of(points), 12, 3)
     assert len(SlabFft(SerialComm(), 12)._rounds()) > 3
-    monkeypatch.setattr(slab_fft, "_EXCHANGE_BYTES", 1 << 20)
+    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 1 << 20)
     np.testing.assert_array_equal(several[0], forward(points, 3))
     np.testing.assert_array_equal(several[1], inverse(rows_of(points), 12, 3))
 
@@ -173,7 +168,7 @@ def test_load_work_store_is_a_convolution(size, double):
             plane *= kernel[number] / n**3
 
         def take(row, samples):
-            result[row] = samples
+            result[row] = samples.copy()
 
         fft.load(fill_from(rows, fft.place))
         fft.on_planes(multiply, back=True)
@@ -256,21 +251,45 @@ def test_other_planes_are_not_sent(size):
     run_ranks(size, work)
 
 
-@pytest.mark.parametrize("chosen", [[], [2], [6, 0, 3]])
-def test_some_rows_of_a_rank_alone(chosen):
-    """Rows brought in several calls, and only some of them given back."""
-    n = 8
-    options, inside = of_sphere(3, n, 1)
-    rows = np.where(inside, rows_of(grid(n)), 0)
-    fft = SlabFft(SerialComm(), n, **options)
-    fft.load(fill_from(rows, fft.place))
-    expected = fft.planes.copy()
-    for part in ([4, 1], [0, 2, 3], [5, 6]):
-        fft.load(fill_from(rows, fft.place), part)
-    np.testing.assert_array_equal(fft.planes, expected)
-    found = []
-    fft.store(lambda row, samples: found.append(row), chosen)
-    assert sorted(found) == sorted(chosen)
+def test_rows_in_portions_and_twice():
+    n = 10
+    place, widths = np.array([0, 1, 2, 8, 9]), np.array([4, 3, 2, 2, 3])
+    rng = np.random.default_rng(1)
+    given = [rng.standard_normal((n, w)) + 1j * rng.standard_normal((n, w)) for w in widths]
+    fft = SlabFft(SerialComm(), n, place=place, widths=widths)
+    found = {}
+
+    def fill(row, samples):
+        samples[:] = given[row]
+
+    def take(row, samples):
+        found[row] = samples.copy()
+
+    def spoil(number, plane):
+        plane[:] = number
+
+    fft.load(fill)
+    fft.on_planes(spoil, back=True)
+    fft.load(fill, [3, 0])
+    fft.load(fill, [1, 2, 4])
+    fft.store(take, [4, 1])
+    assert sorted(found) == [1, 4]
+    fft.store(take)
+    for row, samples in enumerate(given):
+        # Unscaled there and back along z.
+        np.testing.assert_allclose(found[row], n * samples, atol=n * TOLERANCE[True] * np.abs(samples).max())
+    absent = np.setdiff1d(np.arange(n), place)
+    np.testing.assert_array_equal(fft.planes[:, absent], 0)
+
+
+def test_portions_are_for_a_rank_alone():
+    def work(comm):
+        fft = SlabFft(comm, 4)
+        for call in (fft.load, fft.store):
+            with pytest.raises(ValueError, match="rows: expected None"):
+                call(lambda row, samples: None, [0])
+
+    run_ranks(2, work)
 
 
 @given(st.integers(1, 4), st.lists(st.sampled_from(["inverse", "forward", "crop", "convolve"]), max_size=4))
@@ -304,86 +323,3 @@ def test_nothing_is_left_of_a_former_use(size, uses):
         np.testing.assert_array_equal(fft.planes, fresh.planes)
 
     run_ranks(size, work)
-=======
-from thread_comm import run_ranks
-
-from pycryo.parallel.comm import SerialComm
-from pycryo.parallel.slab_fft import SlabFft
-
-# Rounding of a transform grows with the logarithm of its size: below ten units of the last place of the largest value.
-TOLERANCE = 10 * np.finfo(np.float64).eps
-
-
-def grid(n):
-    return np.random.default_rng(n).standard_normal((n, n, n))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 12])
-@pytest.mark.parametrize("n, extent", [(8, (-2, 2)), (9, (-3, 4)), (6, (-3, 3)), (7, (1, 5)), (5, (2, 2))])
-def test_cropped_planes(n, extent, size):
-    points = grid(n)
-    rows = scipy.fft.rfftn(points).transpose(1, 0, 2)
-
-    def work(comm):
-        fft = SlabFft(comm, n)
-        found = fft.inverse(rows[fft.rows.start : fft.rows.stop])
-        fft.deal(extent)
-        cropped = np.empty((len(fft.plane_numbers), extent[1] - extent[0], extent[1] - extent[0]))
-
-        def take(number, plane):
-            cropped[number - fft.plane_numbers.start] = plane / n**3
-
-        fft.load(lambda row, samples: np.copyto(samples, rows[row]))
-        fft.crop_planes(take, extent)
-        fft.deal((0, n))
-        again = fft.inverse(rows[fft.rows.start : fft.rows.stop])
-        np.testing.assert_array_equal(again, found)
-        return found, cropped
-
-    found, cropped = (np.concatenate(part) for part in zip(*run_ranks(size, work), strict=True))
-    np.testing.assert_allclose(found, points, atol=TOLERANCE * np.abs(points).max())
-    chosen = np.arange(*extent) % n
-    expected = points[np.ix_(chosen, chosen, chosen)]
-    np.testing.assert_allclose(cropped, expected, atol=TOLERANCE * np.abs(points).max())
-
-
-def test_rows_in_portions_and_twice():
-    n = 10
-    place, widths = np.array([0, 1, 2, 8, 9]), np.array([4, 3, 2, 2, 3])
-    rng = np.random.default_rng(1)
-    given = [rng.standard_normal((n, w)) + 1j * rng.standard_normal((n, w)) for w in widths]
-    fft = SlabFft(SerialComm(), n, place=place, widths=widths)
-    found = {}
-
-    def fill(row, samples):
-        samples[:] = given[row]
-
-    def take(row, samples):
-        found[row] = samples.copy()
-
-    def spoil(number, plane):
-        plane[:] = number
-
-    fft.load(fill)
-    fft.on_planes(spoil, back=True)
-    fft.load(fill, [3, 0])
-    fft.load(fill, [1, 2, 4])
-    fft.store(take, [4, 1])
-    assert sorted(found) == [1, 4]
-    fft.store(take)
-    for row, samples in enumerate(given):
-        # Unscaled there and back along z.
-        np.testing.assert_allclose(found[row], n * samples, atol=n * TOLERANCE * np.abs(samples).max())
-    absent = np.setdiff1d(np.arange(n), place)
-    np.testing.assert_array_equal(fft.planes[:, absent], 0)
-
-
-def test_portions_are_for_a_rank_alone():
-    def work(comm):
-        fft = SlabFft(comm, 4)
-        for call in (fft.load, fft.store):
-            with pytest.raises(ValueError, match="rows: expected None"):
-                call(lambda row, samples: None, [0])
-
-    run_ranks(2, work)
->>>>>>> grd
