@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 # Bytes of a voxel of F and T, and of a key-value.
 VOXEL_BYTES = 24
 KEY_VALUE_BYTES = 32
-# A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it.
+# A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it. As many
+# key-values are made at a time as a block has voxels.
 _MOST_BLOCKS = 8
 _LEAST_BLOCK = 16 << 20
 # Nor of more than so many bytes: messages stay below 2³¹.
@@ -71,6 +72,14 @@ class Entries:
     kx: NDArray[np.int32]
     ky: NDArray[np.int32]
     scale: float
+
+    def part(self, number: int, n: int) -> Entries:
+        """One of `n` parts, of consecutive poses."""
+        some = slice(number * len(self.image) // n, (number + 1) * len(self.image) // n)
+        image, rotations, shifts, weight = (
+            each[some] for each in (self.image, self.rotations, self.shifts, self.weight)
+        )
+        return replace(self, image=image, rotations=rotations, shifts=shifts, weight=weight)
 
     def insert(self, accumulators: Accumulators, quantum: tuple[float, float]) -> None:
         """Add them to accumulators."""
@@ -172,7 +181,9 @@ class Insertion:
                 "key-values" if sparse < dense else "slabs",
             )
         if sparse < dense:
-            self._send_key_values()
+            most = max(int(slabs.max()) // _MOST_BLOCKS, _LEAST_BLOCK // KEY_VALUE_BYTES)
+            for number in range(n_part := max(1, -(-max(counts) // most))):
+                self._send_key_values([entries.part(number, n_part) for entries in self._pending])
         else:
             self._send_slabs([count > 0 for count in counts])
         self._pending.clear()
@@ -221,8 +232,8 @@ class Insertion:
             quantum_weight=frame.quantum[1],
         )
 
-    def _send_key_values(self) -> None:
-        mine = merge_key_values([self._key_values(entries) for entries in self._pending])
+    def _send_key_values(self, some: list[Entries]) -> None:
+        mine = merge_key_values([self._key_values(entries) for entries in some])
         ends = np.searchsorted(mine.key, self._voxels()).astype(np.int64)
         sizes = np.array(self._comm.all_gather(np.diff(ends)), np.int64)
         n_round = max(1, -(-int(sizes.max()) // _MESSAGE))
