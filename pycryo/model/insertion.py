@@ -76,10 +76,13 @@ class Entries:
     def part(self, number: int, n: int) -> Entries:
         """One of `n` parts, of consecutive poses."""
         some = slice(number * len(self.image) // n, (number + 1) * len(self.image) // n)
-        image, rotations, shifts, weight = (
-            each[some] for each in (self.image, self.rotations, self.shifts, self.weight)
+        return replace(
+            self,
+            image=self.image[some],
+            rotations=self.rotations[some],
+            shifts=self.shifts[some],
+            weight=self.weight[some],
         )
-        return replace(self, image=image, rotations=rotations, shifts=shifts, weight=weight)
 
     def insert(self, accumulators: Accumulators, quantum: tuple[float, float]) -> None:
         """Add them to accumulators."""
