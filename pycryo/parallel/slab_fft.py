@@ -409,7 +409,8 @@ class _RowRoom(threading.local):
     """Memory of each thread for a row, so that the allocator keeps no pieces of all sizes."""
 
     def __init__(self, n: int, width: int, dtype: type) -> None:
-        self._n, self._flat = n, np.empty(n * width, dtype)
+        self._n = n
+        self._flat: NDArray[Any] = np.empty(n * width, dtype)
 
     def samples(self, width: int) -> NDArray[Any]:
         """(n, width) zeros."""
