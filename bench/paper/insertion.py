@@ -2,8 +2,8 @@
 
 ``python bench/paper/insertion.py --json bench/paper/results/insertion.json``
 
-Both get the same samples to the same padded box and make new sums. Needs torch and torch-projectors, which pycryo does
-not: ``pip install torch pybind11 setuptools ninja``, then ``pip install --no-deps --no-build-isolation --no-binary
+Both bring the same samples to the same padded box and begin with zeros. Needs torch and torch-projectors, which pycryo
+does not: ``pip install torch pybind11 setuptools ninja``, then ``pip install --no-deps --no-build-isolation --no-binary
 torch-projectors torch-projectors``.
 """
 
@@ -33,7 +33,7 @@ from pycryo.threads import get_threads
 
 PADDING = 2
 # Box and number of images.
-PROBLEMS = ((128, 500), (256, 150))
+PROBLEMS = ((128, 1000), (256, 600))
 REPEAT = 5
 # Theirs are sums in single precision.
 ERROR = 1e-3
@@ -67,9 +67,11 @@ def make_work(box: int, n_image: int) -> Work:
 def ours(work: Work) -> Callable[[], Accumulators]:
     """A call that makes our sums."""
     n_image, box = len(work.images), work.pixels.box
+    accumulators = new_accumulators(box, padding=PADDING, r_high=box / 2)
 
     def run() -> Accumulators:
-        accumulators = new_accumulators(box, padding=PADDING, r_high=box / 2)
+        for sums in (accumulators.re, accumulators.im, accumulators.weight):
+            sums.fill(0)
         insert(
             accumulators,
             work.images,
