@@ -8,11 +8,11 @@ half the time of one call for all of them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import cycle
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ class SlabFft:
         self._clear_rows()
         with self._pool() as pool:
             if self.comm.size == 1:
-                list(pool.map(lambda row: self._put(row, work(row)), chosen))
+                list(pool.map(lambda row: self._put(row, work(row)[self._z(0)]), chosen))
             else:
                 self._exchange_rows(pool, work)
 
@@ -246,9 +246,12 @@ class SlabFft:
         return points
 
     @contextmanager
-    def _pool(self) -> Iterator[ThreadPoolExecutor]:
-        with ThreadPoolExecutor(self.threads) as pool:
-            yield pool
+    def _pool(self) -> Iterator[_Pool]:
+        if self.threads == 1:  # handing each row to one other thread would only cost time
+            yield _Caller()
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                yield pool
 
     def _chosen(self, rows: Sequence[int] | None) -> Sequence[int]:
         if rows is not None and self.comm.size > 1:
@@ -302,19 +305,19 @@ class SlabFft:
         return slice(low, low + end - first) if low + end - first <= self.n else np.arange(first, end) % self.n
 
     def _put(self, row: int, samples: NDArray[Any]) -> None:
-        """Write the samples of a row to all planes."""
+        """Write the samples (n_plane, width) of a row to this rank's planes."""
         width = samples.shape[1]
         target = self.planes[:, self.place[row]]
-        target[:, :width] = samples[self._z(0)]
+        target[:, :width] = samples
         target[:, width:] = 0
 
     def _row_room(self) -> _RowRoom:
         return _RowRoom(self.n, int(self.widths.max(initial=1)), self.complex)
 
     def _row(self, row: int, room: _RowRoom) -> NDArray[Any]:
-        """The samples of a row; all planes are this rank's."""
+        """The samples of a row at this rank's planes, 0 elsewhere."""
         samples = room.samples(int(self.widths[row]))
-        samples[self._z(0)] = self.planes[:, self.place[row], : samples.shape[1]]
+        samples[self._z(self.comm.rank)] = self.planes[:, self.place[row], : samples.shape[1]]
         return samples
 
     def _clear_rows(self) -> None:
@@ -332,7 +335,7 @@ class SlabFft:
         n_round = max(-(-len(piece) // per_rank) for piece in pieces)
         return [[piece[per_rank * j : per_rank * (j + 1)] for piece in pieces] for j in range(n_round)]
 
-    def _exchange_rows(self, pool: ThreadPoolExecutor, work: Callable[[int], NDArray[Any]]) -> None:
+    def _exchange_rows(self, pool: _Pool, work: Callable[[int], NDArray[Any]]) -> None:
         """Compute rows and send them as planes; the messages of a round travel during the work of the next."""
         pending: tuple[Transfer, _Mail, list[range]] | None = None
         for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
@@ -340,7 +343,8 @@ class SlabFft:
 
             def send(row: int, mail: _Mail = mail) -> None:
                 samples = work(row)
-                for rank in range(self.comm.size):
+                self._put(row, samples[mail.planes[self.comm.rank]])
+                for rank in self._others():
                     mail.outgoing_row(rank, row)[:] = samples[mail.planes[rank]]
 
             list(pool.map(send, rows_of[self.comm.rank]))
@@ -350,19 +354,16 @@ class SlabFft:
         if pending is not None:
             self._receive_rows(pool, *pending)
 
-    def _receive_rows(self, pool: ThreadPoolExecutor, transfer: Transfer, mail: _Mail, rows_of: list[range]) -> None:
+    def _receive_rows(self, pool: _Pool, transfer: Transfer, mail: _Mail, rows_of: list[range]) -> None:
         transfer.wait()
 
         def put(item: tuple[int, int]) -> None:
             rank, row = item
-            samples = mail.incoming_row(rank, row)
-            target = self.planes[:, self.place[row]]
-            target[:, : samples.shape[1]] = samples
-            target[:, samples.shape[1] :] = 0
+            self._put(row, mail.incoming_row(rank, row))
 
-        list(pool.map(put, [(rank, row) for rank, rows in enumerate(rows_of) for row in rows]))
+        list(pool.map(put, [(rank, row) for rank in self._others() for row in rows_of[rank]]))
 
-    def _exchange_planes(self, pool: ThreadPoolExecutor, work: RowWork, room: _RowRoom) -> None:
+    def _exchange_planes(self, pool: _Pool, work: RowWork, room: _RowRoom) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
         pending: tuple[Transfer, _Mail, list[range]] | None = None
         for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
@@ -372,7 +373,7 @@ class SlabFft:
                 rank, row = item
                 mail.outgoing_row(rank, row)[:] = self.planes[:, self.place[row], : self.widths[row]]
 
-            list(pool.map(send, [(rank, row) for rank, rows in enumerate(rows_of) for row in rows]))
+            list(pool.map(send, [(rank, row) for rank in self._others() for row in rows_of[rank]]))
             transfer = mail.begin(self.comm)
             if pending is not None:
                 self._receive_planes(pool, work, room, *pending)
@@ -382,7 +383,7 @@ class SlabFft:
 
     def _receive_planes(
         self,
-        pool: ThreadPoolExecutor,
+        pool: _Pool,
         work: RowWork,
         room: _RowRoom,
         transfer: Transfer,
@@ -392,17 +393,36 @@ class SlabFft:
         transfer.wait()
 
         def one(row: int) -> None:
-            samples = room.samples(int(self.widths[row]))
-            for rank in range(self.comm.size):
+            samples = self._row(row, room)
+            for rank in self._others():
                 samples[mail.planes[rank]] = mail.incoming_row(rank, row)
             work(row, samples)
 
         list(pool.map(one, rows_of[self.comm.rank]))
 
+    def _others(self) -> list[int]:
+        """The other ranks."""
+        return [rank for rank in range(self.comm.size) if rank != self.comm.rank]
+
     def _mail(self, rows_of: list[range], parity: int, *, to_planes: bool) -> _Mail:
         planes = [self._z(rank) for rank in range(self.comm.size)]
         counts = np.diff(self.plane_bounds).tolist()
         return _Mail(self.comm.rank, rows_of, self.widths, planes, counts, self._rooms[parity], to_planes=to_planes)
+
+
+class _Pool(Protocol):
+    """Threads at work."""
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """Call `work` with each item, in any order."""
+
+
+class _Caller:
+    """The calling thread alone."""
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """See `_Pool`."""
+        return map(work, items)
 
 
 class _RowRoom(threading.local):
@@ -433,7 +453,7 @@ class _Room:
 
 
 class _Mail:
-    """What the ranks send each other in one exchange: for each pair, rows of one side at the planes of the other.
+    """What a rank sends to others and receives in one exchange: rows of one side at the planes of the other.
 
     Parameters
     ----------
@@ -464,9 +484,10 @@ class _Mail:
         self.planes = planes
         ranks = range(len(rows_of))
         mine, here = rows_of[me], counts[me]
-        # Rows and number of planes of what goes to each rank and comes from it.
-        gone = [(mine, counts[rank]) if to_planes else (rows_of[rank], here) for rank in ranks]
-        come = [(rows_of[rank], here) if to_planes else (mine, counts[rank]) for rank in ranks]
+        # Rows and number of planes of what goes to each rank and comes from it; what stays does not travel.
+        there = [(mine, counts[rank] if rank != me else 0) for rank in ranks]
+        back = [(rows_of[rank], here if rank != me else 0) for rank in ranks]
+        gone, come = (there, back) if to_planes else (back, there)
         self._out_bounds, self._out_start = _layout(gone, widths)
         self._in_bounds, self._in_start = _layout(come, widths)
         self._out, self._in = room.array(0, int(self._out_bounds[-1])), room.array(1, int(self._in_bounds[-1]))
