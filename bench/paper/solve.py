@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from ephase import forget_peak, memory
@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 from pycryo.backprojector import Accumulators, new_accumulators
 from pycryo.bench import machine
 from pycryo.errors import RunError
+from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import transform_only
-from pycryo.model.solve import Model, Solver
+from pycryo.model.solve import Solver
 from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.world import world
 from pycryo.sphere import sphere, sphere_radius
 from pycryo.threads import available_cores, set_threads
 
 SEED = 11
-MODELS: tuple[Model, ...] = get_args(Model)
 
 
 class CountingComm:

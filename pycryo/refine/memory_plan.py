@@ -24,8 +24,8 @@ _POSTERIOR = 2500
 _TABLE = 1000
 # The interpreter and its libraries.
 _BASE = 150 << 20
-# Records of samples on their way into the sums, at most (csrc/core/backprojector.cpp).
-_RECORDS = 128 << 20
+# Lists of the poses that cut each tile of the sums, and the threads' tiles, about (csrc/core/tiles.cpp).
+_TILES = 32 << 20
 # Bytes for images where the system does not tell how much memory there is; and at least.
 _UNKNOWN = 2 << 30
 _LEAST_IMAGES = 64 << 20
@@ -184,7 +184,7 @@ def _exchange(sizes: Sizes, own: int) -> dict[str, int]:
     waits = sizes.n_owner > 1 and sizes.model != "replicated"
     # One that is filled, one on its way out, one on its way in.
     blocks = 3 * VOXEL_BYTES * ceil(own / block_count(own)) if waits else 0
-    return {"blocks": blocks, "records": _RECORDS}
+    return {"blocks": blocks, "tiles": _TILES}
 
 
 def image_budget(sizes: Sizes, allowed: float | None, figures: tuple[int, int] | None) -> float:
