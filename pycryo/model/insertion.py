@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # Bytes of a voxel of F and T, and of a key-value.
 VOXEL_BYTES = 24
 KEY_VALUE_BYTES = 32
-# A slab is sent in at most so many blocks, of not less than so many bytes: three blocks are in memory beside it. As many
+# A slab is sent in at most so many blocks of not less than so many bytes; three blocks are in memory beside it. As many
 # key-values are made at a time as a block has voxels.
 _MOST_BLOCKS = 8
 _LEAST_BLOCK = 16 << 20
