@@ -18,6 +18,7 @@ from thread_comm import run_ranks
 from pycryo.filter.support import Posterior, Support
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import owner_ranks
+from pycryo.model.slab_map import gather
 from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, balance, refine
 from pycryo.refine.balance import describe, next_bounds, redeal
@@ -164,7 +165,7 @@ def state_of(share, rng):
 
 
 def setup_of(share):
-    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, None, None, 1e9)
+    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -331,9 +332,14 @@ def test_moves_do_not_change_a_bit(refined, monkeypatch, size, preread):
     particles, start, alone = refined
     options = replace(OPTIONS, preread=preread)
     force_moves(monkeypatch)
-    outcome, history, held = run_ranks(size, lambda comm: refine_moving(particles, start, options, comm))[0]
+
+    def work(comm):
+        outcome, *others = refine_moving(particles, start, options, comm)
+        return gather(outcome.map), outcome, *others
+
+    whole, outcome, history, held = run_ranks(size, work)[0]
     assert {record.stage for record in history} == {"global", "local", "final"}
-    np.testing.assert_array_equal(outcome.map, alone.map.data)
+    np.testing.assert_array_equal(whole.data, alone.map.data)
     for field in fields(alone.poses):
         np.testing.assert_array_equal(getattr(outcome.poses, field.name), getattr(alone.poses, field.name))
     assert [each.decision for each in history] == [each.decision for each in alone.history]

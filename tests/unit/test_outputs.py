@@ -172,7 +172,8 @@ class OtherRank(SerialComm):
         return self.told
 
 
-def test_other_ranks_write_nothing(tmp_path):
+def test_other_ranks_write_only_maps(tmp_path, monkeypatch):
+    monkeypatch.setattr(Writer, "_write_maps", lambda *_: None)
     writer = Writer(tmp_path, None, None, OtherRank((None, None, "None")))
     writer(None, None, [])
     assert not list(tmp_path.iterdir())
@@ -186,6 +187,7 @@ def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypa
         raise RunError("the disc is full")
 
     monkeypatch.setattr(Writer, "_write", write)
+    monkeypatch.setattr(Writer, "_write_maps", lambda *_: None)
     writer = Writer(tmp_path, None, None, SerialComm())
     history = [1]
     writer(None, SimpleNamespace(map=None), history)
