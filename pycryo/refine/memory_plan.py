@@ -14,11 +14,9 @@ from pycryo.projector import volume_radius
 from pycryo.sphere import sphere_radius
 
 _GIB = 1 << 30
-# Bytes of a voxel of W.
-_WEIGHT_BYTES = 8
 # Rows of a transform on their way to other ranks and from them, two exchanges at a time: share of a rank's planes, and
 # at most (pycryo.parallel.slab_fft); what is gathered at a time for a whole grid (pycryo.model.padded_grid).
-_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 4 / 64, 4 * 32 << 20, 32 << 20
+_EXCHANGED, _LEAST_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 4 / 64, 4 * 2 << 20, 4 * 32 << 20, 32 << 20
 # Bytes per particle: 32 support points of 7 doubles, the rest of the posterior; the table of all particles.
 _POSTERIOR = 2500
 _TABLE = 1000
@@ -111,7 +109,8 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
     With V voxels of the packed half sphere, a grid of P points per axis, M points of the unpadded map, n ranks of
     which o own a half-set:
 
-    * sums F and T: 24 V/o (slab, sharded) or 24 V (replicated); weights W: 8 V/o or 8 V;
+    * sums F and T: 24 V/o (slab, sharded) or 24 V (replicated); W is made of T where it is needed, and would take
+      8 V/o or 8 V only in a second gridding iteration;
     * grid C: 16 bytes (single: 8) · P²(P/2 + 1), divided by o with slabs;
     * maps: 4 M³/n each.
     """
@@ -122,9 +121,9 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
     one_map = 4 * ceil(points / sizes.n_ranks) * points**2
     always = _always(sizes, one_map)
     sums = sizes.here * VOXEL_BYTES * own
-    solving = {"weights": _WEIGHT_BYTES * own} | _transform(sizes, points, sizes.n_owner)
+    solving = _transform(sizes, points, sizes.n_owner)
     everything = sizes.n_ranks if sizes.model != "replicated" else 1
-    last = {"weights": _WEIGHT_BYTES * ceil(voxels / everything)} | _transform(sizes, points, sizes.n_ranks)
+    last = _transform(sizes, points, sizes.n_ranks)
     maps = {"half-maps and mask": 3 * one_map}
     phases = [
         Phase("search", always | _images(sizes) | _volumes(sizes, sizes.box / 4)),
@@ -144,7 +143,7 @@ def _transform(sizes: Sizes, points: int, n_rank: int) -> dict[str, int]:
     planes = n if sizes.model != "slab" else ceil(n / n_rank)
     travelling = 0
     if n_rank > 1 and sizes.model == "slab":
-        travelling = min(_MOST_EXCHANGED, ceil(_EXCHANGED * planes * plane))
+        travelling = min(_MOST_EXCHANGED, max(_LEAST_EXCHANGED, ceil(_EXCHANGED * planes * plane)))
     elif n_rank > 1 and sizes.model == "sharded":
         travelling = _GATHERED
     return {"grid": planes * plane, "transform": travelling + 2 * sizes.threads * plane}
@@ -230,8 +229,9 @@ def alternatives(sizes: Sizes) -> Iterator[tuple[str, Sizes]]:
     """What could be changed, the least first, each with the sizes that it leads to."""
     if sizes.preread:
         yield "leave out --preread", replace(sizes, preread=False)
-    least = max(1.0, sizes.images / 8)
-    yield f"--memory {least / _GIB:.2g}", replace(sizes, images=least)
+    least = min(sizes.images, max(_LEAST_IMAGES, sizes.images / 8))
+    if least < sizes.images:
+        yield f"--memory {least / _GIB:.2g}", replace(sizes, images=least)
     if sizes.model != "slab":
         yield "--model slab", replace(sizes, model="slab")
     slab = replace(sizes, model="slab", images=least, preread=False)
