@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pycryo.parallel.comm import SharedArray, Transfer
+from pycryo.parallel.rooms import Rooms
 
 _SECONDS = 60
 
@@ -35,6 +36,7 @@ class ThreadComm:
 
     def __init__(self, room: _Room, rank: int) -> None:
         self._room, self.rank, self.size = room, rank, room.size
+        self._rooms = None
 
     def all_gather(self, value):
         room = self._room
@@ -102,6 +104,11 @@ class ThreadComm:
 
     def shared_array(self, shape, dtype):
         return _ThreadShared(self, self.broadcast(np.empty(shape, dtype) if self.rank == 0 else None))
+
+    def rooms(self):
+        if self._rooms is None:
+            self._rooms = Rooms(self)
+        return self._rooms
 
     def barrier(self):
         self._room.barrier.wait()

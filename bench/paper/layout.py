@@ -81,24 +81,25 @@ def make_layout(box: int, padding: int, n_rank: int) -> Layout:
     layer_start = all_voxels.start[:: all_voxels.layers]
     bounds = all_voxels.bounds(n_rank)
     on_grid = slice(beyond, all_voxels.layers - beyond)
+    samples = np.minimum(all_voxels.widths[on_grid], reach + 1)
     return Layout(
         n=n,
         radius=all_voxels.radius,
         r_high=r_high,
         voxels=np.diff(layer_start[bounds]).astype(float),
-        samples=np.minimum(all_voxels.widths[on_grid], reach + 1).astype(float),
+        samples=samples.astype(float),
         row_voxels=np.diff(layer_start)[on_grid].astype(float),
         planes=np.diff(even_bounds(n, n_rank)).astype(float),
         kept=np.diff(even_bounds(box, n_rank)).astype(float),
-        rounds=exchange_rounds(np.clip(bounds - beyond, 0, 2 * reach + 1), n),
+        rounds=exchange_rounds(np.clip(bounds - beyond, 0, 2 * reach + 1), samples, n),
     )
 
 
-def exchange_rounds(bounds: NDArray[np.int64], n: int) -> list[list[range]]:
-    """The rows of each rank in each exchange of a slab transform in double precision."""
+def exchange_rounds(bounds: NDArray[np.int64], widths: NDArray[np.int64], n: int) -> list[list[range]]:
+    """The rows of each rank in each exchange of a slab transform in double precision, rows of these widths."""
     anyone: Any = SimpleNamespace(rank=0, size=len(bounds) - 1)
     # Without planes it takes no memory.
-    return SlabFft(anyone, n, place=np.arange(bounds[-1]), bounds=bounds, extent=(0, 0))._rounds()
+    return SlabFft(anyone, n, place=np.arange(bounds[-1]), widths=widths, bounds=bounds, extent=(0, 0))._rounds()
 
 
 def memory(model: str, layout: Layout, n_weight: int = 1) -> float:
@@ -114,12 +115,12 @@ def memory(model: str, layout: Layout, n_weight: int = 1) -> float:
 
 
 def message_bytes(layout: Layout) -> float:
-    """Bytes of the buffers of the fullest rank: those of two exchanges, if there are so many."""
+    """Bytes of the rooms of the fullest rank: those of three exchanges, if there are so many."""
     most = 0.0
     for rows_of in layout.rounds:
         samples = layout.sums(layout.samples, rows_of)
         most = max(most, float((samples * layout.n + samples.sum() * layout.planes).max()))
-    return _GRID * most * min(2, len(layout.rounds))
+    return _GRID * most * min(3, len(layout.rounds))
 
 
 @lru_cache(maxsize=8)

@@ -28,7 +28,7 @@ from pycryo.errors import RunError
 from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import transform_only
 from pycryo.model.solve import Solver
-from pycryo.parallel.comm import Comm, Transfer
+from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.sphere import sphere, sphere_radius
 from pycryo.threads import available_cores, set_threads
@@ -37,7 +37,7 @@ SEED = 11
 
 
 class CountingComm:
-    """A communicator that counts the bytes that its rank sends to others."""
+    """A communicator that counts the bytes that its rank sends to others when parts are gathered."""
 
     def __init__(self, comm: Comm) -> None:
         self._comm, self.n_byte = comm, 0
@@ -50,18 +50,6 @@ class CountingComm:
         n = self._comm.size
         self.n_byte += array.nbytes * (n - 1) // n
         self._comm.gather_parts(array, bounds)
-
-    def begin_exchange(
-        self,
-        send: NDArray[Any],
-        send_bounds: NDArray[np.int64],
-        receive: NDArray[Any],
-        receive_bounds: NDArray[np.int64],
-    ) -> Transfer:
-        """All but what stays here."""
-        own = np.diff(send_bounds)[self._comm.rank]
-        self.n_byte += int(len(send) - own) * send.itemsize
-        return self._comm.begin_exchange(send, send_bounds, receive, receive_bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +114,21 @@ def run(comm: Comm, model: Model, args: argparse.Namespace) -> tuple[Account, in
     transform_only(solver.grid, solver.points, solver.map_extent)
     comm.barrier()
     transforms = time.perf_counter() - begin
-    counter.n_byte = 0
+    sent = sent_bytes(counter, solver)
     begin = time.perf_counter()
     solution = solver.solve()
     comm.barrier()
     seconds = time.perf_counter() - begin
+    sent = sent_bytes(counter, solver) - sent
     peak = memory()[1]
     checks = comm.all_gather([zlib.crc32(plane.tobytes()) for plane in solution.planes])
     checksum = zlib.crc32(np.array([check for rank in checks for check in rank], np.uint32).tobytes())
-    return Account(seconds, transforms, peak - before, counter.n_byte), checksum
+    return Account(seconds, transforms, peak - before, sent), checksum
+
+
+def sent_bytes(counter: CountingComm, solver: Solver) -> int:
+    """Bytes that this rank has sent to others in gathering and in transforms."""
+    return counter.n_byte + solver.grid.fft.n_byte
 
 
 def _layers(comm: Comm, model: Model, args: argparse.Namespace) -> tuple[int, int] | None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+if TYPE_CHECKING:
+    from pycryo.parallel.rooms import Rooms
 
 T = TypeVar("T")
 
@@ -90,6 +93,9 @@ class Comm(Protocol):
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
         """An array in memory that all ranks of this communicator, which are on one node, have in common."""
 
+    def rooms(self) -> Rooms:
+        """The rooms of these ranks, made by the first call."""
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
 
@@ -119,10 +125,17 @@ class SharedArray:
     ----------
     array : NDArray
         Rank 0 of the node writes, then all call `publish`, then all may read.
+    is_shared : bool
+        Whether all ranks have the same memory, and may write as they agree; else each has a copy of what rank 0 wrote.
     """
+
+    is_shared = True
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
+
+    def sync(self) -> None:
+        """Keep what is written before this from being seen after what is written later. Not collective."""
 
     def publish(self) -> None:
         """Let all ranks see what rank 0 wrote. Collective."""
@@ -194,6 +207,9 @@ class SerialComm:
 
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
         return SharedArray(np.empty(shape, dtype))
+
+    def rooms(self) -> Rooms:
+        raise ValueError("a single process has nobody to exchange with")
 
     def barrier(self) -> None:
         pass

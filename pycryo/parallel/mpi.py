@@ -1,23 +1,21 @@
-"""The communicator of MPI ranks (mpi4py), its transfers in the background and its memory windows."""
+"""The communicator of MPI ranks (mpi4py) and its transfers in the background."""
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
-from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, SharedArray, Transfer
-
-log = logging.getLogger(__name__)
+from pycryo.parallel.rooms import Rooms
+from pycryo.parallel.window import open_window
 
 T = TypeVar("T")
 
@@ -28,9 +26,14 @@ _SPINS = 100
 _NAP = 2e-4
 # Tags of `begin_shift`: the array, "I have begun to send", "I have room to receive".
 _DATA, _SENDING, _RECEIVING = 1, 2, 3
-# Where MPI libraries keep memory that the ranks of a node share, and the share of what is free that may be used.
-_SHARED_FOLDER = "/dev/shm"
-_SHARED_LIMIT = 0.9
+
+
+@cache
+def _rooms_key() -> int:
+    """Under which MPI communicators keep their rooms."""
+    from mpi4py import MPI
+
+    return int(MPI.Comm.Create_keyval())
 
 
 class MpiComm:
@@ -156,12 +159,23 @@ class MpiComm:
         return MpiComm(self._comm.Split_type(self._mpi.COMM_TYPE_SHARED, self.rank))
 
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
-        return _open_window(self, self._mpi, self._comm, shape, np.dtype(dtype))
+        return open_window(self, self._mpi, self._comm, shape, np.dtype(dtype))
+
+    def rooms(self) -> Rooms:
+        # Kept with the MPI communicator, of which there may be other wrappers.
+        rooms: Rooms | None = self._comm.Get_attr(_rooms_key())
+        if rooms is None:
+            rooms = Rooms(self)
+            self._comm.Set_attr(_rooms_key(), rooms)
+        return rooms
 
     def barrier(self) -> None:
         self._gathered()
 
     def free(self) -> None:
+        rooms = self._comm.Get_attr(_rooms_key())
+        if rooms is not None:
+            rooms.close()
         self._comm.Free()
 
     def abort(self, code: int) -> None:
@@ -241,58 +255,3 @@ class _MpiExchange(Transfer):
         while not self.progress():
             time.sleep(0)  # a message moves on in the tests: no nap, but way for the other ranks of this core
         return 0.0, time.perf_counter() - begin
-
-
-class _Window(SharedArray):
-    """An array in memory that the ranks of a node share."""
-
-    def __init__(self, comm: MpiComm, window: Any, array: NDArray[Any]) -> None:
-        super().__init__(array)
-        self._comm, self._window = comm, window
-
-    def publish(self) -> None:
-        self._window.Sync()
-        self._comm.barrier()
-        self._window.Sync()
-
-    def close(self) -> None:
-        self._comm.barrier()
-        self._window.Unlock_all()
-        self._window.Free()
-
-
-class _Copies(SharedArray):
-    """A copy per rank, where the system has too little memory to share."""
-
-    def __init__(self, comm: MpiComm, array: NDArray[Any]) -> None:
-        super().__init__(array)
-        self._comm = comm
-
-    def publish(self) -> None:
-        self._comm.broadcast_array(self.array)
-
-
-def _open_window(comm: MpiComm, mpi: Any, mpi_comm: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
-    n_bytes = prod(shape) * dtype.itemsize
-    if comm.size == 1 or n_bytes == 0:
-        return SharedArray(np.empty(shape, dtype))
-    # A page beyond what the folder holds would end the process with a bus error.
-    free = None
-    if comm.rank == 0 and os.path.isdir(_SHARED_FOLDER):
-        figures = os.statvfs(_SHARED_FOLDER)
-        free = figures.f_bavail * figures.f_frsize
-    free = comm.broadcast(free)
-    if free is not None and n_bytes > _SHARED_LIMIT * free:
-        if comm.rank == 0:
-            log.warning(
-                "%s has %.2f GiB free, too little for the %.2f GiB that the ranks of a node would share: "
-                "each rank keeps a copy",
-                _SHARED_FOLDER,
-                free / 2**30,
-                n_bytes / 2**30,
-            )
-        return _Copies(comm, np.empty(shape, dtype))
-    window = mpi.Win.Allocate_shared(n_bytes if comm.rank == 0 else 0, dtype.itemsize, comm=mpi_comm)
-    window.Lock_all(mpi.MODE_NOCHECK)
-    memory, _ = window.Shared_query(0)
-    return _Window(comm, window, np.frombuffer(memory, dtype).reshape(shape))

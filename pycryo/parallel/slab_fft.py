@@ -11,18 +11,21 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import pairwise
+from math import ceil
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.parallel.comm import Comm, Transfer
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.mail import Mail, Office
+from pycryo.parallel.pump import Pump
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.threads import get_threads
 
 # What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.
-_EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 64, 2 << 20, 32 << 20
+_EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 48, 2 << 20, 24 << 20
 # Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
 # getting them anew cost a third of the transform.
 _BLOCK_BYTES = 256 << 10
@@ -64,6 +67,8 @@ class SlabFft:
         Planes plane_bounds[rank] ... are a rank's.
     planes : (n_plane, n, n // 2 + 1) complex
         This rank's planes, transformed along y and x, between `load` and `store`.
+    n_byte : int
+        Sent to other ranks so far.
     """
 
     def __init__(
@@ -83,12 +88,15 @@ class SlabFft:
         self.place = np.arange(n) if place is None else place
         self.widths = np.full(len(self.place), self.half) if widths is None else np.minimum(widths, self.half)
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
+        # Samples of all rows before each.
+        self._ends = np.concatenate([[0], np.cumsum(self.widths)])
         self.real: Any = np.float64 if double else np.float32
         self.complex: Any = np.complex128 if double else np.complex64
         self.threads = threads or get_threads()
         self.rows = range(*self.bounds[comm.rank : comm.rank + 2].tolist())
         self._buffer = np.zeros((0, n, self.half), self.complex)
-        self._rooms = _Room(self.complex), _Room(self.complex)
+        self._office: Office | None = None
+        self.n_byte = 0
         # Whether rows that nobody has may be other than zero in the buffer.
         self._is_stale = False
         self.deal((0, n) if extent is None else extent)
@@ -327,87 +335,80 @@ class SlabFft:
         self._is_stale = False
 
     def _rounds(self) -> list[list[range]]:
-        """The rows of each rank in each exchange."""
-        row_bytes = self.n * self.half * self._buffer.itemsize
-        n_byte = np.clip(_EXCHANGE_SHARE * self.n * row_bytes / self.comm.size, _LEAST_EXCHANGE, _MOST_EXCHANGE)
-        per_rank = max(1, int(n_byte // row_bytes))
-        pieces = [range(int(a), int(b)) for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
-        n_round = max(-(-len(piece) // per_rank) for piece in pieces)
-        return [[piece[per_rank * j : per_rank * (j + 1)] for piece in pieces] for j in range(n_round)]
+        """The rows of each rank in each exchange: as many samples each time, for a rank waits for the slowest."""
+        grid = self.n * self.n * self.half * self._buffer.itemsize
+        n_byte = np.clip(_EXCHANGE_SHARE * grid / self.comm.size, _LEAST_EXCHANGE, _MOST_EXCHANGE)
+        ends = self._ends[self.bounds]
+        n_round = max(1, ceil(np.diff(ends).max() * self.n * self._buffer.itemsize / n_byte))
+        cuts = [
+            np.searchsorted(self._ends, np.linspace(first, last, n_round + 1))
+            for first, last in pairwise(ends.tolist())
+        ]
+        for cut, (first, last) in zip(cuts, pairwise(self.bounds.tolist()), strict=True):
+            cut[0], cut[-1] = first, last
+        return [[range(int(cut[j]), int(cut[j + 1])) for cut in cuts] for j in range(n_round)]
 
     def _exchange_rows(self, pool: _Pool, work: Callable[[int], NDArray[Any]]) -> None:
-        """Compute rows and send them as planes; the messages of a round travel during the work of the next."""
-        pending: tuple[Transfer, _Mail, list[range]] | None = None
-        for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
-            mail = self._mail(rows_of, parity, to_planes=True)
+        """Compute rows and send them as planes; those of a round travel during the work of the next."""
+        planes = [self._z(rank) for rank in range(self.comm.size)]
 
-            def send(row: int, mail: _Mail = mail) -> None:
+        def write(mail: Mail) -> None:
+            def one(row: int) -> None:
                 samples = work(row)
-                self._put(row, samples[mail.planes[self.comm.rank]])
-                for rank in self._others():
-                    mail.outgoing_row(rank, row)[:] = samples[mail.planes[rank]]
+                self._put(row, samples[planes[self.comm.rank]])
+                for rank in mail.others:
+                    mail.outgoing_row(rank, row)[:] = samples[planes[rank]]
 
-            list(pool.map(send, rows_of[self.comm.rank]))
-            if pending is not None:
-                self._receive_rows(pool, *pending)
-            pending = (mail.begin(self.comm), mail, rows_of)
-        if pending is not None:
-            self._receive_rows(pool, *pending)
+            list(pool.map(one, mail.rows_of[self.comm.rank]))
 
-    def _receive_rows(self, pool: _Pool, transfer: Transfer, mail: _Mail, rows_of: list[range]) -> None:
-        transfer.wait()
+        def read(mail: Mail) -> None:
+            def one(item: tuple[int, int]) -> None:
+                rank, row = item
+                self._put(row, mail.incoming_row(rank, row))
 
-        def put(item: tuple[int, int]) -> None:
-            rank, row = item
-            self._put(row, mail.incoming_row(rank, row))
+            list(pool.map(one, [(rank, row) for rank in mail.others for row in mail.rows_of[rank]]))
 
-        list(pool.map(put, [(rank, row) for rank in self._others() for row in rows_of[rank]]))
+        self._exchange(write, read, to_planes=True)
 
     def _exchange_planes(self, pool: _Pool, work: RowWork, room: _RowRoom) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
-        pending: tuple[Transfer, _Mail, list[range]] | None = None
-        for parity, rows_of in zip(cycle((0, 1)), self._rounds(), strict=False):
-            mail = self._mail(rows_of, parity, to_planes=False)
+        planes = [self._z(rank) for rank in range(self.comm.size)]
 
-            def send(item: tuple[int, int], mail: _Mail = mail) -> None:
+        def write(mail: Mail) -> None:
+            def one(item: tuple[int, int]) -> None:
                 rank, row = item
                 mail.outgoing_row(rank, row)[:] = self.planes[:, self.place[row], : self.widths[row]]
 
-            list(pool.map(send, [(rank, row) for rank in self._others() for row in rows_of[rank]]))
-            transfer = mail.begin(self.comm)
-            if pending is not None:
-                self._receive_planes(pool, work, room, *pending)
-            pending = (transfer, mail, rows_of)
-        if pending is not None:
-            self._receive_planes(pool, work, room, *pending)
+            list(pool.map(one, [(rank, row) for rank in mail.others for row in mail.rows_of[rank]]))
 
-    def _receive_planes(
-        self,
-        pool: _Pool,
-        work: RowWork,
-        room: _RowRoom,
-        transfer: Transfer,
-        mail: _Mail,
-        rows_of: list[range],
-    ) -> None:
-        transfer.wait()
+        def read(mail: Mail) -> None:
+            def one(row: int) -> None:
+                samples = self._row(row, room)
+                for rank in mail.others:
+                    samples[planes[rank]] = mail.incoming_row(rank, row)
+                work(row, samples)
 
-        def one(row: int) -> None:
-            samples = self._row(row, room)
-            for rank in self._others():
-                samples[mail.planes[rank]] = mail.incoming_row(rank, row)
-            work(row, samples)
+            list(pool.map(one, mail.rows_of[self.comm.rank]))
 
-        list(pool.map(one, rows_of[self.comm.rank]))
+        self._exchange(write, read, to_planes=False)
 
-    def _others(self) -> list[int]:
-        """The other ranks."""
-        return [rank for rank in range(self.comm.size) if rank != self.comm.rank]
-
-    def _mail(self, rows_of: list[range], parity: int, *, to_planes: bool) -> _Mail:
-        planes = [self._z(rank) for rank in range(self.comm.size)]
-        counts = np.diff(self.plane_bounds).tolist()
-        return _Mail(self.comm.rank, rows_of, self.widths, planes, counts, self._rooms[parity], to_planes=to_planes)
+    def _exchange(self, write: Callable[[Mail], None], read: Callable[[Mail], None], *, to_planes: bool) -> None:
+        """Write each round's rows and read the last one's."""
+        if self._office is None:
+            self._office = Office(self.comm, self.complex)
+        last: Mail | None = None
+        mails = self._office.mails(self._rounds(), self._ends, np.diff(self.plane_bounds), to_planes=to_planes)
+        with Pump(lambda: last is None or last.progress()) as pump:
+            for mail in mails:
+                write(mail)
+                self.n_byte += mail.n_byte
+                before, last = last, mail
+                if mail.begin() and self.comm.is_thread_safe:
+                    pump.start()
+                if before is not None:
+                    before.read(read)
+            if last is not None:
+                last.read(read)
 
 
 class _Pool(Protocol):
@@ -437,86 +438,3 @@ class _RowRoom(threading.local):
         array = self._flat[: self._n * width].reshape(self._n, width)
         array[:] = 0
         return array
-
-
-class _Room:
-    """Memory for what goes out and what comes in, kept from one exchange to the next."""
-
-    def __init__(self, dtype: type) -> None:
-        self._arrays: list[NDArray[Any]] = [np.empty(0, dtype), np.empty(0, dtype)]
-
-    def array(self, which: int, size: int) -> NDArray[Any]:
-        """The first (0) or second (1) array."""
-        if size > len(self._arrays[which]):
-            self._arrays[which] = np.empty(size, self._arrays[which].dtype)
-        return self._arrays[which][:size]
-
-
-class _Mail:
-    """What a rank sends to others and receives in one exchange: rows of one side at the planes of the other.
-
-    Parameters
-    ----------
-    me : int
-    rows_of : list of range
-        Rows of each rank in this exchange.
-    widths : (n_row,) int64
-    planes : list of index
-        Planes of each rank among all z.
-    counts : list of int
-        How many they are.
-    room : _Room
-    to_planes : bool
-        From the owners of rows to those of planes, else back.
-    """
-
-    def __init__(
-        self,
-        me: int,
-        rows_of: list[range],
-        widths: NDArray[np.int64],
-        planes: list[slice | NDArray[np.int64]],
-        counts: list[int],
-        room: _Room,
-        *,
-        to_planes: bool,
-    ) -> None:
-        self.planes = planes
-        ranks = range(len(rows_of))
-        mine, here = rows_of[me], counts[me]
-        # Rows and number of planes of what goes to each rank and comes from it; what stays does not travel.
-        there = [(mine, counts[rank] if rank != me else 0) for rank in ranks]
-        back = [(rows_of[rank], here if rank != me else 0) for rank in ranks]
-        gone, come = (there, back) if to_planes else (back, there)
-        self._out_bounds, self._out_start = _layout(gone, widths)
-        self._in_bounds, self._in_start = _layout(come, widths)
-        self._out, self._in = room.array(0, int(self._out_bounds[-1])), room.array(1, int(self._in_bounds[-1]))
-        self._gone, self._come, self._widths = gone, come, widths
-
-    def outgoing_row(self, rank: int, row: int) -> NDArray[Any]:
-        """(n_plane, width) of a row, on its way to `rank`."""
-        return self._view(self._out, self._out_start[rank], self._gone[rank], row)
-
-    def incoming_row(self, rank: int, row: int) -> NDArray[Any]:
-        """(n_plane, width) of a row, come from `rank`."""
-        return self._view(self._in, self._in_start[rank], self._come[rank], row)
-
-    def begin(self, comm: Comm) -> Transfer:
-        """Begin the exchange."""
-        return comm.begin_exchange(self._out, self._out_bounds, self._in, self._in_bounds)
-
-    def _view(self, flat: NDArray[Any], start: NDArray[np.int64], kind: tuple[range, int], row: int) -> NDArray[Any]:
-        rows, n_plane = kind
-        begin = int(start[row - rows.start])
-        width = int(self._widths[row])
-        return flat[begin : begin + n_plane * width].reshape(n_plane, width)
-
-
-def _layout(kinds: list[tuple[range, int]], widths: NDArray[np.int64]) -> tuple[Bounds, list[NDArray[np.int64]]]:
-    """Where each rank's part begins in an array of rows × planes, and each row in it."""
-    starts, bounds = [], [0]
-    for rows, n_plane in kinds:
-        ends = bounds[-1] + n_plane * np.cumsum(widths[rows.start : rows.stop])
-        starts.append(np.concatenate([[bounds[-1]], ends]).astype(np.int64))
-        bounds.append(int(ends[-1]) if len(ends) else bounds[-1])
-    return np.array(bounds, np.int64), starts

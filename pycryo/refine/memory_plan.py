@@ -14,9 +14,9 @@ from pycryo.projector import volume_radius
 from pycryo.sphere import sphere_radius
 
 _GIB = 1 << 30
-# Rows of a transform on their way to other ranks and from them, two exchanges at a time: share of a rank's planes, and
-# at most (pycryo.parallel.slab_fft); what is gathered at a time for a whole grid (pycryo.model.padded_grid).
-_EXCHANGED, _LEAST_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 4 / 64, 4 * 2 << 20, 4 * 32 << 20, 32 << 20
+# Rows of a transform on their way to other ranks and from them, three exchanges at a time: share of a rank's planes,
+# and at most (pycryo.parallel.slab_fft); what is gathered at a time for a whole grid (pycryo.model.padded_grid).
+_EXCHANGED, _LEAST_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 6 / 48, 6 * 2 << 20, 6 * 24 << 20, 32 << 20
 # Bytes per particle: 32 support points of 7 doubles, the rest of the posterior; the table of all particles.
 _POSTERIOR = 2500
 _TABLE = 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -89,9 +91,19 @@ def test_rows(monkeypatch):
 
 @pytest.mark.parallel(SIZES)
 def test_slab_transforms(monkeypatch):
-    """Several rounds of exchange; the grid is the same on all ranks."""
+    """Several rounds of exchange, by rooms and as if the ranks were on other nodes; the grid is the same on all."""
     monkeypatch.setattr(slab_fft, "_LEAST_EXCHANGE", 5000)
     comm = world()
+    assert comm.rooms() is world().rooms()
+    transform(comm)
+    for ranks_per_node in (1, 2):
+        part = comm.split(0)
+        monkeypatch.setattr(part, "node", partial(part.split, part.rank // ranks_per_node), raising=True)
+        transform(part)
+        part.free()
+
+
+def transform(comm):
     for n in (9, 16):
         points = np.random.default_rng(n).standard_normal((n, n, n))
         fft = SlabFft(comm, n, threads=2)

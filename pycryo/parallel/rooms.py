@@ -1,0 +1,112 @@
+"""Rooms: memory of each rank that the other ranks of its node read, so that nothing between them is a message."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pycryo.parallel.comm import Comm, SharedArray
+
+# Rooms of a rank: one is filled while others are read.
+_N_ROOM = 3
+# Columns of the signs: the last turn that a rank has written, and read; a cache line per rank.
+_WRITTEN, _READ, _LINE = 0, 1, 8
+# Rooms begin at pages.
+_PAGE = 4096
+# Looks at the signs before a waiting rank sleeps, and for how many seconds it does between two looks.
+_SPINS, _NAP = 1000, 5e-5
+
+
+class Rooms:
+    """The rooms of a communicator's ranks, used in turn. Making, `reserve` and `close` are collective over it.
+
+    A rank writes into its room of a turn, shows it, and its mates read; each says when it has read all, for the room
+    is used again. Where a node has no memory to share, every rank is its own only mate.
+
+    Parameters
+    ----------
+    comm : Comm
+
+    Attributes
+    ----------
+    mates : list of int
+        Ranks of `comm` whose rooms this rank can read, in order, with its own.
+    """
+
+    def __init__(self, comm: Comm) -> None:
+        self._node = comm.node()
+        self._signs = self._node.shared_array((self._node.size, _LINE), np.int64)
+        self._everyone = self._node.all_gather(comm.rank)
+        self._memory: SharedArray | None = None
+        self._n_byte = self._turn = 0
+        self.mates = [comm.rank]
+        if self._node.rank == 0:
+            self._signs.array[:] = 0
+        self._signs.publish()
+
+    def reserve(self, n_byte: int) -> None:
+        """Have rooms of so many bytes, the same number on all ranks, of which nobody is about to read one."""
+        if n_byte <= self._n_byte:
+            return
+        self._close_memory()
+        self._n_byte = -(-n_byte // _PAGE) * _PAGE
+        memory = self._node.shared_array((self._node.size, _N_ROOM, self._n_byte), np.uint8)
+        if memory.is_shared and self._signs.is_shared:
+            self.mates, self._memory = self._everyone, memory
+        else:
+            memory.close()
+            self.mates = self._everyone[self._node.rank : self._node.rank + 1]
+
+    def next_turn(self) -> int:
+        """Number of the next turn, once the mates have read what this rank's room of it holds. Not collective."""
+        self._turn += 1
+        self._wait(_READ, self._turn - _N_ROOM)
+        return self._turn
+
+    def room(self, rank: int, turn: int, dtype: DTypeLike) -> NDArray[Any]:
+        """The room of a mate, another rank."""
+        if self._memory is None:
+            raise ValueError("rank: expected a mate; this rank has none")
+        room: NDArray[Any] = self._memory.array[self.mates.index(rank), turn % _N_ROOM]
+        return room.view(dtype)
+
+    def show(self, turn: int) -> None:
+        """Let the mates read this rank's room."""
+        self._sign(_WRITTEN, turn)
+
+    def wait(self, turn: int) -> None:
+        """Wait until all mates have shown their rooms."""
+        self._wait(_WRITTEN, turn)
+
+    def leave(self, turn: int) -> None:
+        """All rooms of this turn have been read here."""
+        self._sign(_READ, turn)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._close_memory()
+        self._signs.close()
+        self._node.free()
+
+    def _close_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+        self._memory = None
+
+    def _sign(self, which: int, turn: int) -> None:
+        if self._memory is not None:
+            self._memory.sync()
+            self._signs.array[self._node.rank, which] = turn
+            self._signs.sync()
+
+    def _wait(self, which: int, turn: int) -> None:
+        if self._memory is None:
+            return
+        looks = 0
+        while self._signs.array[:, which].min() < turn:
+            looks += 1
+            time.sleep(_NAP if looks > _SPINS else 0)
+        self._memory.sync()

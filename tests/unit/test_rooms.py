@@ -1,0 +1,121 @@
+"""Rooms of the ranks of a node: nobody reads too early or writes too early, and all of it without a message."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from thread_comm import ThreadComm, run_ranks
+
+from pycryo.parallel.comm import SerialComm, SharedArray
+
+
+def slow(*what):
+    """Some ranks and turns are slower than others."""
+    time.sleep(1e-3 * (sum(what) % 5))
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_every_room_is_read_as_it_was_written(size):
+    n_turn, n = 12, 10
+
+    def work(comm):
+        rooms = comm.rooms()
+        assert rooms is comm.rooms()
+        rooms.reserve(8 * n)
+        assert rooms.mates == list(range(size))
+        unread = []
+
+        def read(turn):
+            rooms.wait(turn)
+            for rank in rooms.mates:
+                slow(comm.rank, turn, rank)
+                np.testing.assert_array_equal(rooms.room(rank, turn, np.int64)[:n], 100 * turn + rank)
+            rooms.leave(turn)
+
+        for _ in range(n_turn):
+            unread.append(rooms.next_turn())
+            slow(comm.rank, len(unread))
+            rooms.room(comm.rank, unread[-1], np.int64)[:n] = 100 * unread[-1] + comm.rank
+            rooms.show(unread[-1])
+            if len(unread) > 1:
+                read(unread[-2])
+        read(unread[-1])
+        assert unread == list(range(1, n_turn + 1))
+
+    run_ranks(size, work)
+
+
+def test_rooms_wait_for_their_readers():
+    """The room of the fourth turn is that of the first, which the other rank has not left yet."""
+
+    def work(comm):
+        rooms = comm.rooms()
+        rooms.reserve(8)
+        for _ in range(3):
+            rooms.show(rooms.next_turn())
+        if comm.rank == 0:
+            time.sleep(0.02)
+        left = time.perf_counter()
+        rooms.leave(1)
+        rooms.next_turn()
+        return left, time.perf_counter()
+
+    (left, _), (_, began) = run_ranks(2, work)
+    assert began > left
+
+
+def test_rooms_grow():
+    def work(comm):
+        rooms = comm.rooms()
+        for n in (1, 100, 50, 10_000):
+            rooms.reserve(8 * n)
+            turn = rooms.next_turn()
+            rooms.room(comm.rank, turn, np.int64)[:n] = n + comm.rank
+            rooms.show(turn)
+            rooms.wait(turn)
+            for rank in rooms.mates:
+                np.testing.assert_array_equal(rooms.room(rank, turn, np.int64)[:n], n + rank)
+            rooms.leave(turn)
+        rooms.close()
+
+    run_ranks(3, work)
+
+
+@pytest.mark.parametrize("per_node, mates", [(1, [[0], [1], [2]]), (2, [[0, 1], [0, 1], [2]])])
+def test_mates_are_the_ranks_of_a_node(monkeypatch, per_node, mates):
+    monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
+
+    def work(comm):
+        comm.rooms().reserve(8)
+        return comm.rooms().mates
+
+    assert run_ranks(3, work) == mates
+
+
+def test_nodes_without_memory_to_share(monkeypatch):
+    """Each rank is its own only mate and has no room."""
+    monkeypatch.setattr(ThreadComm, "shared_array", lambda self, shape, dtype: Copy(np.zeros(shape, dtype)))
+
+    def work(comm):
+        rooms = comm.rooms()
+        rooms.reserve(8)
+        turn = rooms.next_turn()
+        rooms.show(turn)
+        rooms.wait(turn)
+        rooms.leave(turn)
+        assert rooms.mates == [comm.rank]
+        with pytest.raises(ValueError, match="rank: expected a mate"):
+            rooms.room(1 - comm.rank, turn, np.int64)
+
+    run_ranks(2, work)
+
+
+class Copy(SharedArray):
+    is_shared = False
+
+
+def test_one_process_has_none():
+    with pytest.raises(ValueError, match="nobody to exchange with"):
+        SerialComm().rooms()
