@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.io.particles import Particles
 from pycryo.progress import track
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import Geometry, geometries, geometry_at
+from pycryo.refine.defocus_control import with_changes
 from pycryo.refine.half_pass import HalfPass, HalfResult
 from pycryo.refine.panels import Lane
 from pycryo.refine.plan import Plan
-from pycryo.refine.prepare import Target, batch_target
+from pycryo.refine.prepare import Target, batch_target, particle_ctf
 from pycryo.refine.rounds import rounds
 from pycryo.refine.search import Effort, Policy, global_search
 from pycryo.refine.state import Setup, State
@@ -23,12 +25,13 @@ from pycryo.refine.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """Images of one half and geometry, ready for comparison."""
+    """Images of one half and geometry, ready for comparison; `bare` as if the CTF were 1, for a defocus search."""
 
     half: int
     geometry: Geometry
     rows: NDArray[np.int64]
     target: Target
+    bare: Target | None
 
 
 def run_images(
@@ -51,6 +54,7 @@ def run_images(
     timer : Timer
     """
     share, effort = setup.share, Effort()
+    particles = with_changes(share.particles, state.posteriors)
     passes = [
         HalfPass(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
         for half, volume in enumerate(volumes)
@@ -61,10 +65,10 @@ def run_images(
             one.exchange()
         if plan.scan is None:
             for one in passes:
-                for each in _load(setup, plan, one.half, rows[one.half], timer):
-                    one.take(each.rows, each.target, None)
+                for each in _load(setup, plan, particles, one.half, rows[one.half], timer):
+                    one.take(each.rows, each.target, None, each.bare)
         else:
-            images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
+            images = [each for one in passes for each in _load(setup, plan, particles, one.half, rows[one.half], timer)]
             for geometry in geometries(share):
                 _search(setup, plan, geometry, passes, images, effort, timer)
     results: list[HalfResult | None] = [None, None]
@@ -74,13 +78,20 @@ def run_images(
     return results, effort
 
 
-def _load(setup: Setup, plan: Plan, half: int, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
-    """Read images and weigh them."""
+def _load(
+    setup: Setup, plan: Plan, particles: Particles, half: int, rows: NDArray[np.int64], timer: Timer
+) -> Iterator[_Loaded]:
+    """Read images and weigh them, with the defocus that `particles` has."""
     share = setup.share
     for batch in track(share.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
-            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_insert)
-        yield _Loaded(half, geometry_at(share.particles, batch.rows[0]), batch.rows, target)
+            if plan.sigma_defocus is None:
+                bare, target = None, batch_target(particles, plan, batch.rows, batch.images, plan.r_insert)
+            else:
+                without = replace(plan, use_ctf=False)
+                bare = batch_target(particles, without, batch.rows, batch.images, plan.r_insert)
+                target = bare.with_ctf(particle_ctf(particles, batch.rows, bare.pixels))
+        yield _Loaded(half, geometry_at(particles, batch.rows[0]), batch.rows, target, bare)
 
 
 def _search(

@@ -47,6 +47,8 @@ class Plan:
     settings : PhaseSettings
     sigma_shift : float
         Shift prior per axis, Å.
+    sigma_defocus : float or None
+        Prior of the changes of the defocus, Å; None: they are not searched.
     widen : float
         Local stage: kernels of the first phase in units of the last spread.
     floor_rotation, floor_shift : float
@@ -71,6 +73,7 @@ class Plan:
     coarse: Scan | None
     settings: PhaseSettings
     sigma_shift: float
+    sigma_defocus: float | None
     widen: float
     floor_rotation: float
     floor_shift: float
@@ -101,6 +104,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         coarse=coarse,
         settings=PhaseSettings(),
         sigma_shift=state.sigma_shift,
+        sigma_defocus=state.sigma_defocus if state.schedule.stage == "defocus" else None,
         widen=2.0,
         floor_rotation=0.02 * step,
         floor_shift=0.02 * setup.field_of_view / r_high,

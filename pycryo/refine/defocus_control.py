@@ -1,0 +1,103 @@
+"""The changes of the defocus between iterations: applied, measured, and the width of their prior (method.md §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.io.particles import Particles
+from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.state import RowsPosterior, Setup, State
+
+Array = NDArray[np.float64]
+
+# First width of the prior as a share of the defocus, and its largest: errors of micrographs and the depth of the ice,
+# and to spare. The images narrow it at once.
+_FIRST_SIGMA = 0.03
+# The prior stays wider than this, Å: what no image tells.
+_LEAST_SIGMA = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DefocusFigures:
+    """Figures over all particles, Å.
+
+    Attributes
+    ----------
+    size : float
+        Median size of the changes of the defocus.
+    moved : float
+        Median difference to those of the last iteration.
+    spread : float
+        Median spread of their posteriors.
+    sigma : float
+        Prior of the next search.
+    """
+
+    size: float
+    moved: float
+    spread: float
+    sigma: float
+
+
+def first_sigma(particles: Particles, half: NDArray[np.int8]) -> float:
+    """Width of the first prior, Å; `half` (n_all,) is negative for particles that are not used."""
+    mean = (particles.defocus_u + particles.defocus_v)[half >= 0] / 2
+    return max(_LEAST_SIGMA, _FIRST_SIGMA * abs(float(np.median(mean))))
+
+
+def with_changes(particles: Particles, posteriors: Iterable[RowsPosterior | None]) -> Particles:
+    """The particles with the defocus that their posteriors say."""
+    change = np.zeros(particles.n)
+    for found in posteriors:
+        if found is not None:
+            change[found[0]] = found[1].defocus_change
+    if not change.any():
+        return particles
+    return replace(particles, defocus_u=particles.defocus_u + change, defocus_v=particles.defocus_v + change)
+
+
+def measure_defocus(setup: Setup, state: State, results: list[HalfResult | None]) -> DefocusFigures:
+    """Figures of the changes of all ranks. Collective."""
+    share = setup.share
+    if state.schedule.stage not in ("defocus", "final"):
+        return DefocusFigures(0.0, 0.0, 0.0, state.sigma_defocus)
+    before = np.zeros(share.particles.n)
+    for found in state.posteriors:
+        if found is not None:
+            before[found[0]] = found[1].defocus_change
+    mine = [
+        np.stack([result.rows, p.defocus_change, p.defocus_change - before[result.rows], p.spread_defocus])
+        for result in results
+        if result is not None and (p := result.posterior) is not None
+    ]
+    gathered = np.concatenate([part for rank in share.comm.all_gather(mine) for part in rank], axis=1)
+    # In one order for any number of ranks, as sums follow.
+    _, change, moved, spread = gathered[:, np.argsort(gathered[0])]
+    sigma = state.sigma_defocus
+    return DefocusFigures(
+        size=float(np.median(np.abs(change))),
+        moved=float(np.median(np.abs(moved))),
+        spread=float(np.median(spread)),
+        sigma=min(next_sigma(change, spread, sigma), first_sigma(share.particles, share.half))
+        if state.schedule.stage == "defocus"
+        else sigma,
+    )
+
+
+def next_sigma(mean: Array, spread: Array, sigma: float) -> float:
+    """The width of the prior that makes the images most likely.
+
+    Each image's likelihood is taken as the normal distribution that leads from the prior (0, `sigma`) to the posterior
+    (`mean`, `spread`); expectation and maximization follow in turn.
+    """
+    precision = np.maximum(1 / np.square(np.maximum(spread, 1e-3)) - 1 / sigma**2, 0.0)
+    pull = mean * (precision + 1 / sigma**2)
+    new = sigma
+    for _ in range(100):
+        variance = 1 / (precision + 1 / new**2)
+        new = float(np.sqrt(np.mean(np.square(pull * variance) + variance)))
+    return max(new, _LEAST_SIGMA)
