@@ -20,6 +20,11 @@ from pycryo.shift import shift
 
 Array = NDArray[np.float64]
 
+# First width of the prior as a share of the defocus, and its largest: errors of micrographs and the depth of the ice,
+# and to spare. The images narrow it at once.
+_FIRST_SIGMA = 0.03
+# The prior stays wider than this, Å: what no image tells.
+LEAST_SIGMA = 5.0
 # Poses of an image over which the search marginalises.
 _N_POSE = 8
 # Half-width of the grids in standard deviations, of the prior first, of the posterior in the finer ones.
@@ -33,6 +38,12 @@ _STEP_TURN = np.pi / 2
 _BIN_TURN = 0.1
 # Bytes of slices and shifted images at a time.
 _CHUNK_BYTES = 64 << 20
+
+
+def first_sigma(particles: Particles, half: NDArray[np.int8]) -> float:
+    """Width of the first prior, Å; `half` (n_all,) is negative for particles that are not used."""
+    mean = (particles.defocus_u + particles.defocus_v)[half >= 0] / 2
+    return max(LEAST_SIGMA, _FIRST_SIGMA * abs(float(np.median(mean))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ def search_defocus(
     particles : Particles
         With the defocus that changes are counted from.
     rows : (n,) int64
-        Rows of the images.
+        Rows of the images, of one geometry; at least one.
     support : Support
         Drawn from the posterior of the poses.
     change : (n,) float64

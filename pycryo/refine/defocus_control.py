@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.ctf import electron_wavelength
 from pycryo.io.particles import Particles
+from pycryo.refine.defocus import LEAST_SIGMA, first_sigma
 from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.plan import Plan
 from pycryo.refine.state import RowsPosterior, Setup, State
 
 Array = NDArray[np.float64]
-
-# First width of the prior as a share of the defocus, and its largest: errors of micrographs and the depth of the ice,
-# and to spare. The images narrow it at once.
-_FIRST_SIGMA = 0.03
-# The prior stays wider than this, Å: what no image tells.
-_LEAST_SIGMA = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +28,19 @@ class DefocusFigures:
         Median size of the changes of the defocus.
     moved : float
         Median difference to those of the last iteration.
+    turn : float
+        Degrees by which that turns the CTF at the highest frequency compared.
     spread : float
         Median spread of their posteriors.
     sigma : float
-        Prior of the next search.
+        Prior of the next search; None before the first one.
     """
 
     size: float
     moved: float
+    turn: float
     spread: float
-    sigma: float
-
-
-def first_sigma(particles: Particles, half: NDArray[np.int8]) -> float:
-    """Width of the first prior, Å; `half` (n_all,) is negative for particles that are not used."""
-    mean = (particles.defocus_u + particles.defocus_v)[half >= 0] / 2
-    return max(_LEAST_SIGMA, _FIRST_SIGMA * abs(float(np.median(mean))))
+    sigma: float | None
 
 
 def with_changes(particles: Particles, posteriors: Iterable[RowsPosterior | None]) -> Particles:
@@ -60,11 +54,11 @@ def with_changes(particles: Particles, posteriors: Iterable[RowsPosterior | None
     return replace(particles, defocus_u=particles.defocus_u + change, defocus_v=particles.defocus_v + change)
 
 
-def measure_defocus(setup: Setup, state: State, results: list[HalfResult | None]) -> DefocusFigures:
+def measure_defocus(setup: Setup, state: State, plan: Plan, results: list[HalfResult | None]) -> DefocusFigures:
     """Figures of the changes of all ranks. Collective."""
     share = setup.share
-    if state.schedule.stage not in ("defocus", "final"):
-        return DefocusFigures(0.0, 0.0, 0.0, state.sigma_defocus)
+    if plan.sigma_defocus is None:
+        return DefocusFigures(0.0, 0.0, 0.0, 0.0, state.sigma_defocus)
     before = np.zeros(share.particles.n)
     for found in state.posteriors:
         if found is not None:
@@ -77,14 +71,20 @@ def measure_defocus(setup: Setup, state: State, results: list[HalfResult | None]
     gathered = np.concatenate([part for rank in share.comm.all_gather(mine) for part in rank], axis=1)
     # In one order for any number of ranks, as sums follow.
     _, change, moved, spread = gathered[:, np.argsort(gathered[0])]
-    sigma = state.sigma_defocus
+    frequency = plan.r_high / setup.field_of_view
+    optics = share.particles.optics
+    wavelength = float(np.median(electron_wavelength(optics.voltage)[share.particles.optics_group]))
+    distance = float(np.median(np.abs(moved)))
     return DefocusFigures(
         size=float(np.median(np.abs(change))),
-        moved=float(np.median(np.abs(moved))),
+        moved=distance,
+        turn=180 * wavelength * distance * frequency**2,
         spread=float(np.median(spread)),
-        sigma=min(next_sigma(change, spread, sigma), first_sigma(share.particles, share.half))
-        if state.schedule.stage == "defocus"
-        else sigma,
+        sigma=float(
+            np.clip(
+                next_sigma(change, spread, plan.sigma_defocus), LEAST_SIGMA, first_sigma(share.particles, share.half)
+            )
+        ),
     )
 
 
@@ -100,4 +100,4 @@ def next_sigma(mean: Array, spread: Array, sigma: float) -> float:
     for _ in range(100):
         variance = 1 / (precision + 1 / new**2)
         new = float(np.sqrt(np.mean(np.square(pull * variance) + variance)))
-    return max(new, _LEAST_SIGMA)
+    return new

@@ -189,7 +189,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
-    defocus = measure_defocus(setup, state, results)
+    defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results)
     poses = gather_poses(setup, results, figures.insertion_weight)
     maximum = maximize(setup, plan, results, timer)
@@ -201,7 +201,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
             pose_change=figures.pose_change,
             spread=figures.spread_rotation,
             defocus_moved=defocus.moved,
-            spread_defocus=defocus.spread,
+            defocus_turn=defocus.turn,
         ),
         setup.options.stage_list(),
         defocus_from=setup.field_of_view / setup.options.defocus_resolution(),

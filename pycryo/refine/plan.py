@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.geometry.grids import rotation_count, shift_grid
+from pycryo.refine.defocus import first_sigma
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Setup, State
@@ -104,7 +105,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         coarse=coarse,
         settings=PhaseSettings(),
         sigma_shift=state.sigma_shift,
-        sigma_defocus=state.sigma_defocus if state.schedule.stage == "defocus" else None,
+        sigma_defocus=_sigma_defocus(setup, state),
         widen=2.0,
         floor_rotation=0.02 * step,
         floor_shift=0.02 * setup.field_of_view / r_high,
@@ -118,6 +119,13 @@ def make_plan(setup: Setup, state: State) -> Plan:
         sign=-1.0 if options.invert_contrast else 1.0,
         seed=options.seed,
     )
+
+
+def _sigma_defocus(setup: Setup, state: State) -> float | None:
+    """Defoci are searched in their stage, and once more in the final iteration, with the prior found."""
+    if state.schedule.stage == "defocus" and state.sigma_defocus is None:
+        return first_sigma(setup.share.particles, setup.share.half)
+    return state.sigma_defocus
 
 
 def _scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:

@@ -46,15 +46,17 @@ class Measured:
         Median change of the modes since the last iteration, degrees; infinite in the first.
     spread : float
         Median spread of the posteriors per axis, degrees.
-    defocus_moved, spread_defocus : float
-        Defocus stage: medians of the change since the last iteration and of the posteriors' spread, Å.
+    defocus_moved : float
+        Median change of the defocus since the last iteration, Å.
+    defocus_turn : float
+        Degrees by which that turns the CTF at r_high.
     """
 
     shell: float
     pose_change: float
     spread: float
     defocus_moved: float = 0.0
-    spread_defocus: float = 0.0
+    defocus_turn: float = 0.0
 
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of the least.
@@ -62,8 +64,8 @@ _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Iterations of the global stage at the most.
 _MAX_GLOBAL = 16
-# Defoci are settled when their median change falls to this share of their spread.
-_SETTLED_DEFOCUS = 0.25
+# Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
+_SETTLED_DEFOCUS = 6.0
 
 
 def next_schedule(
@@ -122,10 +124,10 @@ def next_schedule(
 
 
 def _after_defocus(onward: Schedule, seen: Measured, figures: str) -> tuple[Schedule, str]:
-    """The end of the defocus stage: neither defoci nor resolution change."""
-    figures = f"defoci moved {seen.defocus_moved:.0f} A, spread {seen.spread_defocus:.0f} A, {figures}"
-    still = seen.defocus_moved < _SETTLED_DEFOCUS * seen.spread_defocus
-    if onward.stalled >= 4 or (still and onward.stalled >= 1):
+    """The end of the defocus stage: neither defoci nor resolution change, or the defoci were right from the start."""
+    figures = f"defoci moved {seen.defocus_moved:.0f} A, which turns the CTF by {seen.defocus_turn:.0f} deg, {figures}"
+    still = seen.defocus_turn < _SETTLED_DEFOCUS and (onward.stalled >= 1 or onward.iterations == 1)
+    if still or onward.stalled >= 4:
         return replace(onward, stage="final"), f"converged: {figures}"
     return onward, f"defocus search goes on: {figures}"
 

@@ -18,7 +18,6 @@ from pycryo.model.solve import grid_box
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
-from pycryo.refine.defocus_control import first_sigma
 from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
@@ -141,7 +140,7 @@ def first_state(setup: Setup, start: Map | None) -> State:
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
         sigma_shift=_FIRST_SIGMA * setup.field_of_view,
-        sigma_defocus=first_sigma(particles, share.half),
+        sigma_defocus=None,
         posteriors=(None, None),
         insertion_weight=np.ones(particles.n),
     )

@@ -82,8 +82,8 @@ class State:
         Grey scales of the optics groups.
     sigma_shift : float
         Shift prior per axis, Å.
-    sigma_defocus : float
-        Prior of the changes of the defocus, Å.
+    sigma_defocus : float or None
+        Prior of the changes of the defocus, Å; None before they are searched.
     posteriors : two of (rows, Posterior) or None
         Of this rank's particles.
     insertion_weight : (n_all,) float64
@@ -96,7 +96,7 @@ class State:
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     sigma_shift: float
-    sigma_defocus: float
+    sigma_defocus: float | None
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
 

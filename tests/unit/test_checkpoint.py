@@ -94,6 +94,16 @@ def test_what_is_saved_is_read_back(run, saved):
     assert_same(in_row_order(state), in_row_order(run.states[0]))
 
 
+def test_changes_of_the_defocus_are_kept(run, tmp_path, rng):
+    changed = tuple(
+        (rows, dataclasses.replace(p, defocus_change=rng.normal(0, 100, len(p)), spread_defocus=np.full(len(p), 30.0)))
+        for rows, p in run.states[0].posteriors
+    )
+    state = dataclasses.replace(run.states[0], posteriors=changed, sigma_defocus=123.4)
+    save(run.setup, state, [], tmp_path)
+    assert_same(in_row_order(load(run.setup, tmp_path)[0]), in_row_order(state))
+
+
 def test_before_the_first_iteration(run, tmp_path):
     setup, start = set_up(SerialComm(), run.particles, run.reference, None, OPTIONS)
     state = first_state(setup, start)
