@@ -21,6 +21,9 @@ Rows = NDArray[np.complex64]
 RANDOMISE_BELOW = 0.8
 # Shells between the first randomised one and the first corrected one: the mask smears the border between the two.
 RANDOMISE_MARGIN = 2
+# px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
+# to 0.2, which moved the resolution by half a shell.
+_STEADY_BOX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,8 @@ def corrected_fsc(
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
 
-    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps; the FSC that
-    remains inside the mask is the mask's doing. From two shells further on
+    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, several times
+    if the box is small; the FSC that remains inside the mask is the mask's doing. From two shells further on
     ``corrected = (masked - randomised) / (1 - randomised)``, before it is the masked one.
 
     Parameters
@@ -157,10 +160,15 @@ def corrected_fsc(
     if len(low) == 0:
         return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
     start = int(low[0]) + 1
-    for half, each in enumerate(rows):
-        slabs.randomise(each, start, seed, half)
-        slabs.mask(each, mask)
-    randomised = _curve(slabs.sums(*rows))
+    total = np.zeros_like(sums)
+    n_draw = _n_draw(slabs.box)
+    for trial in range(n_draw):
+        drawn = rows if trial == n_draw - 1 else [each.copy() for each in rows]
+        for half, each in enumerate(drawn):
+            slabs.randomise(each, start, seed, half, trial)
+            slabs.mask(each, mask)
+        total += slabs.sums(*drawn)
+    randomised = _curve(total)
     corrected = masked.copy()
     beyond = slice(start + RANDOMISE_MARGIN, None)
     rest = 1 - randomised[beyond]
@@ -195,6 +203,11 @@ def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, thres
         last, first = curve[below[0] - 1], np.nan_to_num(curve[below[0]])
         shell = float(below[0] - 1 + (last - threshold) / (last - first))
     return box * pixel_size / shell
+
+
+def _n_draw(box: int) -> int:
+    """Random phases are drawn so often that the curve scatters as it does for a box of `_STEADY_BOX`, drawn once."""
+    return max(1, round((_STEADY_BOX / box) ** 2))
 
 
 def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
@@ -271,7 +284,7 @@ class _Slabs:
         self._comm.gather_parts(of_layer, self._fft.bounds.tolist())
         return np.asarray(of_layer.sum(axis=0))
 
-    def randomise(self, rows: Rows, start: int, seed: int, half: int) -> None:
+    def randomise(self, rows: Rows, start: int, seed: int, half: int, trial: int) -> None:
         """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is.
 
         The noise of a plane depends on its number, not on who draws it.
@@ -279,7 +292,7 @@ class _Slabs:
         square = np.square(np.fft.fftfreq(self.box, 1 / self.box))
 
         def draw(number: int, points: Planes) -> None:
-            source = np.random.Philox(key=[seed, half], counter=[0, 0, 0, number])
+            source = np.random.Philox(key=[seed, half], counter=[0, 0, trial, number])
             np.random.Generator(source).standard_normal(dtype=np.float32, out=points)
 
         def take(row: int, noise: Rows) -> None:

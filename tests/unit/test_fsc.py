@@ -92,7 +92,7 @@ def test_randomising_keeps_amplitudes_and_low_shells(box, rng):
     # float32 transform of box³ values of order 1.
     np.testing.assert_allclose(before, np.fft.rfftn(data).transpose(1, 0, 2), atol=1e-6 * box**1.5)
     after = before.copy()
-    slabs.randomise(after, 5, 1, 0)
+    slabs.randomise(after, 5, 1, 0, 0)
     k = np.fft.fftfreq(box, 1 / box)
     shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k[: box // 2 + 1] ** 2))
     np.testing.assert_array_equal(after[shell < 5], before[shell < 5])
@@ -109,17 +109,17 @@ def test_randomising_keeps_amplitudes_and_low_shells(box, rng):
     assert abs(np.square(turned).mean()) < 4 / np.sqrt(turned.size)
 
 
-def test_noise_of_halves_planes_and_seeds_differs(rng):
+def test_noise_of_halves_planes_seeds_and_trials_differs(rng):
     box = 8
     slabs = _Slabs(SerialComm(), box, 1)
     ones = np.ones((box, box, box // 2 + 1), np.complex64)
     points = []
-    for seed, half in ((0, 0), (0, 1), (1, 0)):
+    for seed, half, trial in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)):
         rows = ones.copy()
-        slabs.randomise(rows, 0, seed, half)
+        slabs.randomise(rows, 0, seed, half, trial)
         points += list(np.fft.irfftn(rows.transpose(1, 0, 2)))
     correlation = np.corrcoef([plane.ravel() for plane in points])
-    # 64 values per plane: standard deviation 1/8; the largest of 276 is about three of them.
+    # 64 values per plane: standard deviation 1/8; the largest of 496 is about three of them.
     assert np.abs(correlation[~np.eye(len(points), dtype=bool)]).max() < 0.6
 
 
