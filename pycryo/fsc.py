@@ -11,11 +11,9 @@ from pycryo.errors import InputError
 from pycryo.parallel.agree import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.parallel.slab_fft import SlabFft
-from pycryo.shells import layer_shells
+from pycryo.slab_transform import SlabTransform
 
 Planes = NDArray[np.float32]
-Rows = NDArray[np.complex64]
 
 # Masked FSC below which the phases are randomised.
 RANDOMISE_BELOW = 0.8
@@ -102,7 +100,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | 
     """
     comm = comm or SerialComm()
     halves = _check(comm, a, b)
-    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
 
 
@@ -149,7 +147,7 @@ def corrected_fsc(
     """
     comm = comm or SerialComm()
     halves = _check(comm, half1, half2, mask)
-    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
     masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
     rows = [slabs.rows(half) for half in halves]
     sums = slabs.sums(*rows)
@@ -234,72 +232,3 @@ def _curve(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     cross, power_a, power_b = sums.T
     power = np.sqrt(power_a) * np.sqrt(power_b)
     return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0), np.float64)
-
-
-class _Slabs:
-    """Transforms of maps whose planes z are dealt to ranks; the rows y of the transforms are, too. All is collective.
-
-    Parameters
-    ----------
-    comm : Comm
-    box : int
-        px.
-    threads : int or None
-    """
-
-    def __init__(self, comm: Comm, box: int, threads: int | None) -> None:
-        self.box = box
-        self._comm = comm
-        self._fft = SlabFft(comm, box, double=False, threads=threads)
-
-    def rows(self, planes: Planes, mask: Planes | None = None) -> Rows:
-        """(n_row, N, N // 2 + 1) this rank's rows of the transform of a map, or of map · mask; axes (y, z, x)."""
-        first = self._fft.plane_numbers.start
-
-        def fill(number: int, points: Planes) -> None:
-            np.multiply(planes[number - first], 1 if mask is None else mask[number - first], out=points)
-
-        self._fft.fill_planes(fill)
-        rows = np.empty((len(self._fft.rows), self.box, self.box // 2 + 1), np.complex64)
-        self._fft.store(lambda row, samples: np.copyto(rows[row - self._fft.rows.start], samples))
-        return rows
-
-    def mask(self, rows: Rows, mask: Planes) -> None:
-        """Multiply the map of a transform by a mask, in place."""
-        first, first_row = self._fft.plane_numbers.start, self._fft.rows.start
-        scale = np.float32(1 / self.box**3)
-
-        def multiply(number: int, points: Planes) -> None:
-            points *= mask[number - first] * scale
-
-        self._fft.load(lambda row, samples: np.copyto(samples, rows[row - first_row]))
-        self._fft.on_planes(multiply, back=True)
-        self._fft.store(lambda row, samples: np.copyto(rows[row - first_row], samples))
-
-    def sums(self, first: Rows, second: Rows) -> NDArray[np.float64]:
-        """(n_shell, 3) what `pycryo.shells.volume_shells` has of two transforms, on every rank."""
-        rows = self._fft.rows
-        of_layer = np.zeros((self.box, self.box // 2 + 1, 3))
-        of_layer[rows.start : rows.stop] = layer_shells(first, second, np.asarray(rows), threads=self._fft.threads)
-        self._comm.gather_parts(of_layer, self._fft.bounds.tolist())
-        return np.asarray(of_layer.sum(axis=0))
-
-    def randomise(self, rows: Rows, start: int, seed: int, half: int, trial: int) -> None:
-        """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is.
-
-        The noise of a plane depends on its number, not on who draws it.
-        """
-        square = np.square(np.fft.fftfreq(self.box, 1 / self.box))
-
-        def draw(number: int, points: Planes) -> None:
-            source = np.random.Philox(key=[seed, half], counter=[0, 0, trial, number])
-            np.random.Generator(source).standard_normal(dtype=np.float32, out=points)
-
-        def take(row: int, noise: Rows) -> None:
-            samples = rows[row - self._fft.rows.start]
-            beyond = square[row] + square[:, None] + square[: noise.shape[1]] >= (start - 0.5) ** 2
-            amplitude = np.abs(noise[beyond])
-            samples[beyond] = np.abs(samples[beyond]) * noise[beyond] / np.where(amplitude > 0, amplitude, 1)
-
-        self._fft.fill_planes(draw)
-        self._fft.store(take)

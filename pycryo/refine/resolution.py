@@ -16,6 +16,8 @@ from pycryo.refine.state import Setup
 
 Pair = tuple[SlabMap, SlabMap]
 
+# A corrected FSC below it tells nothing.
+_CHANCE = 0.05
 # Å; the automatic mask is made of maps filtered to this at best.
 _MASK_RESOLUTION = 15.0
 # px. Up to this box every rank measures for itself: the many short messages took longer than the transforms.
@@ -73,14 +75,15 @@ def _cut(fsc: Fsc, r_insert: float) -> Fsc:
     )
 
 
-def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
-    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
+def reach(fsc: Fsc) -> int:
+    """Last shell before the corrected FSC first falls below 0.05: what rises again further out is chance."""
+    below = np.flatnonzero(fsc.corrected[1:] < _CHANCE)
+    return int(below[0]) if len(below) else len(fsc.corrected) - 1
 
-    After the corrected FSC first fell below 0.05, what rises again further out is chance.
-    """
+
+def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
+    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that."""
     curve = np.array(fsc.corrected)
-    below = np.flatnonzero(curve[1:] < 0.05)
-    if len(below):
-        curve[below[0] + 1 :] = 0
+    curve[reach(fsc) + 1 :] = 0
     value = np.clip(curve, 1e-3, 0.999)
     return np.asarray((2 if combined else 1) * value / (1 - value))
