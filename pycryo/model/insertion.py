@@ -172,6 +172,8 @@ class Insertion:
         self.idle += time.perf_counter() - begin
         counted = sum(self._count(entries) for entries in self._pending)
         counts = self._comm.all_gather(counted)
+        if not any(counts):
+            return
         slabs = np.diff(self._voxels())
         others = [slabs.sum() - slabs[rank] for rank in range(self._comm.size) if counts[rank]]
         dense, sparse = VOXEL_BYTES * int(np.sum(others, dtype=np.int64)), KEY_VALUE_BYTES * sum(counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pycryo.io.particles import Particles
 from pycryo.pixels import Pixels
 from pycryo.projector import FourierVolume, project_slices
 from pycryo.refine.prepare import Target, particle_ctf
+from pycryo.refine.state import RowsPosterior
 from pycryo.shift import shift
 
 Array = NDArray[np.float64]
@@ -44,6 +45,15 @@ def first_sigma(particles: Particles, half: NDArray[np.int8]) -> float:
     """Width of the first prior, Å; `half` (n_all,) is negative for particles that are not used."""
     mean = (particles.defocus_u + particles.defocus_v)[half >= 0] / 2
     return max(LEAST_SIGMA, _FIRST_SIGMA * abs(float(np.median(mean))))
+
+
+def with_changes(particles: Particles, posterior: RowsPosterior | None) -> Particles:
+    """The particles with the defocus that their posterior says."""
+    if posterior is None or not posterior[1].defocus_change.any():
+        return particles
+    change = np.zeros(particles.n)
+    change[posterior[0]] = posterior[1].defocus_change
+    return replace(particles, defocus_u=particles.defocus_u + change, defocus_v=particles.defocus_v + change)
 
 
 @dataclass(frozen=True, slots=True)

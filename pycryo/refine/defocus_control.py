@@ -1,19 +1,17 @@
-"""The changes of the defocus between iterations: applied, measured, and the width of their prior (method.md §5)."""
+"""The changes of the defocus between iterations, and the width of their prior (method.md §5)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.ctf import electron_wavelength
-from pycryo.io.particles import Particles
 from pycryo.refine.defocus import LEAST_SIGMA, first_sigma
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.plan import Plan
-from pycryo.refine.state import RowsPosterior, Setup, State
+from pycryo.refine.state import Setup, State
 
 Array = NDArray[np.float64]
 
@@ -41,17 +39,6 @@ class DefocusFigures:
     turn: float
     spread: float
     sigma: float | None
-
-
-def with_changes(particles: Particles, posteriors: Iterable[RowsPosterior | None]) -> Particles:
-    """The particles with the defocus that their posteriors say."""
-    change = np.zeros(particles.n)
-    for found in posteriors:
-        if found is not None:
-            change[found[0]] = found[1].defocus_change
-    if not change.any():
-        return particles
-    return replace(particles, defocus_u=particles.defocus_u + change, defocus_v=particles.defocus_v + change)
 
 
 def measure_defocus(setup: Setup, state: State, plan: Plan, results: list[HalfResult | None]) -> DefocusFigures:

@@ -15,7 +15,7 @@ from pycryo.geometry.symmetry import Symmetry
 from pycryo.model.insertion import Entries, Frame, Insertion
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
-from pycryo.refine.defocus import search_defocus
+from pycryo.refine.defocus import search_defocus, with_changes
 from pycryo.refine.expectation import sample_posterior
 from pycryo.refine.noise import overlap
 from pycryo.refine.plan import Plan
@@ -61,6 +61,11 @@ class HalfPass:
     insertion_weight : (n_all,) float64
         u_p of every particle.
     timer : Timer
+
+    Attributes
+    ----------
+    particles : Particles
+        With the defocus that `previous` says.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class HalfPass:
     ) -> None:
         share = setup.share
         self.half, self.volume = half, volume
+        self.particles = with_changes(share.particles, previous)
         self._setup, self._plan, self._timer = setup, plan, timer
         self._insertion_weight = insertion_weight
         self._n_shell = plan.noise.shape[1]

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.io.particles import Particles
 from pycryo.progress import track
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import Geometry, geometries, geometry_at
-from pycryo.refine.defocus_control import with_changes
 from pycryo.refine.half_pass import HalfPass, HalfResult
 from pycryo.refine.panels import Lane
 from pycryo.refine.plan import Plan
@@ -53,8 +51,7 @@ def run_images(
         The reference of each half; None if this rank is not one of the half's.
     timer : Timer
     """
-    share, effort = setup.share, Effort()
-    particles = with_changes(share.particles, state.posteriors)
+    effort = Effort()
     passes = [
         HalfPass(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
         for half, volume in enumerate(volumes)
@@ -63,14 +60,7 @@ def run_images(
     for number, rows in enumerate(rounds(setup, plan)):
         for one in passes if number else ():
             one.exchange()
-        if plan.scan is None:
-            for one in passes:
-                for each in _load(setup, plan, particles, one.half, rows[one.half], timer):
-                    one.take(each.rows, each.target, None, each.bare)
-        else:
-            images = [each for one in passes for each in _load(setup, plan, particles, one.half, rows[one.half], timer)]
-            for geometry in geometries(share):
-                _search(setup, plan, geometry, passes, images, effort, timer)
+        _run_round(setup, plan, passes, rows, effort, timer)
     results: list[HalfResult | None] = [None, None]
     for one in passes:
         results[one.half] = one.result()
@@ -78,11 +68,28 @@ def run_images(
     return results, effort
 
 
-def _load(
-    setup: Setup, plan: Plan, particles: Particles, half: int, rows: NDArray[np.int64], timer: Timer
-) -> Iterator[_Loaded]:
-    """Read images and weigh them, with the defocus that `particles` has."""
-    share = setup.share
+def _run_round(
+    setup: Setup,
+    plan: Plan,
+    passes: list[HalfPass],
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    effort: Effort,
+    timer: Timer,
+) -> None:
+    """The images of one round, `rows` of each half; none of them is kept. Collective."""
+    if plan.scan is None:
+        for one in passes:
+            for each in _load(setup, plan, one, rows[one.half], timer):
+                one.take(each.rows, each.target, None, each.bare)
+    else:
+        images = [each for one in passes for each in _load(setup, plan, one, rows[one.half], timer)]
+        for geometry in geometries(setup.share):
+            _search(setup, plan, geometry, passes, images, effort, timer)
+
+
+def _load(setup: Setup, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
+    """Read images and weigh them."""
+    share, half, particles = setup.share, one.half, one.particles
     for batch in track(share.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
             if plan.sigma_defocus is None:

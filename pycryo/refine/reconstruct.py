@@ -21,7 +21,7 @@ from pycryo.io.particles import Particles
 from pycryo.maps import Map
 from pycryo.model.insertion import Entries, Frame, Insertion, combined, waits
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
-from pycryo.model.slab_map import SlabMap, gather, resample_grid
+from pycryo.model.slab_map import SlabMap, everywhere, resample_grid
 from pycryo.model.solve import grid_box, solve
 from pycryo.parallel.world import as_comm
 from pycryo.pixels import half_plane
@@ -101,17 +101,9 @@ def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Re
     found = reconstruct_slabs(particles, comm=comm, **options)
     halves = None
     if found.half_maps is not None:
-        first, second = (_everywhere(half) for half in found.half_maps)
+        first, second = (everywhere(half) for half in found.half_maps)
         halves = (first, second)
-    return Reconstruction(_everywhere(found.map), halves, found.fsc, found.n)
-
-
-def _everywhere(source: SlabMap) -> Map:
-    """The whole map on every rank. Collective."""
-    whole = gather(source)
-    data = np.empty((source.box,) * 3, np.float32) if whole is None else whole.data
-    source.comm.broadcast_array(data)
-    return Map(data, source.pixel_size)
+    return Reconstruction(everywhere(found.map), halves, found.fsc, found.n)
 
 
 def reconstruct_slabs(
@@ -134,7 +126,7 @@ def reconstruct_slabs(
     """Reconstruct a map from the poses that the particles have. Collective.
 
     Every image, multiplied by its CTF, and its squared CTF are inserted at the pose and its symmetry mates; their
-    quotient is the map's transform (`pycryo.refine.gridding.solve`), held down only where hardly any image
+    quotient is the map's transform (`pycryo.model.solve.solve`), held down only where hardly any image
     contributes. The noise is taken as white, with one level per optics group. The result does not depend, to the last
     bit, on the number of ranks and threads.
 
@@ -196,7 +188,9 @@ def reconstruct_slabs(
     half = split_halves(particles, seed) if half_maps else np.zeros(particles.n, np.int8)
     if ctf:
         half[without_defocus(particles)] = -1
-    look, _ = first_look(deal(comm, particles, half, None), background_radius, False)
+    first = deal(comm, particles, half, None)
+    look, _ = first_look(first, background_radius, False)
+    first.free()
     refuse_too_many_bad(particles, look.bad, max_bad_fraction)
     half[look.bad] = -1
     share = deal(comm, particles, half, None)
@@ -215,7 +209,11 @@ def reconstruct_slabs(
     job = _Job(frame, pixel_size, background_radius, ctf, group, model, single, allowed, noise, scale)
     owners = halves_own(comm, model) if half_maps else (all_own(comm, model),)
     sums = _inserted(share, owners, job, progress)
-    return _solved(share, owners, sums, job)
+    result = _solved(share, owners, sums, job)
+    for each in owners:
+        each.free()
+    share.free()
+    return result
 
 
 def _commonest_geometry(particles: Particles) -> tuple[int, float]:

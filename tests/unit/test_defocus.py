@@ -14,8 +14,8 @@ from pycryo.io.particles import read_particles
 from pycryo.pixels import half_plane
 from pycryo.projector import fourier_volume
 from pycryo.refine import RefineOptions
-from pycryo.refine.defocus import LEAST_SIGMA, defocus_grid, first_sigma, search_defocus
-from pycryo.refine.defocus_control import next_sigma, with_changes
+from pycryo.refine.defocus import LEAST_SIGMA, defocus_grid, first_sigma, search_defocus, with_changes
+from pycryo.refine.defocus_control import next_sigma
 from pycryo.refine.prepare import particle_ctf, transform, weigh
 
 BOX, PIXEL, N = 48, 1.5, 80
@@ -141,12 +141,13 @@ def test_changes_are_added_to_both_defoci(noisy):
     blank = np.zeros(2)
     support = Support(np.zeros((2, 1, 4)), np.zeros((2, 1, 2)), np.ones((2, 1)))
     posterior = Posterior(support, blank, blank, *[blank] * 5, np.zeros(2, np.int64), change, blank)
-    found = with_changes(particles, (None, (rows, posterior)))
+    found = with_changes(particles, (rows, posterior))
     for name in ("defocus_u", "defocus_v"):
         np.testing.assert_array_equal(getattr(found, name)[rows] - getattr(particles, name)[rows], change)
         assert np.count_nonzero(getattr(found, name) != getattr(particles, name)) == 2
     nothing = replace(posterior, defocus_change=blank)
-    assert with_changes(particles, ((rows, nothing), None)) is particles
+    assert with_changes(particles, (rows, nothing)) is particles
+    assert with_changes(particles, None) is particles
 
 
 def test_ctf_of_a_change_and_of_a_quarter_turn(noisy):
