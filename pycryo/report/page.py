@@ -72,6 +72,8 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    if any(each.get("sigma_defocus") for each in iterations):
+        pictures["defocus"] = figures.defocus_figure(iterations)
     parallel = ranks.with_ranks(iterations)
     if parallel:
         pictures["ranks"] = ranks.ranks_figure(parallel)
