@@ -153,6 +153,7 @@ class HalfPass:
         sigma_shift = plan.sigma_shift / pixel_size
         if candidates is not None:
             assert plan.scan is not None
+            candidates = _folded(candidates, self._setup.group)
             ratio = plan.pixel_size / pixel_size
             scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
             scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
@@ -198,6 +199,16 @@ def _stream(plan: Plan, purpose: int) -> int:
     return (1 << 48) + 16 * plan.number + purpose
 
 
+def _folded(candidates: Support, symmetry: Symmetry) -> Support:
+    """The candidates at those of their symmetry mates that are next to the image's best one.
+
+    Poses near the border of the asymmetric unit would otherwise be points at several mates, and the spread as wide.
+    """
+    best = candidates.weight.argmax(axis=1)
+    anchor = candidates.quaternion[np.arange(len(best)), best][:, None]
+    return Support(symmetry.nearest(candidates.quaternion, anchor), candidates.shift, candidates.weight)
+
+
 def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
     support = Support(*(getattr(posterior.support, name)[index] for name in ("quaternion", "shift", "weight")))
     rest = (getattr(posterior, name)[index] for name in Posterior.__slots__[1:])
@@ -217,16 +228,17 @@ def posterior_entries(
 ) -> Entries:
     """Images at their support points and symmetry mates, for a model of `box` px.
 
-    Each mate gets its own systematic sample of the support points, together as many as there are points, so that the
-    work does not grow with the order of the group while every mate holds every image with full weight.
+    Each mate gets its own systematic sample of the support points, together as many as there are points (or one each,
+    if there are more mates), so that the work hardly grows with the order of the group while every mate holds every
+    image with full weight. Which mate begins is drawn for each image.
     """
     n_mate = len(symmetry)
     per_mate = -(-support.weight.shape[1] // n_mate)
-    offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
-    pick = systematic_resample(support.weight, offset, per_mate * n_mate)
-    mate = np.arange(per_mate * n_mate) % n_mate
+    draw = uniform(seed, stream, ids, 2)
+    pick = systematic_resample(support.weight, np.ascontiguousarray(draw[:, 0]), per_mate * n_mate)
+    mate = (np.arange(per_mate * n_mate) + (draw[:, 1:] * n_mate).astype(np.int64)) % n_mate
     image = np.repeat(np.arange(len(target)), pick.shape[1])
-    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + np.tile(mate, len(target))
+    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + mate.ravel()
     key, count = np.unique(key, return_counts=True)
     image, rest = np.divmod(key, support.weight.shape[1] * n_mate)
     point, which = np.divmod(rest, n_mate)

@@ -144,7 +144,7 @@ def reconstruct_slabs(
         With rlnAngleRot, rlnAngleTilt, rlnAnglePsi; origins are 0 where absent. The map has the commonest box and
         pixel size of their images.
     symmetry : str
-        Point group: C1, Cn, Dn.
+        Point group, see `pycryo.geometry.symmetry.symmetry`.
     padding : int
         Padding factor of the Fourier volume.
     ctf : bool
