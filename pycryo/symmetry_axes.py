@@ -1,0 +1,315 @@
+"""Where the axes of a point group lie in a map (docs/conventions.md has the group's own orientation).
+
+The map's transform is read on central slices of a few views and compared with the same slices after rotations of the
+group: both are equal if the rotations are about the map's axes. What looks the same from everywhere, the map's
+rotational average, is left out, and shells count by their amplitude rather than their power, so that a shape without the
+symmetry has a correlation near 0 however round it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.geometry.grids import rotation_count, rotation_grid
+from pycryo.geometry.rotations import conjugate, from_rotation_vector, multiply, quaternion_to_matrix
+from pycryo.geometry.symmetry import Symmetry, symmetry
+from pycryo.maps import Map, resample
+from pycryo.masks import auto_mask
+from pycryo.pixels import Pixels, half_plane
+from pycryo.projector import FourierVolume, fourier_volume, project_slices
+
+Array = NDArray[np.float64]
+
+# Fourier px of the search over all directions, and of the refinement by default.
+_COARSE = 10.0
+_FINE = 20.0
+# Grid of the search, radians: a rotation of the group moves the samples at 10 px by 1.6 px at the most per step.
+_STEP = 0.08
+# Views, and rotations of the group, of the search; then of the refinement.
+_N_VIEW = 24
+_N_TURN, _N_TURN_FINE = 4, 12
+# Best frames of the search that are refined.
+_N_BEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a group's axes are in a map.
+
+    Attributes
+    ----------
+    quaternion : (4,) float64
+        Its matrix M takes directions of the convention to those in the map.
+    centre : (3,) float64
+        Point on all axes, (x, y, z), px of the map from its centre voxel; for a single axis the one nearest to that.
+    correlation : float
+        Mean over the group's rotations of the correlation of the map with itself turned, at the resolution looked at.
+    before : float
+        The same about the convention's axes through the centre voxel, that is of the map as it is.
+    """
+
+    quaternion: Array
+    centre: Array
+    correlation: float
+    before: float
+
+    @property
+    def matrix(self) -> Array:
+        """(3, 3) M."""
+        return quaternion_to_matrix(self.quaternion)
+
+
+def find_axes(source: Map, group: Symmetry, *, resolution: float | None = None) -> Frame:
+    """Find the axes of a group in a map.
+
+    Of frames that are equally right (D2 has six, a single axis any turn about it) the one that turns the map least.
+
+    Parameters
+    ----------
+    source : Map
+        White density on a darker background.
+    group : Symmetry
+        Of two rotations or more.
+    resolution : float, optional
+        Å; what is finer is left out. Default: 1/20 of the field of view, at least 3 px.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    InputError
+        If the group is C1, the resolution not positive or too coarse for 6 Fourier px, the map smaller than 16 px or
+        without density.
+    """
+    if len(group) < 2:
+        raise InputError(f"{group.name} has no axes to be found")
+    if source.box < 16:
+        raise InputError(f"the map has {source.box} px, too few to find axes in: at least 16")
+    r_high = _limit(source, resolution)
+    work, start = _prepared(source, r_high)
+    px = work.pixel_size / source.pixel_size
+    views = rotation_grid(_N_VIEW, symmetry("C1"))
+    coarse = _Comparison.of(work, group, views, min(_COARSE, r_high), _N_TURN)
+    frames = _candidates(group)
+    scores = np.concatenate([coarse.score(part, np.zeros(3)) for part in np.array_split(frames, -(-len(frames) // 64))])
+    tried = [_refined(coarse, group, frame, np.zeros(3)) for frame in _best(frames, scores, group)]
+    _, frame, centre = max(tried, key=lambda each: each[0])
+    fine = _Comparison.of(work, group, views, r_high, _N_TURN_FINE)
+    _, frame, centre = _refined(fine, group, frame, centre)
+    whole = replace(fine, turns=_without_inverses(group))
+    identity = np.array([1.0, 0.0, 0.0, 0.0])
+    correlation, before = whole.score(frame[None], centre)[0], whole.score(identity[None], -start)[0]
+    frame = _normaliser(group).nearest(frame, identity)
+    centre = (centre + start) * px
+    if (axis := _single_axis(group)) is not None:
+        direction = quaternion_to_matrix(frame)[:, axis]
+        frame, centre = _least_turn(direction, axis), centre - (centre @ direction) * direction
+    return Frame(frame, centre, float(correlation), float(before))
+
+
+def _limit(source: Map, resolution: float | None) -> float:
+    """Fourier px up to which the map is looked at."""
+    field = source.box * source.pixel_size
+    if resolution is None:
+        return min(_FINE, source.box / 3)
+    if not 0 < resolution <= field / 6:
+        raise InputError(
+            f"the resolution is {resolution} Å; it must be positive and at most a sixth of the box, {field / 6:.0f} Å"
+        )
+    return min(field / resolution, source.box / 2)
+
+
+def _prepared(source: Map, r_high: float) -> tuple[Map, Array]:
+    """A small map that reaches to `r_high`, masked, without its rotational average; its centre in px of it, (x, y, z).
+
+    The molecule's centre of mass, which all axes pass through, is at the centre voxel then.
+    """
+    box = min(source.box, 2 * int(np.ceil(1.25 * r_high)))
+    field = source.box * source.pixel_size
+    work = resample(source, box, field / box)
+    weight = work.data * auto_mask(work, resolution=max(field / r_high, 3 * work.pixel_size))
+    at = np.indices(weight.shape).reshape(3, -1)[::-1] - box // 2
+    mass = np.maximum(weight, 0).ravel().astype(np.float64)
+    if not mass.sum() > 0:
+        raise InputError("the map has no density above 0: it must be white on dark")
+    start = np.rint(at @ mass / mass.sum())
+    moved = np.roll(weight, tuple(-start[::-1].astype(int)), (0, 1, 2))
+    return Map(_without_average(moved), work.pixel_size), start
+
+
+def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map minus its mean at each distance from the centre voxel, linear between whole px."""
+    line = np.square(np.arange(len(data)) - len(data) // 2)
+    radius = np.sqrt(line[:, None, None] + line[:, None] + line).ravel()
+    inner = radius.astype(np.int64)
+    outer_share = radius - inner
+    index, share = np.concatenate([inner, inner + 1]), np.concatenate([1 - outer_share, outer_share])
+    mean = np.bincount(index, share * np.tile(data.ravel(), 2)) / np.maximum(np.bincount(index, share), 1e-9)
+    average = (1 - outer_share) * mean[inner] + outer_share * mean[inner + 1]
+    return (data - average.reshape(data.shape)).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """Slices of a map that rotations of the group are judged by.
+
+    `views` (v, 4) and the `samples` (v, 2, n_pixel) there, `turns` (t, 4) of the group, `weight` (n_pixel,).
+    """
+
+    volume: FourierVolume
+    pixels: Pixels
+    views: Array
+    samples: NDArray[np.complex64]
+    turns: Array
+    weight: Array
+
+    @classmethod
+    def of(cls, work: Map, group: Symmetry, views: Array, r_high: float, n_turn: int) -> _Comparison:
+        volume = fourier_volume(work.data, r_high=r_high)
+        pixels = half_plane(work.box, r_high, 1)
+        samples = _read(volume, pixels, views)
+        power = np.square(np.abs(samples)).mean(axis=0)
+        shell = np.bincount(pixels.shell, power) / np.maximum(np.bincount(pixels.shell), 1)
+        floor = max(1e-6 * float(shell.max()), 1e-300)
+        weight = 1 / np.sqrt(np.maximum(shell, floor))[pixels.shell]
+        turns = _without_inverses(group)
+        some = np.unique(np.linspace(0, len(turns) - 1, min(n_turn, len(turns))).round().astype(int))
+        return cls(volume, pixels, views, samples, turns[some], weight)
+
+    def score(self, frames: Array, centre: Array) -> Array:
+        """(n,) mean correlation for frames (n, 4) whose axes meet in `centre` (3,), px of the map."""
+        turns = multiply(multiply(frames[:, None], self.turns), conjugate(frames)[:, None])
+        seen = multiply(self.views, turns[:, :, None])
+        other = _moved(_read(self.volume, self.pixels, seen), self.pixels, seen, centre)
+        here = _moved(self.samples, self.pixels, self.views, centre)
+        product = np.einsum("...p,...p,p->...", here.conj(), other, self.weight, optimize=True).real.sum(-1)
+        power = np.einsum("...p,p->...", np.square(np.abs(other)), self.weight).sum(-1)
+        own = np.einsum("vp,p->", np.square(np.abs(self.samples)), self.weight)
+        return np.asarray((product / np.sqrt(np.maximum(power * own, 1e-300))).mean(axis=1))
+
+
+def _read(volume: FourierVolume, pixels: Pixels, views: Array) -> NDArray[np.complex64]:
+    """(..., n_pixel) samples of the slices of views (..., 4)."""
+    slices = project_slices(volume, quaternion_to_matrix(views.reshape(-1, 4)), pixels.kx, pixels.ky)
+    return np.asarray((slices[:, 0] + 1j * slices[:, 1]).reshape(*views.shape[:-1], -1), np.complex64)
+
+
+def _moved(samples: NDArray[np.complex64], pixels: Pixels, views: Array, centre: Array) -> NDArray[np.complex64]:
+    """Samples (..., n_pixel) of the map with `centre` brought to its centre voxel."""
+    if not centre.any():
+        return samples
+    at = quaternion_to_matrix(views)[..., :2, :] @ centre  # in the image, px
+    angle = (2 * np.pi / pixels.box) * (at[..., :1] * pixels.kx + at[..., 1:] * pixels.ky)
+    return np.asarray(samples * np.exp(1j * angle.astype(np.float32)), np.complex64)
+
+
+def _without_inverses(group: Symmetry) -> Array:
+    """(t, 4) rotations of the group but the identity, one of each pair of inverses: both have the same correlation."""
+    kept: list[Array] = []
+    for each in group.quaternions[1:]:
+        if not any(abs(float(each @ conjugate(other))) > 1 - 1e-9 for other in kept):
+            kept.append(each)
+    return np.array(kept)
+
+
+def _single_axis(group: Symmetry) -> int | None:
+    """Which coordinate axis a cyclic group turns about: 2, of D1 0; None for the other groups."""
+    if group.name == "D1":
+        return 0
+    return 2 if group.name[0] == "C" else None
+
+
+def _least_turn(direction: Array, axis: int) -> Array:
+    """(4,) the smallest rotation that takes a coordinate axis to a line along `direction` (3,)."""
+    start = np.eye(3)[axis]
+    end = direction if direction @ start >= 0 else -direction
+    quaternion = np.concatenate([[1 + start @ end], np.cross(start, end)])
+    return quaternion / np.linalg.norm(quaternion)
+
+
+def _normaliser(group: Symmetry) -> Symmetry:
+    """Rotations that bring a group's axes onto themselves; for a single axis, the group itself."""
+    if group.name == "D2":
+        return symmetry("O")
+    if group.name == "T":
+        return Symmetry("T", _with_quarter_turns(group))
+    if group.name[0] == "D" and group.name != "D1":
+        return symmetry(f"D{len(group)}")
+    return group
+
+
+def _with_quarter_turns(group: Symmetry) -> Array:
+    """(24, 4) T and its product with a quarter turn about one of its 2-fold axes: O about the axes of T."""
+    half_turn = group.quaternions[np.abs(group.quaternions[:, 0]).argmin()]
+    quarter = (half_turn + np.array([1.0, 0, 0, 0])) / np.sqrt(2)
+    return np.concatenate([group.quaternions, multiply(group.quaternions, quarter)])
+
+
+def _candidates(group: Symmetry) -> Array:
+    """(n, 4) frames, the identity first, one about every `_STEP` radians."""
+    axis = _single_axis(group)
+    if axis is None:
+        normaliser = _normaliser(group)
+        grid = rotation_grid(rotation_count(_STEP, normaliser), normaliser)
+    else:
+        n = round(2 * np.pi / _STEP**2)
+        height = (np.arange(n) + 0.5) / n
+        turn = np.pi * (1 + np.sqrt(5)) * np.arange(n)
+        across = np.sqrt(1 - height**2)
+        directions = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=-1)
+        grid = np.array([_least_turn(np.roll(direction, axis + 1), axis) for direction in directions])
+    return np.concatenate([[[1.0, 0.0, 0.0, 0.0]], grid])
+
+
+def _best(frames: Array, scores: Array, group: Symmetry) -> list[Array]:
+    """The `_N_BEST` best frames that are not neighbours of better ones."""
+    normaliser, axis = _normaliser(group), _single_axis(group)
+    chosen: list[Array] = []
+    for frame in frames[np.argsort(-scores, kind="stable")]:
+        for other in chosen:
+            if axis is None:
+                cosine = np.abs(normaliser.equivalents(frame) @ other).max()
+                angle = 2 * np.arccos(min(1.0, float(cosine)))
+            else:
+                cosine = quaternion_to_matrix(frame)[:, axis] @ quaternion_to_matrix(other)[:, axis]
+                angle = np.arccos(min(1.0, abs(float(cosine))))
+            if angle < 3 * _STEP:
+                break
+        else:
+            chosen.append(frame)
+            if len(chosen) == _N_BEST:
+                break
+    return chosen
+
+
+def _refined(
+    comparison: _Comparison, group: Symmetry, frame: Array, centre: Array
+) -> tuple[float, Array, Array]:
+    """The best score near a frame and centre, with its frame and centre."""
+    from scipy.optimize import minimize
+
+    axis = _single_axis(group)
+    free = np.array([each for each in range(3) if each != axis])
+    reach = comparison.volume.r_high
+    matrix = quaternion_to_matrix(frame)
+
+    def at(values: Array) -> tuple[Array, Array]:
+        """Turns in units of 1/r_high, moves in units of box/(2π r_high), both along the frame's axes."""
+        turn, move = np.zeros(3), np.zeros(3)
+        turn[free], move[free] = values.reshape(2, -1) / reach
+        box = comparison.pixels.box
+        return multiply(frame, from_rotation_vector(turn)), centre + matrix @ move * (box / (2 * np.pi))
+
+    def loss(values: Array) -> float:
+        new_frame, new_centre = at(values)
+        return -float(comparison.score(new_frame[None], new_centre)[0])
+
+    found = minimize(loss, np.zeros(2 * len(free)), method="BFGS", options={"eps": 0.02, "gtol": 1e-4, "maxiter": 30})
+    new_frame, new_centre = at(found.x)
+    return -float(found.fun), new_frame / np.linalg.norm(new_frame), new_centre
