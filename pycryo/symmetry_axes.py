@@ -32,6 +32,10 @@ _STEP = 0.08
 # Views, and rotations of the group, of the search; then of the refinement.
 _N_VIEW = 24
 _N_TURN, _N_TURN_FINE = 4, 12
+# Step of slopes, in units of one radian of phase at the rim.
+_DIFFERENCE = 0.05
+# Shells with less than this share of the strongest one's power are not raised further.
+_LEAST_POWER = 1e-6
 # Best frames of the search that are refined.
 _N_BEST = 8
 
@@ -94,17 +98,18 @@ def find_axes(source: Map, group: Symmetry, *, resolution: float | None = None) 
     r_high = _limit(source, resolution)
     work, start = _prepared(source, r_high)
     px = work.pixel_size / source.pixel_size
-    views = rotation_grid(_N_VIEW, symmetry("C1"))
-    coarse = _Comparison.of(work, group, views, min(_COARSE, r_high), _N_TURN)
+    coarse = _Comparison.of(work, group, min(_COARSE, r_high), _N_TURN)
     frames = _candidates(group)
-    scores = np.concatenate([coarse.score(part, np.zeros(3)) for part in np.array_split(frames, -(-len(frames) // 64))])
+    scores = np.concatenate(
+        [coarse.score(part, np.zeros((len(part), 3))) for part in np.array_split(frames, -(-len(frames) // 64))]
+    )
     tried = [_refined(coarse, group, frame, np.zeros(3)) for frame in _best(frames, scores, group)]
     _, frame, centre = max(tried, key=lambda each: each[0])
-    fine = _Comparison.of(work, group, views, r_high, _N_TURN_FINE)
+    fine = _Comparison.of(work, group, r_high, _N_TURN_FINE)
     _, frame, centre = _refined(fine, group, frame, centre)
     whole = replace(fine, turns=_without_inverses(group))
     identity = np.array([1.0, 0.0, 0.0, 0.0])
-    correlation, before = whole.score(frame[None], centre)[0], whole.score(identity[None], -start)[0]
+    correlation, before = whole.score(np.stack([frame, identity]), np.stack([centre, -start]))
     frame = _normaliser(group).nearest(frame, identity)
     centre = (centre + start) * px
     if (axis := _single_axis(group)) is not None:
@@ -140,7 +145,7 @@ def _prepared(source: Map, r_high: float) -> tuple[Map, Array]:
         raise InputError("the map has no density above 0: it must be white on dark")
     start = np.rint(at @ mass / mass.sum())
     moved = np.roll(weight, tuple(-start[::-1].astype(int)), (0, 1, 2))
-    return Map(_without_average(moved), work.pixel_size), start
+    return Map(_levelled(_without_average(moved)), work.pixel_size), start
 
 
 def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,58 +160,71 @@ def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return (data - average.reshape(data.shape)).astype(np.float32)
 
 
+def _levelled(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map whose shells have the square root of their amplitudes, in the end: powers as amplitudes were."""
+    import scipy.fft
+
+    spectrum = scipy.fft.rfftn(data)
+    line = np.fft.fftfreq(len(data), 1 / len(data)) ** 2
+    shell = np.sqrt(line[:, None, None] + line[:, None] + line[: spectrum.shape[2]]).round().astype(np.int64)
+    power = np.bincount(shell.ravel(), np.square(np.abs(spectrum)).ravel()) / np.bincount(shell.ravel())
+    factor = np.maximum(power, max(_LEAST_POWER * float(power.max()), 1e-300)) ** -0.25
+    return np.asarray(scipy.fft.irfftn(spectrum * factor[shell], data.shape), np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     """Slices of a map that rotations of the group are judged by.
 
-    `views` (v, 4) and the `samples` (v, 2, n_pixel) there, `turns` (t, 4) of the group, `weight` (n_pixel,).
+    `views` (v, 4), the `samples` (v, 2, n_pixel) there, and the `turns` (t, 4) of the group.
     """
 
     volume: FourierVolume
     pixels: Pixels
     views: Array
-    samples: NDArray[np.complex64]
+    samples: NDArray[np.float32]
     turns: Array
-    weight: Array
 
     @classmethod
-    def of(cls, work: Map, group: Symmetry, views: Array, r_high: float, n_turn: int) -> _Comparison:
+    def of(cls, work: Map, group: Symmetry, r_high: float, n_turn: int) -> _Comparison:
         volume = fourier_volume(work.data, r_high=r_high)
         pixels = half_plane(work.box, r_high, 1)
-        samples = _read(volume, pixels, views)
-        power = np.square(np.abs(samples)).mean(axis=0)
-        shell = np.bincount(pixels.shell, power) / np.maximum(np.bincount(pixels.shell), 1)
-        floor = max(1e-6 * float(shell.max()), 1e-300)
-        weight = 1 / np.sqrt(np.maximum(shell, floor))[pixels.shell]
-        turns = _without_inverses(group)
-        some = np.unique(np.linspace(0, len(turns) - 1, min(n_turn, len(turns))).round().astype(int))
-        return cls(volume, pixels, views, samples, turns[some], weight)
+        views = rotation_grid(_N_VIEW, symmetry("C1"))
+        samples = project_slices(volume, quaternion_to_matrix(views), pixels.kx, pixels.ky)
+        return cls(volume, pixels, views, samples, _some_turns(group, n_turn))
 
-    def score(self, frames: Array, centre: Array) -> Array:
-        """(n,) mean correlation for frames (n, 4) whose axes meet in `centre` (3,), px of the map."""
+    def score(self, frames: Array, centres: Array) -> Array:
+        """(n,) mean correlation for frames (n, 4) whose axes meet in `centres` (n, 3), px of the map."""
         turns = multiply(multiply(frames[:, None], self.turns), conjugate(frames)[:, None])
-        seen = multiply(self.views, turns[:, :, None])
-        other = _moved(_read(self.volume, self.pixels, seen), self.pixels, seen, centre)
-        here = _moved(self.samples, self.pixels, self.views, centre)
-        product = np.einsum("...p,...p,p->...", here.conj(), other, self.weight, optimize=True).real.sum(-1)
-        power = np.einsum("...p,p->...", np.square(np.abs(other)), self.weight).sum(-1)
-        own = np.einsum("vp,p->", np.square(np.abs(self.samples)), self.weight)
-        return np.asarray((product / np.sqrt(np.maximum(power * own, 1e-300))).mean(axis=1))
+        seen = quaternion_to_matrix(multiply(self.views, turns[:, :, None]))
+        other = project_slices(self.volume, seen.reshape(-1, 3, 3), self.pixels.kx, self.pixels.ky)
+        other = other.reshape(*turns.shape[:2], -1)
+        power = np.matmul(other[..., None, :], other[..., None])[..., 0, 0]
+        if centres.any():
+            product = self._product(other.reshape(*seen.shape[:3], 2, -1), seen, centres)
+        else:
+            product = other @ self.samples.ravel()
+        own = float(np.square(self.samples).sum(dtype=np.float64))
+        return np.asarray((product / np.sqrt(np.maximum(power.astype(np.float64) * own, 1e-300))).mean(axis=1))
+
+    def _product(self, other: NDArray[np.float32], seen: Array, centres: Array) -> Array:
+        """(n, t) scalar products of `samples` and others (n, t, v, 2, n_pixel) of maps with `centres` in the middle."""
+        kx, ky = self.pixels.kx, self.pixels.ky
+        move = (seen - quaternion_to_matrix(self.views))[..., :2, :] @ centres[:, None, None, :, None]
+        angle = (2 * np.pi / self.pixels.box) * move[..., 0]  # (n, t, v, 2), x and y
+        line = np.arange(-int(np.abs(ky).max(initial=0)), int(kx.max(initial=0)) + 1)
+        ramp = np.exp(1j * angle[..., None] * line).astype(np.complex64)
+        phase = ramp[..., 0, :][..., kx - line[0]] * ramp[..., 1, :][..., ky - line[0]]
+        here = self.samples[:, 0] - 1j * self.samples[:, 1]
+        phase *= here
+        real = np.einsum("ntvp,ntvp->nt", phase.real, other[..., 0, :], dtype=np.float64)
+        return np.asarray(real - np.einsum("ntvp,ntvp->nt", phase.imag, other[..., 1, :], dtype=np.float64))
 
 
-def _read(volume: FourierVolume, pixels: Pixels, views: Array) -> NDArray[np.complex64]:
-    """(..., n_pixel) samples of the slices of views (..., 4)."""
-    slices = project_slices(volume, quaternion_to_matrix(views.reshape(-1, 4)), pixels.kx, pixels.ky)
-    return np.asarray((slices[:, 0] + 1j * slices[:, 1]).reshape(*views.shape[:-1], -1), np.complex64)
-
-
-def _moved(samples: NDArray[np.complex64], pixels: Pixels, views: Array, centre: Array) -> NDArray[np.complex64]:
-    """Samples (..., n_pixel) of the map with `centre` brought to its centre voxel."""
-    if not centre.any():
-        return samples
-    at = quaternion_to_matrix(views)[..., :2, :] @ centre  # in the image, px
-    angle = (2 * np.pi / pixels.box) * (at[..., :1] * pixels.kx + at[..., 1:] * pixels.ky)
-    return np.asarray(samples * np.exp(1j * angle.astype(np.float32)), np.complex64)
+def _some_turns(group: Symmetry, n: int) -> Array:
+    """(t, 4) up to `n` rotations, evenly from the list of the group's without inverses: together they make the group."""
+    turns = _without_inverses(group)
+    return turns[np.unique(np.linspace(0, len(turns) - 1, min(n, len(turns))).round().astype(int))]
 
 
 def _without_inverses(group: Symmetry) -> Array:
@@ -288,28 +306,29 @@ def _best(frames: Array, scores: Array, group: Symmetry) -> list[Array]:
     return chosen
 
 
-def _refined(
-    comparison: _Comparison, group: Symmetry, frame: Array, centre: Array
-) -> tuple[float, Array, Array]:
+def _refined(comparison: _Comparison, group: Symmetry, frame: Array, centre: Array) -> tuple[float, Array, Array]:
     """The best score near a frame and centre, with its frame and centre."""
     from scipy.optimize import minimize
 
     axis = _single_axis(group)
     free = np.array([each for each in range(3) if each != axis])
-    reach = comparison.volume.r_high
     matrix = quaternion_to_matrix(frame)
 
     def at(values: Array) -> tuple[Array, Array]:
-        """Turns in units of 1/r_high, moves in units of box/(2π r_high), both along the frame's axes."""
-        turn, move = np.zeros(3), np.zeros(3)
-        turn[free], move[free] = values.reshape(2, -1) / reach
-        box = comparison.pixels.box
-        return multiply(frame, from_rotation_vector(turn)), centre + matrix @ move * (box / (2 * np.pi))
+        """Frames and centres for (n, 2 · free) turns in units of 1/r_high, then moves of box/(2π r_high)."""
+        turn, move = np.zeros((2, len(values), 3))
+        turn[:, free], move[:, free] = np.split(values / comparison.volume.r_high, 2, axis=1)
+        length = comparison.pixels.box / (2 * np.pi)
+        return multiply(frame, from_rotation_vector(turn)), centre + length * move @ matrix.T
 
     def loss(values: Array) -> float:
-        new_frame, new_centre = at(values)
-        return -float(comparison.score(new_frame[None], new_centre)[0])
+        return -float(comparison.score(*at(values[None]))[0])
 
-    found = minimize(loss, np.zeros(2 * len(free)), method="BFGS", options={"eps": 0.02, "gtol": 1e-4, "maxiter": 30})
-    new_frame, new_centre = at(found.x)
-    return -float(found.fun), new_frame / np.linalg.norm(new_frame), new_centre
+    def slope(values: Array) -> Array:
+        aside = _DIFFERENCE * np.eye(len(values))
+        ahead, behind = np.split(comparison.score(*at(np.concatenate([values + aside, values - aside]))), 2)
+        return np.asarray((behind - ahead) / (2 * _DIFFERENCE))
+
+    found = minimize(loss, np.zeros(2 * len(free)), jac=slope, method="BFGS", options={"gtol": 1e-3, "maxiter": 20})
+    frames, centres = at(found.x[None])
+    return -float(found.fun), frames[0], centres[0]
