@@ -2,8 +2,8 @@
 
 The map's transform is read on central slices of a few views and compared with the same slices after rotations of the
 group: both are equal if the rotations are about the map's axes. What looks the same from everywhere, the map's
-rotational average, is left out, and shells count by their amplitude rather than their power, so that a shape without the
-symmetry has a correlation near 0 however round it is.
+rotational average, is left out, and shells count by their amplitude rather than their power, so that a shape without
+the symmetry has a low correlation however round it is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _COARSE = 10.0
 _FINE = 20.0
 # Grid of the search, radians: a rotation of the group moves the samples at 10 px by 1.6 px at the most per step.
 _STEP = 0.08
+# Of the transform that slices are read from.
+_PADDING = 3
 # Views, and rotations of the group, of the search; then of the refinement.
 _N_VIEW = 24
 _N_TURN, _N_TURN_FINE = 4, 12
@@ -51,15 +53,21 @@ class Frame:
     centre : (3,) float64
         Point on all axes, (x, y, z), px of the map from its centre voxel; for a single axis the one nearest to that.
     correlation : float
-        Mean over the group's rotations of the correlation of the map with itself turned, at the resolution looked at.
+        Of the map with itself turned, to the resolution looked at; mean over the group's rotations.
+    weakest : float
+        The same of the rotation with the lowest one: a group of which the map has only a part has a low one.
     before : float
-        The same about the convention's axes through the centre voxel, that is of the map as it is.
+        `correlation` about the convention's axes through the centre voxel, that is of the map as it is.
+    resolution : float
+        What was looked at, Å.
     """
 
     quaternion: Array
     centre: Array
     correlation: float
+    weakest: float
     before: float
+    resolution: float
 
     @property
     def matrix(self) -> Array:
@@ -109,13 +117,14 @@ def find_axes(source: Map, group: Symmetry, *, resolution: float | None = None) 
     _, frame, centre = _refined(fine, group, frame, centre)
     whole = replace(fine, turns=_without_inverses(group))
     identity = np.array([1.0, 0.0, 0.0, 0.0])
-    correlation, before = whole.score(np.stack([frame, identity]), np.stack([centre, -start]))
+    after, before = whole.correlations(np.stack([frame, identity]), np.stack([centre, -start]))
     frame = _normaliser(group).nearest(frame, identity)
     centre = (centre + start) * px
     if (axis := _single_axis(group)) is not None:
         direction = quaternion_to_matrix(frame)[:, axis]
         frame, centre = _least_turn(direction, axis), centre - (centre @ direction) * direction
-    return Frame(frame, centre, float(correlation), float(before))
+    reached = source.box * source.pixel_size / r_high
+    return Frame(frame, centre, float(after.mean()), float(after.min()), float(before.mean()), reached)
 
 
 def _limit(source: Map, resolution: float | None) -> float:
@@ -157,7 +166,7 @@ def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
     index, share = np.concatenate([inner, inner + 1]), np.concatenate([1 - outer_share, outer_share])
     mean = np.bincount(index, share * np.tile(data.ravel(), 2)) / np.maximum(np.bincount(index, share), 1e-9)
     average = (1 - outer_share) * mean[inner] + outer_share * mean[inner + 1]
-    return (data - average.reshape(data.shape)).astype(np.float32)
+    return np.asarray(data - average.reshape(data.shape), np.float32)
 
 
 def _levelled(data: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -187,7 +196,7 @@ class _Comparison:
 
     @classmethod
     def of(cls, work: Map, group: Symmetry, r_high: float, n_turn: int) -> _Comparison:
-        volume = fourier_volume(work.data, r_high=r_high)
+        volume = fourier_volume(work.data, padding=_PADDING, r_high=r_high)
         pixels = half_plane(work.box, r_high, 1)
         views = rotation_grid(_N_VIEW, symmetry("C1"))
         samples = project_slices(volume, quaternion_to_matrix(views), pixels.kx, pixels.ky)
@@ -195,6 +204,10 @@ class _Comparison:
 
     def score(self, frames: Array, centres: Array) -> Array:
         """(n,) mean correlation for frames (n, 4) whose axes meet in `centres` (n, 3), px of the map."""
+        return np.asarray(self.correlations(frames, centres).mean(axis=1))
+
+    def correlations(self, frames: Array, centres: Array) -> Array:
+        """(n, t) correlation of the map with itself after each of the turns about these frames' axes."""
         turns = multiply(multiply(frames[:, None], self.turns), conjugate(frames)[:, None])
         seen = quaternion_to_matrix(multiply(self.views, turns[:, :, None]))
         other = project_slices(self.volume, seen.reshape(-1, 3, 3), self.pixels.kx, self.pixels.ky)
@@ -203,9 +216,9 @@ class _Comparison:
         if centres.any():
             product = self._product(other.reshape(*seen.shape[:3], 2, -1), seen, centres)
         else:
-            product = other @ self.samples.ravel()
+            product = (other @ self.samples.ravel()).astype(np.float64)
         own = float(np.square(self.samples).sum(dtype=np.float64))
-        return np.asarray((product / np.sqrt(np.maximum(power.astype(np.float64) * own, 1e-300))).mean(axis=1))
+        return np.asarray(product / np.sqrt(np.maximum(power.astype(np.float64) * own, 1e-300)))
 
     def _product(self, other: NDArray[np.float32], seen: Array, centres: Array) -> Array:
         """(n, t) scalar products of `samples` and others (n, t, v, 2, n_pixel) of maps with `centres` in the middle."""
@@ -222,9 +235,10 @@ class _Comparison:
 
 
 def _some_turns(group: Symmetry, n: int) -> Array:
-    """(t, 4) up to `n` rotations, evenly from the list of the group's without inverses: together they make the group."""
+    """(t, 4) up to `n` rotations, evenly from the list without inverses: together they make the group."""
     turns = _without_inverses(group)
-    return turns[np.unique(np.linspace(0, len(turns) - 1, min(n, len(turns))).round().astype(int))]
+    some = np.unique(np.linspace(0, len(turns) - 1, min(n, len(turns))).round().astype(np.int64))
+    return np.asarray(turns[some])
 
 
 def _without_inverses(group: Symmetry) -> Array:
@@ -248,7 +262,7 @@ def _least_turn(direction: Array, axis: int) -> Array:
     start = np.eye(3)[axis]
     end = direction if direction @ start >= 0 else -direction
     quaternion = np.concatenate([[1 + start @ end], np.cross(start, end)])
-    return quaternion / np.linalg.norm(quaternion)
+    return np.asarray(quaternion / np.linalg.norm(quaternion))
 
 
 def _normaliser(group: Symmetry) -> Symmetry:

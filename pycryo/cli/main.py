@@ -22,6 +22,7 @@ COMMANDS = {
     "simulate": ("pycryo.cli.simulate", "particles with known truth from an atomic model or a map"),
     "fsc": ("pycryo.cli.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.mask", "soft mask around a map's density"),
+    "symmetry": ("pycryo.cli.symmetry", "turn a map so that its axes lie as its point group's convention has them"),
     "report": ("pycryo.cli.report", "(re)build the HTML report of a refinement"),
     "info": ("pycryo.cli.info", "instruction set, threads, MPI and versions"),
     "bench": ("pycryo.cli.bench", "microbenchmarks of the kernels"),

@@ -22,7 +22,7 @@ _MOST_VIEWS = 200_000
 def view_directions(quaternion: Array, group: Symmetry) -> Array:
     """(n · len(group), 3) unit vectors: viewing axes, in the map, of poses (n, 4) and their symmetry mates."""
     views = quaternion_to_matrix(quaternion)[..., 2, :]
-    return np.einsum("ni,gij->ngj", views, group.matrices).reshape(-1, 3)
+    return np.asarray(np.einsum("ni,gij->ngj", views, group.matrices).reshape(-1, 3))
 
 
 def bin_spacing(n: int) -> float:
