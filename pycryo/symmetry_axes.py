@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.geometry.grids import rotation_count, rotation_grid
+from pycryo.geometry.frames import (
+    best_apart,
+    frame_grid,
+    least_turn,
+    normaliser_of,
+    single_axis,
+    some_turns,
+    turns_without_inverses,
+)
+from pycryo.geometry.grids import rotation_grid
 from pycryo.geometry.rotations import conjugate, from_rotation_vector, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.maps import Map, resample
@@ -104,25 +113,26 @@ def find_axes(source: Map, group: Symmetry, *, resolution: float | None = None) 
     if source.box < 16:
         raise InputError(f"the map has {source.box} px, too few to find axes in: at least 16")
     r_high = _limit(source, resolution)
-    work, start = _prepared(source, r_high)
-    px = work.pixel_size / source.pixel_size
-    coarse = _Comparison.of(work, group, min(_COARSE, r_high), _N_TURN)
-    frames = _candidates(group)
-    scores = np.concatenate(
-        [coarse.score(part, np.zeros((len(part), 3))) for part in np.array_split(frames, -(-len(frames) // 64))]
-    )
-    tried = [_refined(coarse, group, frame, np.zeros(3)) for frame in _best(frames, scores, group)]
+    work = _masked(source, r_high)
+    start = _centre_of_mass(work)
+    coarse = _Comparison.of(_prepared(work, start), group, min(_COARSE, r_high), _N_TURN)
+    frames = frame_grid(group, _STEP)
+    parts = np.array_split(frames, -(-len(frames) // 64))
+    scores = np.concatenate([coarse.score(part, np.zeros((len(part), 3))) for part in parts])
+    best = best_apart(frames, scores, group, _N_BEST, 3 * _STEP)
+    tried = [_refined(coarse, group, frame, np.zeros(3)) for frame in best]
     _, frame, centre = max(tried, key=lambda each: each[0])
-    fine = _Comparison.of(work, group, r_high, _N_TURN_FINE)
-    _, frame, centre = _refined(fine, group, frame, centre)
-    whole = replace(fine, turns=_without_inverses(group))
+    start += centre
+    fine = _Comparison.of(_prepared(work, start), group, r_high, _N_TURN_FINE)
+    _, frame, centre = _refined(fine, group, frame, np.zeros(3))
+    whole = replace(fine, turns=turns_without_inverses(group))
     identity = np.array([1.0, 0.0, 0.0, 0.0])
     after, before = whole.correlations(np.stack([frame, identity]), np.stack([centre, -start]))
-    frame = _normaliser(group).nearest(frame, identity)
-    centre = (centre + start) * px
-    if (axis := _single_axis(group)) is not None:
+    frame = normaliser_of(group).nearest(frame, identity)
+    centre = (centre + start) * work.pixel_size / source.pixel_size
+    if (axis := single_axis(group)) is not None:
         direction = quaternion_to_matrix(frame)[:, axis]
-        frame, centre = _least_turn(direction, axis), centre - (centre @ direction) * direction
+        frame, centre = least_turn(direction, axis), centre - (centre @ direction) * direction
     reached = source.box * source.pixel_size / r_high
     return Frame(frame, centre, float(after.mean()), float(after.min()), float(before.mean()), reached)
 
@@ -139,22 +149,31 @@ def _limit(source: Map, resolution: float | None) -> float:
     return min(field / resolution, source.box / 2)
 
 
-def _prepared(source: Map, r_high: float) -> tuple[Map, Array]:
-    """A small map that reaches to `r_high`, masked, without its rotational average; its centre in px of it, (x, y, z).
-
-    The molecule's centre of mass, which all axes pass through, is at the centre voxel then.
-    """
+def _masked(source: Map, r_high: float) -> Map:
+    """The molecule alone, in a small map that reaches to `r_high`."""
     box = min(source.box, 2 * int(np.ceil(1.25 * r_high)))
     field = source.box * source.pixel_size
     work = resample(source, box, field / box)
-    weight = work.data * auto_mask(work, resolution=max(field / r_high, 3 * work.pixel_size))
-    at = np.indices(weight.shape).reshape(3, -1)[::-1] - box // 2
-    mass = np.maximum(weight, 0).ravel().astype(np.float64)
+    mask = auto_mask(work, resolution=max(field / r_high, 3 * work.pixel_size))
+    return Map(work.data * mask, work.pixel_size)
+
+
+def _centre_of_mass(work: Map) -> Array:
+    """(x, y, z), px from the centre voxel: all axes pass through it."""
+    mass = np.maximum(work.data, 0).ravel().astype(np.float64)
     if not mass.sum() > 0:
         raise InputError("the map has no density above 0: it must be white on dark")
-    start = np.rint(at @ mass / mass.sum())
-    moved = np.roll(weight, tuple(-start[::-1].astype(int)), (0, 1, 2))
-    return Map(_levelled(_without_average(moved)), work.pixel_size), start
+    at = np.indices(work.data.shape).reshape(3, -1)[::-1] - work.box // 2
+    return np.asarray(at @ mass / mass.sum())
+
+
+def _prepared(work: Map, centre: Array) -> Map:
+    """A map with `centre`, px of it, brought to the centre voxel, without its rotational average, levelled."""
+    from scipy import ndimage
+
+    spectrum = np.fft.fftn(work.data)
+    moved = np.fft.ifftn(ndimage.fourier_shift(spectrum, -centre[::-1])).real.astype(np.float32)
+    return Map(_levelled(_without_average(moved)), work.pixel_size)
 
 
 def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -200,7 +219,7 @@ class _Comparison:
         pixels = half_plane(work.box, r_high, 1)
         views = rotation_grid(_N_VIEW, symmetry("C1"))
         samples = project_slices(volume, quaternion_to_matrix(views), pixels.kx, pixels.ky)
-        return cls(volume, pixels, views, samples, _some_turns(group, n_turn))
+        return cls(volume, pixels, views, samples, some_turns(group, n_turn))
 
     def score(self, frames: Array, centres: Array) -> Array:
         """(n,) mean correlation for frames (n, 4) whose axes meet in `centres` (n, 3), px of the map."""
@@ -234,97 +253,11 @@ class _Comparison:
         return np.asarray(real - np.einsum("ntvp,ntvp->nt", phase.imag, other[..., 1, :], dtype=np.float64))
 
 
-def _some_turns(group: Symmetry, n: int) -> Array:
-    """(t, 4) up to `n` rotations, evenly from the list without inverses: together they make the group."""
-    turns = _without_inverses(group)
-    some = np.unique(np.linspace(0, len(turns) - 1, min(n, len(turns))).round().astype(np.int64))
-    return np.asarray(turns[some])
-
-
-def _without_inverses(group: Symmetry) -> Array:
-    """(t, 4) rotations of the group but the identity, one of each pair of inverses: both have the same correlation."""
-    kept: list[Array] = []
-    for each in group.quaternions[1:]:
-        if not any(abs(float(each @ conjugate(other))) > 1 - 1e-9 for other in kept):
-            kept.append(each)
-    return np.array(kept)
-
-
-def _single_axis(group: Symmetry) -> int | None:
-    """Which coordinate axis a cyclic group turns about: 2, of D1 0; None for the other groups."""
-    if group.name == "D1":
-        return 0
-    return 2 if group.name[0] == "C" else None
-
-
-def _least_turn(direction: Array, axis: int) -> Array:
-    """(4,) the smallest rotation that takes a coordinate axis to a line along `direction` (3,)."""
-    start = np.eye(3)[axis]
-    end = direction if direction @ start >= 0 else -direction
-    quaternion = np.concatenate([[1 + start @ end], np.cross(start, end)])
-    return np.asarray(quaternion / np.linalg.norm(quaternion))
-
-
-def _normaliser(group: Symmetry) -> Symmetry:
-    """Rotations that bring a group's axes onto themselves; for a single axis, the group itself."""
-    if group.name == "D2":
-        return symmetry("O")
-    if group.name == "T":
-        return Symmetry("T", _with_quarter_turns(group))
-    if group.name[0] == "D" and group.name != "D1":
-        return symmetry(f"D{len(group)}")
-    return group
-
-
-def _with_quarter_turns(group: Symmetry) -> Array:
-    """(24, 4) T and its product with a quarter turn about one of its 2-fold axes: O about the axes of T."""
-    half_turn = group.quaternions[np.abs(group.quaternions[:, 0]).argmin()]
-    quarter = (half_turn + np.array([1.0, 0, 0, 0])) / np.sqrt(2)
-    return np.concatenate([group.quaternions, multiply(group.quaternions, quarter)])
-
-
-def _candidates(group: Symmetry) -> Array:
-    """(n, 4) frames, the identity first, one about every `_STEP` radians."""
-    axis = _single_axis(group)
-    if axis is None:
-        normaliser = _normaliser(group)
-        grid = rotation_grid(rotation_count(_STEP, normaliser), normaliser)
-    else:
-        n = round(2 * np.pi / _STEP**2)
-        height = (np.arange(n) + 0.5) / n
-        turn = np.pi * (1 + np.sqrt(5)) * np.arange(n)
-        across = np.sqrt(1 - height**2)
-        directions = np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=-1)
-        grid = np.array([_least_turn(np.roll(direction, axis + 1), axis) for direction in directions])
-    return np.concatenate([[[1.0, 0.0, 0.0, 0.0]], grid])
-
-
-def _best(frames: Array, scores: Array, group: Symmetry) -> list[Array]:
-    """The `_N_BEST` best frames that are not neighbours of better ones."""
-    normaliser, axis = _normaliser(group), _single_axis(group)
-    chosen: list[Array] = []
-    for frame in frames[np.argsort(-scores, kind="stable")]:
-        for other in chosen:
-            if axis is None:
-                cosine = np.abs(normaliser.equivalents(frame) @ other).max()
-                angle = 2 * np.arccos(min(1.0, float(cosine)))
-            else:
-                cosine = quaternion_to_matrix(frame)[:, axis] @ quaternion_to_matrix(other)[:, axis]
-                angle = np.arccos(min(1.0, abs(float(cosine))))
-            if angle < 3 * _STEP:
-                break
-        else:
-            chosen.append(frame)
-            if len(chosen) == _N_BEST:
-                break
-    return chosen
-
-
 def _refined(comparison: _Comparison, group: Symmetry, frame: Array, centre: Array) -> tuple[float, Array, Array]:
     """The best score near a frame and centre, with its frame and centre."""
     from scipy.optimize import minimize
 
-    axis = _single_axis(group)
+    axis = single_axis(group)
     free = np.array([each for each in range(3) if each != axis])
     matrix = quaternion_to_matrix(frame)
 

@@ -10,10 +10,11 @@ from scipy.spatial.transform import Rotation
 from pycryo.cli.main import main
 from pycryo.errors import InputError
 from pycryo.fsc import fsc
+from pycryo.geometry.frames import some_turns
 from pycryo.geometry.rotations import angle_between
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.maps import Map
-from pycryo.symmetry_axes import _some_turns, find_axes
+from pycryo.symmetry_axes import find_axes
 from pycryo.turn import turned
 
 BOX, PIXEL = 48, 3.0
@@ -102,7 +103,7 @@ def test_absent_symmetry_has_a_weak_rotation(built, asked):
 @pytest.mark.parametrize("name", ["C4", "C24", "D2", "D4", "D7", "T", "O", "I1", "I2", "I3", "I4"])
 @pytest.mark.parametrize("n", [4, 12])
 def test_turns_of_the_search_make_the_whole_group(name, n):
-    group, some = symmetry(name), _some_turns(symmetry(name), n)
+    group, some = symmetry(name), some_turns(symmetry(name), n)
     assert len(some) <= n
     made = np.array([[1.0, 0, 0, 0]])
     for _ in range(len(group)):
