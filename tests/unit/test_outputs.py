@@ -282,6 +282,7 @@ def test_view_directions_follow_rot_and_tilt():
     quaternion = euler_to_quaternion(30.0, 60.0, 77.0)
     expected = [np.sin(np.pi / 3) * np.cos(np.pi / 6), np.sin(np.pi / 3) * np.sin(np.pi / 6), 0.5]
     np.testing.assert_allclose(view_directions(quaternion, symmetry("C1")), [expected], atol=1e-12)
+    assert view_directions(quaternion, symmetry("I")).shape == (60, 3)
     mates = view_directions(quaternion, symmetry("D2"))
     signs = np.array([[1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]])
     assert {tuple(np.round(v, 6)) for v in mates} == {tuple(np.round(v, 6)) for v in expected * signs}
