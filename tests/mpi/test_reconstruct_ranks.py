@@ -14,20 +14,20 @@ from pycryo.refine.reconstruct import reconstruct
 
 
 @pytest.mark.parallel([2, 3])
-@pytest.mark.parametrize("n", [2, 41])
-def test_ranks_do_not_change_a_bit(n):
+@pytest.mark.parametrize("n, symmetry", [(2, "C1"), (41, "C1"), (41, "D2")])
+def test_ranks_do_not_change_a_bit(n, symmetry):
     """Every rank has its own folder (pytest's would be cleaned up by all at once); of 2 particles a third gets none."""
     comm = world()
     assert comm.size > 1
     with tempfile.TemporaryDirectory() as folder:
-        compare(comm, read_particles(write_set(Path(folder), blobs(), n, noise=2.0)))
+        compare(comm, read_particles(write_set(Path(folder), blobs(), n, noise=2.0)), symmetry)
 
 
-def compare(comm, particles):
+def compare(comm, particles, symmetry):
     """Maps of all ranks together and of this one alone."""
     for half_maps in (False, True):
-        together = reconstruct(particles, half_maps=half_maps, comm=comm)
-        alone = reconstruct(particles, half_maps=half_maps, comm=SerialComm())
+        together = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, comm=comm)
+        alone = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, comm=SerialComm())
         assert together.n == alone.n == particles.n
         np.testing.assert_array_equal(together.map.data, alone.map.data)
         if half_maps:
