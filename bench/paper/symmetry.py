@@ -197,7 +197,8 @@ def main() -> None:
         print(
             f"{each['group']:>5}  {1e3 * each['seconds_per_image']:8.2f}  "
             f"{1e3 * each['seconds_per_image_some']:10.2f}  {each['seconds_sums']:6.2f}  "
-            f"{each['seconds_resampling']:12.2f}  {each['pays_from'] or 0:16.0f}  {each['loss']:11.4f}  {each['loss_at']:8d}"
+            f"{each['seconds_resampling']:12.2f}  {each['pays_from'] or 0:16.0f}  "
+            f"{each['loss']:11.4f}  {each['loss_at']:8d}"
         )
     if args.json:
         record = {"machine": machine(), "threads": get_threads(), "groups": records}
