@@ -11,16 +11,17 @@ from pycryo.errors import InputError
 from pycryo.parallel.agree import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.parallel.slab_fft import SlabFft
-from pycryo.shells import layer_shells
+from pycryo.slab_transform import SlabTransform
 
 Planes = NDArray[np.float32]
-Rows = NDArray[np.complex64]
 
 # Masked FSC below which the phases are randomised.
 RANDOMISE_BELOW = 0.8
 # Shells between the first randomised one and the first corrected one: the mask smears the border between the two.
 RANDOMISE_MARGIN = 2
+# px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
+# to 0.2, which moved the resolution by half a shell.
+_STEADY_BOX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | 
     """
     comm = comm or SerialComm()
     halves = _check(comm, a, b)
-    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
 
 
@@ -115,8 +116,8 @@ def corrected_fsc(
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
 
-    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps; the FSC that
-    remains inside the mask is the mask's doing. From two shells further on
+    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, several times
+    if the box is small; the FSC that remains inside the mask is the mask's doing. From two shells further on
     ``corrected = (masked - randomised) / (1 - randomised)``, before it is the masked one.
 
     Parameters
@@ -146,7 +147,7 @@ def corrected_fsc(
     """
     comm = comm or SerialComm()
     halves = _check(comm, half1, half2, mask)
-    slabs = _Slabs(comm, halves[0].shape[1], threads)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
     masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
     rows = [slabs.rows(half) for half in halves]
     sums = slabs.sums(*rows)
@@ -157,10 +158,15 @@ def corrected_fsc(
     if len(low) == 0:
         return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
     start = int(low[0]) + 1
-    for half, each in enumerate(rows):
-        slabs.randomise(each, start, seed, half)
-        slabs.mask(each, mask)
-    randomised = _curve(slabs.sums(*rows))
+    total = np.zeros_like(sums)
+    n_draw = _n_draw(slabs.box)
+    for trial in range(n_draw):
+        drawn = rows if trial == n_draw - 1 else [each.copy() for each in rows]
+        for half, each in enumerate(drawn):
+            slabs.randomise(each, start, seed, half, trial)
+            slabs.mask(each, mask)
+        total += slabs.sums(*drawn)
+    randomised = _curve(total)
     corrected = masked.copy()
     beyond = slice(start + RANDOMISE_MARGIN, None)
     rest = 1 - randomised[beyond]
@@ -197,6 +203,11 @@ def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, thres
     return box * pixel_size / shell
 
 
+def _n_draw(box: int) -> int:
+    """Random phases are drawn so often that the curve scatters as it does for a box of `_STEADY_BOX`, drawn once."""
+    return max(1, round((_STEADY_BOX / box) ** 2))
+
+
 def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
     """Both maps as float32, checked on all ranks."""
     first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
@@ -221,72 +232,3 @@ def _curve(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     cross, power_a, power_b = sums.T
     power = np.sqrt(power_a) * np.sqrt(power_b)
     return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0), np.float64)
-
-
-class _Slabs:
-    """Transforms of maps whose planes z are dealt to ranks; the rows y of the transforms are, too. All is collective.
-
-    Parameters
-    ----------
-    comm : Comm
-    box : int
-        px.
-    threads : int or None
-    """
-
-    def __init__(self, comm: Comm, box: int, threads: int | None) -> None:
-        self.box = box
-        self._comm = comm
-        self._fft = SlabFft(comm, box, double=False, threads=threads)
-
-    def rows(self, planes: Planes, mask: Planes | None = None) -> Rows:
-        """(n_row, N, N // 2 + 1) this rank's rows of the transform of a map, or of map · mask; axes (y, z, x)."""
-        first = self._fft.plane_numbers.start
-
-        def fill(number: int, points: Planes) -> None:
-            np.multiply(planes[number - first], 1 if mask is None else mask[number - first], out=points)
-
-        self._fft.fill_planes(fill)
-        rows = np.empty((len(self._fft.rows), self.box, self.box // 2 + 1), np.complex64)
-        self._fft.store(lambda row, samples: np.copyto(rows[row - self._fft.rows.start], samples))
-        return rows
-
-    def mask(self, rows: Rows, mask: Planes) -> None:
-        """Multiply the map of a transform by a mask, in place."""
-        first, first_row = self._fft.plane_numbers.start, self._fft.rows.start
-        scale = np.float32(1 / self.box**3)
-
-        def multiply(number: int, points: Planes) -> None:
-            points *= mask[number - first] * scale
-
-        self._fft.load(lambda row, samples: np.copyto(samples, rows[row - first_row]))
-        self._fft.on_planes(multiply, back=True)
-        self._fft.store(lambda row, samples: np.copyto(rows[row - first_row], samples))
-
-    def sums(self, first: Rows, second: Rows) -> NDArray[np.float64]:
-        """(n_shell, 3) what `pycryo.shells.volume_shells` has of two transforms, on every rank."""
-        rows = self._fft.rows
-        of_layer = np.zeros((self.box, self.box // 2 + 1, 3))
-        of_layer[rows.start : rows.stop] = layer_shells(first, second, np.asarray(rows), threads=self._fft.threads)
-        self._comm.gather_parts(of_layer, self._fft.bounds.tolist())
-        return np.asarray(of_layer.sum(axis=0))
-
-    def randomise(self, rows: Rows, start: int, seed: int, half: int) -> None:
-        """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is.
-
-        The noise of a plane depends on its number, not on who draws it.
-        """
-        square = np.square(np.fft.fftfreq(self.box, 1 / self.box))
-
-        def draw(number: int, points: Planes) -> None:
-            source = np.random.Philox(key=[seed, half], counter=[0, 0, 0, number])
-            np.random.Generator(source).standard_normal(dtype=np.float32, out=points)
-
-        def take(row: int, noise: Rows) -> None:
-            samples = rows[row - self._fft.rows.start]
-            beyond = square[row] + square[:, None] + square[: noise.shape[1]] >= (start - 0.5) ** 2
-            amplitude = np.abs(noise[beyond])
-            samples[beyond] = np.abs(samples[beyond]) * noise[beyond] / np.where(amplitude > 0, amplitude, 1)
-
-        self._fft.fill_planes(draw)
-        self._fft.store(take)

@@ -17,7 +17,6 @@ import numpy as np
 from mphase import Rates
 
 from pycryo.bench import LIMITS, check_load, machine
-from pycryo.pixels import half_plane
 from pycryo.threads import set_threads
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -74,10 +73,10 @@ def measure(n: int, threads: int) -> Rates:
 
     set_threads(threads)
     box = min(n // 2, MOST_BOX)
-    r_high = box / 2 - 1
     copy = LIMITS["copy_bandwidth"]()
+    insert = next(insertion(box, box / 2 - 1, N_IMAGE))
     return Rates(
-        insert=_rate(insertion(box, r_high, N_IMAGE).run, N_IMAGE * float(len(half_plane(box, r_high)))),
+        insert=_rate(insert.run, insert.work),
         fft_x=_side_by_side(along_x, float(n * n), threads),
         fft_y=_side_by_side(along_y, float(n * half), threads),
         fft_z=_side_by_side(along_z, float(n * width), threads),

@@ -79,6 +79,14 @@ def gather(source: SlabMap, root: int = 0) -> Map | None:
     return None if data is None else Map(data, source.pixel_size)
 
 
+def everywhere(source: SlabMap) -> Map:
+    """The whole map on every rank. Collective."""
+    data = np.empty((source.box,) * 3, np.float32)
+    data[source.numbers.start : source.numbers.stop] = source.data
+    source.comm.gather_parts(data, source.bounds.tolist())
+    return Map(data, source.pixel_size)
+
+
 def soft_sphere(comm: Comm, box: int, radius_px: float, edge_px: float, pixel_size: float) -> SlabMap:
     """`pycryo.maps.soft_sphere` on planes."""
     return SlabMap(comm, maps.soft_sphere(box, radius_px, edge_px, _numbers(comm, box)), pixel_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.comm import Comm
@@ -25,7 +25,7 @@ def on_root(comm: Comm, work: Callable[[], T], root: int = 0) -> T:
     kind, message = _told(failure)
     value, kind, message = comm.broadcast((value, kind, message), root)
     _raise_one(failure, [(kind, message)])
-    return value  # type: ignore[return-value]
+    return cast(T, value)
 
 
 def on_all(comm: Comm, work: Callable[[], T]) -> T:
@@ -39,7 +39,7 @@ def on_all(comm: Comm, work: Callable[[], T]) -> T:
     """
     value, failure = _attempt(work)
     _raise_one(failure, comm.all_gather(_told(failure)))
-    return value  # type: ignore[return-value]
+    return cast(T, value)
 
 
 def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -96,12 +96,9 @@ class Mail:
         received = office.array("received", self._turn, coming[-1])
         self._messages = sent, leaving, received, coming
         self._transfer = Transfer()
-        in_room = _bounds(takes * is_mate)
 
-        def of_room(sender: int, taker: int) -> NDArray[Any]:
-            # What a rank would send itself is left out.
-            first = gives[sender] * (in_room[taker] - (takes[sender] if sender < taker else 0))
-            return rooms.room(sender, self._turn, office.dtype)[first : first + gives[sender] * takes[taker]]
+        def of_room(writer: int, reader: int) -> NDArray[Any]:
+            return rooms.room(writer, reader, self._turn, office.dtype)[: gives[writer] * takes[reader]]
 
         def piece(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
             if is_mate[rank]:

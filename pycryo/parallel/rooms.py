@@ -1,4 +1,4 @@
-"""Rooms: memory of each rank that the other ranks of its node read, so that nothing between them is a message."""
+"""Rooms: memory that a rank of a node writes and another one reads, so that nothing between them is a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, SharedArray
 
-# Rooms of a rank: one is filled while others are read.
+# Rooms of each pair of ranks: one is filled while others are read.
 _N_ROOM = 3
 # Columns of the signs: the last turn that a rank has written, and read; a cache line per rank.
 _WRITTEN, _READ, _LINE = 0, 1, 8
@@ -23,8 +23,8 @@ _SPINS, _NAP = 1000, 5e-5
 class Rooms:
     """The rooms of a communicator's ranks, used in turn. Making, `reserve` and `close` are collective over it.
 
-    A rank writes into its room of a turn, shows it, and its mates read; each says when it has read all, for the room
-    is used again. Where a node has no memory to share, every rank is its own only mate.
+    A rank writes into its rooms of a turn, one for each mate, shows them, and the mates read; each says when it has
+    read all, for rooms are used again. Where a node has no memory to share, every rank is its own only mate.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Rooms:
     Attributes
     ----------
     mates : list of int
-        Ranks of `comm` whose rooms this rank can read, in order, with its own.
+        Ranks of `comm` with which this one has rooms, in order, with itself.
     """
 
     def __init__(self, comm: Comm) -> None:
@@ -48,12 +48,13 @@ class Rooms:
         self._signs.publish()
 
     def reserve(self, n_byte: int) -> None:
-        """Have rooms of so many bytes, the same number on all ranks, of which nobody is about to read one."""
+        """Have rooms of so many bytes each, the same number on all ranks; nobody may be about to read one."""
         if n_byte <= self._n_byte:
             return
         self._close_memory()
         self._n_byte = -(-n_byte // _PAGE) * _PAGE
-        memory = self._node.shared_array((self._node.size, _N_ROOM, self._n_byte), np.uint8)
+        # A pair always uses the same pages, so that a rank's memory is no more than what it writes and reads.
+        memory = self._node.shared_array((self._node.size, self._node.size, _N_ROOM, self._n_byte), np.uint8)
         if memory.is_shared and self._signs.is_shared:
             self.mates, self._memory = self._everyone, memory
         else:
@@ -61,20 +62,20 @@ class Rooms:
             self.mates = self._everyone[self._node.rank : self._node.rank + 1]
 
     def next_turn(self) -> int:
-        """Number of the next turn, once the mates have read what this rank's room of it holds. Not collective."""
+        """Number of the next turn, once the mates have read what this rank's rooms of it hold. Not collective."""
         self._turn += 1
         self._wait(_READ, self._turn - _N_ROOM)
         return self._turn
 
-    def room(self, rank: int, turn: int, dtype: DTypeLike) -> NDArray[Any]:
-        """The room of a mate, another rank."""
+    def room(self, writer: int, reader: int, turn: int, dtype: DTypeLike) -> NDArray[Any]:
+        """What one mate writes for another."""
         if self._memory is None:
             raise ValueError("rank: expected a mate; this rank has none")
-        room: NDArray[Any] = self._memory.array[self.mates.index(rank), turn % _N_ROOM]
+        room: NDArray[Any] = self._memory.array[self.mates.index(writer), self.mates.index(reader), turn % _N_ROOM]
         return room.view(dtype)
 
     def show(self, turn: int) -> None:
-        """Let the mates read this rank's room."""
+        """Let the mates read this rank's rooms."""
         self._sign(_WRITTEN, turn)
 
     def wait(self, turn: int) -> None:

@@ -50,7 +50,7 @@ def run_images(
         The reference of each half; None if this rank is not one of the half's.
     timer : Timer
     """
-    share, effort = setup.share, Effort()
+    effort = Effort()
     passes = [
         HalfPass(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
         for half, volume in enumerate(volumes)
@@ -59,19 +59,31 @@ def run_images(
     for number, rows in enumerate(rounds(setup, plan)):
         for one in passes if number else ():
             one.exchange()
-        if plan.scan is None:
-            for one in passes:
-                for each in _load(setup, plan, one.half, rows[one.half], timer):
-                    one.take(each.rows, each.target, None)
-        else:
-            images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
-            for geometry in geometries(share):
-                _search(setup, plan, geometry, passes, images, effort, timer)
+        _run_round(setup, plan, passes, rows, effort, timer)
     results: list[HalfResult | None] = [None, None]
     for one in passes:
         results[one.half] = one.result()
         effort.traffic.idle += one.idle
     return results, effort
+
+
+def _run_round(
+    setup: Setup,
+    plan: Plan,
+    passes: list[HalfPass],
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    effort: Effort,
+    timer: Timer,
+) -> None:
+    """The images of one round, `rows` of each half; none of them is kept. Collective."""
+    if plan.scan is None:
+        for one in passes:
+            for each in _load(setup, plan, one.half, rows[one.half], timer):
+                one.take(each.rows, each.target, None)
+    else:
+        images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
+        for geometry in geometries(setup.share):
+            _search(setup, plan, geometry, passes, images, effort, timer)
 
 
 def _load(setup: Setup, plan: Plan, half: int, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:

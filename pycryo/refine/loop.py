@@ -147,7 +147,10 @@ def refine(
 def run(
     setup: Setup, state: State, observer: Observer | None = None, history: Sequence[Record] = ()
 ) -> tuple[Outcome, list[Record]]:
-    """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective."""
+    """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective.
+
+    The communicators of `setup` are given back.
+    """
     history = list(history)
     while True:
         final = state.schedule.stage == "final"
@@ -172,6 +175,7 @@ def run(
         if observer is not None:
             observer(setup, outcome, history)
         if final:
+            setup.free()
             return outcome, history
         setup, state = balance(setup, outcome.state, record.load)
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pycryo.backprojector import Accumulators
 from pycryo.fsc import Fsc
 from pycryo.model.insertion import combined
 from pycryo.model.owners import deal_map
-from pycryo.model.slab_map import SlabMap, join_low_resolution
+from pycryo.model.slab_map import SlabMap
 from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.plan import Plan
-from pycryo.refine.resolution import Pair, measure_fsc, solvent_mask, ssnr_of
+from pycryo.refine.references import make_references
+from pycryo.refine.resolution import Pair, measure_fsc, ssnr_of
 from pycryo.refine.state import Setup
 from pycryo.refine.timer import Timer
-
-# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
-_JOIN_RESOLUTION = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
         else:
             ssnr = ssnr_of(fsc, combined=False)
             regularised = [None if each is None else each.solve(ssnr=ssnr, max_iterations=0) for each in solvers]
-            references = _references(setup, _on_world(setup, points, regularised), mask)
+            references = make_references(setup, _on_world(setup, points, regularised), pair, mask, fsc)
     return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation)
 
 
@@ -100,11 +98,3 @@ def _on_world(setup: Setup, points: int, solutions: list[Solution | None]) -> Pa
         for owners, solution in zip(setup.owners, solutions, strict=True)
     )
     return first, second
-
-
-def _references(setup: Setup, pair: Pair, mask: SlabMap) -> Pair:
-    """References of the next iteration from the regularised half-maps. Collective."""
-    first, second = join_low_resolution(*pair, setup.field_of_view / _JOIN_RESOLUTION)
-    # Noise outside the molecule would enter every comparison.
-    solvent = solvent_mask(setup, first.box).data * mask.data
-    return replace(first, data=first.data * solvent), replace(second, data=second.data * solvent)

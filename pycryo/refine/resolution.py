@@ -8,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.fsc import Fsc, corrected_fsc
+from pycryo.maps import Map
 from pycryo.masks import auto_mask
-from pycryo.model.slab_map import SlabMap, resample_grid, soft_sphere
+from pycryo.model.slab_map import SlabMap, everywhere, from_map, resample_grid, soft_sphere
+from pycryo.parallel.comm import SerialComm
 from pycryo.refine.state import Setup
 
 Pair = tuple[SlabMap, SlabMap]
 
+# A corrected FSC below it tells nothing.
+_CHANCE = 0.05
 # Å; the automatic mask is made of maps filtered to this at best.
 _MASK_RESOLUTION = 15.0
+# px. Up to this box every rank measures for itself: the many short messages took longer than the transforms.
+_SMALL = 64
 # Å; how far it reaches beyond their surface.
 _MASK_EXTEND = 3.0
 
@@ -36,18 +42,23 @@ def measure_fsc(setup: Setup, pair: Pair, r_insert: float) -> tuple[Fsc, SlabMap
     Collective.
     """
     comm = setup.share.comm
+    sphere_or_users = solvent_mask(setup, pair[0].box)
+    if comm.size == 1 or pair[0].box > _SMALL:
+        return _measured(setup, pair, sphere_or_users, r_insert)
+    alone = SerialComm()
+    first, second, mask = (from_map(alone, everywhere(each)) for each in (*pair, sphere_or_users))
+    fsc, mask = _measured(setup, (first, second), mask, r_insert)
+    return fsc, from_map(comm, Map(mask.data, mask.pixel_size))
+
+
+def _measured(setup: Setup, pair: Pair, mask: SlabMap, r_insert: float) -> tuple[Fsc, SlabMap]:
+    """See `measure_fsc`; `mask` limits the automatic one. Collective over the ranks of the maps."""
     first, second = pair
-    pixel = first.pixel_size
-    mask = solvent_mask(setup, first.box)
+    comm, pixel = first.comm, first.pixel_size
     if setup.user_mask is None:
         rough = corrected_fsc(first.data, second.data, pixel, comm=comm).resolution_0143
         mean = replace(first, data=0.5 * (first.data + second.data) * mask.data)
-        found = auto_mask(
-            mean,
-            resolution=max(_MASK_RESOLUTION, rough),
-            extend_px=_MASK_EXTEND / pixel,
-            comm=comm,
-        )
+        found = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough), extend_px=_MASK_EXTEND / pixel, comm=comm)
         mask = replace(mask, data=found * mask.data)
     fsc = corrected_fsc(first.data, second.data, pixel, mask.data, seed=setup.options.seed, comm=comm)
     return _cut(fsc, r_insert), mask
@@ -64,14 +75,15 @@ def _cut(fsc: Fsc, r_insert: float) -> Fsc:
     )
 
 
-def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
-    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
+def reach(fsc: Fsc) -> int:
+    """Last shell before the corrected FSC first falls below 0.05: what rises again further out is chance."""
+    below = np.flatnonzero(fsc.corrected[1:] < _CHANCE)
+    return int(below[0]) if len(below) else len(fsc.corrected) - 1
 
-    After the corrected FSC first fell below 0.05, what rises again further out is chance.
-    """
+
+def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
+    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that."""
     curve = np.array(fsc.corrected)
-    below = np.flatnonzero(curve[1:] < 0.05)
-    if len(below):
-        curve[below[0] + 1 :] = 0
+    curve[reach(fsc) + 1 :] = 0
     value = np.clip(curve, 1e-3, 0.999)
     return np.asarray((2 if combined else 1) * value / (1 - value))

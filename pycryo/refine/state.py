@@ -58,6 +58,12 @@ class Setup:
     memory: float
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
+    def free(self) -> None:
+        """Give back the communicators of the halves. Collective."""
+        self.share.free()
+        for each in self.owners:
+            each.free()
+
     @property
     def field_of_view(self) -> float:
         """Edge of the box, Å."""

@@ -40,7 +40,7 @@ def check_against_truth(result, truth, errors):
     assert (angle < 20).mean() > 0.97
     assert (result.map.box, result.map.pixel_size) == (truth.box, truth.pixel_size)
     # FSC 0.143 of two halves is 0.5 of their mean to the truth (Rosenthal & Henderson 2003), if nothing in them is
-    # correlated but the truth: the resolution stated must be that, to 2 shells for the scatter of a shell's FSC and
+    # correlated but the truth: the resolution stated must be that, to 1.5 shells for the scatter of a shell's FSC and
     # the difference of the masks.
     body = ndimage.binary_dilation(truth.data > 0.05 * truth.data.max(), iterations=2)
     mask = ndimage.gaussian_filter(body.astype(float), 1)
@@ -48,7 +48,7 @@ def check_against_truth(result, truth, errors):
     reached = resolution_at(curve, truth.box, truth.pixel_size, 0.5)
     assert reached < RESOLUTION
     field = truth.box * truth.pixel_size
-    assert abs(field / result.resolution - field / reached) < 2.0
+    assert abs(field / result.resolution - field / reached) < 1.5
     for half in result.half_maps:
         assert fsc(half.data, truth.data)[1:4].min() > 0.9
 

@@ -26,7 +26,7 @@ KERNEL_FILES = (
 )
 # Sub-packages by floor; what is not listed (kernels' Python, geometry, parallel, ...) is on the ground.
 FLOORS = {"cli": 3, "refine": 2, "filter": 1, "io": 1, "report": 1, "model": 1}
-USE_MPI = ("parallel", "model", "refine", "cli", "io", "fsc", "maps", "masks")
+USE_MPI = ("parallel", "model", "refine", "cli", "io", "fsc", "maps", "masks", "slab_transform")
 
 
 def modules() -> dict[str, Path]:

@@ -5,9 +5,8 @@ import pytest
 from thread_comm import run_ranks
 
 from pycryo.errors import InputError
-from pycryo.fsc import _Slabs, corrected_fsc, fsc, resolution_at
+from pycryo.fsc import corrected_fsc, fsc, resolution_at
 from pycryo.maps import Map, low_pass, soft_sphere
-from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
 from pycryo.shells import volume_shells
 
@@ -82,45 +81,6 @@ def test_correlation_made_by_the_mask_is_removed(rng):
         curves.corrected[: curves.randomised_from + 2], curves.masked[: curves.randomised_from + 2]
     )
     assert curves.resolution_0143 > curves.resolution_at(0.143, "masked")
-
-
-@pytest.mark.parametrize("box", [16, 17])
-def test_randomising_keeps_amplitudes_and_low_shells(box, rng):
-    slabs = _Slabs(SerialComm(), box, 1)
-    data = noise(rng, box)
-    before = slabs.rows(data)
-    # float32 transform of box³ values of order 1.
-    np.testing.assert_allclose(before, np.fft.rfftn(data).transpose(1, 0, 2), atol=1e-6 * box**1.5)
-    after = before.copy()
-    slabs.randomise(after, 5, 1, 0)
-    k = np.fft.fftfreq(box, 1 / box)
-    shell = np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + k[: box // 2 + 1] ** 2))
-    np.testing.assert_array_equal(after[shell < 5], before[shell < 5])
-    np.testing.assert_allclose(np.abs(after), np.abs(before), rtol=1e-5)  # a few float32 roundings
-    assert (after[shell == 5] != before[shell == 5]).mean() > 0.9
-    again = after.copy()
-    slabs.mask(again, np.ones((box,) * 3, np.float32))
-    # A Hermitian transform comes back from real space as it was: FFT rounding of values ~ box^1.5.
-    np.testing.assert_allclose(again, after, atol=1e-5 * box**1.5)
-    # Phases are spread evenly, with no part of the old ones left: n of them have a mean of order 1/√n.
-    turned = (after * before.conj())[shell >= 5]
-    turned /= np.abs(turned)
-    assert abs(turned.mean()) < 4 / np.sqrt(turned.size)
-    assert abs(np.square(turned).mean()) < 4 / np.sqrt(turned.size)
-
-
-def test_noise_of_halves_planes_and_seeds_differs(rng):
-    box = 8
-    slabs = _Slabs(SerialComm(), box, 1)
-    ones = np.ones((box, box, box // 2 + 1), np.complex64)
-    points = []
-    for seed, half in ((0, 0), (0, 1), (1, 0)):
-        rows = ones.copy()
-        slabs.randomise(rows, 0, seed, half)
-        points += list(np.fft.irfftn(rows.transpose(1, 0, 2)))
-    correlation = np.corrcoef([plane.ravel() for plane in points])
-    # 64 values per plane: standard deviation 1/8; the largest of 276 is about three of them.
-    assert np.abs(correlation[~np.eye(len(points), dtype=bool)]).max() < 0.6
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 19])

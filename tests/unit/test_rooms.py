@@ -31,13 +31,16 @@ def test_every_room_is_read_as_it_was_written(size):
             rooms.wait(turn)
             for rank in rooms.mates:
                 slow(comm.rank, turn, rank)
-                np.testing.assert_array_equal(rooms.room(rank, turn, np.int64)[:n], 100 * turn + rank)
+                np.testing.assert_array_equal(
+                    rooms.room(rank, comm.rank, turn, np.int64)[:n], 100 * turn + 10 * rank + comm.rank
+                )
             rooms.leave(turn)
 
         for _ in range(n_turn):
             unread.append(rooms.next_turn())
             slow(comm.rank, len(unread))
-            rooms.room(comm.rank, unread[-1], np.int64)[:n] = 100 * unread[-1] + comm.rank
+            for rank in rooms.mates:
+                rooms.room(comm.rank, rank, unread[-1], np.int64)[:n] = 100 * unread[-1] + 10 * comm.rank + rank
             rooms.show(unread[-1])
             if len(unread) > 1:
                 read(unread[-2])
@@ -72,11 +75,12 @@ def test_rooms_grow():
         for n in (1, 100, 50, 10_000):
             rooms.reserve(8 * n)
             turn = rooms.next_turn()
-            rooms.room(comm.rank, turn, np.int64)[:n] = n + comm.rank
+            for rank in rooms.mates:
+                rooms.room(comm.rank, rank, turn, np.int64)[:n] = n + comm.rank
             rooms.show(turn)
             rooms.wait(turn)
             for rank in rooms.mates:
-                np.testing.assert_array_equal(rooms.room(rank, turn, np.int64)[:n], n + rank)
+                np.testing.assert_array_equal(rooms.room(rank, comm.rank, turn, np.int64)[:n], n + rank)
             rooms.leave(turn)
         rooms.close()
 
@@ -107,7 +111,7 @@ def test_nodes_without_memory_to_share(monkeypatch):
         rooms.leave(turn)
         assert rooms.mates == [comm.rank]
         with pytest.raises(ValueError, match="rank: expected a mate"):
-            rooms.room(1 - comm.rank, turn, np.int64)
+            rooms.room(comm.rank, 1 - comm.rank, turn, np.int64)
 
     run_ranks(2, work)
 

@@ -1,0 +1,100 @@
+"""References: the noise's level, the gains of the shells, and what they do to noisy halves of a known density."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from thread_comm import run_ranks
+
+from pycryo.fsc import corrected_fsc, fsc
+from pycryo.model.slab_map import SlabMap
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.rows import even_bounds
+from pycryo.refine.references import make_references, noise_level, shell_gains
+
+BOX = 24
+
+
+def blob(rng):
+    """A density of a few rods inside the middle of the box."""
+    points = np.zeros((BOX,) * 3, np.float32)
+    middle = points[8:16, 8:16, 8:16]
+    middle[rng.integers(0, 8, 40), rng.integers(0, 8, 40), rng.integers(0, 8, 40)] = 50
+    return gaussian_filter(points, 1)
+
+
+def setting(comm):
+    return SimpleNamespace(
+        share=SimpleNamespace(comm=comm), user_mask=None, diameter=22.0, field_of_view=float(BOX), options=None
+    )
+
+
+def halves(rng, truth, sd):
+    return [(truth + sd * rng.standard_normal(truth.shape)).astype(np.float32) for _ in range(2)]
+
+
+def test_noise_level(rng):
+    first, second = halves(rng, blob(rng), 0.7)
+    for size in (1, 3):
+
+        def work(comm):
+            bounds = even_bounds(BOX, comm.size)
+            mine = slice(bounds[comm.rank], bounds[comm.rank + 1])
+            return noise_level(SlabMap(comm, first[mine], 1.0), SlabMap(comm, second[mine], 1.0))
+
+        # The standard deviation of 13 824 values is known to 0.6 %.
+        assert run_ranks(size, work) == [pytest.approx(0.7, rel=0.03)] * size
+
+
+def test_gains_are_those_of_least_squares():
+    sums = np.array([[2.0, 4.0, 9.0], [3.0, 0.0, 1.0], [-1.0, 2.0, 1.0], [8.0, 2.0, 1.0], [1.0, 2.0, 1.0]])
+    # Half; nothing to fit; what contradicts is left out; never above 3; beyond the last shell.
+    np.testing.assert_array_equal(shell_gains(sums, 3), [0.5, 0, 0, 3, 0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_references_are_nearer_to_the_truth(size, rng):
+    truth = blob(rng)
+    pair = halves(rng, truth, 3 * truth.std())
+    mask = gaussian_filter((gaussian_filter(truth, 1) > 0.02 * truth.max()).astype(np.float32), 1)
+    measured = corrected_fsc(*pair, 1.0, mask)
+
+    def work(comm):
+        bounds = even_bounds(BOX, comm.size)
+        mine = slice(bounds[comm.rank], bounds[comm.rank + 1])
+        maps = tuple(SlabMap(comm, each[mine], 1.0) for each in pair)
+        return [
+            each.data for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], 1.0), measured)
+        ]
+
+    alone = [
+        each.data
+        for each in make_references(
+            setting(SerialComm()),
+            tuple(SlabMap(SerialComm(), each, 1.0) for each in pair),
+            tuple(SlabMap(SerialComm(), each, 1.0) for each in pair),
+            SlabMap(SerialComm(), mask, 1.0),
+            measured,
+        )
+    ]
+    for half, parts in enumerate(zip(*run_ranks(size, work), strict=True)):
+        found = np.concatenate(parts)
+        np.testing.assert_array_equal(found, alone[half])
+        masked = pair[half] * mask
+        error, before = (np.square(each - truth).sum() for each in (found, masked))
+        assert error < 0.8 * before
+        shells = slice(2, 9)
+        assert fsc(found, truth)[shells].sum() > fsc(masked, truth)[shells].sum()
+
+
+def test_halves_of_noise_have_nothing_in_common(rng):
+    """What is negative is set to zero, and yet no correlation comes of it."""
+    pair = tuple(SlabMap(SerialComm(), each, 1.0) for each in halves(rng, np.zeros((BOX,) * 3), 1.0))
+    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), 1.0)
+    measured = corrected_fsc(pair[0].data, pair[1].data, 1.0)
+    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured)
+    # The FSC of noise ended in the first shells; nothing is left beyond.
+    assert fsc(first.data, second.data)[5:].max() < 0.5 or np.square(first.data).sum() < 0.05 * first.data.size
