@@ -24,6 +24,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import maximize
 from pycryo.refine.measure import gather_poses, measure_noise, measure_poses
@@ -191,10 +192,13 @@ def iterate(setup: Setup, state: State) -> Outcome:
         images_began = time.perf_counter()
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
-    figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
-    poses = gather_poses(setup, results, figures.insertion_weight)
     maximum = maximize(setup, plan, results, timer)
+    if maximum.other_hand:
+        log.info("half-set 2 had found the other hand: its map and poses are inverted")
+        results = [results[0], inverted_result(results[1])]
+    figures = measure_poses(setup, state, results)
+    poses = gather_poses(setup, results, figures.insertion_weight)
     resolution = maximum.fsc.resolution_0143
     schedule, decision = next_schedule(
         state.schedule,
