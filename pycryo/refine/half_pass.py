@@ -34,6 +34,7 @@ class HalfResult:
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
+    excess: NDArray[np.float64]
     insertion: Insertion
 
 
@@ -43,6 +44,7 @@ class _Parts:
     posteriors: list[Posterior] = field(default_factory=list)
     cross: list[NDArray[np.float64]] = field(default_factory=list)
     model: list[NDArray[np.float64]] = field(default_factory=list)
+    excess: list[NDArray[np.float64]] = field(default_factory=list)
 
 
 class HalfPass:
@@ -123,6 +125,7 @@ class HalfPass:
         parts.posteriors.append(posterior)
         parts.cross.append(both.cross)
         parts.model.append(both.model)
+        parts.excess.append(both.excess)
 
     def exchange(self) -> None:
         """Bring the images taken so far to the owners of F and T, and forget them. Collective over the half's ranks."""
@@ -142,6 +145,7 @@ class HalfPass:
             concatenate(parts.posteriors) if parts.posteriors else None,
             np.concatenate([nothing, *parts.cross]),
             np.concatenate([nothing, *parts.model]),
+            np.concatenate([np.empty(0), *parts.excess]),
             self._insertion,
         )
 

@@ -29,6 +29,7 @@ from pycryo.refine.maximization import maximize
 from pycryo.refine.measure import gather_poses, measure_noise, measure_poses
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import Plan, make_plan
+from pycryo.refine.quality import describe as describe_quality
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
@@ -166,6 +167,7 @@ def run(
             record.seconds["total"],
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
+        log.info("%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold))
         log.info("decision: %s", record.decision)
         if setup.share.comm.size > 1:
             log.info("%s", describe(record.load))
@@ -189,7 +191,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
     noise, scale = measure_noise(setup, state, plan, results)
-    poses = gather_poses(setup, results, figures.insertion_weight)
+    poses = gather_poses(setup, results, figures.score)
     maximum = maximize(setup, plan, results, timer)
     resolution = maximum.fsc.resolution_0143
     schedule, decision = next_schedule(
@@ -215,6 +217,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
         scores_scan=scores.computed,
         scores_scan_all=scores.all,
         p_max=figures.p_max,
+        score_threshold=figures.score_threshold,
+        n_junk=figures.n_junk,
         gridding_iterations=maximum.gridding_iterations,
         gridding_deviation=maximum.gridding_deviation,
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},

@@ -29,10 +29,13 @@ class Overlap:
         Σ Re(X* M)/σ².
     model : (n, n_shell) float64
         Σ|M|²/σ².
+    excess : (n,) float64
+        See `excess_power`.
     """
 
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
+    excess: NDArray[np.float64]
 
 
 def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
@@ -96,8 +99,36 @@ def overlap(
     slices = project_slices(volume, quaternion_to_matrix(quaternion), pixels.kx, pixels.ky, scale=model_scale)
     images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
     cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
-    model = image_shells(slices * near.weights[:, None], slices, pixels.shell, n_shell)[:, :, 0]
-    return Overlap(cross, model)
+    expected = slices * near.weights[:, None]
+    model = image_shells(expected, slices, pixels.shell, n_shell)[:, :, 0]
+    return Overlap(cross, model, excess_power(images - expected, near.weights, model, pixels.shell))
+
+
+def excess_power(
+    residual: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    model: NDArray[np.float64],
+    shell: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """(n,) power that an image has beyond model and noise where the model has its own, in standard deviations of noise.
+
+    Parameters
+    ----------
+    residual : (n, 2, n_pixel) float32
+        X̃ - W·S. Of noise alone its power has the mean 2W and the standard deviation 2W.
+    weights : (n, n_pixel) float32
+        W.
+    model : (n, n_shell) float64
+        ΣW|S|² of each shell.
+    shell : (n_pixel,) int32
+    """
+    power = np.square(residual).sum(axis=1, dtype=np.float64)
+    weights = weights.astype(np.float64)
+    # As the model's mean power per sample of a shell.
+    share = model / np.maximum(np.bincount(shell, minlength=model.shape[1]), 1)
+    share = share[:, shell]
+    excess = (share * (power - 2 * weights)).sum(axis=1)
+    return np.asarray(excess / np.maximum(2 * np.sqrt(np.square(share * weights).sum(axis=1)), 1e-300))
 
 
 def updated_scale(
