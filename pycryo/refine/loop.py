@@ -167,7 +167,9 @@ def run(
             record.seconds["total"],
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
-        log.info("%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold))
+        log.info(
+            "%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold)
+        )
         log.info("decision: %s", record.decision)
         if setup.share.comm.size > 1:
             log.info("%s", describe(record.load))

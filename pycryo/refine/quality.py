@@ -1,4 +1,4 @@
-"""Which images show a particle: a score of each, and what is known of the two kinds (method.md, Bad particles)."""
+"""Which images show a particle: a score of each, and what is known of the two kinds (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _score(log_evidence: Array, model: Array, excess: Array) -> Array:
 
 
 def _middle_and_spread(values: Array) -> tuple[float, float]:
-    """Median and standard deviation, the latter from the values above the median: bad images are below."""
+    """Median, and the standard deviation of a normal distribution with their median deviation."""
     middle = float(np.median(values))
     return middle, 1.4826 * float(np.median(np.abs(values - middle)))
 
