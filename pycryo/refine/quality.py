@@ -24,6 +24,8 @@ _TAIL = 3.0
 # Images that the kinds are told from, at the most.
 _MAX_FITTED = 100_000
 _MAX_STEPS = 60
+# Least standard deviation of the log model of a kind.
+_LEAST_SPREAD = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,13 @@ def rate(log_evidence: Array, model: Array, excess: Array) -> Quality:
     """
     if not len(log_evidence):
         return Quality(np.empty(0), np.empty(0), 0.0, False)
+    model = np.maximum(model, 1.0)
     score = _score(log_evidence, model, excess)
-    # The log-likelihood of a particle varies by √model about its expected ½ model.
-    variance = 4 / np.maximum(model, 1.0)
-    kinds = _two_kinds(_sample(score), _sample(variance))
+    kinds = _two_kinds(_sample(score), _sample(model))
     if kinds is None:
         middle, spread = _middle_and_spread(score)
         return Quality(score, np.ones(len(score)), middle - _TAIL * spread, False)
-    particle = _probability(kinds, score, variance)
+    particle = _probability(kinds, score, model)
     return Quality(score, particle, _least_errors(score, particle), True)
 
 
@@ -92,7 +93,7 @@ def describe(n_junk: int, n: int, threshold: float) -> str:
 def _score(log_evidence: Array, model: Array, excess: Array) -> Array:
     middle, spread = _middle_and_spread(excess)
     above = np.maximum((excess - middle) / max(spread, 1e-9) - _TOLERATED_EXCESS, 0)
-    gain = (log_evidence - _PRICE_OF_EXCESS * above) / np.maximum(0.5 * model, 0.5)
+    gain = (log_evidence - _PRICE_OF_EXCESS * above) / (0.5 * model)
     return np.clip(gain, _LEAST_SCORE, _MOST_SCORE)
 
 
@@ -108,46 +109,64 @@ def _sample(values: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """Normal distributions of the scores of bad (0) and good (1) images; `width` in units of the expected variance."""
+    """Normal distributions of score and log model of bad (0) and good (1) images, (2,) each.
+
+    `width` is the variance of the scores in units of what a particle is expected to have; `middle` and `spread` are of
+    the log model, which is lower where there is nothing to explain.
+    """
 
     share: Array
     mean: Array
     width: Array
+    middle: Array
+    spread: Array
 
-    def log_density(self, score: Array, variance: Array) -> Array:
-        """(2, n): of each kind, with its share."""
-        spread = self.width[:, None] * variance
-        return np.asarray(
-            np.log(self.share)[:, None] - 0.5 * np.log(spread) - 0.5 * np.square(score - self.mean[:, None]) / spread
-        )
+    def log_density(self, score: Array, model: Array) -> Array:
+        """(2, n): of each kind, with its share; up to a term that both have."""
+        off = np.square(score - self.mean[:, None]) / _expected_variance(model) / self.width[:, None]
+        off += np.square((np.log(model) - self.middle[:, None]) / self.spread[:, None])
+        return np.asarray(np.log(self.share / np.sqrt(self.width) / self.spread)[:, None] - 0.5 * off)
 
 
-def _two_kinds(score: Array, variance: Array) -> _Kinds | None:
+def _expected_variance(model: Array) -> Array:
+    """Of the scores of particles: their log-likelihoods vary by √model about ½ model."""
+    return 4 / model
+
+
+def _two_kinds(score: Array, model: Array) -> _Kinds | None:
     """Fit both kinds by expectation and maximization; None if there is only one."""
     upper = float(np.median(score[score >= np.median(score)]))
-    kinds = _Kinds(np.array([0.2, 0.8]), np.array([min(-0.3, upper - 1), upper]), np.ones(2))
-    weight = 1 / variance
+    both = np.array([min(-0.3, upper - 1), upper])
+    weight, log_model = 1 / _expected_variance(model), np.log(model)
+    middle, spread = log_model.mean(), max(float(log_model.std()), _LEAST_SPREAD)
+    kinds = _Kinds(np.array([0.2, 0.8]), both, np.ones(2), np.full(2, middle), np.full(2, spread))
     for _ in range(_MAX_STEPS):
-        each = kinds.log_density(score, variance)
+        each = kinds.log_density(score, model)
         belongs = np.exp(each - np.logaddexp(each[0], each[1]))
-        count = belongs.sum(axis=1)
-        share = np.clip(count / len(score), 1e-3, 1)
-        precise = np.maximum((belongs * weight).sum(axis=1), 1e-300)
-        mean = (belongs * weight * score).sum(axis=1) / precise
-        mean[0] = min(mean[0], _MOST_JUNK_SCORE)
-        off = np.square(score - mean[:, None]) * weight
-        width = np.clip((belongs * off).sum(axis=1) / np.maximum(count, 1e-9), 0.3, 6.0)
-        moved = np.abs(mean - kinds.mean).max()
-        kinds = _Kinds(share / share.sum(), mean, width)
-        if moved < 1e-4:
+        before, kinds = kinds, _updated(belongs, score, weight, log_model)
+        if np.abs(kinds.mean - before.mean).max() < 1e-4:
             break
-    spread = np.sqrt(kinds.width * np.median(variance))
-    apart = (kinds.mean[1] - kinds.mean[0]) / np.sqrt(np.square(spread).mean())
-    return kinds if apart >= _APART and kinds.share[0] * len(score) >= 1 else None
+    deviation = np.sqrt((kinds.width / np.median(weight)).mean())
+    is_apart = kinds.mean[1] - kinds.mean[0] >= _APART * deviation
+    return kinds if is_apart and kinds.mean[0] < _MOST_JUNK_SCORE and kinds.share[0] * len(score) >= 1 else None
 
 
-def _probability(kinds: _Kinds, score: Array, variance: Array) -> Array:
-    each = kinds.log_density(score, variance)
+def _updated(belongs: Array, score: Array, weight: Array, log_model: Array) -> _Kinds:
+    """The kinds from probabilities (2, n) that images belong to them."""
+    count = np.maximum(belongs.sum(axis=1), 1e-9)
+    share = np.clip(count / len(score), 1e-3, 1)
+    precise = belongs * weight
+    mean = (precise * score).sum(axis=1) / np.maximum(precise.sum(axis=1), 1e-300)
+    mean[0] = min(mean[0], _MOST_JUNK_SCORE)
+    width = (precise * np.square(score - mean[:, None])).sum(axis=1) / count
+    middle = (belongs * log_model).sum(axis=1) / count
+    spread = np.sqrt((belongs * np.square(log_model - middle[:, None])).sum(axis=1) / count)
+    return _Kinds(share / share.sum(), mean, np.maximum(width, 0.3), middle, np.maximum(spread, _LEAST_SPREAD))
+
+
+def _probability(kinds: _Kinds, score: Array, model: Array) -> Array:
+    """(n,) that an image is of the good kind."""
+    each = kinds.log_density(score, model)
     # Whatever scores more than the average particle is one: the wider kind would win far out.
     each[0][score >= kinds.mean[1]] = -np.inf
     return np.asarray(np.exp(each[1] - np.logaddexp(each[0], each[1])))

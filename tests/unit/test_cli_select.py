@@ -10,7 +10,10 @@ from pycryo.cli.main import main
 from pycryo.io.particles import read_particles
 from pycryo.io.star import read_tables
 
-HEAD = '# made by hand\n\n# version 30001\n\ndata_general\n\n_note "two words"\n\n\n# version 30001\n\ndata_particles\n\nloop_\n'
+HEAD = (
+    '# made by hand\n\n# version 30001\n\ndata_general\n\n_note "two words"\n\n\n'
+    "# version 30001\n\ndata_particles\n\nloop_\n"
+)
 COLUMNS = ("rlnImageName", "rlnParticleFigureOfMerit", "rlnDefocusU", "rlnRandomSubset", "rlnClassNumber", "someText")
 ROWS = [
     ("1@a.mrcs", "0.90", "8000.5", "1", "1", "'x y'"),

@@ -23,7 +23,7 @@ def empty(rng, n, gain):
 def wrong(rng, n, gain):
     """Something else in the image: in part like a particle, and with much that the model does not explain."""
     model = gain * rng.uniform(0.3, 1.2, n)
-    return np.stack([rng.normal(0.3 * model, np.sqrt(model)), model, rng.normal(12, 3, n)])
+    return np.stack([rng.normal(0.2 * model, np.sqrt(model)), model, rng.normal(12, 3, n)])
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7])
@@ -34,16 +34,14 @@ def test_two_kinds(rng, gain, share):
     columns = [empty(rng, n_junk, gain), particles(rng, 1001 - n_junk, gain)]
     found = rate(*np.concatenate(columns, axis=1))
     assert found.is_mixed
-    # At the weakest image, model 15, the two means are 0.7 · 15 apart, 2.8 standard deviations: 8 % overlap there, and
-    # 2 % over all images.
-    tolerance = 0.06 if gain < 100 else 0.01
     below = found.score < found.threshold
     assert found.n_junk == below.sum()
-    assert abs(below.sum() - n_junk) < max(10, tolerance * n_junk)
-    assert (below & bad).sum() > (1 - 4 * tolerance if share < 0.1 else 1 - tolerance) * n_junk
-    assert (below & ~bad).sum() < tolerance * 1001
-    # Probabilities are what they say: their sum is the number of particles, within 5 standard deviations of the overlap.
-    assert found.particle.sum() == pytest.approx(1001 - n_junk, abs=20)
+    order = np.argsort(found.score)
+    least = n_junk - np.cumsum(np.where(bad[order], 1, -1)).max()
+    # The best threshold makes `least` errors; that of the fit, which does not know the kinds, a few more.
+    assert (below != bad).sum() <= 1.5 * least + 3
+    # Probabilities are what they say; the overlap of the kinds holds at most 30 images.
+    assert found.particle.sum() == pytest.approx(1001 - n_junk, abs=10)
 
 
 def test_excess_power_reveals_other_objects(rng):
@@ -51,11 +49,12 @@ def test_excess_power_reveals_other_objects(rng):
     columns = np.concatenate([wrong(rng, 250, 100.0), particles(rng, 650, 100.0)], axis=1)
     found = rate(*columns)
     below = found.score < found.threshold
-    assert (below & bad).sum() > 0.97 * 250
-    assert (below & ~bad).sum() < 0.01 * 650
+    # Means 1.05 apart, standard deviations 0.33 and 0.2: 2 % on the wrong side of the best threshold.
+    assert (below & bad).sum() > 0.95 * 250
+    assert (below & ~bad).sum() < 0.03 * 650
     columns[2] = 0
     blind = rate(*columns)
-    assert ((blind.score < blind.threshold) & bad).sum() < 0.5 * 250
+    assert ((blind.score < blind.threshold) & bad).sum() < 0.9 * 250
 
 
 @pytest.mark.parametrize("gain", [4.0, 12.0, 50.0, 1000.0])

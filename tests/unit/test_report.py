@@ -184,7 +184,7 @@ def test_one_rank_or_an_old_file_has_no_section(folder, tmp_path):
         assert len(pictures(text)) == 7
     assert "<h2>Ranks</h2>" in three
     assert "The ranks waited 30 % of the time" in three
-    assert len(pictures(three)) == 7
+    assert len(pictures(three)) == 8
 
 
 def test_fsc_star_round_trip(tmp_path, rng):
