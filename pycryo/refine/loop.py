@@ -192,7 +192,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
-    noise, scale = measure_noise(setup, state, plan, results)
+    noise, scale = measure_noise(setup, state, plan, results, figures.particle)
     poses = gather_poses(setup, results, figures.score)
     maximum = maximize(setup, plan, results, timer)
     resolution = maximum.fsc.resolution_0143

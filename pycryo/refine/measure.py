@@ -11,7 +11,7 @@ from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import angle_between
 from pycryo.refine.dataset import group_sums
 from pycryo.refine.half_pass import HalfResult
-from pycryo.refine.noise import updated_noise, updated_scale
+from pycryo.refine.noise import updated_noise, updated_scale, without_junk
 from pycryo.refine.plan import Plan
 from pycryo.refine.quality import rate
 from pycryo.refine.state import Poses, RowsPosterior, Setup, State
@@ -43,6 +43,8 @@ class PoseFigures:
         Mean number of slices that an image was compared with in the phases.
     insertion_weight : (n_all,) float64
         u_p of the next iteration.
+    particle : (n_all,) float64
+        Probability that an image shows a particle.
     score : (n_all,) float64
         Of each image, see `pycryo.refine.quality.Quality`; 0 of those left out.
     score_threshold : float
@@ -58,6 +60,7 @@ class PoseFigures:
     p_max: float
     slices_per_image: float
     insertion_weight: NDArray[np.float64]
+    particle: NDArray[np.float64]
     score: NDArray[np.float64]
     score_threshold: float
     n_junk: int
@@ -101,8 +104,9 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFi
     index = row.astype(np.int64)
     quality = rate(*evidence)
     seen = quality.particle >= 0.5
-    weight, score = np.zeros(len(half)), np.zeros(len(half))
+    weight, particle, score = np.zeros((3, len(half)))
     weight[index] = insertion_weights(spread, quality.particle, half[index])
+    particle[index] = quality.particle
     score[index] = quality.score
     return PoseFigures(
         pose_change=float(np.median(change[seen])),
@@ -113,6 +117,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFi
         p_max=float(np.median(p_max[seen])),
         slices_per_image=float(n_slices.sum() / len(n_slices)),
         insertion_weight=weight,
+        particle=particle,
         score=score,
         score_threshold=quality.threshold,
         n_junk=quality.n_junk,
@@ -158,27 +163,31 @@ def insertion_weights(
 
 
 def measure_noise(
-    setup: Setup, state: State, plan: Plan, results: Results
+    setup: Setup, state: State, plan: Plan, results: Results, particle: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Noise spectra and grey scales of the next iteration. Collective."""
+    """Noise spectra and grey scales of the next iteration, of the images that show particles. Collective.
+
+    `particle` (n_all,) are their probabilities.
+    """
     share = setup.share
     n_group, n_shell = plan.noise.shape
     there = [result for result in results if result is not None]
-    group = np.concatenate([np.empty(0, np.int32), *(share.particles.optics_group[r.rows] for r in there)])
-    cross, model = (
-        group_sums(
-            share.comm,
-            np.concatenate([np.empty((0, n_shell)), *(getattr(r, name) for r in there)]),
-            group,
-            n_group,
-            share.particles.n,
-        )
-        for name in ("cross", "model")
-    )
-    noise = updated_noise(setup.look, share.particles, cross, model, plan.noise)
+    rows = np.concatenate([np.empty(0, np.int64), *(result.rows for result in there)])
+    group = share.particles.optics_group[rows]
+
+    def total(name: str, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        values = np.concatenate([np.empty((0, n_shell)), *(getattr(result, name) for result in there)])
+        if weight is not None:
+            values *= weight[:, None]
+        return group_sums(share.comm, values, group, n_group, share.particles.n)
+
+    noise = updated_noise(setup.look, share.particles, total("cross"), total("model"), plan.noise)
+    sums = (total(name, weight) for weight in (None, particle[rows]) for name in ("residual", "expected"))
+    noise *= without_junk(*sums)
     if n_group == 1:
         return noise, state.scale
     last = max(4, int(0.7 * plan.r_high))
+    cross, model = (total(name, particle[rows]) for name in ("cross", "model"))
     return noise, updated_scale(state.scale, cross, model, setup.look.count, 2, last)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from pycryo.refine.measure import insertion_weights
-from pycryo.refine.noise import excess_power
 from pycryo.refine.quality import describe, rate
 
 
@@ -113,32 +112,6 @@ def test_description():
     assert (
         describe(30, 120, 0.25) == "images: 30 of 120 (25.0 %) look like junk, suggested threshold of the score 0.250"
     )
-
-
-@pytest.mark.parametrize("extra", [0.0, 2.0])
-def test_excess_power(rng, extra):
-    """Residuals of pure noise have none, in units of its standard deviation; those of another object have."""
-    n, n_pixel = 3000, 400
-    shell = np.sort(rng.integers(1, 12, n_pixel)).astype(np.int32)
-    weights = rng.uniform(0, 2, (n, n_pixel)).astype(np.float32)
-    model = np.tile(np.exp(-np.arange(12) / 4.0), (n, 1))
-    noise = rng.normal(size=(n, 2, n_pixel)) * np.sqrt(weights)[:, None]
-    # An object with as much power again as `extra` times the noise.
-    residual = noise * np.sqrt(1 + extra)
-    found = excess_power(residual.astype(np.float32), weights, model, shell)
-    assert found.shape == (n,)
-    # 3000 draws: mean and standard deviation known to 2 %; 5 of those.
-    if extra:
-        assert found.min() > 3
-    else:
-        assert abs(found.mean()) < 0.1
-        assert found.std() == pytest.approx(1, abs=0.1)
-
-
-def test_excess_power_without_a_model():
-    zero = np.zeros((2, 5), np.float32)
-    found = excess_power(np.zeros((2, 2, 5), np.float32), zero, np.zeros((2, 3)), np.zeros(5, np.int32))
-    np.testing.assert_array_equal(found, 0)
 
 
 def test_insertion_weights():
