@@ -20,6 +20,7 @@ COMMANDS = {
     "reconstruct": ("pycryo.cli.reconstruct", "map from particles with known poses"),
     "project": ("pycryo.cli.project", "projections of a map"),
     "simulate": ("pycryo.cli.simulate", "particles with known truth from an atomic model or a map"),
+    "select": ("pycryo.cli.select", "the good particles of a STAR file, by score or other columns"),
     "fsc": ("pycryo.cli.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.mask", "soft mask around a map's density"),
     "symmetry": ("pycryo.cli.symmetry", "turn a map so that its axes lie as its point group's convention has them"),

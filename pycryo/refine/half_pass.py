@@ -16,7 +16,7 @@ from pycryo.model.insertion import Entries, Frame, Insertion
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.expectation import sample_posterior
-from pycryo.refine.noise import overlap
+from pycryo.refine.noise import Overlap, overlap
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import Target, model_scale
 from pycryo.refine.state import RowsPosterior, Setup
@@ -25,7 +25,7 @@ from pycryo.refine.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; `rows` are those of the other arrays.
+    """What a rank found for its particles of one half; `rows` are those of the other arrays, see `Overlap` for five.
 
     F and T are still to be had from `insertion`, with the other ranks' part.
     """
@@ -34,6 +34,9 @@ class HalfResult:
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    excess: NDArray[np.float64]
     insertion: Insertion
 
 
@@ -41,8 +44,7 @@ class HalfResult:
 class _Parts:
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     posteriors: list[Posterior] = field(default_factory=list)
-    cross: list[NDArray[np.float64]] = field(default_factory=list)
-    model: list[NDArray[np.float64]] = field(default_factory=list)
+    overlaps: list[Overlap] = field(default_factory=list)
 
 
 class HalfPass:
@@ -121,8 +123,7 @@ class HalfPass:
         parts = self._parts
         parts.rows.append(rows)
         parts.posteriors.append(posterior)
-        parts.cross.append(both.cross)
-        parts.model.append(both.model)
+        parts.overlaps.append(both)
 
     def exchange(self) -> None:
         """Bring the images taken so far to the owners of F and T, and forget them. Collective over the half's ranks."""
@@ -136,12 +137,19 @@ class HalfPass:
 
     def result(self) -> HalfResult:
         """All batches together."""
-        parts, nothing = self._parts, np.empty((0, self._n_shell))
+        parts = self._parts
+
+        def joined(name: str) -> NDArray[np.float64]:
+            return np.concatenate([np.empty((0, self._n_shell)), *(getattr(each, name) for each in parts.overlaps)])
+
         return HalfResult(
             np.concatenate([np.empty(0, np.int64), *parts.rows]),
             concatenate(parts.posteriors) if parts.posteriors else None,
-            np.concatenate([nothing, *parts.cross]),
-            np.concatenate([nothing, *parts.model]),
+            joined("cross"),
+            joined("model"),
+            joined("residual"),
+            joined("expected"),
+            np.concatenate([np.empty(0), *(each.excess for each in parts.overlaps)]),
             self._insertion,
         )
 

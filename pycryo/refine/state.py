@@ -149,7 +149,7 @@ class Record:
     """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
 
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
-    pairs of slices and shifts.
+    pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
     """
 
     number: int
@@ -165,6 +165,8 @@ class Record:
     scores_scan: float
     scores_scan_all: float
     p_max: float
+    score_threshold: float
+    n_junk: int
     gridding_iterations: int
     gridding_deviation: float
     seconds: dict[str, float]
@@ -184,7 +186,7 @@ class Poses:
     shift : (n, 2) float64
         Where the particle sits (minus RELION's origin), Å.
     p_max, n_significant, log_evidence, figure_of_merit : (n,) float64
-        See `pycryo.filter.support.Posterior`; the last is the insertion weight.
+        See `pycryo.filter.support.Posterior`; the last is the score of `pycryo.refine.quality`.
     """
 
     rows: NDArray[np.int64]

@@ -86,7 +86,8 @@ def test_particles_keep_their_columns(finished, tiny_set, name):
     }
     assert new <= set(found.columns)
     assert (found["rlnClassNumber"] == 1).all()
-    assert found["rlnParticleFigureOfMerit"].between(0, 1).all()
+    # Clear particles: better explained than by noise; those that the first, blurred reference does not tell hardly so.
+    assert found["rlnParticleFigureOfMerit"].between(-0.2, 2).all()
     assert found["rlnMaxValueProbDistribution"].between(0, 1).all()
     assert (found["rlnNrOfSignificantSamples"] >= 1).all()
 
@@ -143,7 +144,15 @@ def test_run_json(finished):
     assert run["iterations"][0]["pose_change"] is None
     assert run["iterations"][1]["seconds"]["total"] > 0
     assert run["options"]["diameter"] == run["diameter"] == 90
-    assert run["particles"] == {"total": 40, "half_sets": [20, 20], "left_out": []}
+    last = run["iterations"][-1]
+    assert run["particles"] == {
+        "total": 40,
+        "half_sets": [20, 20],
+        "junk": last["n_junk"],
+        "suggested_threshold": last["score_threshold"],
+        "left_out": [],
+    }
+    assert last["n_junk"] == 0
     assert run["machine"]["ranks"] == 1
     assert {"numpy", "scipy", "python"} <= set(run["versions"])
     assert run["inputs"]["particles"].endswith("particles.star")
