@@ -13,11 +13,16 @@ from pycryo.io.particles import Particles, read_particles
 from pycryo.maps import Map, low_pass
 
 
-def lump(group: Rotation | None = None, n: int = 15, extent: float = 30.0) -> Phantom:
-    """A compact body of `n` Gaussian blobs within `extent` Å, with their mates by the rotations of `group`."""
-    rng = np.random.default_rng(3)
+def lump(
+    group: Rotation | None = None, n: int = 15, extent: float = 30.0, inner: float = 0.0, seed: int = 3
+) -> Phantom:
+    """A compact body of `n` Gaussian blobs within `extent` Å, with their mates by the rotations of `group`.
+
+    `inner` is the share of `extent` that stays empty.
+    """
+    rng = np.random.default_rng(seed)
     centres = rng.normal(size=(n, 3))
-    centres *= extent * rng.uniform(0, 1, (n, 1)) ** (1 / 3) / np.linalg.norm(centres, axis=1, keepdims=True)
+    centres *= extent * rng.uniform(inner**3, 1, (n, 1)) ** (1 / 3) / np.linalg.norm(centres, axis=1, keepdims=True)
     widths, masses = rng.uniform(3.0, 4.5, n), rng.uniform(0.5, 1.5, n) * 1e3
     if group is None:
         return Phantom(centres - centres.mean(0), widths, masses)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
-from pycryo.geometry.symmetry import symmetry
+from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import MODELS
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
     parser.add_argument("particles", type=Path, metavar="PARTICLES.star", help="particles with poses")
     parser.add_argument("--out", "--o", type=Path, required=True, metavar="MAP.mrc", help="the map")
-    parser.add_argument("--symmetry", "--sym", default="C1", metavar="GROUP", help="point group: C1, Cn or Dn")
+    parser.add_argument("--symmetry", "--sym", default="C1", metavar="GROUP", help=f"point group: {GROUPS}")
     parser.add_argument(
         "--half-maps", action="store_true", help="also write MAP_half1.mrc and MAP_half2.mrc (by rlnRandomSubset)"
     )

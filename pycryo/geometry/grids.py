@@ -20,7 +20,7 @@ def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | No
     Parameters
     ----------
     count : int
-        Wanted number; the number returned differs by the discreteness of the unit's boundary.
+        Wanted number; the number returned differs by the discreteness of the unit's boundary, and is at least 1.
     symmetry : Symmetry
     turn : (4,) float64, optional
         A rotation that turns the whole grid (drawn anew each iteration).
@@ -36,7 +36,8 @@ def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | No
     grid = np.stack([inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)], -1)
     if turn is not None:
         grid = multiply(np.broadcast_to(turn, grid.shape), grid)
-    return grid[symmetry.in_asymmetric_unit(grid)]
+    inside = symmetry.in_asymmetric_unit(grid)
+    return grid[inside] if inside.any() else symmetry.nearest(grid[:1], np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 def rotation_count(step: float, symmetry: Symmetry) -> int:

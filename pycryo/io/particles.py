@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def read_particles(
     """
     path = Path(path)
     tables = dict(read_tables(path))
-    name, table = _particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot")
+    name, table = particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot")
     optics = _as_table(tables.get("optics"))
     refuse_unsupported(path, (optics, table))
     if not table.n:
@@ -115,7 +115,12 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
     written: dict[str, Table | Mapping[str, object]] = {"optics": particles.optics_table}
     written["particles"] = table.with_columns({**values, **updates}, drop=drop, rows=particles.rows)
     written |= {k: v for k, v in particles.tables.items() if k not in ("optics", "particles", particles.table_name)}
-    write_star(path, written, comments=[f"{_FOLDER_COMMENT}{folder}" for folder in particles.folders])
+    write_star(path, written, comments=folder_comments(particles.folders))
+
+
+def folder_comments(folders: Iterable[Path]) -> list[str]:
+    """Lines for the head of a STAR file that name folders where its image names begin."""
+    return [f"{_FOLDER_COMMENT}{folder}" for folder in folders]
 
 
 def _as_table(table: Table | Mapping[str, str] | None) -> Table | None:
@@ -125,8 +130,14 @@ def _as_table(table: Table | Mapping[str, str] | None) -> Table | None:
     return make_table({label: np.array([value]) for label, value in table.items()})
 
 
-def _particle_table(path: Path, tables: dict[str, Table | dict[str, str]], substitute: str) -> tuple[str, Table]:
-    """Name and table of the particles: the one with rlnImageName, or with `substitute` if there is none."""
+def particle_table(path: Path, tables: dict[str, Table | dict[str, str]], substitute: str) -> tuple[str, Table]:
+    """Name and table of the particles: the one with rlnImageName, or with `substitute` if there is none.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one.
+    """
     for label in ("rlnImageName", substitute):
         found = {name: table for name, table in tables.items() if label in _columns(table)}
         if found:

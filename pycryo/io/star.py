@@ -81,8 +81,9 @@ def write_star(
     tables: Mapping[str, Table | pd.DataFrame | Mapping[str, object]],
     *,
     comments: Sequence[str] = (),
+    version: int | None = 30001,
 ) -> None:
-    """Write a STAR file as RELION 3.1 and later do (``# version 30001``), atomically.
+    """Write a STAR file as RELION does, atomically.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ def write_star(
         formats, text stays as it is and is quoted where needed.
     comments : sequence of str
         Lines for the head of the file.
+    version : int or None
+        What each table says of its version; 30001 is RELION 3.1 and later, None (nothing) is older.
 
     Raises
     ------
@@ -101,7 +104,8 @@ def write_star(
     """
     parts = [b"".join(f"# {line}\n".encode("utf-8", "surrogateescape") for line in comments)]
     for name, table in tables.items():
-        parts.append(f"\n# version 30001\n\ndata_{name.partition('#')[0]}\n\n".encode())
+        mark = "" if version is None else f"# version {version}\n\n"
+        parts.append(f"\n{mark}data_{name.partition('#')[0]}\n\n".encode())
         if isinstance(table, Table):
             parts.extend(_loop_parts(table))
         elif isinstance(table, Mapping):

@@ -298,13 +298,10 @@ class Insertion:
 
     def _blocks(self, rank: int) -> list[tuple[int, int]]:
         """Layers of the blocks in which a rank's slab travels; none if it owns nothing."""
-        number, ball = rank - self._first, self._frame.sphere
+        number = rank - self._first
         if not 0 <= number < len(self._owners.ranks):
             return []
-        slab = ball.bounds(len(self._owners.ranks))[number : number + 2]
-        n_block = block_count(self._n_voxel((int(slab[0]), int(slab[1]))))
-        cut = slab[0] + (slab[1] - slab[0]) * np.arange(n_block + 1) // n_block
-        return list(pairwise(cut.tolist()))
+        return slab_blocks(self._frame.sphere, len(self._owners.ranks), number)
 
     def _n_voxel(self, layers: tuple[int, int]) -> int:
         first, last = self._frame.sphere.voxels(*layers)
@@ -341,6 +338,15 @@ class Insertion:
         n = last - first
         for number, values in enumerate((own.re, own.im, own.weight)):
             values[first:last] += block[number * n : (number + 1) * n]
+
+
+def slab_blocks(ball: Sphere, n_slab: int, number: int) -> list[tuple[int, int]]:
+    """Layers of the blocks in which one of `n_slab` slabs of the sphere travels."""
+    first, last = ball.bounds(n_slab)[number : number + 2].tolist()
+    begin, end = ball.voxels(first, last)
+    n_block = block_count(end - begin)
+    cut = first + (last - first) * np.arange(n_block + 1) // n_block
+    return list(pairwise(cut.tolist()))
 
 
 def block_count(n_voxel: int) -> int:

@@ -191,6 +191,32 @@ class _Band:
         return np.asarray((at >= -(self.n // 2) * self.m) & (at <= (self.n - 1 - self.n // 2) * self.m))
 
 
+def inverted(source: SlabMap) -> SlabMap:
+    """The map of the other hand, V(-r). Collective."""
+    comm, box, bounds, numbers = source.comm, source.box, source.bounds, source.numbers
+    across = (2 * (box // 2) - np.arange(box)) % box
+    flipped = source.data[:, across][:, :, across]
+    owner = np.searchsorted(bounds, np.arange(box), side="right") - 1
+    mine = np.arange(numbers.start, numbers.stop)
+    result = np.empty_like(source.data)
+    outgoing, incoming = {}, {}
+    for rank in range(comm.size):
+        theirs = np.arange(bounds[rank], bounds[rank + 1])
+        asked = across[theirs][owner[across[theirs]] == comm.rank] - numbers.start
+        wanted = np.flatnonzero(owner[across[mine]] == rank)
+        if rank == comm.rank:
+            result[wanted] = flipped[asked]
+            continue
+        if len(asked):
+            outgoing[rank] = np.ascontiguousarray(flipped[asked])
+        if len(wanted):
+            incoming[rank] = np.empty((len(wanted), box, box), np.float32)
+    comm.swap(outgoing, incoming)
+    for rank, planes in incoming.items():
+        result[owner[across[mine]] == rank] = planes
+    return replace(source, data=result)
+
+
 def join_low_resolution(first: SlabMap, second: SlabMap, shells: float) -> tuple[SlabMap, SlabMap]:
     """Give both maps the mean of their Fourier components below `shells`, so that they keep one orientation.
 

@@ -17,7 +17,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.defocus import search_defocus, with_changes
 from pycryo.refine.expectation import sample_posterior
-from pycryo.refine.noise import overlap
+from pycryo.refine.noise import Overlap, overlap
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import Target, model_scale, particle_ctf
 from pycryo.refine.state import RowsPosterior, Setup
@@ -26,7 +26,7 @@ from pycryo.refine.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
-    """What a rank found for its particles of one half; `rows` are those of the other arrays.
+    """What a rank found for its particles of one half; `rows` are those of the other arrays, see `Overlap` for five.
 
     F and T are still to be had from `insertion`, with the other ranks' part.
     """
@@ -35,6 +35,9 @@ class HalfResult:
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    excess: NDArray[np.float64]
     insertion: Insertion
 
 
@@ -42,8 +45,7 @@ class HalfResult:
 class _Parts:
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     posteriors: list[Posterior] = field(default_factory=list)
-    cross: list[NDArray[np.float64]] = field(default_factory=list)
-    model: list[NDArray[np.float64]] = field(default_factory=list)
+    overlaps: list[Overlap] = field(default_factory=list)
 
 
 class HalfPass:
@@ -137,8 +139,7 @@ class HalfPass:
         parts = self._parts
         parts.rows.append(rows)
         parts.posteriors.append(posterior)
-        parts.cross.append(both.cross)
-        parts.model.append(both.model)
+        parts.overlaps.append(both)
 
     def exchange(self) -> None:
         """Bring the images taken so far to the owners of F and T, and forget them. Collective over the half's ranks."""
@@ -152,12 +153,19 @@ class HalfPass:
 
     def result(self) -> HalfResult:
         """All batches together."""
-        parts, nothing = self._parts, np.empty((0, self._n_shell))
+        parts = self._parts
+
+        def joined(name: str) -> NDArray[np.float64]:
+            return np.concatenate([np.empty((0, self._n_shell)), *(getattr(each, name) for each in parts.overlaps)])
+
         return HalfResult(
             np.concatenate([np.empty(0, np.int64), *parts.rows]),
             concatenate(parts.posteriors) if parts.posteriors else None,
-            np.concatenate([nothing, *parts.cross]),
-            np.concatenate([nothing, *parts.model]),
+            joined("cross"),
+            joined("model"),
+            joined("residual"),
+            joined("expected"),
+            np.concatenate([np.empty(0), *(each.excess for each in parts.overlaps)]),
             self._insertion,
         )
 
@@ -169,6 +177,7 @@ class HalfPass:
         sigma_shift = plan.sigma_shift / pixel_size
         if candidates is not None:
             assert plan.scan is not None
+            candidates = _folded(candidates, self._setup.group)
             ratio = plan.pixel_size / pixel_size
             scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
             scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
@@ -239,6 +248,16 @@ def _stream(plan: Plan, purpose: int) -> int:
     return (1 << 48) + 16 * plan.number + purpose
 
 
+def _folded(candidates: Support, symmetry: Symmetry) -> Support:
+    """The candidates at those of their symmetry mates that are next to the image's best one.
+
+    Poses near the border of the asymmetric unit would otherwise be points at several mates, and the spread as wide.
+    """
+    best = candidates.weight.argmax(axis=1)
+    anchor = candidates.quaternion[np.arange(len(best)), best][:, None]
+    return Support(symmetry.nearest(candidates.quaternion, anchor), candidates.shift, candidates.weight)
+
+
 def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
     support = Support(*(getattr(posterior.support, name)[index] for name in ("quaternion", "shift", "weight")))
     rest = (getattr(posterior, name)[index] for name in Posterior.__slots__[1:])
@@ -258,16 +277,17 @@ def posterior_entries(
 ) -> Entries:
     """Images at their support points and symmetry mates, for a model of `box` px.
 
-    Each mate gets its own systematic sample of the support points, together as many as there are points, so that the
-    work does not grow with the order of the group while every mate holds every image with full weight.
+    Each mate gets its own systematic sample of the support points, together as many as there are points (or one each,
+    if there are more mates), so that the work hardly grows with the order of the group while every mate holds every
+    image with full weight. Which mate begins is drawn for each image.
     """
     n_mate = len(symmetry)
     per_mate = -(-support.weight.shape[1] // n_mate)
-    offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
-    pick = systematic_resample(support.weight, offset, per_mate * n_mate)
-    mate = np.arange(per_mate * n_mate) % n_mate
+    draw = uniform(seed, stream, ids, 2)
+    pick = systematic_resample(support.weight, np.ascontiguousarray(draw[:, 0]), per_mate * n_mate)
+    mate = (np.arange(per_mate * n_mate) + (draw[:, 1:] * n_mate).astype(np.int64)) % n_mate
     image = np.repeat(np.arange(len(target)), pick.shape[1])
-    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + np.tile(mate, len(target))
+    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + mate.ravel()
     key, count = np.unique(key, return_counts=True)
     image, rest = np.divmod(key, support.weight.shape[1] * n_mate)
     point, which = np.divmod(rest, n_mate)

@@ -25,11 +25,13 @@ from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.defocus_control import measure_defocus
 from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import maximize
 from pycryo.refine.measure import gather_poses, measure_noise, measure_poses
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import Plan, make_plan
+from pycryo.refine.quality import describe as describe_quality
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
@@ -170,6 +172,9 @@ def run(
             record.seconds["total"],
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
+        log.info(
+            "%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold)
+        )
         log.info("decision: %s", record.decision)
         if setup.share.comm.size > 1:
             log.info("%s", describe(record.load))
@@ -194,9 +199,13 @@ def iterate(setup: Setup, state: State) -> Outcome:
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
-    noise, scale = measure_noise(setup, state, plan, results)
-    poses = gather_poses(setup, results, figures.insertion_weight)
+    noise, scale = measure_noise(setup, state, plan, results, figures.particle)
     maximum = maximize(setup, plan, results, timer)
+    if maximum.other_hand:
+        log.info("half-set 2 had found the other hand: its map and poses are inverted")
+        results = [results[0], inverted_result(results[1])]
+        figures = measure_poses(setup, state, results)
+    poses = gather_poses(setup, results, figures.score)
     resolution = maximum.fsc.resolution_0143
     schedule, decision = next_schedule(
         state.schedule,
@@ -232,6 +241,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
         scores_scan=scores.computed,
         scores_scan_all=scores.all,
         p_max=figures.p_max,
+        score_threshold=figures.score_threshold,
+        n_junk=figures.n_junk,
         gridding_iterations=maximum.gridding_iterations,
         gridding_deviation=maximum.gridding_deviation,
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},

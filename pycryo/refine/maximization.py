@@ -11,6 +11,7 @@ from pycryo.model.owners import deal_map
 from pycryo.model.slab_map import SlabMap
 from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refine.half_pass import HalfResult
+from pycryo.refine.hand import hands_differ, second_inverted
 from pycryo.refine.plan import Plan
 from pycryo.refine.references import make_references
 from pycryo.refine.resolution import Pair, measure_fsc, ssnr_of
@@ -34,6 +35,8 @@ class Maximum:
         Of all data, in the final iteration.
     gridding_iterations, gridding_deviation : int, float
         Of half 1.
+    other_hand : bool
+        Half 2 was of the other hand than half 1: its maps are inverted here.
     """
 
     half_maps: Pair
@@ -43,6 +46,7 @@ class Maximum:
     map: SlabMap | None
     gridding_iterations: int
     gridding_deviation: float
+    other_hand: bool
 
 
 def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: Timer) -> Maximum:
@@ -57,6 +61,10 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
         pair = _on_world(setup, points, solutions)
     with timer.phase("fsc"):
         fsc, mask = measure_fsc(setup, pair, plan.r_insert)
+        other_hand = plan.scan is not None and hands_differ(pair, fsc)
+        if other_hand:
+            pair = second_inverted(pair)
+            fsc, mask = measure_fsc(setup, pair, plan.r_insert)
     iterations, deviation = comm.broadcast(_effort(solutions[0]))
     combined_map, references = None, pair
     with timer.phase("solve"):
@@ -69,8 +77,11 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
         else:
             ssnr = ssnr_of(fsc, combined=False)
             regularised = [None if each is None else each.solve(ssnr=ssnr, max_iterations=0) for each in solvers]
-            references = make_references(setup, _on_world(setup, points, regularised), pair, mask, fsc)
-    return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation)
+            filtered = _on_world(setup, points, regularised)
+            if other_hand:
+                filtered = second_inverted(filtered)
+            references = make_references(setup, filtered, pair, mask, fsc)
+    return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation, other_hand)
 
 
 def _solvers(setup: Setup, sums: list[Accumulators | None]) -> list[Solver | None]:

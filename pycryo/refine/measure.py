@@ -11,8 +11,9 @@ from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import angle_between
 from pycryo.refine.dataset import group_sums
 from pycryo.refine.half_pass import HalfResult
-from pycryo.refine.noise import updated_noise, updated_scale
+from pycryo.refine.noise import updated_noise, updated_scale, without_junk
 from pycryo.refine.plan import Plan
+from pycryo.refine.quality import rate
 from pycryo.refine.state import Poses, RowsPosterior, Setup, State
 
 Results = list[HalfResult | None]
@@ -20,11 +21,13 @@ Results = list[HalfResult | None]
 # Posteriors this much more diffuse than the median count less. The support points blur a doubtful image already: a
 # factor of 1 cost 0.2 Å on sim64.
 _DOUBTFUL = 3.0
+# Images that show no particle keep this much, so that a half-set of them alone still makes a map.
+_LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class PoseFigures:
-    """Figures over all particles; degrees and Å.
+    """Figures over all particles; degrees and Å. Medians are over the images that look like particles.
 
     Attributes
     ----------
@@ -40,6 +43,14 @@ class PoseFigures:
         Mean number of slices that an image was compared with in the phases.
     insertion_weight : (n_all,) float64
         u_p of the next iteration.
+    particle : (n_all,) float64
+        Probability that an image shows a particle.
+    score : (n_all,) float64
+        Of each image, see `pycryo.refine.quality.Quality`; 0 of those left out.
+    score_threshold : float
+        Images that score less are better left out.
+    n_junk : int
+        Images that look like something other than a particle.
     """
 
     pose_change: float
@@ -49,6 +60,10 @@ class PoseFigures:
     p_max: float
     slices_per_image: float
     insertion_weight: NDArray[np.float64]
+    particle: NDArray[np.float64]
+    score: NDArray[np.float64]
+    score_threshold: float
+    n_junk: int
 
 
 def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
@@ -69,22 +84,43 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
             np.hypot(*posterior.mode_shift.T) * pixel,
             posterior.p_max,
             posterior.n_slices.astype(np.float64),
+            posterior.log_evidence,
+            result.model.sum(axis=1),
+            result.excess,
         )
         mine.append(np.stack(columns))
-    gathered = [part for rank in share.comm.all_gather(mine) for part in rank]
-    row, change, spread, spread_shift, distance, p_max, n_slices = np.concatenate(gathered, axis=1)
-    weight = np.zeros(share.particles.n)
+    gathered = share.comm.gather(mine)
+    # Measured by one: processors of another kind might round otherwise.
+    figures = None if gathered is None else _figures(share.half, [part for rank in gathered for part in rank])
+    found = share.comm.broadcast(figures)
+    assert found is not None
+    return found
+
+
+def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFigures:
+    """From the columns of all particles, in any order."""
+    table = np.concatenate(parts, axis=1)
+    row, change, spread, spread_shift, distance, p_max, n_slices, *evidence = table[:, np.argsort(table[0])]
     index = row.astype(np.int64)
-    weight[index] = insertion_weights(spread, share.half[index])
+    quality = rate(*evidence)
+    seen = quality.particle >= 0.5
+    weight, particle, score = np.zeros((3, len(half)))
+    weight[index] = insertion_weights(spread, quality.particle, half[index])
+    particle[index] = quality.particle
+    score[index] = quality.score
     return PoseFigures(
-        pose_change=float(np.median(change)),
-        spread_rotation=float(np.median(spread)),
-        spread_shift=float(np.median(spread_shift)),
+        pose_change=float(np.median(change[seen])),
+        spread_rotation=float(np.median(spread[seen])),
+        spread_shift=float(np.median(spread_shift[seen])),
         # The median of a Rayleigh distribution is 1.1774 σ.
-        sigma_shift=float(np.median(distance)) / 1.1774,
-        p_max=float(np.median(p_max)),
+        sigma_shift=float(np.median(distance[seen])) / 1.1774,
+        p_max=float(np.median(p_max[seen])),
         slices_per_image=float(n_slices.sum() / len(n_slices)),
         insertion_weight=weight,
+        particle=particle,
+        score=score,
+        score_threshold=quality.threshold,
+        n_junk=quality.n_junk,
     )
 
 
@@ -100,43 +136,63 @@ def _pose_change(
     return np.rad2deg(angle_between(old, posterior.mode_quaternion))
 
 
-def insertion_weights(spread: NDArray[np.float64], half: NDArray[np.int8]) -> NDArray[np.float64]:
-    """u_p of each image: 1, less for posteriors far more diffuse than their half-set's median (method.md §4)."""
-    weight = np.ones(len(spread))
+def insertion_weights(
+    spread: NDArray[np.float64], particle: NDArray[np.float64], half: NDArray[np.int8]
+) -> NDArray[np.float64]:
+    """u_p of each image, at most 1 and 1 for the best of each half-set (docs/method.md).
+
+    Parameters
+    ----------
+    spread : (n,) float64
+        Of the posterior.
+    particle : (n,) float64
+        Probability that the image shows a particle.
+    half : (n,) int8
+        Half-set 0 or 1.
+    """
+    weight = np.maximum(particle, _LEAST_WEIGHT)
     for h in (0, 1):
         mine = half == h
-        if mine.any():
-            weight[mine] = np.clip(_DOUBTFUL * np.median(spread[mine]) / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
+        if not mine.any():
+            continue
+        seen = mine & (particle >= 0.5)
+        usual = np.median(spread[seen if seen.any() else mine])
+        weight[mine] *= np.clip(_DOUBTFUL * usual / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
+        weight[mine] /= weight[mine].max()
     return weight
 
 
 def measure_noise(
-    setup: Setup, state: State, plan: Plan, results: Results
+    setup: Setup, state: State, plan: Plan, results: Results, particle: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Noise spectra and grey scales of the next iteration. Collective."""
+    """Noise spectra and grey scales of the next iteration, of the images that show particles. Collective.
+
+    `particle` (n_all,) are their probabilities.
+    """
     share = setup.share
     n_group, n_shell = plan.noise.shape
     there = [result for result in results if result is not None]
-    group = np.concatenate([np.empty(0, np.int32), *(share.particles.optics_group[r.rows] for r in there)])
-    cross, model = (
-        group_sums(
-            share.comm,
-            np.concatenate([np.empty((0, n_shell)), *(getattr(r, name) for r in there)]),
-            group,
-            n_group,
-            share.particles.n,
-        )
-        for name in ("cross", "model")
-    )
-    noise = updated_noise(setup.look, share.particles, cross, model, plan.noise)
+    rows = np.concatenate([np.empty(0, np.int64), *(result.rows for result in there)])
+    group = share.particles.optics_group[rows]
+
+    def total(name: str, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        values = np.concatenate([np.empty((0, n_shell)), *(getattr(result, name) for result in there)])
+        if weight is not None:
+            values *= weight[:, None]
+        return group_sums(share.comm, values, group, n_group, share.particles.n)
+
+    noise = updated_noise(setup.look, share.particles, total("cross"), total("model"), plan.noise)
+    sums = (total(name, weight) for weight in (None, particle[rows]) for name in ("residual", "expected"))
+    noise *= without_junk(*sums)
     if n_group == 1:
         return noise, state.scale
     last = max(4, int(0.7 * plan.r_high))
+    cross, model = (total(name, particle[rows]) for name in ("cross", "model"))
     return noise, updated_scale(state.scale, cross, model, setup.look.count, 2, last)
 
 
-def gather_poses(setup: Setup, results: Results, weight: NDArray[np.float64]) -> Poses | None:
-    """All poses on rank 0 (None elsewhere); `weight` (n_all,) becomes the figure of merit. Collective."""
+def gather_poses(setup: Setup, results: Results, score: NDArray[np.float64]) -> Poses | None:
+    """All poses on rank 0 (None elsewhere); `score` (n_all,) becomes the figure of merit. Collective."""
     share = setup.share
     optics, group = share.particles.optics, share.particles.optics_group
     mine = []
@@ -152,4 +208,4 @@ def gather_poses(setup: Setup, results: Results, weight: NDArray[np.float64]) ->
     columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
     order = np.argsort(columns[0], kind="stable")
     rows, quaternion, shift, change, p_max, n_significant, log_evidence = (column[order] for column in columns)
-    return Poses(rows, quaternion, shift, change, p_max, n_significant, log_evidence, weight[rows])
+    return Poses(rows, quaternion, shift, change, p_max, n_significant, log_evidence, score[rows])

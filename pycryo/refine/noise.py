@@ -11,7 +11,7 @@ from pycryo.filter._sampling import systematic_resample, uniform
 from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
-from pycryo.pixels import half_plane
+from pycryo.pixels import Pixels, half_plane
 from pycryo.projector import FourierVolume, project_slices
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.prepare import Target
@@ -29,10 +29,19 @@ class Overlap:
         Σ Re(X* M)/σ².
     model : (n, n_shell) float64
         Σ|M|²/σ².
+    residual : (n, n_shell) float64
+        Σ|X̃ - W·S|².
+    expected : (n, n_shell) float64
+        What noise alone makes of it, Σ 2W.
+    excess : (n,) float64
+        See `excess_power`.
     """
 
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    expected: NDArray[np.float64]
+    excess: NDArray[np.float64]
 
 
 def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
@@ -96,8 +105,63 @@ def overlap(
     slices = project_slices(volume, quaternion_to_matrix(quaternion), pixels.kx, pixels.ky, scale=model_scale)
     images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
     cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
-    model = image_shells(slices * near.weights[:, None], slices, pixels.shell, n_shell)[:, :, 0]
-    return Overlap(cross, model)
+    explained = slices * near.weights[:, None]
+    model = image_shells(explained, slices, pixels.shell, n_shell)[:, :, 0]
+    images -= explained
+    residual = image_shells(images, images, pixels.shell, n_shell)[:, :, 0]
+    weights = near.weights.astype(np.float64)
+    expected = 2 * _shell_sums(weights, pixels.shell, n_shell)
+    deviation = 2 * np.sqrt(_shell_sums(np.square(weights), pixels.shell, n_shell))
+    return Overlap(cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels))
+
+
+def _shell_sums(values: NDArray[np.float64], shell: NDArray[np.int32], n_shell: int) -> NDArray[np.float64]:
+    """(n, n_shell) sums of (n, n_pixel) values."""
+    order = np.argsort(shell, kind="stable")
+    found, first = np.unique(shell[order], return_index=True)
+    sums = np.zeros((len(values), n_shell))
+    if len(found):
+        sums[:, found] = np.add.reduceat(values[:, order], first, axis=1)
+    return sums
+
+
+def excess_power(
+    model: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    pixels: Pixels,
+) -> NDArray[np.float64]:
+    """(n,) power that an image has beyond model and noise where the model has its own, in standard deviations of noise.
+
+    Parameters
+    ----------
+    model, residual, expected : (n, n_shell) float64
+        See `Overlap`.
+    deviation : (n, n_shell) float64
+        Standard deviation of the residual of noise alone.
+    pixels : Pixels
+        Samples that were summed.
+    """
+    share = model / np.maximum(np.bincount(pixels.shell, minlength=model.shape[1]), 1)
+    excess = (share * (residual - expected)).sum(axis=1)
+    return np.asarray(excess / np.maximum(np.sqrt(np.square(share * deviation).sum(axis=1)), 1e-300))
+
+
+def without_junk(
+    residual: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    residual_of_particles: NDArray[np.float64],
+    expected_of_particles: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(n_group, n_shell) factor that takes the power of other images than particles out of noise spectra.
+
+    Sums of `Overlap` over the images of each group, and over the particles among them; 1 where nothing was compared.
+    """
+    known = (expected > 0) & (residual > 0) & (expected_of_particles > 0) & (residual_of_particles > 0)
+    factor = np.ones_like(residual)
+    np.divide(residual_of_particles * expected, residual * expected_of_particles, out=factor, where=known)
+    return np.clip(factor, 0.1, 2.0)
 
 
 def updated_scale(

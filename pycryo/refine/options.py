@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pycryo.errors import InputError
+from pycryo.geometry.symmetry import GROUPS
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
@@ -30,7 +31,7 @@ class RefineOptions:
         If a value is out of range.
     """
 
-    symmetry: str = _option("C1", "Sample", "point group: C1, Cn or Dn", "--sym", metavar="GROUP")
+    symmetry: str = _option("C1", "Sample", f"point group: {GROUPS}", "--sym", metavar="GROUP")
     diameter: float | None = _option(
         None, "Sample", "diameter of the particle, Å (default: from the reference)", "--particle_diameter", metavar="Å"
     )

@@ -18,6 +18,8 @@ from pycryo.refine.state import Setup, State
 # Slices of a scan over the whole of SO(3): at most, at least.
 _MAX_SLICES = 20_000
 _MIN_SLICES = 3_000
+# In the asymmetric unit, however small it is.
+_LEAST_SLICES = 50
 # Spacing of the scan's rotations in units of resolution / diameter.
 _STEP = 1.1
 # The coarse scan goes to this share of the fine one's r_high, but not below so many shells, nor above the last share.
@@ -137,7 +139,7 @@ def _scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:
     if count > most:
         r_scan = max(5.0, r_scan * (most / count) ** (1 / 3))
         count = most
-    count = max(count, _MIN_SLICES // order)
+    count = max(count, _MIN_SLICES // order, _LEAST_SLICES)
     fine = _grid(setup, state, count, r_scan)
     r_coarse = max(_COARSE * r_scan, _LEAST_COARSE)
     if not setup.options.coarse_to_fine or r_coarse > _MOST_COARSE * r_scan:

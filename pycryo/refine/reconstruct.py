@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from pycryo.backprojector import Accumulators, quantum_for
 from pycryo.errors import InputError
 from pycryo.fsc import Fsc, corrected_fsc
-from pycryo.geometry.rotations import euler_to_quaternion, quaternion_to_matrix
-from pycryo.geometry.symmetry import Symmetry
+from pycryo.geometry.rotations import euler_to_quaternion, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
@@ -23,6 +22,7 @@ from pycryo.model.insertion import Entries, Frame, Insertion, combined, waits
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.slab_map import SlabMap, everywhere, resample_grid
 from pycryo.model.solve import grid_box, solve
+from pycryo.model.symmetrise import Mates, choose_mates, symmetrise
 from pycryo.parallel.world import as_comm
 from pycryo.pixels import half_plane
 from pycryo.refine.dataset import (
@@ -88,7 +88,7 @@ class _Job:
     pixel_size: float
     background_radius: float
     use_ctf: bool
-    group: Symmetry
+    mates: Mates
     model: Model
     single: bool
     memory: float
@@ -125,7 +125,7 @@ def reconstruct_slabs(
 ) -> SlabReconstruction:
     """Reconstruct a map from the poses that the particles have. Collective.
 
-    Every image, multiplied by its CTF, and its squared CTF are inserted at the pose and its symmetry mates; their
+    Every image, multiplied by its CTF, and its squared CTF are summed at the pose and its symmetry mates; their
     quotient is the map's transform (`pycryo.model.solve.solve`), held down only where hardly any image
     contributes. The noise is taken as white, with one level per optics group. The result does not depend, to the last
     bit, on the number of ranks and threads.
@@ -136,7 +136,7 @@ def reconstruct_slabs(
         With rlnAngleRot, rlnAngleTilt, rlnAnglePsi; origins are 0 where absent. The map has the commonest box and
         pixel size of their images.
     symmetry : str
-        Point group: C1, Cn, Dn.
+        Point group, see `pycryo.geometry.symmetry.symmetry`.
     padding : int
         Padding factor of the Fourier volume.
     ctf : bool
@@ -206,7 +206,9 @@ def reconstruct_slabs(
     frame = Frame(box, padding, r_high, quantum)
     sizes, figures = measure_sizes(share, box, padding, model, single, halves=len(halves))
     allowed = image_budget(sizes, memory, figures)
-    job = _Job(frame, pixel_size, background_radius, ctf, group, model, single, allowed, noise, scale)
+    n_sample = _samples(particles, frame, pixel_size) * np.count_nonzero(half >= 0)
+    mates = choose_mates(comm, group, frame.sphere, n_sample, len(halves))
+    job = _Job(frame, pixel_size, background_radius, ctf, mates, model, single, allowed, noise, scale)
     owners = halves_own(comm, model) if half_maps else (all_own(comm, model),)
     sums = _inserted(share, owners, job, progress)
     result = _solved(share, owners, sums, job)
@@ -256,7 +258,7 @@ def _quanta(
     field_of_view: float,
     padding: int,
 ) -> tuple[float, float]:
-    """Quanta of F and T with which the insertion of all images is exact (`pycryo.backprojector.insert`).
+    """Quanta of F and T with which the insertion of all images at all mates is exact (`pycryo.backprojector.insert`).
 
     A voxel collects trilinear weights of at most the 8 samples of a slice around it, or of more where the samples are
     closer than the voxels.
@@ -285,7 +287,9 @@ def _inserted(
         None if comm is None else Insertion(comm, each, job.frame) for comm, each in zip(comms, owners, strict=True)
     ]
     waiting = any(comm is not None and waits(comm, each) for comm, each in zip(comms, owners, strict=True))
-    n_round = round_count(share, 12 * _samples(share.particles, job) if waiting else 0.0, job.memory)
+    n_round = round_count(
+        share, 12 * _samples(share.particles, job.frame, job.pixel_size) if waiting else 0.0, job.memory
+    )
     done, total = 0, len(share.rows)
     for number, rows in enumerate(parts(share, n_round)):
         for insertion in insertions if number else ():
@@ -298,17 +302,27 @@ def _inserted(
                 done += len(batch.rows)
                 if progress is not None:
                     progress(done, total)
-    return [None if insertion is None else insertion.result() for insertion in insertions]
+    return [
+        None if insertion is None else _symmetric(insertion.result(), each, job)
+        for insertion, each in zip(insertions, owners, strict=True)
+    ]
 
 
-def _samples(particles: Particles, job: _Job) -> float:
+def _symmetric(sums: Accumulators | None, owners: Owners, job: _Job) -> Accumulators | None:
+    """F and T with the mates at which images were not inserted. Collective over the owners."""
+    if sums is not None:
+        symmetrise(sums, owners, job.mates.rotations)
+    return sums
+
+
+def _samples(particles: Particles, frame: Frame, pixel_size: float) -> float:
     """Fourier samples of an image that are inserted, at most."""
-    ratio = job.frame.box * job.pixel_size / (particles.optics.box * particles.optics.pixel_size)
-    return float((np.pi / 2 * np.minimum(job.frame.r_high / ratio, particles.optics.box / 2) ** 2).max())
+    ratio = frame.box * pixel_size / (particles.optics.box * particles.optics.pixel_size)
+    return float((np.pi / 2 * np.minimum(frame.r_high / ratio, particles.optics.box / 2) ** 2).max())
 
 
 def _entries(particles: Particles, batch: Batch, job: _Job) -> Entries:
-    """Images of one geometry at their poses and the symmetry mates."""
+    """Images of one geometry at their poses and those of the symmetry mates that are inserted."""
     rows, optics, frame = batch.rows, particles.optics, job.frame
     group = particles.optics_group[rows]
     box, pixel_size = int(optics.box[group[0]]), float(optics.pixel_size[group[0]])
@@ -317,10 +331,9 @@ def _entries(particles: Particles, batch: Batch, job: _Job) -> Entries:
     samples = pixels.take(transform(batch.images, job.background_radius / pixel_size))
     transfer = particle_ctf(particles, rows, pixels) if job.use_ctf else None
     target = weigh(samples, pixels, transfer, job.noise[group], job.scale[group])
-    n_mate = len(job.group)
-    rotations = quaternion_to_matrix(
-        job.group.equivalents(euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows]))
-    )
+    n_mate = len(job.mates.poses)
+    poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
+    rotations = quaternion_to_matrix(multiply(poses[:, None], job.mates.poses))
     # The kernel's phase ramp is in units of the map's box.
     origin = np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
     return Entries(

@@ -60,6 +60,8 @@ def write_run_json(
         "particles": {
             "total": share.particles.n,
             "half_sets": [share.count(0), share.count(1)],
+            "junk": history[-1].n_junk,
+            "suggested_threshold": history[-1].score_threshold,
             "left_out": [share.particles.label(int(row)) for row in setup.look.bad],
         },
         "iterations": [dataclasses.asdict(record) for record in history],

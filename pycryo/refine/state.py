@@ -152,9 +152,9 @@ class Record:
     """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
 
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
-    pairs of slices and shifts. `defocus_change` is the median size of what is added to the defocus, `defocus_moved`
-    that of its difference to the last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the
-    defocus is searched.
+    pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
+    `defocus_change` is the median size of what is added to the defocus, `defocus_moved` that of its difference to the
+    last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the defocus is searched.
     """
 
     number: int
@@ -174,6 +174,8 @@ class Record:
     scores_scan: float
     scores_scan_all: float
     p_max: float
+    score_threshold: float
+    n_junk: int
     gridding_iterations: int
     gridding_deviation: float
     seconds: dict[str, float]
@@ -195,7 +197,7 @@ class Poses:
     defocus_change : (n,) float64
         What is added to U and V, Å.
     p_max, n_significant, log_evidence, figure_of_merit : (n,) float64
-        See `pycryo.filter.support.Posterior`; the last is the insertion weight.
+        See `pycryo.filter.support.Posterior`; the last is the score of `pycryo.refine.quality`.
     """
 
     rows: NDArray[np.int64]

@@ -15,11 +15,14 @@ Array = NDArray[np.float64]
 
 # Directions in which the sampling of Fourier space is looked at.
 _N_DIRECTION = 1000
+# Views of which so many are drawn to look at it, if there are more.
+_MOST_VIEWS = 200_000
 
 
 def view_directions(quaternion: Array, group: Symmetry) -> Array:
     """(n · len(group), 3) unit vectors: viewing axes, in the map, of poses (n, 4) and their symmetry mates."""
-    return quaternion_to_matrix(group.equivalents(quaternion))[..., 2, :].reshape(-1, 3)
+    views = quaternion_to_matrix(quaternion)[..., 2, :]
+    return np.asarray(np.einsum("ni,gij->ngj", views, group.matrices).reshape(-1, 3))
 
 
 def bin_spacing(n: int) -> float:
@@ -105,6 +108,8 @@ def sampling_factor(directions: Array) -> float:
     """
     if not len(directions):
         return 0.0
+    if len(directions) > _MOST_VIEWS:
+        directions = np.random.default_rng(0).choice(directions, _MOST_VIEWS, replace=False)
     index = np.arange(_N_DIRECTION) + 0.5
     z = 1 - 2 * index / _N_DIRECTION
     turn = np.pi * (1 + np.sqrt(5)) * index

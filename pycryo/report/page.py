@@ -19,7 +19,7 @@ from pycryo.io.atomic import write_text
 from pycryo.io.mrc import read_map
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
-from pycryo.report import figures, ranks
+from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
 
@@ -62,7 +62,8 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     iterations = run["iterations"]
     for each in iterations:
         each["limit"] = run["box"] * run["pixel_size"] / each["r_high"]
-    views = _views(_newest(folder, "run_data.star", "data.star", iterations), run["symmetry"])
+    poses = _particles(_newest(folder, "run_data.star", "data.star", iterations))
+    views = _views(poses, run["symmetry"])
     volume = read_map(_newest(folder, "run_class001.mrc", "half1_class001.mrc", iterations))
     pictures = {
         "fsc": fsc_figure(curves),
@@ -74,6 +75,10 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     }
     if any(each.get("sigma_defocus") for each in iterations):
         pictures["defocus"] = figures.defocus_figure(iterations)
+    threshold = run["particles"].get("suggested_threshold")
+    if threshold is not None:
+        score = poses.values(["rlnParticleFigureOfMerit"])["rlnParticleFigureOfMerit"]
+        pictures["scores"] = scores.scores_figure(score, threshold)
     parallel = ranks.with_ranks(iterations)
     if parallel:
         pictures["ranks"] = ranks.ranks_figure(parallel)
@@ -83,6 +88,7 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         run=run,
         name=folder.resolve().name,
         pictures={name: _embedded(figure) for name, figure in pictures.items()},
+        scores_text=None if threshold is None else scores.scores_text(run),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,
@@ -111,6 +117,8 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
             "1): the map is blurred along the directions that few views cover, and its resolution there is worse "
             "than the FSC says."
         )
+    if (warning := scores.scores_warning(run)) is not None:
+        found.append(warning)
     if run["resolution"] <= 2.1 * run["pixel_size"]:
         found.append("The resolution is at the limit of the pixel size: smaller pixels may show more.")
     parallel = ranks.with_ranks(run["iterations"])
@@ -143,11 +151,15 @@ def _newest(folder: Path, final: str, of_iteration: str, iterations: list[dict[s
     return folder / f"run_it{iterations[-1]['number']:03d}_{of_iteration}"
 
 
-def _views(path: Path, group: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(n, 3) viewing directions of all particles and their symmetry mates."""
+def _particles(path: Path) -> Table:
     table = read_tables(path).get("particles")
     if not isinstance(table, Table):
         raise InputError(f"{path} has no table data_particles; run the refinement again")
+    return table
+
+
+def _views(table: Table, group: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(n, 3) viewing directions of all particles and their symmetry mates."""
     angles = table.values(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"])
     return view_directions(euler_to_quaternion(*angles.values()), symmetry(group))
 

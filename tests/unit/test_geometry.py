@@ -57,22 +57,66 @@ def test_matrices_and_vectors_round_trip(rng):
     np.testing.assert_allclose(identity, np.tile([1.0, 0, 0, 0], (1000, 1)), atol=1e-15)
 
 
-@pytest.mark.parametrize("name, order", [("C1", 1), ("c7", 7), ("D2", 4), ("D7", 14)])
+@pytest.mark.parametrize(
+    "name, order",
+    [("C1", 1), ("c7", 7), ("D2", 4), ("D7", 14), ("T", 12), ("o", 24)]
+    + [(name, 60) for name in ("I", "I1", "I2", "I3", "I4")],
+)
 def test_groups_are_closed(name, order):
     group = symmetry(name)
     assert len(group) == order
     products = group.equivalents(group.quaternions).reshape(-1, 4)
     overlap = np.abs(products @ group.quaternions.T)
     np.testing.assert_allclose(overlap.max(axis=1), 1, atol=1e-14)
+    inverses = np.abs(conjugate(group.quaternions) @ group.quaternions.T)
+    np.testing.assert_allclose(inverses.max(axis=1), 1, atol=1e-14)
+    np.testing.assert_allclose(group.quaternions[0], [1, 0, 0, 0], atol=1e-14)
+    # Nothing twice: the turns of D7, the closest of all, are 360/7 degrees apart, half of that on quaternions.
+    apart = np.abs(group.quaternions @ group.quaternions.T) - 2 * np.eye(order)
+    assert apart.max() < np.cos(np.pi / 7) + 1e-9
 
 
-@pytest.mark.parametrize("name", ["", "C0", "E3", "C", "D-1", "C1.5", "Icosahedral"])
+# Axes as RELION and XMIPP document them: order, x, y, z.
+AXES = {
+    "C4": [(4, 0, 0, 1)],
+    "D3": [(3, 0, 0, 1), (2, 1, 0, 0)],
+    "T": [(3, 0, 0, 1), (2, 0, 0.816496, 0.577350)],
+    "O": [(3, 0.5773502, 0.5773502, 0.5773502), (4, 0, 0, 1)],
+    "I1": [(2, 1, 0, 0), (5, 0.850650807, 0, -0.525731114), (3, 0.934172364, 0.356822076, 0)],
+    "I2": [(2, 0, 0, 1), (5, 0.525731114, 0, 0.850650807), (3, 0, 0.356822076, 0.934172364)],
+    "I3": [(2, -0.525731114, 0, 0.850650807), (5, 0, 0, 1), (3, -0.491123478, 0.356822076, 0.794654475)],
+    "I4": [
+        (2, 0.525731114, 0, 0.850650807),
+        (5, 0.894427193, 0, 0.447213591),
+        (3, 0.491123478, 0.356822076, 0.794654475),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_axes_are_relions(name):
+    group = symmetry(name)
+    for order, *axis in AXES[name]:
+        turn = from_rotation_vector(np.array(axis) * (2 * np.pi / order))
+        # Six decimals of an axis: 1e-6 rad, half its square in the cosine.
+        assert np.abs(group.quaternions @ turn).max() > 1 - 1e-11
+    np.testing.assert_array_equal(symmetry("I").quaternions, symmetry("I2").quaternions)
+
+
+def test_i1_is_i2_after_a_quarter_turn():
+    one, two = (Rotation.from_matrix(symmetry(name).matrices) for name in ("I1", "I2"))
+    quarter = Rotation.from_euler("z", 90, degrees=True)
+    away = [(one * (quarter * turn * quarter.inv()).inv()).magnitude().min() for turn in two]
+    assert max(away) < 1e-7  # arccos near 1 loses half the digits
+
+
+@pytest.mark.parametrize("name", ["", "C0", "E3", "C", "D-1", "C1.5", "Icosahedral", "I5", "T1", "O2", "Oh"])
 def test_unknown_symmetry_is_refused(name):
     with pytest.raises(InputError, match="unknown"):
         symmetry(name)
 
 
-@pytest.mark.parametrize("name", ["C1", "C4", "D2", "D3"])
+@pytest.mark.parametrize("name", ["C1", "C4", "D2", "D3", "T", "O", "I1", "I3"])
 def test_grid_covers_the_asymmetric_unit(name, rng):
     group = symmetry(name)
     grid = rotation_grid(1000, group, turn=from_rotation_vector(rng.standard_normal(3)))
@@ -89,6 +133,31 @@ def test_count_and_step_are_inverse():
     assert rotation_count(rotation_step(5000, group), group) == 5000
 
 
+@pytest.mark.parametrize("name", ["C1", "D2", "T", "O", "I2", "I4"])
+def test_grid_is_even(name, rng):
+    """All mates of the grid together: as many rotations in each part of SO(3), of the whole as one of C1 has."""
+    group = symmetry(name)
+    count = rotation_count(0.12, symmetry("C1")) // len(group)
+    grid = rotation_grid(count, group, turn=from_rotation_vector(rng.standard_normal(3)))
+    assert rotation_step(len(grid), group) == pytest.approx(0.12, rel=0.02)
+    everything = group.equivalents(grid).reshape(-1, 4)
+    centres = rng.standard_normal((200, 4))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    found = (np.abs(centres @ everything.T) > np.cos(0.25)).sum(axis=1)
+    # A ball of radius w = 0.5 rad holds (w - sin w)/π of SO(3), 299 of 45 700 points. Those within half a step of its
+    # surface, some 200, are in or out as if by chance: a standard deviation of 7, and four of them.
+    expected = len(everything) * (0.5 - np.sin(0.5)) / np.pi
+    assert np.abs(found - expected).max() < 28
+    assert abs(found.mean() - expected) < 3
+
+
+@pytest.mark.parametrize("name", ["I1", "D100"])
+def test_grid_is_never_empty(name, rng):
+    group = symmetry(name)
+    for _ in range(20):
+        assert len(rotation_grid(1, group, turn=from_rotation_vector(rng.standard_normal(3)))) >= 1
+
+
 @given(st.floats(0, 8), st.floats(0.5, 4))
 def test_shift_grid(radius, step):
     grid = shift_grid(radius, step)
@@ -99,10 +168,11 @@ def test_shift_grid(radius, step):
         assert distances.min() == pytest.approx(step)
 
 
-def test_nearest_equivalent(rng):
-    group = symmetry("D2")
+@pytest.mark.parametrize("name", ["C1", "D2", "I2"])
+def test_nearest_equivalent(name, rng):
+    group = symmetry(name)
     anchor = from_rotation_vector(rng.standard_normal((50, 3)))
     close = multiply(from_rotation_vector(0.1 * rng.standard_normal((50, 3))), anchor)
-    hidden = multiply(close, group.quaternions[rng.integers(0, 4, 50)])
+    hidden = multiply(close, group.quaternions[rng.integers(0, len(group), 50)])
     found = group.nearest(hidden, anchor)
     np.testing.assert_allclose(found, close * np.sign(np.sum(close * anchor, axis=1, keepdims=True)), atol=1e-14)

@@ -16,7 +16,7 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.pixels import half_plane
 from pycryo.projector import fourier_volume
 from pycryo.refine.dataset import FirstLook, deal, first_look, group_sums, split_halves
-from pycryo.refine.noise import first_noise, overlap, shell_samples, updated_noise, updated_scale
+from pycryo.refine.noise import first_noise, overlap, shell_samples, updated_noise, updated_scale, without_junk
 from pycryo.refine.prepare import particle_ctf, transform, weigh
 
 BOX, PIXEL, N = 32, 3.0, 150
@@ -121,6 +121,44 @@ def test_products_of_exact_images(tmp_path):
     np.testing.assert_allclose(both.cross.sum(0)[1:10], both.model.sum(0)[1:10], rtol=0.02)
     np.testing.assert_array_equal(both.cross[:, 13:], 0)
     np.testing.assert_array_equal(both.model[:, 13:], 0)
+
+
+def test_residuals_of_true_particles_are_noise(tmp_path):
+    particles = read_particles(write_set(tmp_path, blobs(), N, noise=1.0))
+    both = products(particles, np.full(BOX // 2 + 1, BOX**2 / 2.0))
+    compared = slice(1, 13)
+    assert (both.expected[:, compared] > 0).all()
+    np.testing.assert_array_equal(both.expected[:, 15:], 0)
+    # Sums over N images of at least 4 samples each, half of them seen by CTF²: 5 standard deviations.
+    error = 5 / np.sqrt(0.5 * N * shell_samples(BOX, BOX // 2 + 1)[compared])
+    ratio = both.residual.sum(0)[compared] / both.expected.sum(0)[compared]
+    assert (np.abs(ratio - 1) < error).all()
+    # Few strong samples of χ² decide: a mean of 0 and a standard deviation of 1, each known to 8 %; 4 of those.
+    assert abs(both.excess.mean()) < 0.35
+    assert both.excess.std() == pytest.approx(1, abs=0.35)
+
+
+def test_other_objects_have_excess_power(tmp_path):
+    """Images of particles 20 Å off the assumed place."""
+    particles = read_particles(write_set(tmp_path, blobs(), N, noise=1.0))
+    noise = np.full(BOX // 2 + 1, BOX**2 / 2.0)
+    right = products(particles, noise).excess
+    wrong = products(replace(particles, origin_x=particles.origin_x + 20.0), noise).excess
+    assert np.median(wrong) > right.max()
+
+
+def test_power_of_junk_is_taken_out(rng):
+    """Half of the images have twice the noise in two shells."""
+    expected = rng.uniform(1, 2, (10, 6))
+    expected[:, 0] = 0
+    residual = expected * np.where(np.arange(10) < 5, 1.0, 3.0)[:, None]
+    residual[:, 3:] = expected[:, 3:]
+    good = np.arange(10) < 5
+    sums = [values.sum(0)[None] for values in (residual, expected, residual[good], expected[good])]
+    found = without_junk(*sums)
+    np.testing.assert_allclose(found[0, 1:3] * sums[0][0, 1:3] / sums[1][0, 1:3], 1, rtol=1e-12)
+    np.testing.assert_allclose(found[0, [0, 3, 4, 5]], 1, rtol=1e-12)
+    np.testing.assert_array_equal(without_junk(*sums[:2], *sums[:2]), 1)
 
 
 def look_at(power, count=(10,)) -> FirstLook:

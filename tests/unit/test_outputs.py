@@ -108,7 +108,8 @@ def test_particles_keep_their_columns(finished, tiny_set, name):
     }
     assert new <= set(found.columns)
     assert (found["rlnClassNumber"] == 1).all()
-    assert found["rlnParticleFigureOfMerit"].between(0, 1).all()
+    # Clear particles: better explained than by noise; those that the first, blurred reference does not tell hardly so.
+    assert found["rlnParticleFigureOfMerit"].between(-0.2, 2).all()
     assert found["rlnMaxValueProbDistribution"].between(0, 1).all()
     assert (found["rlnNrOfSignificantSamples"] >= 1).all()
 
@@ -165,7 +166,15 @@ def test_run_json(finished):
     assert run["iterations"][0]["pose_change"] is None
     assert run["iterations"][1]["seconds"]["total"] > 0
     assert run["options"]["diameter"] == run["diameter"] == 90
-    assert run["particles"] == {"total": 40, "half_sets": [20, 20], "left_out": []}
+    last = run["iterations"][-1]
+    assert run["particles"] == {
+        "total": 40,
+        "half_sets": [20, 20],
+        "junk": last["n_junk"],
+        "suggested_threshold": last["score_threshold"],
+        "left_out": [],
+    }
+    assert last["n_junk"] == 0
     assert run["machine"]["ranks"] == 1
     assert {"numpy", "scipy", "python"} <= set(run["versions"])
     assert run["inputs"]["particles"].endswith("particles.star")
@@ -304,6 +313,7 @@ def test_view_directions_follow_rot_and_tilt():
     quaternion = euler_to_quaternion(30.0, 60.0, 77.0)
     expected = [np.sin(np.pi / 3) * np.cos(np.pi / 6), np.sin(np.pi / 3) * np.sin(np.pi / 6), 0.5]
     np.testing.assert_allclose(view_directions(quaternion, symmetry("C1")), [expected], atol=1e-12)
+    assert view_directions(quaternion, symmetry("I")).shape == (60, 3)
     mates = view_directions(quaternion, symmetry("D2"))
     signs = np.array([[1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]])
     assert {tuple(np.round(v, 6)) for v in mates} == {tuple(np.round(v, 6)) for v in expected * signs}

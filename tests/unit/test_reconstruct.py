@@ -12,6 +12,7 @@ from phantom import blobs, write_set
 from pycryo.errors import InputError
 from pycryo.fsc import fsc
 from pycryo.io.particles import read_particles
+from pycryo.model import symmetrise as symmetrise_module
 from pycryo.refine.reconstruct import reconstruct
 from pycryo.threads import set_threads
 
@@ -176,3 +177,17 @@ def test_empty_half(tmp_path):
     particles = read_particles(path)
     with pytest.raises(InputError, match="each needs at least one"):
         reconstruct(particles.subset([0]), half_maps=True)
+
+
+@pytest.mark.parametrize("symmetry", ["C4", "D2", "D6"])
+@pytest.mark.parametrize("half_maps", [False, True])
+def test_sums_over_rotations_of_the_grid(tmp_path, monkeypatch, symmetry, half_maps):
+    """The map is that of all mates inserted, up to roundings to the quantum."""
+    particles = read_particles(write_set(tmp_path, blobs(), 40, noise=1.0))
+    maps = []
+    for seconds in (0.0, 1.0):
+        monkeypatch.setattr(symmetrise_module, "_SAMPLE", seconds)
+        found = reconstruct(particles, symmetry=symmetry, half_maps=half_maps)
+        maps.append([found.map, *(found.half_maps or ())])
+    for inserted, summed in zip(*maps, strict=True):
+        np.testing.assert_allclose(summed.data, inserted.data, rtol=0, atol=1e-6 * np.abs(inserted.data).max())

@@ -11,7 +11,7 @@ import pytest
 from pycryo.cli.main import main
 from pycryo.fsc import corrected_fsc
 from pycryo.maps import soft_sphere
-from pycryo.report import ranks
+from pycryo.report import ranks, scores
 from pycryo.report.fsc_files import read_fsc_star, write_fsc_star
 from pycryo.report.page import build_report, warnings_of
 
@@ -33,7 +33,7 @@ def pictures(text):
 def test_page_is_self_contained(folder):
     text = (folder / "report.html").read_text("utf-8")
     found = pictures(text)
-    assert len(found) == text.count("<img") == 6
+    assert len(found) == text.count("<img") == 7
     assert all(data.startswith(b"\x89PNG") for data in found)
     assert "http" not in re.sub(r"base64,[^\"]+", "", text)
     assert "{{" not in text
@@ -75,7 +75,7 @@ def test_report_of_an_unfinished_run(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     text = build_report(tmp_path).read_text("utf-8")
     assert "not finished" in text
-    assert len(pictures(text)) == 6
+    assert len(pictures(text)) == 7
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"iterations": []}'])
@@ -107,6 +107,9 @@ def test_warnings():
     assert warnings_of(good) == []
     assert "2 of 500" in warnings_of(good | {"particles": good["particles"] | {"left_out": ["a", "b"]}})[0]
     assert "unevenly" in warnings_of(good | {"sampling_factor": 0.4})[0]
+    junk = good["particles"] | {"junk": 100}
+    assert "20 %" in warnings_of(good | {"particles": junk})[0]
+    assert warnings_of(good | {"particles": junk | {"junk": 25}}) == []
     few = good["particles"] | {"half_sets": [10, 10]}
     assert warnings_of(good | {"sampling_factor": 0.4, "particles": few}) == []
     assert "pixel size" in warnings_of(good | {"resolution": 4.1})[0]
@@ -114,6 +117,28 @@ def test_warnings():
     calm, restless = with_load(2, idle=0.1), with_load(2, idle=0.3)
     assert warnings_of(good | {"iterations": [calm, calm, restless]}) == []
     assert "of the time for each other" in warnings_of(good | {"iterations": [calm, restless, restless]})[0]
+
+
+@pytest.mark.parametrize("threshold", [-3.0, 0.4, 3.0])
+@pytest.mark.parametrize("n", [1, 2, 501])
+def test_scores_are_counted_on_both_sides_of_the_threshold(rng, n, threshold):
+    score = rng.normal(0.8, 0.4, n)
+    axes = scores.scores_figure(score, threshold).axes[0]
+    kept, below = (sum(bar.get_height() for bar in bars) for bars in axes.containers)
+    assert (kept, below) == ((score >= threshold).sum(), (score < threshold).sum())
+
+
+@pytest.mark.parametrize("junk, text", [(0, "no second kind"), (7, "7 of 40")])
+def test_sentence_of_the_scores(junk, text):
+    assert text in scores.scores_text({"particles": {"junk": junk, "half_sets": [20, 20]}})
+
+
+def test_report_of_a_run_without_scores(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run")
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    del run["particles"]["suggested_threshold"]
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run), "utf-8")
+    assert len(pictures(build_report(tmp_path / "run").read_text("utf-8"))) == 6
 
 
 def with_load(n_rank, idle, *, number=1, seconds=60.0, way="conveyor", hidden=0.9):
@@ -168,10 +193,10 @@ def test_one_rank_or_an_old_file_has_no_section(folder, tmp_path):
     three = page([{"load": with_load(3, idle)["load"]} for idle in (0.25, 0.35)])
     for text in (one, old):
         assert "<h2>Ranks</h2>" not in text
-        assert len(pictures(text)) == 6
+        assert len(pictures(text)) == 7
     assert "<h2>Ranks</h2>" in three
     assert "The ranks waited 30 % of the time" in three
-    assert len(pictures(three)) == 7
+    assert len(pictures(three)) == 8
 
 
 def test_fsc_star_round_trip(tmp_path, rng):

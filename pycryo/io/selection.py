@@ -1,0 +1,84 @@
+"""Some rows of a STAR file of particles, everything else to the letter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.io.particles import folder_comments, particle_table
+from pycryo.io.star import read_comments, read_tables, write_star
+from pycryo.io.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleTable:
+    """A STAR file with its table of particles, not interpreted.
+
+    Attributes
+    ----------
+    path : Path
+    tables : mapping of str to Table or dict
+        All of them.
+    name : str
+        Of the particles' table.
+    comments : tuple of str
+        At the head of the file.
+    """
+
+    path: Path
+    tables: Mapping[str, Table | dict[str, str]]
+    name: str
+    comments: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        """The particles."""
+        table = self.tables[self.name]
+        assert isinstance(table, Table)
+        return table
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """(n,) float64: a column.
+
+        Raises
+        ------
+        InputError
+            If it is missing or holds something else.
+        """
+        return np.asarray(self.table.values([column])[column])
+
+
+def read_particle_table(path: str | os.PathLike[str]) -> ParticleTable:
+    """Read a STAR file of particles of any version of RELION.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no particles.
+    """
+    path = Path(path)
+    tables = read_tables(path)
+    name, table = particle_table(path, tables, "rlnAngleRot")
+    if not len(table):
+        raise InputError(f"{path}: data_{name} has no particles; give a file with at least one")
+    return ParticleTable(path, tables | {name: table}, name, tuple(read_comments(path)))
+
+
+def write_rows(path: str | os.PathLike[str], source: ParticleTable, rows: NDArray[np.integer[Any]]) -> None:
+    """Write some particles, in this order, with all tables and comments, atomically.
+
+    In another folder a comment tells where image names begin, as in `pycryo.io.particles.write_particles`.
+    """
+    tables = {**source.tables, source.name: source.table.with_columns({}, rows=rows)}
+    comments = [line for line in source.comments if not line.startswith("version ")]
+    here = source.path.parent.absolute()
+    if Path(path).parent.absolute() != here:
+        comments += [line for line in folder_comments([here]) if line not in comments]
+    write_star(path, tables, comments=comments, version=30001 if "optics" in tables else None)
