@@ -54,10 +54,10 @@ def test_defocus_is_shown_where_it_was_searched(folder, tmp_path):
     figures = {"defocus_change": 200.0, "defocus_moved": 10.0, "spread_defocus": 30.0, "sigma_defocus": 350.0}
     run["iterations"][-1] |= figures
     (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
-    text = build_report(tmp_path).read_text("utf-8")
-    assert len(pictures(text)) == 7
+    text, before = build_report(tmp_path).read_text("utf-8"), (folder / "report.html").read_text("utf-8")
+    assert len(pictures(text)) == len(pictures(before)) + 1
     assert "Defocus of the particles" in text
-    assert "Defocus of the particles" not in (folder / "report.html").read_text("utf-8")
+    assert "Defocus of the particles" not in before
 
 
 def test_command_builds_it_again(folder, capsys):
