@@ -1,11 +1,9 @@
 #include "pycryo/shells.hpp"
 
+#include "shell_sums.hpp"
+
 namespace pycryo::PYCRYO_ISA {
 namespace {
-
-constexpr std::int64_t chunk = 128;  // samples; products wait in the L1 cache until they are added
-
-typedef double Sums __attribute__((vector_size(32)));
 
 // Products of n samples as (a·b, a², b², 0); part[k·stride] is the real or imaginary part of sample k.
 template <int stride, class Real>
@@ -20,14 +18,6 @@ inline void multiply(const Real* __restrict a_re, const Real* __restrict a_im, c
     products[4 * k + 3] = 0;
   }
 }
-
-// Neighbours mostly share a shell: four sets of sums keep their additions from waiting for each other.
-inline void add(const double* products, const std::int32_t* shell, std::int64_t n, ShellSums* sums) noexcept {
-  for (std::int64_t k = 0; k < n; ++k)
-    *reinterpret_cast<Sums*>(sums[shell[k]].set[k % 4]) += *reinterpret_cast<const Sums*>(products + 4 * k);
-}
-
-inline std::int64_t smaller(std::int64_t a, std::int64_t b) noexcept { return a < b ? a : b; }
 
 // The number of kx = 0 ... last with round(|k|) < n_shell, that is |k|² ≤ n_shell² - n_shell.
 inline std::int64_t count_inside(std::int64_t last, std::int64_t distance2, std::int64_t n_shell) noexcept {

@@ -215,7 +215,7 @@ def _spread(
 
 def _empty(n: int, n_support: int) -> Posterior:
     support = Support(np.zeros((n, n_support, 4)), np.zeros((n, n_support, 2)), np.zeros((n, n_support)))
-    figures = np.zeros((5, n))
+    figures = np.zeros((7, n))
     return Posterior(
         support,
         mode_quaternion=np.zeros((n, 4)),
@@ -226,6 +226,8 @@ def _empty(n: int, n_support: int) -> Posterior:
         n_significant=figures[3],
         log_evidence=figures[4],
         n_slices=np.zeros(n, np.int64),
+        defocus_change=figures[5],
+        spread_defocus=figures[6],
     )
 
 

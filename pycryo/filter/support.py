@@ -50,6 +50,8 @@ class Posterior:
         log of the mean likelihood ratio of signal to noise only, over the prior.
     n_slices : (n,) int64
         Slices that this image was compared with in the phases.
+    defocus_change, spread_defocus : (n,) float64
+        Mean and standard deviation of what is added to U and V, Å; 0 before they are searched.
     """
 
     support: Support
@@ -61,6 +63,8 @@ class Posterior:
     n_significant: Array
     log_evidence: Array
     n_slices: NDArray[np.int64]
+    defocus_change: Array
+    spread_defocus: Array
 
     def __len__(self) -> int:
         return len(self.p_max)

@@ -39,7 +39,7 @@ from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
 log = logging.getLogger(__name__)
 
 _FORMAT = 3
-_HEADER = ("number", "sigma_shift", "schedule", "history", "particles", "options", "setup")
+_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "history", "particles", "options", "setup")
 _REFERENCES = ("references/half1", "references/half2")
 _SHARED = ("noise", "scale", "insertion_weight")
 _POSTERIORS = "posteriors/"
@@ -76,6 +76,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "pycryo": __version__,
         "number": state.number,
         "sigma_shift": state.sigma_shift,
+        "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
         "history": [asdict(record) for record in history],
         "particles": particle_marks(share.particles),
@@ -168,6 +169,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             noise=noise,
             scale=scale,
             sigma_shift=header["sigma_shift"],
+            sigma_defocus=header["sigma_defocus"],
             posteriors=_read_posteriors(setup, source),
             insertion_weight=insertion_weight,
         )

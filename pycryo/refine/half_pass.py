@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from pycryo.geometry.symmetry import Symmetry
 from pycryo.model.insertion import Entries, Frame, Insertion
 from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
+from pycryo.refine.defocus import search_defocus, with_changes
 from pycryo.refine.expectation import sample_posterior
 from pycryo.refine.noise import Overlap, overlap
 from pycryo.refine.plan import Plan
-from pycryo.refine.prepare import Target, model_scale
+from pycryo.refine.prepare import Target, model_scale, particle_ctf
 from pycryo.refine.state import RowsPosterior, Setup
 from pycryo.refine.timer import Timer
 
@@ -62,6 +63,11 @@ class HalfPass:
     insertion_weight : (n_all,) float64
         u_p of every particle.
     timer : Timer
+
+    Attributes
+    ----------
+    particles : Particles
+        With the defocus that `previous` says.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class HalfPass:
     ) -> None:
         share = setup.share
         self.half, self.volume = half, volume
+        self.particles = with_changes(share.particles, previous)
         self._setup, self._plan, self._timer = setup, plan, timer
         self._insertion_weight = insertion_weight
         self._n_shell = plan.noise.shape[1]
@@ -95,12 +102,21 @@ class HalfPass:
             self._place = np.full(share.particles.n, -1)
             self._place[rows] = np.arange(len(rows))
 
-    def take(self, rows: NDArray[np.int64], target: Target, candidates: Support | None) -> None:
-        """Sample the posterior of a batch, from candidates or from the last posterior; insert."""
+    def take(
+        self, rows: NDArray[np.int64], target: Target, candidates: Support | None, bare: Target | None = None
+    ) -> None:
+        """Sample the posterior of a batch, from candidates or from the last posterior; insert.
+
+        With the images weighted as if the CTF were 1, `bare`, their defocus is searched; they are inserted with it.
+        """
         plan, timer, particles = self._plan, self._timer, self._setup.share.particles
         scale = model_scale(particles, plan, rows)
         with timer.phase("phases"):
             posterior = self._posterior(rows, target, candidates, scale)
+        with timer.phase("defocus"):
+            posterior = self._with_defocus(rows, bare, posterior, scale)
+            if bare is not None:
+                target = bare.with_ctf(particle_ctf(particles, rows, bare.pixels, change=posterior.defocus_change))
         with timer.phase("noise"):
             r_high = plan.r_high / scale
             both = overlap(
@@ -187,6 +203,31 @@ class HalfPass:
             floor_rotation=plan.floor_rotation,
             floor_shift=plan.floor_shift / pixel_size,
         )
+
+    def _with_defocus(
+        self, rows: NDArray[np.int64], bare: Target | None, posterior: Posterior, scale: float
+    ) -> Posterior:
+        """The posterior with the change of the defocus, searched or as the last iteration left it."""
+        if self._previous is None:
+            return posterior
+        plan, previous = self._plan, _rows_of(self._previous, self._place[rows])
+        change, spread = previous.defocus_change, previous.spread_defocus
+        if bare is not None:
+            assert plan.sigma_defocus is not None
+            change, spread = search_defocus(
+                self.volume,
+                bare,
+                self._setup.share.particles,
+                rows,
+                posterior.support,
+                change,
+                r_high=plan.r_high / scale,
+                model_scale=scale,
+                sigma=plan.sigma_defocus,
+                seed=plan.seed,
+                stream=_stream(plan, 3),
+            )
+        return replace(posterior, defocus_change=change, spread_defocus=spread)
 
 
 def quanta(look: FirstLook, plan: Plan, n_slices: int) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pycryo.refine.dataset import Geometry, geometries, geometry_at
 from pycryo.refine.half_pass import HalfPass, HalfResult
 from pycryo.refine.panels import Lane
 from pycryo.refine.plan import Plan
-from pycryo.refine.prepare import Target, batch_target
+from pycryo.refine.prepare import Target, batch_target, particle_ctf
 from pycryo.refine.rounds import rounds
 from pycryo.refine.search import Effort, Policy, global_search
 from pycryo.refine.state import Setup, State
@@ -23,12 +23,13 @@ from pycryo.refine.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """Images of one half and geometry, ready for comparison."""
+    """Images of one half and geometry, ready for comparison; `bare` as if the CTF were 1, for a defocus search."""
 
     half: int
     geometry: Geometry
     rows: NDArray[np.int64]
     target: Target
+    bare: Target | None
 
 
 def run_images(
@@ -78,21 +79,26 @@ def _run_round(
     """The images of one round, `rows` of each half; none of them is kept. Collective."""
     if plan.scan is None:
         for one in passes:
-            for each in _load(setup, plan, one.half, rows[one.half], timer):
-                one.take(each.rows, each.target, None)
+            for each in _load(setup, plan, one, rows[one.half], timer):
+                one.take(each.rows, each.target, None, each.bare)
     else:
-        images = [each for one in passes for each in _load(setup, plan, one.half, rows[one.half], timer)]
+        images = [each for one in passes for each in _load(setup, plan, one, rows[one.half], timer)]
         for geometry in geometries(setup.share):
             _search(setup, plan, geometry, passes, images, effort, timer)
 
 
-def _load(setup: Setup, plan: Plan, half: int, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
+def _load(setup: Setup, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
     """Read images and weigh them."""
-    share = setup.share
+    share, half, particles = setup.share, one.half, one.particles
     for batch in track(share.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
-            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_insert)
-        yield _Loaded(half, geometry_at(share.particles, batch.rows[0]), batch.rows, target)
+            if plan.sigma_defocus is None:
+                bare, target = None, batch_target(particles, plan, batch.rows, batch.images, plan.r_insert)
+            else:
+                without = replace(plan, use_ctf=False)
+                bare = batch_target(particles, without, batch.rows, batch.images, plan.r_insert)
+                target = bare.with_ctf(particle_ctf(particles, batch.rows, bare.pixels))
+        yield _Loaded(half, geometry_at(particles, batch.rows[0]), batch.rows, target, bare)
 
 
 def _search(

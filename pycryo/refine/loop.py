@@ -23,6 +23,7 @@ from pycryo.parallel.world import as_comm
 from pycryo.projector import FourierVolume
 from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
+from pycryo.refine.defocus_control import measure_defocus
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
@@ -197,6 +198,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
+    defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
     maximum = maximize(setup, plan, results, timer)
     if maximum.other_hand:
@@ -207,8 +209,15 @@ def iterate(setup: Setup, state: State) -> Outcome:
     resolution = maximum.fsc.resolution_0143
     schedule, decision = next_schedule(
         state.schedule,
-        Measured(setup.field_of_view / resolution, figures.pose_change, figures.spread_rotation),
+        Measured(
+            shell=setup.field_of_view / resolution,
+            pose_change=figures.pose_change,
+            spread=figures.spread_rotation,
+            defocus_moved=defocus.moved,
+            defocus_turn=defocus.turn,
+        ),
         setup.options.stage_list(),
+        defocus_from=setup.field_of_view / setup.options.defocus_resolution(),
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
@@ -223,6 +232,10 @@ def iterate(setup: Setup, state: State) -> Outcome:
         spread_rotation=figures.spread_rotation,
         spread_shift=figures.spread_shift,
         sigma_shift=state.sigma_shift,
+        defocus_change=defocus.size,
+        defocus_moved=defocus.moved,
+        spread_defocus=defocus.spread,
+        sigma_defocus=plan.sigma_defocus or 0.0,
         slices_per_image=figures.slices_per_image,
         n_slices_scan=0 if plan.scan is None else len(plan.scan.rotations),
         scores_scan=scores.computed,
@@ -244,6 +257,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         noise=noise,
         scale=scale,
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
+        sigma_defocus=defocus.sigma,
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
     )

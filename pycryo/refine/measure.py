@@ -200,11 +200,12 @@ def gather_poses(setup: Setup, results: Results, score: NDArray[np.float64]) -> 
         if result is not None and result.posterior is not None:
             p, rows = result.posterior, result.rows
             pixel = optics.pixel_size[group[rows]][:, None]
-            mine.append((rows, p.mode_quaternion, p.mode_shift * pixel, p.p_max, p.n_significant, p.log_evidence))
+            pose = (rows, p.mode_quaternion, p.mode_shift * pixel, p.defocus_change)
+            mine.append((*pose, p.p_max, p.n_significant, p.log_evidence))
     gathered = share.comm.gather(mine)
     if gathered is None:
         return None
     columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
     order = np.argsort(columns[0], kind="stable")
-    rows, quaternion, shift, p_max, n_significant, log_evidence = (column[order] for column in columns)
-    return Poses(rows, quaternion, shift, p_max, n_significant, log_evidence, score[rows])
+    rows, quaternion, shift, change, p_max, n_significant, log_evidence = (column[order] for column in columns)
+    return Poses(rows, quaternion, shift, change, p_max, n_significant, log_evidence, score[rows])

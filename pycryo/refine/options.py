@@ -11,6 +11,10 @@ from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
+_STAGES = ("global", "local", "defocus")
+# Å: below it a particle's own defocus begins to matter, and to be seen. An error of 300 Å turns the CTF at 6 Å by 30°.
+_DEFOCUS_RESOLUTION = 6.0
+
 
 def _option(default: Any, group: str, help: str, *flags: str, metavar: str | None = None) -> Any:
     """A field with what the command line needs: its group, help text and further spellings (RELION's)."""
@@ -48,7 +52,13 @@ class RefineOptions:
         None, "Images", "folder that the stacks' paths may be relative to", metavar="DIR"
     )
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
-    stages: str = _option("global,local", "Search", "stages to run, in order: global,local or global", metavar="LIST")
+    stages: str | None = _option(
+        None,
+        "Search",
+        "stages to run, in order: global, global,local or global,local,defocus (default: global,local, then defocus if "
+        "the map is better than 6 Å)",
+        metavar="LIST",
+    )
     max_iter: int = _option(
         40, "Search", "stop after this many iterations at the latest (the final one is never the first)", metavar="N"
     )
@@ -121,9 +131,18 @@ class RefineOptions:
         Raises
         ------
         InputError
-            For an unknown or repeated stage, or none.
+            For an unknown or repeated stage, or none, or a search of the defocus without CTF.
         """
+        if self.stages is None:
+            return _STAGES if self.ctf else _STAGES[:2]
         names = tuple(name.strip() for name in self.stages.split(",") if name.strip())
-        if names not in (("global", "local"), ("global",)):
-            raise InputError(f"stages is '{self.stages}', use 'global,local' or 'global'")
+        if not names or names != _STAGES[: len(names)]:
+            options = ["'" + ",".join(_STAGES[:count]) + "'" for count in (3, 2, 1)]
+            raise InputError(f"stages is '{self.stages}', use {', '.join(options[:-1])} or {options[-1]}")
+        if "defocus" in names and not self.ctf:
+            raise InputError("the stage 'defocus' needs a CTF: leave out --no-ctf or the stage")
         return names
+
+    def defocus_resolution(self) -> float:
+        """Å: a resolution better than this lets the defocus stage follow the local one."""
+        return _DEFOCUS_RESOLUTION if self.stages is None else float("inf")

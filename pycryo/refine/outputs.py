@@ -153,7 +153,11 @@ class Writer:
 
     def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
         particles = self.particles.subset(poses.rows)
-        write_particles(self.folder / name, particles, pose_columns(poses, setup.share.half[poses.rows]))
+        columns = pose_columns(poses, setup.share.half[poses.rows])
+        if poses.defocus_change.any():
+            columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
+            columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
+        write_particles(self.folder / name, particles, columns)
 
 
 def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.geometry.grids import rotation_count, shift_grid
+from pycryo.refine.defocus import first_sigma
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Setup, State
@@ -49,6 +50,8 @@ class Plan:
     settings : PhaseSettings
     sigma_shift : float
         Shift prior per axis, Å.
+    sigma_defocus : float or None
+        Prior of the changes of the defocus, Å; None: they are not searched.
     widen : float
         Local stage: kernels of the first phase in units of the last spread.
     floor_rotation, floor_shift : float
@@ -73,6 +76,7 @@ class Plan:
     coarse: Scan | None
     settings: PhaseSettings
     sigma_shift: float
+    sigma_defocus: float | None
     widen: float
     floor_rotation: float
     floor_shift: float
@@ -103,6 +107,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         coarse=coarse,
         settings=PhaseSettings(),
         sigma_shift=state.sigma_shift,
+        sigma_defocus=_sigma_defocus(setup, state),
         widen=2.0,
         floor_rotation=0.02 * step,
         floor_shift=0.02 * setup.field_of_view / r_high,
@@ -116,6 +121,13 @@ def make_plan(setup: Setup, state: State) -> Plan:
         sign=-1.0 if options.invert_contrast else 1.0,
         seed=options.seed,
     )
+
+
+def _sigma_defocus(setup: Setup, state: State) -> float | None:
+    """Defoci are searched in their stage, and once more in the final iteration, with the prior found."""
+    if state.schedule.stage == "defocus" and state.sigma_defocus is None:
+        return first_sigma(setup.share.particles, setup.share.half)
+    return state.sigma_defocus
 
 
 def _scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:

@@ -45,6 +45,10 @@ class Target:
             pixels, np.ascontiguousarray(self.images[:, :, keep]), np.ascontiguousarray(self.weights[:, keep])
         )
 
+    def with_ctf(self, transfer: NDArray[np.float32]) -> Target:
+        """Images that were weighted as if the CTF were 1, with the CTF (n, n_pixel)."""
+        return Target(self.pixels, self.images * transfer[:, None], self.weights * np.square(transfer))
+
 
 def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[np.complex64]:
     """Half-plane transforms (n, N, N//2+1) with the origin at the centre pixel.
@@ -63,21 +67,31 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
     return np.asarray(scipy.fft.rfft2(shifted, workers=get_threads()), np.complex64)
 
 
-def particle_ctf(particles: Particles, rows: NDArray[np.int64], pixels: Pixels) -> NDArray[np.float32]:
-    """(n, n_pixel) float32: the contrast transfer function of the particles `rows` at the samples `pixels`."""
+def particle_ctf(
+    particles: Particles,
+    rows: NDArray[np.int64],
+    pixels: Pixels,
+    *,
+    change: float | NDArray[np.float64] = 0.0,
+    quarter_turns: int = 0,
+) -> NDArray[np.float32]:
+    """(n, n_pixel) float32: the contrast transfer function of the particles `rows` at the samples `pixels`.
+
+    `change` (a number or (n,), Å) is added to the defocus. One quarter turn makes cos χ of sin χ.
+    """
     group = particles.optics_group[rows]
     optics = particles.optics
     return ctf(
         pixels.kx,
         pixels.ky,
         frequency_step=1 / (optics.box[group] * optics.pixel_size[group]),
-        defocus_u=particles.defocus_u[rows],
-        defocus_v=particles.defocus_v[rows],
+        defocus_u=particles.defocus_u[rows] + change,
+        defocus_v=particles.defocus_v[rows] + change,
         defocus_angle=particles.defocus_angle[rows],
         voltage=optics.voltage[group],
         spherical_aberration=optics.spherical_aberration[group],
         amplitude_contrast=optics.amplitude_contrast[group],
-        phase_shift=particles.phase_shift[rows],
+        phase_shift=particles.phase_shift[rows] + 90.0 * quarter_turns,
         b_factor=particles.ctf_b_factor[rows],
         scale=particles.ctf_scale[rows],
     )

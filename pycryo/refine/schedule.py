@@ -13,7 +13,7 @@ class Schedule:
     Attributes
     ----------
     stage : str
-        "global", "local" or "final".
+        "global", "local", "defocus" or "final".
     r_high : float
         Shells below it are compared, Fourier px of the model.
     best_shell : float
@@ -46,11 +46,17 @@ class Measured:
         Median change of the modes since the last iteration, degrees; infinite in the first.
     spread : float
         Median spread of the posteriors per axis, degrees.
+    defocus_moved : float
+        Median change of the defocus since the last iteration, Å.
+    defocus_turn : float
+        Degrees by which that turns the CTF at r_high.
     """
 
     shell: float
     pose_change: float
     spread: float
+    defocus_moved: float = 0.0
+    defocus_turn: float = 0.0
 
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of the least.
@@ -58,10 +64,17 @@ _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Iterations of the global stage at the most.
 _MAX_GLOBAL = 16
+# Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
+_SETTLED_DEFOCUS = 6.0
 
 
 def next_schedule(
-    now: Schedule, seen: Measured, stages: tuple[str, ...], r_limit: float, is_last: bool
+    now: Schedule,
+    seen: Measured,
+    stages: tuple[str, ...],
+    r_limit: float,
+    is_last: bool,
+    defocus_from: float = 0.0,
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line.
 
@@ -75,6 +88,8 @@ def next_schedule(
         Largest r_high (Nyquist).
     is_last : bool
         The number of iterations is used up.
+    defocus_from : float
+        The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
     """
     progress = seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
     stalled = 0 if progress else now.stalled + 1
@@ -98,10 +113,23 @@ def next_schedule(
         if "local" in stages:
             return Schedule("local", r_high, best), f"global search is settled, local search begins: {figures}"
         return replace(onward, stage="final"), f"global search is settled: {figures}"
+    if now.stage == "defocus":
+        return _after_defocus(onward, seen, figures)
     still = seen.pose_change < 0.5 * seen.spread
+    if onward.iterations >= 3 and stalled >= 2 and "defocus" in stages and best > defocus_from:
+        return Schedule("defocus", r_high, best), f"local search is settled, defocus search begins: {figures}"
     if onward.iterations >= 3 and stalled >= 2 and (still or stalled >= 4):
         return replace(onward, stage="final"), f"converged: {figures}"
     return onward, f"local search goes on: {figures}"
+
+
+def _after_defocus(onward: Schedule, seen: Measured, figures: str) -> tuple[Schedule, str]:
+    """The end of the defocus stage: neither defoci nor resolution change, or the defoci were right from the start."""
+    figures = f"defoci moved {seen.defocus_moved:.0f} A, which turns the CTF by {seen.defocus_turn:.0f} deg, {figures}"
+    still = seen.defocus_turn < _SETTLED_DEFOCUS and (onward.stalled >= 1 or onward.iterations == 1)
+    if still or onward.stalled >= 4:
+        return replace(onward, stage="final"), f"converged: {figures}"
+    return onward, f"defocus search goes on: {figures}"
 
 
 def insertion_limit(r_high: float, nyquist: float) -> float:

@@ -140,6 +140,7 @@ def first_state(setup: Setup, start: Map | None) -> State:
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
         sigma_shift=_FIRST_SIGMA * setup.field_of_view,
+        sigma_defocus=None,
         posteriors=(None, None),
         insertion_weight=np.ones(particles.n),
     )

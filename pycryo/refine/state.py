@@ -88,6 +88,8 @@ class State:
         Grey scales of the optics groups.
     sigma_shift : float
         Shift prior per axis, Å.
+    sigma_defocus : float or None
+        Prior of the changes of the defocus, Å; None before they are searched.
     posteriors : two of (rows, Posterior) or None
         Of this rank's particles.
     insertion_weight : (n_all,) float64
@@ -100,6 +102,7 @@ class State:
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     sigma_shift: float
+    sigma_defocus: float | None
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
 
@@ -150,6 +153,8 @@ class Record:
 
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
     pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
+    that of its difference to the last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the
+    defocus is searched.
     """
 
     number: int
@@ -160,6 +165,10 @@ class Record:
     spread_rotation: float
     spread_shift: float
     sigma_shift: float
+    defocus_change: float
+    defocus_moved: float
+    spread_defocus: float
+    sigma_defocus: float
     slices_per_image: float
     n_slices_scan: int
     scores_scan: float
@@ -185,6 +194,8 @@ class Poses:
     quaternion : (n, 4) float64
     shift : (n, 2) float64
         Where the particle sits (minus RELION's origin), Å.
+    defocus_change : (n,) float64
+        What is added to U and V, Å.
     p_max, n_significant, log_evidence, figure_of_merit : (n,) float64
         See `pycryo.filter.support.Posterior`; the last is the score of `pycryo.refine.quality`.
     """
@@ -192,6 +203,7 @@ class Poses:
     rows: NDArray[np.int64]
     quaternion: NDArray[np.float64]
     shift: NDArray[np.float64]
+    defocus_change: NDArray[np.float64]
     p_max: NDArray[np.float64]
     n_significant: NDArray[np.float64]
     log_evidence: NDArray[np.float64]

@@ -86,6 +86,27 @@ def poses_figure(iterations: Iterations) -> Figure:
     return figure
 
 
+def defocus_figure(iterations: Iterations) -> Figure:
+    """Changes of the particles' defocus and their uncertainty, medians over the particles, Å."""
+    figure = new_figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    shown = [each for each in iterations if each["sigma_defocus"]]
+    number = _numbers(shown, "number")
+    iteration_axis(axes, shown)
+    for name, style, colour, label in (
+        ("defocus_change", "o-", "black", "change of the file's value"),
+        ("defocus_moved", "s-", "tab:red", "change since the last iteration"),
+        ("spread_defocus", "^--", "tab:blue", "spread of a particle's posterior"),
+        ("sigma_defocus", "v:", "grey", "prior (standard deviation)"),
+    ):
+        axes.plot(number, _numbers(shown, name), style, color=colour, label=label)
+    axes.set_ylabel("defocus (Å), median over the particles")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    return figure
+
+
 def views_figure(views: NDArray[np.float64], group: str) -> Figure:
     """Density of the viewing directions (n, 3), 1 where as many as if they were even; Mollweide projection."""
     figure = new_figure(6.4, 4.2)

@@ -77,6 +77,8 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     if threshold is not None:
         score = poses.values(["rlnParticleFigureOfMerit"])["rlnParticleFigureOfMerit"]
         pictures["scores"] = scores.scores_figure(score, threshold)
+    if any(each.get("sigma_defocus") for each in iterations):
+        pictures["defocus"] = figures.defocus_figure(iterations)
     parallel = ranks.with_ranks(iterations)
     if parallel:
         pictures["ranks"] = ranks.ranks_figure(parallel)

@@ -16,6 +16,9 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
+from pycryo.refine.checkpoint import load, save
+from pycryo.refine.loop import iterate
+from pycryo.refine.setup import first_state, set_up
 
 OPTIONS = RefineOptions(max_iter=3, threads=1)
 
@@ -60,6 +63,33 @@ def test_continued_with_other_ranks(folder):
 
     on_root(comm, lambda: continued(alone, folder / "many"))
     continued(comm, folder / "one")
+
+
+@pytest.mark.parallel(3)
+def test_defoci_go_on_with_other_ranks(folder):
+    """A checkpoint after a search of the defocus, from three ranks to one."""
+    comm, alone = world(), SerialComm()
+    particles = read_particles(on_root(comm, lambda: write_set(folder, blobs(), 30, noise=2.0)))
+    reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
+
+    def searched(some_comm, checkpoint):
+        setup, start = set_up(some_comm, particles, reference, None, OPTIONS)
+        state = iterate(setup, first_state(setup, start)).state
+        state = replace(state, schedule=replace(state.schedule, stage="defocus"))
+        outcome = iterate(setup, state)
+        save(setup, outcome.state, [outcome.record], checkpoint)
+        return iterate(setup, outcome.state).poses
+
+    def continued():
+        setup, _ = set_up(alone, particles, reference, None, OPTIONS)
+        return iterate(setup, load(setup, folder / "many")[0]).poses
+
+    poses = searched(comm, folder / "many")
+    if comm.rank == 0:
+        for found in (searched(alone, folder / "one"), continued()):
+            assert found.defocus_change.any()
+            np.testing.assert_array_equal(found.defocus_change, poses.defocus_change)
+            np.testing.assert_array_equal(found.quaternion, poses.quaternion)
 
 
 @pytest.mark.parallel(2)

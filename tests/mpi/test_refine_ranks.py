@@ -23,12 +23,12 @@ SHARING = {
 
 @pytest.mark.parallel(list(SHARING))
 def test_ranks_do_not_change_a_bit():
-    """33 images, so that shares are uneven and one rank holds images of both halves; both stages and the final one."""
+    """33 images, so that shares are uneven and one rank holds images of both halves; all stages."""
     comm = world()
     assert comm.size > 1
     with tempfile.TemporaryDirectory() as folder:
         particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
-        options = RefineOptions(ini_high=30.0, threads=1)
+        options = RefineOptions(ini_high=30.0, threads=1, stages="global,local,defocus")
         together = refine(particles, start, replace(options, **SHARING[comm.size]), comm=comm)
         alone = refine(particles, start, options) if comm.rank == 0 else None
     if comm.rank == 0:
@@ -43,7 +43,8 @@ def test_ranks_do_not_change_a_bit():
 
 
 def assert_same(together, alone):
-    assert {record.stage for record in alone.history} == {"global", "local", "final"}
+    assert {record.stage for record in alone.history} == {"global", "local", "defocus", "final"}
+    assert alone.poses.defocus_change.any()
     np.testing.assert_array_equal(together.map.data, alone.map.data)
     for one, other in zip(together.half_maps, alone.half_maps, strict=True):
         np.testing.assert_array_equal(one.data, other.data)

@@ -154,14 +154,14 @@ def posterior_of(rows, rng):
     at = rows.astype(np.float64)
     n = len(rows)
     support = Support(*(np.broadcast_to(at[:, None, None], (n, 3, k)).copy() for k in (4, 2)), np.tile(at, (3, 1)).T)
-    columns = (np.tile(at, (4, 1)).T, np.tile(at, (2, 1)).T, at, at, at, at, at, rows.copy())
+    columns = (np.tile(at, (4, 1)).T, np.tile(at, (2, 1)).T, at, at, at, at, at, rows.copy(), at, at)
     return rows, Posterior(support, *columns)
 
 
 def state_of(share, rng):
     posteriors = tuple(posterior_of(share.rows_of(h), rng) if len(share.rows_of(h)) else None for h in (0, 1))
     none = np.zeros(0)
-    return State(1, None, (None, None), none, none, 1.0, posteriors, none)
+    return State(1, None, (None, None), none, none, 1.0, None, posteriors, none)
 
 
 def setup_of(share):
@@ -316,7 +316,7 @@ def test_description():
     assert "93 % of the communication hidden" in text
 
 
-OPTIONS = RefineOptions(ini_high=30.0, threads=1)
+OPTIONS = RefineOptions(stages="global,local,defocus", ini_high=30.0, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +338,7 @@ def test_moves_do_not_change_a_bit(refined, monkeypatch, size, preread):
         return gather(outcome.map), outcome, *others
 
     whole, outcome, history, held = run_ranks(size, work)[0]
-    assert {record.stage for record in history} == {"global", "local", "final"}
+    assert {record.stage for record in history} == {"global", "local", "defocus", "final"}
     np.testing.assert_array_equal(whole.data, alone.map.data)
     for field in fields(alone.poses):
         np.testing.assert_array_equal(getattr(outcome.poses, field.name), getattr(alone.poses, field.name))

@@ -18,6 +18,7 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
+from pycryo.refine.loop import iterate
 from pycryo.refine.setup import first_state, set_up
 
 OPTIONS = RefineOptions(max_iter=2)
@@ -92,6 +93,27 @@ def test_what_is_saved_is_read_back(run, saved):
     assert np.isinf(history[0].pose_change)
     assert_same(history, run.history[:1])
     assert_same(in_row_order(state), in_row_order(run.states[0]))
+
+
+def test_changes_of_the_defocus_are_kept(run, tmp_path, rng):
+    changed = tuple(
+        (rows, dataclasses.replace(p, defocus_change=rng.normal(0, 100, len(p)), spread_defocus=np.full(len(p), 30.0)))
+        for rows, p in run.states[0].posteriors
+    )
+    state = dataclasses.replace(run.states[0], posteriors=changed, sigma_defocus=123.4)
+    save(run.setup, state, [], tmp_path)
+    assert_same(in_row_order(load(run.setup, tmp_path)[0]), in_row_order(state))
+
+
+def test_a_search_of_the_defocus_goes_on_as_it_would_have(run, tmp_path):
+    setup = run.setup
+    schedule = dataclasses.replace(run.states[0].schedule, stage="defocus")
+    outcome = iterate(setup, dataclasses.replace(run.states[0], schedule=schedule))
+    assert outcome.state.sigma_defocus is not None
+    assert all(p.defocus_change.any() for _, p in outcome.state.posteriors)
+    save(setup, outcome.state, [outcome.record], tmp_path)
+    found, _ = load(setup, tmp_path)
+    assert_same(in_row_order(iterate(setup, found).state), in_row_order(iterate(setup, outcome.state).state))
 
 
 def test_before_the_first_iteration(run, tmp_path):

@@ -1,6 +1,7 @@
 """Files of a run, by the names and labels that RELION uses."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from pycryo.io.mrc import read_map
 from pycryo.io.particles import read_particles
 from pycryo.parallel.agree import Meeting, on_root
 from pycryo.parallel.comm import SerialComm
+from pycryo.refine import RefineOptions, refine
 from pycryo.refine.job import ABORTED, FAILURE, SUCCESS, JobFolder
 from pycryo.refine.outputs import Writer, pose_columns
 from pycryo.refine.run_json import _plain
@@ -49,6 +51,26 @@ def finished(tiny_set, tmp_path_factory):
 def test_all_files_of_the_contract(finished):
     expected = {f"run_it{number:03d}_{name}" for number in (1, 2) for name in OF_ITERATION} | set(OF_RUN)
     assert {path.name for path in finished.iterdir()} == expected | {"checkpoint"}
+
+
+def test_searched_defoci_are_written(tiny_set, tmp_path):
+    given = read_particles(tiny_set / "particles.star")
+    reference = read_map(tiny_set / "init40A.mrc")
+    seen = []
+    writer = Writer(tmp_path, given, RefineOptions(), SerialComm())
+
+    def observe(setup, outcome, history):
+        seen.append((setup, outcome, history))
+
+    refine(given, reference, RefineOptions(max_iter=2, threads=1), observer=observe)
+    setup, outcome, history = seen[-1]
+    change = np.linspace(-300, 300, 40)
+    writer(setup, replace(outcome, poses=replace(outcome.poses, defocus_change=change)), history)
+    writer.close()
+    found = read_particles(tmp_path / "run_data.star", validate=False)
+    for name in ("defocus_u", "defocus_v"):
+        # STAR files hold six decimals.
+        np.testing.assert_allclose(getattr(found, name) - getattr(given, name), change, atol=2e-6)
 
 
 def test_maps(finished):

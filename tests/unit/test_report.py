@@ -48,6 +48,18 @@ def test_page_has_the_figures(folder):
     assert all(each["decision"].split(":")[0] in text for each in run["iterations"])
 
 
+def test_defocus_is_shown_where_it_was_searched(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    figures = {"defocus_change": 200.0, "defocus_moved": 10.0, "spread_defocus": 30.0, "sigma_defocus": 350.0}
+    run["iterations"][-1] |= figures
+    (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
+    text = build_report(tmp_path).read_text("utf-8")
+    assert len(pictures(text)) == 7
+    assert "Defocus of the particles" in text
+    assert "Defocus of the particles" not in (folder / "report.html").read_text("utf-8")
+
+
 def test_command_builds_it_again(folder, capsys):
     (folder / "report.html").unlink()
     assert main(["report", str(folder)]) == 0

@@ -50,6 +50,34 @@ def test_global_then_local_then_final():
     assert all("shell 10.0" in r and "0.10 deg" in r and "spread 2.00 deg" in r for r in reasons)
 
 
+def test_defocus_after_local():
+    """Entered where the resolution allows, left when neither defoci nor resolution change."""
+    all_three = (*BOTH, "defocus")
+
+    def stages_of(turns, shell=10.0, **limits):
+        now, found, turns = FIRST, [], iter(turns)
+        while now.stage != "final" and len(found) < 30:
+            turn = next(turns) if now.stage == "defocus" else 0.0
+            seen = Measured(shell, 0.1, 2.0, 50.0, turn)
+            now, reason = next_schedule(now, seen, all_three, 100.0, False, **limits)
+            found.append((now.stage, reason))
+        return found
+
+    before = ["global", "global", "local", "local", "local"]
+    path = stages_of([40.0, 20.0, 3.0])
+    assert [stage for stage, _ in path] == [*before, *["defocus"] * 3, "final"]
+    assert "defocus search begins" in path[5][1]
+    assert "defoci moved 50 A, which turns the CTF by 20 deg" in path[-2][1]
+    assert path[-1][1].startswith("converged: defoci")
+    # Right from the start: one look will do.
+    assert [stage for stage, _ in stages_of([3.0])] == [*before, "defocus", "final"]
+    # Never still: stopped when nothing has gained for four iterations.
+    assert [stage for stage, _ in stages_of([40.0] * 30)].count("defocus") == 5
+    # The resolution must be beyond the limit.
+    assert "defocus" not in [stage for stage, _ in stages_of([], defocus_from=10.0)]
+    assert "defocus" in [stage for stage, _ in stages_of([3.0], defocus_from=9.9)]
+
+
 def test_without_local_stage():
     path = walk(standing(), stages=("global",))
     assert names(path) == ["global", "global", "final"]
