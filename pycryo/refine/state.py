@@ -153,8 +153,8 @@ class Record:
 
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
     pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
-    that of its difference to the last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the
-    defocus is searched.
+    `defocus_change` is the median size of what is added to the defocus, `defocus_moved` that of its difference to the
+    last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the defocus is searched.
     """
 
     number: int

@@ -73,12 +73,12 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    if any(each.get("sigma_defocus") for each in iterations):
+        pictures["defocus"] = figures.defocus_figure(iterations)
     threshold = run["particles"].get("suggested_threshold")
     if threshold is not None:
         score = poses.values(["rlnParticleFigureOfMerit"])["rlnParticleFigureOfMerit"]
         pictures["scores"] = scores.scores_figure(score, threshold)
-    if any(each.get("sigma_defocus") for each in iterations):
-        pictures["defocus"] = figures.defocus_figure(iterations)
     parallel = ranks.with_ranks(iterations)
     if parallel:
         pictures["ranks"] = ranks.ranks_figure(parallel)
