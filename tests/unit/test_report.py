@@ -55,7 +55,7 @@ def test_defocus_is_shown_where_it_was_searched(folder, tmp_path):
     run["iterations"][-1] |= figures
     (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
     text = build_report(tmp_path).read_text("utf-8")
-    assert len(pictures(text)) == 7
+    assert len(pictures(text)) == 8
     assert "Defocus of the particles" in text
     assert "Defocus of the particles" not in (folder / "report.html").read_text("utf-8")
 
