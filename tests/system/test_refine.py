@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from pycryo.fsc import fsc, resolution_at
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import read_particles
+from pycryo.model.slab_map import inverted
 from pycryo.refine import RefineOptions, loop, refine
 from pycryo.refine.start import to_volume
 from pycryo.threads import set_threads
@@ -194,6 +195,25 @@ def test_symmetry(tmp_path, name, group):
         difference = np.abs(turned - result.map.data)[inner, inner, inner]
         # Each mate has its own sample of each image's poses: equal but for the spread of these.
         assert difference.max() < 0.2 * np.abs(result.map.data).max()
+
+
+def test_halves_of_opposite_hands_are_brought_together(little, monkeypatch, caplog):
+    """Half 2 starts from the inverse: a chiral start, so that both halves would keep their hands."""
+    particles, truth, start = little
+    first_state = loop.first_state
+
+    def opposite(setup, reference):
+        state = first_state(setup, reference)
+        return replace(state, references=(state.references[0], inverted(state.references[1])))
+
+    monkeypatch.setattr(loop, "first_state", opposite)
+    caplog.set_level("INFO")
+    result = refine(particles, start, RefineOptions(ini_high=30.0, threads=2))
+    angle, _ = pose_errors(result.poses, particles)
+    assert caplog.text.count("half-set 2 had found the other hand") == 1
+    assert np.median(angle) < 2 * ANGLE  # few images
+    assert (angle < 30).mean() > 0.9
+    assert fsc(result.map.data, truth.data)[1:5].min() > 0.8
 
 
 @pytest.mark.parametrize("name", ["T", "O", "I1"])

@@ -15,6 +15,7 @@ from pycryo.model.slab_map import (
     from_map,
     from_root,
     gather,
+    inverted,
     join_low_resolution,
     low_pass,
     resample_grid,
@@ -140,3 +141,14 @@ def test_join_low_resolution(box, shells):
 def test_planes_can_be_replaced():
     found = on_ranks(2, noise(6), lambda each: replace(each, data=2 * each.data))
     np.testing.assert_array_equal(found.data, 2 * noise(6).data)
+
+
+@pytest.mark.parametrize("size", RANKS)
+@pytest.mark.parametrize("box", [1, 2, 9, 16])
+def test_inverted(size, box):
+    """The voxel at r comes from -r; of an even box the first plane along each axis is its own partner."""
+    source = noise(box)
+    partner = [(2 * (box // 2) - i) % box for i in range(box)]
+    expected = source.data[np.ix_(partner, partner, partner)]
+    assert expected[box // 2, box // 2, box // 2] == source.data[box // 2, box // 2, box // 2]
+    np.testing.assert_array_equal(on_ranks(size, source, inverted).data, expected)
