@@ -12,7 +12,7 @@ from shutil import which
 import numpy as np
 import pytest
 
-from pycryo.parallel import mpi as mpi_module
+from pycryo.parallel import window
 from pycryo.parallel.conveyor import WAYS, make_belt, measure_link
 from pycryo.parallel.world import world
 
@@ -81,7 +81,7 @@ def test_one_array_for_all_ranks_of_a_node(monkeypatch):
     node = comm.node()
     for is_small in (False, True):
         if is_small:  # as if the node had no memory to share: then each has a copy
-            monkeypatch.setattr(mpi_module, "_SHARED_LIMIT", 0.0)
+            monkeypatch.setattr(window, "_SHARED_LIMIT", 0.0)
         for shape in ((0, 2), (3, 5), (1000, 7)):
             shared = node.shared_array(shape, np.float32)
             if node.rank == 0:
