@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -61,9 +61,10 @@ def test_poses_follow_the_inverted_map():
     turns = Rotation.random(5, rng=np.random.default_rng(2))
     quaternions = np.roll(turns.as_quat(), 1, axis=1)
     support = Support(quaternions[:, None], np.zeros((5, 1, 2)), np.ones((5, 1)))
-    figures = [np.zeros(5)] * 5
-    posterior = Posterior(support, quaternions, np.zeros((5, 2)), *figures, np.zeros(5, np.int64))
-    result = HalfResult(np.arange(5), posterior, np.zeros((5, 1)), np.zeros((5, 1)), None)
+    figures = {field.name: np.zeros(5) for field in fields(Posterior)[3:]}
+    posterior = Posterior(support, quaternions, np.zeros((5, 2)), **figures)
+    sums = {name: np.zeros((5, 1)) for name in ("cross", "model", "residual", "expected", "excess")}
+    result = HalfResult(np.arange(5), posterior, **sums, insertion=None)
     found = inverted_result(result)
     inverse = replace(phantom, centres=-phantom.centres)
     expected = phantom.images(turns.as_matrix(), np.zeros((5, 2)), 32, PIXEL)
