@@ -33,6 +33,8 @@ class ThreadComm:
 
     is_thread_safe = True
     ranks_per_node = 1000
+    # Whether the ranks of a node read each other's rooms. Dozens of threads that look at signs hold each other up.
+    has_mates = False
 
     def __init__(self, room: _Room, rank: int) -> None:
         self._room, self.rank, self.size = room, rank, room.size
@@ -107,7 +109,9 @@ class ThreadComm:
 
     def rooms(self):
         if self._rooms is None:
-            self._rooms = Rooms(self)
+            alone = ThreadComm(self._room, self.rank)
+            alone.ranks_per_node = 1
+            self._rooms = Rooms(self if self.has_mates else alone)
         return self._rooms
 
     def barrier(self):

@@ -16,8 +16,8 @@ _N_ROOM = 3
 _WRITTEN, _READ, _LINE = 0, 1, 8
 # Rooms begin at pages.
 _PAGE = 4096
-# Looks at the signs before a waiting rank sleeps, and for how many seconds it does between two looks.
-_SPINS, _NAP = 1000, 5e-5
+# Looks at the signs before a waiting rank sleeps; seconds it sleeps first, twice as long each time, and at the most.
+_SPINS, _NAP, _LONGEST_NAP = 50, 2e-5, 1e-3
 
 
 class Rooms:
@@ -106,8 +106,12 @@ class Rooms:
     def _wait(self, which: int, turn: int) -> None:
         if self._memory is None:
             return
-        looks = 0
+        looks, nap = 0, _NAP
         while self._signs.array[:, which].min() < turn:
             looks += 1
-            time.sleep(_NAP if looks > _SPINS else 0)
+            if looks <= _SPINS:
+                time.sleep(0)  # way for the other ranks of this core
+            else:
+                time.sleep(nap)
+                nap = min(2 * nap, _LONGEST_NAP)
         self._memory.sync()

@@ -11,6 +11,11 @@ from thread_comm import ThreadComm, run_ranks
 from pycryo.parallel.comm import SerialComm, SharedArray
 
 
+@pytest.fixture(autouse=True)
+def ranks_have_mates(monkeypatch):
+    monkeypatch.setattr(ThreadComm, "has_mates", True)
+
+
 def slow(*what):
     """Some ranks and turns are slower than others."""
     time.sleep(1e-3 * (sum(what) % 5))
