@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,7 @@ from pycryo.threads import get_threads
 
 
 def compare_local(
-    volume: FourierVolume,
+    volumes: FourierVolume | Sequence[FourierVolume],
     rotations: NDArray[np.float64],
     shifts: NDArray[np.float64],
     images: NDArray[np.float32],
@@ -20,6 +22,7 @@ def compare_local(
     ky: NDArray[np.int32],
     *,
     box: int,
+    classes: NDArray[np.int32] | None = None,
     scale: float = 1.0,
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
@@ -31,8 +34,8 @@ def compare_local(
 
     Parameters
     ----------
-    volume : FourierVolume
-        The reference.
+    volumes : FourierVolume, or sequence of them
+        The reference, or that of each class; of one padding.
     rotations : (n_image, n_rotation, 3, 3) float64
         A, see docs/conventions.md.
     shifts : (n_image, n_shift, 2) float64
@@ -45,6 +48,8 @@ def compare_local(
         Fourier indices, |kx|, |ky| < 4096.
     box : int
         Box of the images, px.
+    classes : (n_image, n_rotation) int32, optional
+        Index of the volume that each slice is read from. Default: the first.
     scale : float
         Fourier px of the map per Fourier px of the image.
     out : (n_image, n_rotation, n_shift) float32, optional
@@ -67,7 +72,11 @@ def compare_local(
     shifts = np.ascontiguousarray(shifts, np.float64)
     if out is None:
         out = np.empty((len(images), rotations.shape[1], shifts.shape[1]), np.float32)
-    step = volume.padding * float(scale)
+    volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
+    if classes is None:
+        classes = np.zeros(rotations.shape[:2], np.int32)
+    step = volumes[0].padding * float(scale)
+    data = [volume.data for volume in volumes]
     threads = threads or get_threads()
-    _core.compare_local(volume.data, rotations, shifts, images, weights, kx, ky, float(box), step, out, threads)
+    _core.compare_local(data, classes, rotations, shifts, images, weights, kx, ky, float(box), step, out, threads)
     return out

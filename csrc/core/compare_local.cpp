@@ -68,14 +68,15 @@ void move_block(const Common& common, std::int64_t image, std::int64_t first, in
               in.n_shift, scratch.moved);
 }
 
-// Samples first ... first + count - 1 (a multiple of 16) of a group of slices.
-void sample_block(const Common& common, const double* rotations, int n_slice, std::int64_t first, int count,
+// Samples first ... first + count - 1 (a multiple of 16) of the slices from number `rotation` on.
+void sample_block(const Common& common, std::int64_t rotation, int n_slice, std::int64_t first, int count,
                   float* slices) {
   for (int r = 0; r < n_slice; ++r) {
-    const SlicePlane plane = slice_plane(rotations + 9 * r, common.in.step);
+    const HalfVolume& volume = common.in.volumes[common.in.classes[rotation + r]];
+    const SlicePlane plane = slice_plane(common.in.rotations + 9 * (rotation + r), common.in.step);
     float* re = slices + r * 2 * count;
     for (int start = 0; start < count; start += kSampleChunk)
-      common.sample(common.in.volume, plane, common.kx.data() + first + start, common.ky.data() + first + start,
+      common.sample(volume, plane, common.kx.data() + first + start, common.ky.data() + first + start,
                     std::min(kSampleChunk, count - start), re + start, re + count + start);
   }
 }
@@ -84,7 +85,7 @@ void sample_block(const Common& common, const double* rotations, int n_slice, st
 void compare_image(const Common& common, std::int64_t image, std::int64_t begin, std::int64_t n, Scratch& scratch,
                    float* scores) {
   const CompareLocal& in = common.in;
-  const double* rotations = in.rotations + 9 * (image * in.n_rotation + begin);
+  const std::int64_t rotation = image * in.n_rotation + begin;
   for (std::int64_t axis = 0; axis < 2 * in.n_shift; ++axis)
     scratch.steps[axis] = phase_step(in.shifts[2 * image * in.n_shift + axis] / in.box);
   std::fill(scratch.cross.begin(), scratch.cross.end(), 0.0);
@@ -94,12 +95,12 @@ void compare_image(const Common& common, std::int64_t image, std::int64_t begin,
     move_block(common, image, first, count, filled, scratch);
     for (std::int64_t r = 0; r < n; r += kSliceGroup) {
       const int n_slice = static_cast<int>(std::min<std::int64_t>(kSliceGroup, n - r));
-      sample_block(common, rotations + 9 * r, n_slice, first, filled, scratch.slices);
+      sample_block(common, rotation + r, n_slice, first, filled, scratch.slices);
       common.add(scratch.slices, n_slice, scratch.moved, in.n_shift, scratch.weights, filled,
                  scratch.cross.data() + 4 * r * in.n_shift, scratch.power.data() + r);
     }
   }
-  float* out = scores + (image * in.n_rotation + begin) * in.n_shift;
+  float* out = scores + rotation * in.n_shift;
   for (std::int64_t i = 0; i < n * in.n_shift; ++i) {
     const double* four = scratch.cross.data() + 4 * i;
     out[i] = static_cast<float>((four[0] + four[1]) + (four[2] + four[3]) - 0.5 * scratch.power[i / in.n_shift]);

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     comm = world()
     folder = betagal()
     args.particles, args.particles_flag = str(folder / "particles.star"), None
-    args.ref = str(folder / "reference_40A.mrc")
+    args.ref = [str(folder / "reference_40A.mrc")]
     args.symmetry, args.diameter = _SYMMETRY, _DIAMETER
     code = refine_command(comm, args, "demo")
     if code == 0 and comm.rank == 0 and not args.dry_run:

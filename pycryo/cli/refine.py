@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
     parser.add_argument("particles", nargs="?", metavar="PARTICLES.star", help="particles (STAR file of RELION)")
     parser.add_argument("--i", dest="particles_flag", metavar="STAR", help=argparse.SUPPRESS)
-    parser.add_argument("--ref", required=True, metavar="REF.mrc", help="reference map; of any box and pixel size")
+    parser.add_argument(
+        "--ref", required=True, action="append", metavar="REF.mrc",
+        help="reference map; of any box and pixel size; once for each class if these have different ones",
+    )  # fmt: skip
     parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
     add_option_arguments(parser, RefineOptions)
     add_run_arguments(parser)
@@ -103,22 +106,26 @@ class _Job:
     def work(self) -> None:
         """Check the input, refine, make the report. Collective."""
         comm, args = self.comm, self.args
+        if len(args.ref) > 1 and getattr(args, "classes", None) is None:
+            args.classes = len(args.ref)
         options = options_from(args, RefineOptions)
         settle_continue(args)
-        maps: list[Map | None] = []
+        # Maps stay on rank 0: they may be large.
+        references: list[Map] = []
+        masks: list[Map] = []
 
         def read() -> Particles:
-            particles, *found = read_inputs(args, options)
-            maps.extend(found)
+            particles, found, mask = read_inputs(args, options)
+            references.extend(found)
+            masks.extend([] if mask is None else [mask])
             return particles
 
         particles = on_root(comm, read)
-        # Maps stay on rank 0: they may be large.
-        reference, mask = maps or (None, None)
+        mask = masks[0] if masks else None
         self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
-            self._dry_run(particles, reference, mask, options)
+            self._dry_run(particles, references, mask, options)
             return
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
@@ -128,7 +135,7 @@ class _Job:
         if self.folder.had_run and not self._resumes:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
-        self._refine(particles, reference, mask, options)
+        self._refine(particles, references, mask, options)
         on_root(comm, self._report)
 
     @property
@@ -138,16 +145,17 @@ class _Job:
     def _is_finished(self) -> bool:
         return self._resumes and self.folder is not None and SUCCESS in self.folder.marks
 
-    def _refine(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
+    def _refine(self, particles: Particles, references: list[Map], mask: Map | None, options: RefineOptions) -> None:
         assert self.folder is not None
-        inputs = {"particles": str(particles.path.resolve()), "reference": str(Path(self.args.ref).resolve())}
+        names = ", ".join(str(Path(each).resolve()) for each in self.args.ref)
+        inputs = {"particles": str(particles.path.resolve()), "reference": names}
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
         try:
             refine(
                 particles,
-                reference,
+                references,
                 options,
                 comm=self.comm,
                 mask=mask,
@@ -164,9 +172,9 @@ class _Job:
     def _checkpoint(self) -> Path:
         return Path(self.args.out) / "checkpoint"
 
-    def _dry_run(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
-        setup, start = set_up(self.comm, particles, reference, mask, options)
-        text = tell(setup, first_state(setup, start))
+    def _dry_run(self, particles: Particles, references: list[Map], mask: Map | None, options: RefineOptions) -> None:
+        setup, starts = set_up(self.comm, particles, references, mask, options)
+        text = tell(setup, first_state(setup, starts))
         if self.comm.rank == 0:
             print(text)
 
@@ -202,8 +210,8 @@ class _Job:
         print(text, file=sys.stderr)
 
 
-def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, Map, Map | None]:
-    """Particles, reference and mask. One rank.
+def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, list[Map], Map | None]:
+    """Particles, references and mask. One rank.
 
     Raises
     ------
@@ -215,7 +223,7 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
     if options.ctf:
         particles.require_ctf()
-    return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
+    return particles, [read_map(each) for each in args.ref], read_map(options.mask) if options.mask else None
 
 
 def settle_continue(args: argparse.Namespace) -> None:

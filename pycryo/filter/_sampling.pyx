@@ -4,7 +4,7 @@
 import numpy as np
 
 from libc.math cimport log, sqrt
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 cdef extern from *:
     """
@@ -78,15 +78,16 @@ def systematic_resample(const double[:, ::1] weight, const double[::1] offset, P
 
 
 def rotation_proposal_density(const double[:, :, ::1] points, const double[:, :, ::1] centres,
-                              const double[::1] scale):
-    """(n, a) log density of a mixture of heavy-tailed kernels at the rotations `points` (n, a, 4).
+                              const double[::1] scale, const int32_t[:, ::1] class_of_point,
+                              const int32_t[:, ::1] class_of_centre, double same, double other):
+    """(n, a) log density of a mixture of heavy-tailed kernels at the rotations `points` (n, a, 4) and their classes.
 
     Kernel about each of `centres` (n, b, 4), equal weights: v = tan(half angle) times axis follows a 3-D Student t
     with 4 degrees of freedom and scale tan = `scale` (n,); the density is with respect to the Haar measure, up to a
-    constant.
+    constant. A point is of its centre's class with probability `same`, of each other class with `other`.
     """
     cdef Py_ssize_t n = points.shape[0], a = points.shape[1], b = centres.shape[1], i, j, k
-    cdef double dot, square, total, base, factor
+    cdef double dot, square, total, base, factor, part
     out = np.empty((n, a))
     cdef double[:, ::1] view = out
     with nogil:
@@ -102,7 +103,8 @@ def rotation_proposal_density(const double[:, :, ::1] points, const double[:, :,
                         square = 1e-12
                     # (1 + v²/(4 s²))^(-7/2) (1 + v²)², v² = (1 - dot²)/dot², 1 + v² = 1/dot²
                     base = 1.0 + (1.0 - square) / square * factor
-                    total += 1.0 / (base * base * base * sqrt(base) * square * square)
+                    part = 1.0 / (base * base * base * sqrt(base) * square * square)
+                    total += part * (same if class_of_point[i, j] == class_of_centre[i, k] else other)
                 view[i, j] = log(total / b) - 3.0 * log(scale[i])
     return out
 

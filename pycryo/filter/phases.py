@@ -23,8 +23,14 @@ from pycryo.filter.draws import student
 from pycryo.filter.support import Array, Posterior, Support
 from pycryo.geometry.rotations import multiply
 
-# (rows (n,), rotations (n, R, 4), shifts (n, T, 2)) -> log posterior up to a constant per image, (n, R, T)
-Score = Callable[[NDArray[np.int64], Array, Array], NDArray[np.floating]]
+Classes = NDArray[np.int32]
+# (rows (n,), rotations (n, R, 4), their classes (n, R), shifts (n, T, 2)) -> log posterior up to a constant per image,
+# (n, R, T)
+Score = Callable[[NDArray[np.int64], Array, Classes, Array], NDArray[np.floating]]
+
+# Share of the proposals whose class is drawn anew.
+_SWITCH = 0.1
+_SWITCH_STREAM = 1 << 51
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +96,15 @@ def run_phases(
     settings: PhaseSettings,
     floor_rotation: float,
     floor_shift: float,
+    n_class: int = 1,
 ) -> Posterior:
-    """Sample the pose posterior of n images.
+    """Sample the posterior of pose and class of n images.
 
     Parameters
     ----------
     score : callable
-        (rows, rotations (k, R, 4), shifts (k, T, 2)) -> (k, R, T) log likelihood + log prior of the images `rows`.
+        (rows, rotations (k, R, 4), classes (k, R), shifts (k, T, 2)) -> (k, R, T) log likelihood + log prior of the
+        images `rows`.
     start : Support
         First support points (from the scan or the last iteration).
     scale_rotation, scale_shift : (n,)
@@ -105,26 +113,26 @@ def run_phases(
         Particle ids: the draws depend on (seed, stream, id) only.
     floor_rotation, floor_shift : float
         Kernels never become narrower than this (radians, px).
+    n_class : int
 
     Returns
     -------
     Posterior
     """
     n, n_rotation, n_shift = len(ids), settings.n_rotation, settings.n_shift
-    support = Support(start.quaternion, start.shift, start.weight)
     scale_r, scale_t = scale_rotation.astype(np.float64), scale_shift.astype(np.float64)
     active = np.arange(n)
-    result = _empty(n, settings.n_support)
+    result = _empty(n, settings.n_support, n_class)
     best = np.full(n, -np.inf)
-    weight_r, weight_t = support.weight, support.weight
-    points_r, points_t = support.quaternion, support.shift
+    weight_r, weight_t = start.weight, start.weight
+    points_r, points_t, points_c = start.quaternion, start.shift, start.class_index
     for phase in range(settings.max_phases):
         key = (stream * settings.max_phases + phase) * 4
         sr, st = scale_r[active], scale_t[active]
-        rotations, shifts, log_proposal = _propose(
-            points_r, weight_r, points_t, weight_t, sr, st, ids[active], seed, key, settings
+        rotations, classes, shifts, log_proposal = _propose(
+            points_r, points_c, weight_r, points_t, weight_t, sr, st, ids[active], seed, key, settings, n_class
         )
-        log_joint = score(active, rotations, shifts).astype(np.float64)
+        log_joint = score(active, rotations, classes, shifts).astype(np.float64)
         log_weight = (log_joint - log_proposal).reshape(len(active), -1)
 
         flat = log_joint.reshape(len(active), -1)
@@ -135,10 +143,12 @@ def run_phases(
         best[rows] = value[better]
         result.mode_quaternion[rows] = rotations[better, top[better] // n_shift]
         result.mode_shift[rows] = shifts[better, top[better] % n_shift]
+        result.mode_class[rows] = classes[better, top[better] // n_shift]
 
         tempered = flatten_weights(log_weight, settings.min_effective).reshape(log_joint.shape)
+        likely = tempered * (classes == result.mode_class[active, None])[..., None]
         new_r, new_t = _spread(
-            rotations, shifts, tempered, result.mode_quaternion[active], result.mode_shift[active], sr, st
+            rotations, shifts, likely, result.mode_quaternion[active], result.mode_shift[active], sr, st
         )
         next_r = np.clip(settings.bandwidth * new_r, np.maximum(settings.shrink * sr, floor_rotation), sr)
         next_t = np.clip(settings.bandwidth * new_t, np.maximum(settings.shrink * st, floor_shift), st)
@@ -152,6 +162,7 @@ def run_phases(
                 result,
                 active[done],
                 rotations[done],
+                classes[done],
                 shifts[done],
                 log_weight[done],
                 ids[active[done]],
@@ -165,13 +176,14 @@ def run_phases(
         active = active[keep]
         if not len(active):
             break
-        points_r, points_t = rotations[keep], shifts[keep]
+        points_r, points_t, points_c = rotations[keep], shifts[keep], classes[keep]
         weight_r, weight_t = (np.ascontiguousarray(tempered[keep].sum(axis)) for axis in (2, 1))
     return result
 
 
 def _propose(
     points_r: Array,
+    points_c: Classes,
     weight_r: Array,
     points_t: Array,
     weight_t: Array,
@@ -181,8 +193,9 @@ def _propose(
     seed: int,
     key: int,
     settings: PhaseSettings,
-) -> tuple[Array, Array, Array]:
-    """Rotations (n, R, 4), shifts (n, T, 2) and the log density (n, R, T) they were drawn from."""
+    n_class: int,
+) -> tuple[Array, Classes, Array, Array]:
+    """Rotations (n, R, 4) with classes (n, R), shifts (n, T, 2) and the log density (n, R, T) they were drawn from."""
     offset = uniform(seed, key, ids, 2)
     pick_r = systematic_resample(weight_r, np.ascontiguousarray(offset[:, 0]), settings.n_rotation)
     pick_t = systematic_resample(weight_t, np.ascontiguousarray(offset[:, 1]), settings.n_shift)
@@ -193,9 +206,15 @@ def _propose(
     turn /= np.linalg.norm(turn, axis=-1, keepdims=True)
     rotations = multiply(turn, centre_r)
     shifts = centre_t + student(seed, key + 2, ids, settings.n_shift, 2) * scale_t[:, None, None]
-    density_r = rotation_proposal_density(rotations, centre_r, 0.5 * scale_r)
+    centre_c = np.take_along_axis(points_c, pick_r, axis=1)
+    classes, other = centre_c, _SWITCH / n_class
+    if n_class > 1:
+        draw = uniform(seed, _SWITCH_STREAM + key, ids, settings.n_rotation)
+        classes = np.where(draw < _SWITCH, (draw / other).astype(np.int32), centre_c)
+    same = 1 - (n_class - 1) * other
+    density_r = rotation_proposal_density(rotations, centre_r, 0.5 * scale_r, classes, centre_c, same, other)
     density_t = shift_proposal_density(shifts, centre_t, scale_t)
-    return rotations, shifts, density_r[:, :, None] + density_t[:, None, :]
+    return rotations, classes, shifts, density_r[:, :, None] + density_t[:, None, :]
 
 
 def _spread(
@@ -213,13 +232,20 @@ def _spread(
     return spread_r, spread_t
 
 
-def _empty(n: int, n_support: int) -> Posterior:
-    support = Support(np.zeros((n, n_support, 4)), np.zeros((n, n_support, 2)), np.zeros((n, n_support)))
+def _empty(n: int, n_support: int, n_class: int) -> Posterior:
+    support = Support(
+        np.zeros((n, n_support, 4)),
+        np.zeros((n, n_support, 2)),
+        np.zeros((n, n_support)),
+        np.zeros((n, n_support), np.int32),
+    )
     figures = np.zeros((7, n))
     return Posterior(
         support,
         mode_quaternion=np.zeros((n, 4)),
         mode_shift=np.zeros((n, 2)),
+        mode_class=np.zeros(n, np.int32),
+        class_probability=np.zeros((n, n_class)),
         spread_rotation=figures[0],
         spread_shift=figures[1],
         p_max=figures[2],
@@ -235,6 +261,7 @@ def _finish(
     result: Posterior,
     rows: NDArray[np.int64],
     rotations: Array,
+    classes: Classes,
     shifts: Array,
     log_weight: Array,
     ids: NDArray[np.int64],
@@ -258,9 +285,14 @@ def _finish(
     result.support.quaternion[rows] = np.take_along_axis(rotations, index_r[..., None], axis=1)
     result.support.shift[rows] = np.take_along_axis(shifts, index_t[..., None], axis=1)
     result.support.weight[rows] = _merge_repeats(picked)
+    result.support.class_index[rows] = np.take_along_axis(classes, index_r, axis=1)
+    marginal = joint.sum(axis=2)
+    for k in range(result.class_probability.shape[1]):
+        result.class_probability[rows, k] = (marginal * (classes == k)).sum(axis=1)
     mode_r, mode_t = result.mode_quaternion[rows], result.mode_shift[rows]
+    likely = joint * (classes == result.mode_class[rows, None])[..., None]
     result.spread_rotation[rows], result.spread_shift[rows] = _spread(
-        rotations, shifts, joint, mode_r, mode_t, scale_r * 1e3, scale_t * 1e3
+        rotations, shifts, likely, mode_r, mode_t, scale_r * 1e3, scale_t * 1e3
     )
     result.p_max[rows] = weight.max(axis=1)
     result.n_significant[rows] = 1 / np.square(weight).sum(axis=1)

@@ -21,11 +21,14 @@ class Support:
         Where the particle sits, px (minus RELION's origin).
     weight : (n, m) float64
         Sum 1 per image; 0 marks an unused point.
+    class_index : (n, m) int32
+        Number of the reference, from 0.
     """
 
     quaternion: Array
     shift: Array
     weight: Array
+    class_index: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,10 @@ class Posterior:
         Points drawn from the posterior.
     mode_quaternion, mode_shift : (n, 4), (n, 2) float64
         Pose of highest joint posterior density.
+    mode_class : (n,) int32
+        Its class.
+    class_probability : (n, n_class) float64
+        Posterior of the classes.
     spread_rotation : (n,) float64
         Standard deviation per axis about the mode, radians.
     spread_shift : (n,) float64
@@ -57,6 +64,8 @@ class Posterior:
     support: Support
     mode_quaternion: Array
     mode_shift: Array
+    mode_class: NDArray[np.int32]
+    class_probability: Array
     spread_rotation: Array
     spread_shift: Array
     p_max: Array

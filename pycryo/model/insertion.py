@@ -75,7 +75,10 @@ class Entries:
 
     def part(self, number: int, n: int) -> Entries:
         """One of `n` parts, of consecutive poses."""
-        some = slice(number * len(self.image) // n, (number + 1) * len(self.image) // n)
+        return self.some(slice(number * len(self.image) // n, (number + 1) * len(self.image) // n))
+
+    def some(self, some: slice | NDArray[np.int64]) -> Entries:
+        """Some of the poses."""
         return replace(
             self,
             image=self.image[some],

@@ -38,10 +38,9 @@ from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 4
+_FORMAT = 5
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "history", "particles", "options", "setup")
-_REFERENCES = ("references/half1", "references/half2")
-_SHARED = ("noise", "scale", "insertion_weight")
+_SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"
 
 
@@ -87,8 +86,9 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
     with _no_interrupt(), write_arrays(share.comm, checkpoint_file(folder), header) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
-        for name, reference in zip(_REFERENCES, state.references, strict=True):
-            sink.write_pieces({name: reference.data})
+        for names, pair in zip(_reference_names(len(state.references)), state.references, strict=True):
+            for name, reference in zip(names, pair, strict=True):
+                sink.write_pieces({name: reference.data})
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
 
@@ -160,12 +160,15 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
-        noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
-        first, second = (_read_reference(setup, source, name) for name in _REFERENCES)
+        noise, scale, class_share, insertion_weight = (source.read(name) for name in _SHARED)
+        references = []
+        for first, second in _stored_references(source.layout):
+            references.append((_read_reference(setup, source, first), _read_reference(setup, source, second)))
         state = State(
             number=header["number"],
             schedule=schedule,
-            references=(first, second),
+            references=tuple(references),
+            class_share=class_share,
             noise=noise,
             scale=scale,
             sigma_shift=header["sigma_shift"],
@@ -201,16 +204,30 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
     expected: dict[str, Shape] = {
         "noise": look.power.shape,
         "scale": look.count.shape,
+        "class_share": (setup.options.classes,),
         "insertion_weight": (share.particles.n,),
     }
-    points = layout[_REFERENCES[0]][0][:1]
-    expected |= dict.fromkeys(_REFERENCES, points * 3)
+    names = _stored_references(layout)
+    if len(names) not in (1, setup.options.classes):
+        raise ValueError(f"it has references of {len(names)} classes, expected {setup.options.classes}")
+    points = layout[names[0][0]][0][:1]
+    expected |= dict.fromkeys((name for pair in names for name in pair), points * 3)
     if _has_posteriors(layout):
         columns = [f"{_POSTERIORS}{name}" for name in COLUMNS]
         expected |= {name: (share.count(0) + share.count(1), *layout[name][0][1:]) for name in columns}
     for name, shape in expected.items():
         if layout[name][0] != shape:
             raise ValueError(f"{name} has shape {layout[name][0]}, expected {shape}")
+
+
+def _reference_names(n_class: int) -> list[tuple[str, str]]:
+    """Of the halves of each class."""
+    return [(f"references/class{k}/half1", f"references/class{k}/half2") for k in range(1, n_class + 1)]
+
+
+def _stored_references(layout: Layout) -> list[tuple[str, str]]:
+    """The names that are there, of one class at least."""
+    return _reference_names(max(1, sum(name.startswith("references/") for name in layout) // 2))
 
 
 def _has_posteriors(layout: Layout) -> bool:

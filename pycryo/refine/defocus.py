@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from pycryo.filter.support import Support
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
 from pycryo.pixels import Pixels
-from pycryo.projector import FourierVolume, project_slices
+from pycryo.projector import FourierVolume
+from pycryo.refine.class_slices import class_slices
 from pycryo.refine.prepare import Target, particle_ctf
 from pycryo.refine.state import RowsPosterior
 from pycryo.shift import shift
@@ -92,7 +94,7 @@ def defocus_grid(pixels: Pixels, pixel_size: float, wavelength: float, sigma: fl
 
 
 def search_defocus(
-    volume: FourierVolume,
+    volumes: Sequence[FourierVolume],
     bare: Target,
     particles: Particles,
     rows: NDArray[np.int64],
@@ -110,8 +112,8 @@ def search_defocus(
 
     Parameters
     ----------
-    volume : FourierVolume
-        The reference.
+    volumes : sequence of FourierVolume
+        The reference of each class.
     bare : Target
         The images weighted as if the CTF were 1: s·X/σ² and s²/σ².
     particles : Particles
@@ -151,14 +153,9 @@ def search_defocus(
         quaternion = np.take_along_axis(support.quaternion[part], pick[part, :, None], axis=1)
         moves = np.take_along_axis(support.shift[part], pick[part, :, None], axis=1)
         pixels = near.pixels
-        slices = project_slices(
-            volume,
-            quaternion_to_matrix(quaternion.reshape(-1, 4)),
-            pixels.kx,
-            pixels.ky,
-            scale=model_scale,
-            threads=threads,
-        )
+        classes = np.take_along_axis(support.class_index[part], pick[part], axis=1).ravel()
+        rotations = quaternion_to_matrix(quaternion.reshape(-1, 4))
+        slices = class_slices(volumes, classes, rotations, pixels, model_scale, threads)
         images = shift(near.images[part], pixels.kx, pixels.ky, moves, pixels.box, threads=threads)
         sums = defocus_sums(
             images,

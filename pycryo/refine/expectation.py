@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from pycryo.refine.prepare import Target
 
 
 def sample_posterior(
-    volume: FourierVolume,
+    volumes: Sequence[FourierVolume],
     target: Target,
     start: Support,
     scale_rotation: NDArray[np.float64],
@@ -22,6 +24,7 @@ def sample_posterior(
     *,
     r_high: float,
     sigma_shift: float,
+    class_share: NDArray[np.float64],
     model_scale: float,
     ids: NDArray[np.int64],
     seed: int,
@@ -31,16 +34,27 @@ def sample_posterior(
     floor_shift: float,
     threads: int | None = None,
 ) -> Posterior:
-    """Run the filter's phases on a batch; see `pycryo.filter.phases.run_phases` for the arguments."""
+    """Run the filter's phases on a batch; see `pycryo.filter.phases.run_phases` for the other arguments.
+
+    Parameters
+    ----------
+    volumes : sequence of FourierVolume
+        The reference of each class.
+    class_share : (n_class,) float64
+        Prior of the classes, positive.
+    """
     near = target.between(1, r_high)
     pixels = near.pixels
 
     def score(
-        rows: NDArray[np.int64], rotations: NDArray[np.float64], shifts: NDArray[np.float64]
+        rows: NDArray[np.int64],
+        rotations: NDArray[np.float64],
+        classes: NDArray[np.int32],
+        shifts: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         everyone = len(rows) == len(near)
         log_likelihood = compare_local(
-            volume,
+            volumes,
             quaternion_to_matrix(rotations),
             shifts,
             near.images if everyone else near.images[rows],
@@ -48,11 +62,12 @@ def sample_posterior(
             pixels.kx,
             pixels.ky,
             box=pixels.box,
+            classes=classes,
             scale=model_scale,
             threads=threads,
         )
         log_prior = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
-        return np.asarray(log_likelihood + log_prior[:, None, :])
+        return np.asarray(log_likelihood + log_prior[:, None, :] + np.log(class_share)[classes][..., None])
 
     return run_phases(
         score,
@@ -65,4 +80,5 @@ def sample_posterior(
         settings=settings,
         floor_rotation=floor_rotation,
         floor_shift=floor_shift,
+        n_class=len(class_share),
     )

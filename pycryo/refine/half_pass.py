@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,12 +24,15 @@ from pycryo.refine.prepare import Target, model_scale, particle_ctf
 from pycryo.refine.state import RowsPosterior, Setup
 from pycryo.refine.timer import Timer
 
+# Key of the draws that deal images to classes.
+_DEAL_STREAM = (1 << 40) + 2
+
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
     """What a rank found for its particles of one half; `rows` are those of the other arrays, see `Overlap` for five.
 
-    F and T are still to be had from `insertion`, with the other ranks' part.
+    F and T of each class are still to be had from `insertions`, with the other ranks' part.
     """
 
     rows: NDArray[np.int64]
@@ -38,7 +42,7 @@ class HalfResult:
     residual: NDArray[np.float64]
     expected: NDArray[np.float64]
     excess: NDArray[np.float64]
-    insertion: Insertion
+    insertions: list[Insertion]
 
 
 @dataclass(slots=True)
@@ -56,8 +60,9 @@ class HalfPass:
     setup : Setup
     plan : Plan
     half : int
-    volume : FourierVolume
-        The reference.
+    volumes : sequence of FourierVolume
+        The reference of each class; one only where the classes begin with the same, and the images are dealt to them
+        at random.
     previous : (rows, Posterior) or None
         Of the last iteration; needed in the local stage.
     insertion_weight : (n_all,) float64
@@ -75,26 +80,22 @@ class HalfPass:
         setup: Setup,
         plan: Plan,
         half: int,
-        volume: FourierVolume,
+        volumes: Sequence[FourierVolume],
         previous: RowsPosterior | None,
         insertion_weight: NDArray[np.float64],
         timer: Timer,
     ) -> None:
         share = setup.share
-        self.half, self.volume = half, volume
+        self.half, self.volumes = half, volumes
         self.particles = with_changes(share.particles, previous)
         self._setup, self._plan, self._timer = setup, plan, timer
         self._insertion_weight = insertion_weight
         self._n_shell = plan.noise.shape[1]
         comm = share.half_comm[half]
         assert comm is not None
-        self._insertion = Insertion(
-            comm,
-            setup.owners[half],
-            Frame(
-                plan.box, plan.padding, plan.r_insert, quanta(setup.look, plan, share.count(half) * len(setup.group))
-            ),
-        )
+        quantum = quanta(setup.look, plan, share.count(half) * len(setup.group))
+        frame = Frame(plan.box, plan.padding, plan.r_insert, quantum)
+        self._insertions = [Insertion(comm, setup.owners[half], frame) for _ in plan.class_share]
         self._parts = _Parts()
         self._previous, self._place = None, np.empty(0, np.int64)
         if previous is not None:
@@ -120,22 +121,25 @@ class HalfPass:
         with timer.phase("noise"):
             r_high = plan.r_high / scale
             both = overlap(
-                self.volume, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
+                self.volumes, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
             )
+        if len(self.volumes) < len(plan.class_share):
+            posterior = dealt(posterior, rows, len(plan.class_share), plan.seed)
         with timer.phase("insert"):
-            self._insertion.add(
-                posterior_entries(
-                    plan.box,
-                    target,
-                    posterior.support,
-                    self._setup.group,
-                    self._insertion_weight[rows],
-                    scale,
-                    rows,
-                    plan.seed,
-                    _stream(plan, 2),
-                )
+            entries = posterior_entries(
+                plan.box,
+                target,
+                posterior.support,
+                self._setup.group,
+                self._insertion_weight[rows],
+                scale,
+                rows,
+                plan.seed,
+                _stream(plan, 2),
+                len(plan.class_share),
             )
+            for insertion, of_class in zip(self._insertions, entries, strict=True):
+                insertion.add(of_class)
         parts = self._parts
         parts.rows.append(rows)
         parts.posteriors.append(posterior)
@@ -144,12 +148,13 @@ class HalfPass:
     def exchange(self) -> None:
         """Bring the images taken so far to the owners of F and T, and forget them. Collective over the half's ranks."""
         with self._timer.phase("insert"):
-            self._insertion.exchange()
+            for insertion in self._insertions:
+                insertion.exchange()
 
     @property
     def idle(self) -> float:
         """Seconds for which this rank waited for others in `exchange`."""
-        return self._insertion.idle
+        return sum(insertion.idle for insertion in self._insertions)
 
     def result(self) -> HalfResult:
         """All batches together."""
@@ -166,7 +171,7 @@ class HalfPass:
             joined("residual"),
             joined("expected"),
             np.concatenate([np.empty(0), *(each.excess for each in parts.overlaps)]),
-            self._insertion,
+            self._insertions,
         )
 
     def _posterior(
@@ -188,13 +193,14 @@ class HalfPass:
             scale_rotation = np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2)
             scale_shift = np.clip(plan.widen * previous.spread_shift, plan.floor_shift / pixel_size, sigma_shift)
         return sample_posterior(
-            self.volume,
+            self.volumes,
             target,
             candidates,
             scale_rotation,
             scale_shift,
             r_high=plan.r_high / scale,
             sigma_shift=sigma_shift,
+            class_share=np.ones(1) if len(self.volumes) == 1 else plan.class_share,
             model_scale=scale,
             ids=rows,
             seed=plan.seed,
@@ -215,7 +221,7 @@ class HalfPass:
         if bare is not None:
             assert plan.sigma_defocus is not None
             change, spread = search_defocus(
-                self.volume,
+                self.volumes,
                 bare,
                 self._setup.share.particles,
                 rows,
@@ -255,11 +261,11 @@ def _folded(candidates: Support, symmetry: Symmetry) -> Support:
     """
     best = candidates.weight.argmax(axis=1)
     anchor = candidates.quaternion[np.arange(len(best)), best][:, None]
-    return Support(symmetry.nearest(candidates.quaternion, anchor), candidates.shift, candidates.weight)
+    return replace(candidates, quaternion=symmetry.nearest(candidates.quaternion, anchor))
 
 
 def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
-    support = Support(*(getattr(posterior.support, name)[index] for name in ("quaternion", "shift", "weight")))
+    support = Support(*(getattr(posterior.support, name)[index] for name in Support.__slots__))
     rest = (getattr(posterior, name)[index] for name in Posterior.__slots__[1:])
     return Posterior(support, *rest)
 
@@ -274,8 +280,9 @@ def posterior_entries(
     ids: NDArray[np.int64],
     seed: int,
     stream: int,
-) -> Entries:
-    """Images at their support points and symmetry mates, for a model of `box` px.
+    n_class: int = 1,
+) -> list[Entries]:
+    """Images at their support points and symmetry mates, for the model of each class, of `box` px.
 
     Each mate gets its own systematic sample of the support points, together as many as there are points (or one each,
     if there are more mates), so that the work hardly grows with the order of the group while every mate holds every
@@ -295,7 +302,7 @@ def posterior_entries(
     weight = count / per_mate * insertion_weight[image]
     # The kernel's ramp is in units of the model's box.
     shifts = support.shift[image, point] * (box / target.pixels.box)
-    return Entries(
+    entries = Entries(
         target.images,
         target.weights,
         image,
@@ -306,3 +313,12 @@ def posterior_entries(
         target.pixels.ky,
         scale,
     )
+    classes = support.class_index[image, point]
+    return [entries] if n_class == 1 else [entries.some(np.flatnonzero(classes == k)) for k in range(n_class)]
+
+
+def dealt(posterior: Posterior, rows: NDArray[np.int64], n_class: int, seed: int) -> Posterior:
+    """Posteriors of images that are dealt to classes at random, each to one."""
+    drawn = np.minimum(n_class * uniform(seed, _DEAL_STREAM, rows, 1), n_class - 1).astype(np.int32)
+    support = replace(posterior.support, class_index=np.repeat(drawn, posterior.support.weight.shape[1], axis=1))
+    return replace(posterior, support=support, mode_class=drawn[:, 0], class_probability=np.eye(n_class)[drawn[:, 0]])

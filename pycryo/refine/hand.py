@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.fsc import Fsc, fsc, resolution_at
 from pycryo.geometry.rotations import multiply
 from pycryo.model.slab_map import inverted
 from pycryo.refine.half_pass import HalfResult
-from pycryo.refine.resolution import Pair
+from pycryo.refine.state import Pair
 
 # Shells by which the halves must agree further, and what FSC must be gained in all, before one is inverted.
 _GAIN = 1.0
@@ -36,11 +37,17 @@ def second_inverted(pair: Pair) -> Pair:
     return pair[0], inverted(pair[1])
 
 
-def inverted_result(result: HalfResult | None) -> HalfResult | None:
-    """What was found for particles, with their poses in the inverted map."""
+def inverted_result(result: HalfResult | None, classes: list[int]) -> HalfResult | None:
+    """What was found for particles, with their poses in the inverted maps of some classes."""
     if result is None or result.posterior is None:
         return result
     posterior = result.posterior
-    support = replace(posterior.support, quaternion=multiply(_HALF_TURN, posterior.support.quaternion))
-    mode = multiply(_HALF_TURN, posterior.mode_quaternion)
+    support = replace(
+        posterior.support, quaternion=_turned(posterior.support.quaternion, posterior.support.class_index, classes)
+    )
+    mode = _turned(posterior.mode_quaternion, posterior.mode_class, classes)
     return replace(result, posterior=replace(posterior, support=support, mode_quaternion=mode))
+
+
+def _turned(quaternion: NDArray[np.float64], class_index: NDArray[np.int32], classes: list[int]) -> NDArray[np.float64]:
+    return np.where(np.isin(class_index, classes)[..., None], multiply(_HALF_TURN, quaternion), quaternion)

@@ -36,7 +36,7 @@ def run_images(
     setup: Setup,
     state: State,
     plan: Plan,
-    volumes: list[FourierVolume | None],
+    volumes: list[list[FourierVolume] | None],
     timer: Timer,
 ) -> tuple[list[HalfResult | None], Effort]:
     """Posterior of this rank's images, and their insertion. Collective.
@@ -47,15 +47,15 @@ def run_images(
     state : State
         Of the last iteration.
     plan : Plan
-    volumes : list of two (FourierVolume or None)
-        The reference of each half; None if this rank is not one of the half's.
+    volumes : list of two (list of FourierVolume, or None)
+        The references of each half, one per class; None if this rank is not one of the half's.
     timer : Timer
     """
     effort = Effort()
     passes = [
-        HalfPass(setup, plan, half, volume, state.posteriors[half], state.insertion_weight, timer)
-        for half, volume in enumerate(volumes)
-        if volume is not None
+        HalfPass(setup, plan, half, references, state.posteriors[half], state.insertion_weight, timer)
+        for half, references in enumerate(volumes)
+        if references is not None
     ]
     for number, rows in enumerate(rounds(setup, plan)):
         for one in passes if number else ():
@@ -138,7 +138,7 @@ def _lane(setup: Setup, plan: Plan, geometry: Geometry, one: HalfPass, share: fl
     return Lane(
         comm=comm,
         share=share,
-        volumes=(one.volume,),
+        volumes=one.volumes,
         targets=targets,
         scan=plan.scan.scaled(ratio, scale),
         coarse=None if plan.coarse is None else plan.coarse.scaled(ratio, scale),

@@ -34,17 +34,20 @@ from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.quality import describe as describe_quality
 from pycryo.refine.schedule import Measured, next_schedule
 from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.state import Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import ClassMaps, Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 from pycryo.refine.work_plan import tell
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
 
+# Å to which images are compared while classes come apart.
+_JOINED_RESOLUTION = 20.0
+
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """A finished refinement; maps and poses on rank 0 only (None elsewhere; maps only if they were asked for).
+class ClassResult:
+    """Final maps of one class, on rank 0 only (None elsewhere) and only if they were asked for.
 
     Attributes
     ----------
@@ -52,24 +55,55 @@ class Result:
         Of all data, Wiener-filtered.
     half_maps : two Map, or None
         Unfiltered, unmasked.
-    poses : Poses or None
-    resolution : float
-        Corrected FSC 0.143, Å.
     fsc : Fsc
-    history : list of Record
+    share : float
+        Part of the particles.
     """
 
     map: Map | None
     half_maps: tuple[Map, Map] | None
+    fsc: Fsc
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished refinement.
+
+    Attributes
+    ----------
+    classes : tuple of ClassResult
+    poses : Poses or None
+        On rank 0 only.
+    resolution : float
+        Corrected FSC 0.143 of the best class, Å.
+    history : list of Record
+    """
+
+    classes: tuple[ClassResult, ...]
     poses: Poses | None
     resolution: float
-    fsc: Fsc
     history: list[Record]
+
+    @property
+    def map(self) -> Map | None:
+        """That of the first class."""
+        return self.classes[0].map
+
+    @property
+    def half_maps(self) -> tuple[Map, Map] | None:
+        """Those of the first class."""
+        return self.classes[0].half_maps
+
+    @property
+    def fsc(self) -> Fsc:
+        """That of the first class."""
+        return self.classes[0].fsc
 
 
 def refine(
     particles: Particles,
-    reference: Map | None,
+    reference: Map | Sequence[Map] | None,
     options: RefineOptions | None = None,
     *,
     comm: Any = None,
@@ -85,8 +119,8 @@ def refine(
     ----------
     particles : Particles
         From `pycryo.read_particles`; the same on every rank.
-    reference : Map
-        Start; any box and pixel size. Needed on rank 0 only.
+    reference : Map, or sequence of Map
+        Start, or that of each class; any box and pixel size. Needed on rank 0 only.
     options : RefineOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
@@ -121,13 +155,13 @@ def refine(
     comm = as_comm(comm)
     if resume and checkpoint is not None:
         check(comm, particles, options, checkpoint)
-    setup, start = set_up(comm, particles, reference, mask, options)
+    setup, starts = set_up(comm, particles, reference, mask, options)
     history: list[Record] = []
     if resume and checkpoint is not None:
         state, history = load(setup, checkpoint)
         log.info("continued after iteration %d, from %s", state.number, checkpoint_file(checkpoint))
     else:
-        state = first_state(setup, start)
+        state = first_state(setup, starts)
         if checkpoint is not None:
             save(setup, state, history, checkpoint)
     for line in tell(setup, state).splitlines():
@@ -140,11 +174,19 @@ def refine(
             save(setup, outcome.state, history, checkpoint)
 
     outcome, history = run(setup, state, after_iteration, history)
-    assert outcome.map is not None
-    maps = [resample_grid(each, setup.box) for each in (outcome.map, *outcome.half_maps)]
-    final, first, second = (gather(each) if gather_maps else None for each in maps)
+    shares = outcome.record.class_share
+    classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
+    return Result(classes, outcome.poses, outcome.record.resolution, history)
+
+
+def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool) -> ClassResult:
+    """Maps of a class on rank 0, if they are wanted there. Collective."""
+    assert maps.map is not None
+    if not gather_maps:
+        return ClassResult(None, None, maps.fsc, share)
+    final, first, second = (gather(resample_grid(each, setup.box)) for each in (maps.map, *maps.half_maps))
     half_maps = None if first is None or second is None else (first, second)
-    return Result(final, half_maps, outcome.poses, outcome.record.resolution, outcome.fsc, history)
+    return ClassResult(final, half_maps, maps.fsc, share)
 
 
 def run(
@@ -175,6 +217,8 @@ def run(
         log.info(
             "%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold)
         )
+        if len(record.class_share) > 1:
+            log.info("%s", describe_classes(record))
         log.info("decision: %s", record.decision)
         if setup.share.comm.size > 1:
             log.info("%s", describe(record.load))
@@ -193,31 +237,33 @@ def iterate(setup: Setup, state: State) -> Outcome:
     plan = make_plan(setup, state)
     with ExitStack() as stack:
         with timer.phase("reference"):
-            volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
+            volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
         images_began = time.perf_counter()
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
-    maximum = maximize(setup, plan, results, timer)
-    if maximum.other_hand:
+    maxima = maximize(setup, plan, state.references, results, figures.class_count, timer)
+    if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
-        results = [results[0], inverted_result(results[1])]
+        results = [results[0], inverted_result(results[1], other_hand)]
         figures = measure_poses(setup, state, results)
     poses = gather_poses(setup, results, figures.score)
-    resolution = maximum.fsc.resolution_0143
+    resolutions = [maximum.maps.fsc.resolution_0143 for maximum in maxima]
     schedule, decision = next_schedule(
         state.schedule,
         Measured(
-            shell=setup.field_of_view / resolution,
+            shells=tuple(setup.field_of_view / each for each in resolutions),
             pose_change=figures.pose_change,
             spread=figures.spread_rotation,
+            class_change=figures.class_change,
             defocus_moved=defocus.moved,
             defocus_turn=defocus.turn,
         ),
         setup.options.stage_list(),
         defocus_from=setup.field_of_view / setup.options.defocus_resolution(),
+        r_joined=setup.field_of_view / _JOINED_RESOLUTION,
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
@@ -227,7 +273,10 @@ def iterate(setup: Setup, state: State) -> Outcome:
         number=plan.number,
         stage=state.schedule.stage,
         r_high=plan.r_high,
-        resolution=resolution,
+        resolution=min(resolutions),
+        class_resolution=resolutions,
+        class_share=figures.class_share.tolist(),
+        class_change=figures.class_change,
         pose_change=figures.pose_change,
         spread_rotation=figures.spread_rotation,
         spread_shift=figures.spread_shift,
@@ -243,8 +292,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
         p_max=figures.p_max,
         score_threshold=figures.score_threshold,
         n_junk=figures.n_junk,
-        gridding_iterations=maximum.gridding_iterations,
-        gridding_deviation=maximum.gridding_deviation,
+        gridding_iterations=max(maximum.gridding_iterations for maximum in maxima),
+        gridding_deviation=max(maximum.gridding_deviation for maximum in maxima),
         seconds={**seconds, "total": round(time.perf_counter() - began, 4)},
         load=load,
         decision=decision,
@@ -253,7 +302,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
     following = State(
         number=plan.number,
         schedule=schedule,
-        references=maximum.references,
+        references=tuple(maximum.references for maximum in maxima),
+        class_share=figures.class_share,
         noise=noise,
         scale=scale,
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
@@ -261,12 +311,25 @@ def iterate(setup: Setup, state: State) -> Outcome:
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
     )
-    return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
+    return Outcome(following, record, tuple(maximum.maps for maximum in maxima), poses)
 
 
-def _volume(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:
-    """The reference of a half, ready for slices, on the ranks that hold the half. Collective."""
-    share, reference = setup.share, state.references[half]
+def describe_classes(record: Record) -> str:
+    """The classes of an iteration in a line."""
+    each = zip(record.class_share, record.class_resolution, strict=True)
+    parts = (f"{k} {100 * share:.1f} % {resolution:.2f} Å" for k, (share, resolution) in enumerate(each, 1))
+    return f"classes: {', '.join(parts)}; {100 * record.class_change:.1f} % of the images changed theirs"
+
+
+def _volumes(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack) -> list[FourierVolume] | None:
+    """The references of a half, ready for slices, on the ranks that hold the half. Collective."""
+    found = [_volume(setup, pair[half], plan, half, stack) for pair in state.references]
+    volumes = [volume for volume in found if volume is not None]
+    return volumes or None
+
+
+def _volume(setup: Setup, reference: SlabMap, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:
+    share = setup.share
     comm, ranks = share.half_comm[half], share.half_ranks[half]
     want = np.clip(np.arange(share.comm.size + 1) - ranks.start, 0, len(ranks))
     planes = move_rows(share.comm, reference.data, reference.bounds, even_bounds(reference.box, len(ranks))[want])

@@ -2,58 +2,100 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.backprojector import Accumulators
-from pycryo.fsc import Fsc
 from pycryo.model.insertion import combined
 from pycryo.model.owners import deal_map
-from pycryo.model.slab_map import SlabMap
+from pycryo.model.slab_map import SlabMap, resample_grid
 from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.hand import hands_differ, second_inverted
 from pycryo.refine.plan import Plan
 from pycryo.refine.references import make_references
-from pycryo.refine.resolution import Pair, measure_fsc, ssnr_of
-from pycryo.refine.state import Setup
+from pycryo.refine.resolution import measure_fsc, ssnr_of
+from pycryo.refine.state import ClassMaps, Pair, Setup
 from pycryo.refine.timer import Timer
+
+log = logging.getLogger(__name__)
+
+# Particles of a class in each half below which it has no map of its own.
+_LEAST_IMAGES = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Maximum:
-    """Result of the M-phase; maps and mask dealt to all ranks.
+    """Result of the M-phase for one class; all maps dealt to all ranks.
 
     Attributes
     ----------
-    half_maps : two SlabMap
-        Not regularised.
-    fsc : Fsc
-    mask : SlabMap
+    maps : ClassMaps
     references : two SlabMap
         Of the next iteration; the half-maps after the final one.
-    map : SlabMap or None
-        Of all data, in the final iteration.
     gridding_iterations, gridding_deviation : int, float
         Of half 1.
     other_hand : bool
         Half 2 was of the other hand than half 1: its maps are inverted here.
     """
 
-    half_maps: Pair
-    fsc: Fsc
-    mask: SlabMap
+    maps: ClassMaps
     references: Pair
-    map: SlabMap | None
     gridding_iterations: int
     gridding_deviation: float
     other_hand: bool
 
 
-def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: Timer) -> Maximum:
-    """Reconstruct the half-maps, measure their FSC, make the references (or the final map). Collective."""
+def maximize(
+    setup: Setup,
+    plan: Plan,
+    references: tuple[Pair, ...],
+    results: list[HalfResult | None],
+    count: NDArray[np.float64],
+    timer: Timer,
+) -> list[Maximum]:
+    """Reconstruct the half-maps of each class, measure their FSC, make the references (or the final map). Collective.
+
+    A class with hardly an image in one of the halves keeps its references.
+
+    Parameters
+    ----------
+    setup, plan, results, timer
+    references : tuple of Pair
+        Of this iteration.
+    count : (2, n_class) float64
+        Particles of each half and class.
+    """
+    n_class = count.shape[1]
+    maxima = []
+    for k in range(n_class):
+        if n_class == 1 or count[:, k].min() >= _LEAST_IMAGES:
+            maxima.append(_maximize(setup, plan, results, k, timer))
+        else:
+            log.warning(
+                "class %d is empty: %.1f and %.1f particles in the half-sets; it keeps its map", k + 1, *count[:, k]
+            )
+            maxima.append(_kept(setup, plan, references[min(k, len(references) - 1)]))
+    return maxima
+
+
+def _kept(setup: Setup, plan: Plan, references: Pair) -> Maximum:
+    """A class without images: its maps are the references, of no resolution."""
+    points = grid_box(plan.box, plan.r_insert)
+    first, second = (resample_grid(each, points) for each in references)
+    fsc, mask = measure_fsc(setup, (first, second), 1)
+    mean = replace(first, data=0.5 * (first.data + second.data)) if plan.final else None
+    return Maximum(ClassMaps((first, second), fsc, mask, mean), references, 0, 0.0, False)
+
+
+def _maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], k: int, timer: Timer) -> Maximum:
+    """Of class k."""
     comm = setup.share.comm
     with timer.phase("insert"):
-        sums = [None if result is None else result.insertion.result() for result in results]
+        sums = [None if result is None else result.insertions[k].result() for result in results]
     with timer.phase("solve"):
         solvers = _solvers(setup, sums)
         solutions = [None if each is None else each.solve() for each in solvers]
@@ -80,8 +122,8 @@ def maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], timer: 
             filtered = _on_world(setup, points, regularised)
             if other_hand:
                 filtered = second_inverted(filtered)
-            references = make_references(setup, filtered, pair, mask, fsc)
-    return Maximum(pair, fsc, mask, references, combined_map, iterations, deviation, other_hand)
+            references = make_references(setup, filtered, pair, mask, fsc, plan.r_join)
+    return Maximum(ClassMaps(pair, fsc, mask, combined_map), references, iterations, deviation, other_hand)
 
 
 def _solvers(setup: Setup, sums: list[Accumulators | None]) -> list[Solver | None]:

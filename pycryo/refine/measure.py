@@ -23,6 +23,10 @@ Results = list[HalfResult | None]
 _DOUBTFUL = 3.0
 # Images that show no particle keep this much, so that a half-set of them alone still makes a map.
 _LEAST_WEIGHT = 1e-3
+# Smallest prior of a class.
+_LEAST_SHARE = 1e-4
+# Figures of an image beside the probabilities of its classes.
+_N_COLUMN = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,12 @@ class PoseFigures:
         Images that score less are better left out.
     n_junk : int
         Images that look like something other than a particle.
+    class_share : (n_class,) float64
+        Part of the particles that is of each class.
+    class_count : (2, n_class) float64
+        Particles of each half and class.
+    class_change : float
+        Share of the images whose class is another one than in the last iteration; 0 in the first.
     """
 
     pose_change: float
@@ -64,6 +74,9 @@ class PoseFigures:
     score: NDArray[np.float64]
     score_threshold: float
     n_junk: int
+    class_share: NDArray[np.float64]
+    class_count: NDArray[np.float64]
+    class_change: float
 
 
 def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
@@ -76,9 +89,11 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
             continue
         posterior, rows = result.posterior, result.rows
         pixel = optics.pixel_size[group[rows]]
+        before = _before(state.posteriors[half], rows)
         columns = (
             rows.astype(np.float64),
-            _pose_change(setup, state.posteriors[half], rows, posterior),
+            _pose_change(setup, before, posterior),
+            np.zeros(len(rows)) if before is None else before.mode_class != posterior.mode_class,
             np.rad2deg(posterior.spread_rotation),
             posterior.spread_shift * pixel,
             np.hypot(*posterior.mode_shift.T) * pixel,
@@ -87,6 +102,7 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
             posterior.log_evidence,
             result.model.sum(axis=1),
             result.excess,
+            *posterior.class_probability.T,
         )
         mine.append(np.stack(columns))
     gathered = share.comm.gather(mine)
@@ -100,9 +116,12 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
 def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFigures:
     """From the columns of all particles, in any order."""
     table = np.concatenate(parts, axis=1)
-    row, change, spread, spread_shift, distance, p_max, n_slices, *evidence = table[:, np.argsort(table[0])]
+    table = table[:, np.argsort(table[0])]
+    row, change, class_change, spread, spread_shift, distance, p_max, n_slices, *evidence = table[:_N_COLUMN]
     index = row.astype(np.int64)
     quality = rate(*evidence)
+    of_class = table[_N_COLUMN:] * quality.particle
+    count = np.stack([of_class[:, half[index] == h].sum(axis=1) for h in (0, 1)])
     seen = quality.particle >= 0.5
     weight, particle, score = np.zeros((3, len(half)))
     weight[index] = insertion_weights(spread, quality.particle, half[index])
@@ -121,18 +140,34 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFi
         score=score,
         score_threshold=quality.threshold,
         n_junk=quality.n_junk,
+        class_share=np.maximum(count.sum(axis=0) / count.sum(), _LEAST_SHARE),
+        class_count=count,
+        class_change=float(np.mean(class_change)),
     )
 
 
-def _pose_change(
-    setup: Setup, before: RowsPosterior | None, rows: NDArray[np.int64], posterior: Posterior
-) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Modes of the last iteration."""
+
+    mode_quaternion: NDArray[np.float64]
+    mode_class: NDArray[np.int32]
+
+
+def _before(found: RowsPosterior | None, rows: NDArray[np.int64]) -> _Before | None:
+    """Of the images `rows`; None in the first iteration."""
+    if found is None:
+        return None
+    order = np.argsort(found[0])
+    place = order[np.searchsorted(found[0], rows, sorter=order)]
+    return _Before(found[1].mode_quaternion[place], found[1].mode_class[place])
+
+
+def _pose_change(setup: Setup, before: _Before | None, posterior: Posterior) -> NDArray[np.float64]:
     """Degrees between the modes of two iterations, modulo symmetry; infinite in the first."""
     if before is None:
-        return np.full(len(rows), np.inf)
-    order = np.argsort(before[0])
-    place = order[np.searchsorted(before[0], rows, sorter=order)]
-    old = setup.group.nearest(before[1].mode_quaternion[place], posterior.mode_quaternion)
+        return np.full(len(posterior), np.inf)
+    old = setup.group.nearest(before.mode_quaternion, posterior.mode_quaternion)
     return np.rad2deg(angle_between(old, posterior.mode_quaternion))
 
 
@@ -200,12 +235,13 @@ def gather_poses(setup: Setup, results: Results, score: NDArray[np.float64]) -> 
         if result is not None and result.posterior is not None:
             p, rows = result.posterior, result.rows
             pixel = optics.pixel_size[group[rows]][:, None]
-            pose = (rows, p.mode_quaternion, p.mode_shift * pixel, p.defocus_change)
+            pose = (rows, p.mode_quaternion, p.mode_shift * pixel, p.defocus_change, p.mode_class)
             mine.append((*pose, p.p_max, p.n_significant, p.log_evidence))
     gathered = share.comm.gather(mine)
     if gathered is None:
         return None
     columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
     order = np.argsort(columns[0], kind="stable")
-    rows, quaternion, shift, change, p_max, n_significant, log_evidence = (column[order] for column in columns)
-    return Poses(rows, quaternion, shift, change, p_max, n_significant, log_evidence, score[rows])
+    columns = [column[order] for column in columns]
+    rows, quaternion, shift, change, class_index, p_max, n_significant, log_evidence = columns
+    return Poses(rows, quaternion, shift, change, class_index, p_max, n_significant, log_evidence, score[rows])

@@ -17,7 +17,7 @@ from pycryo.shells import shell_counts
 _INFINITE = 999.0
 
 
-def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_name: str) -> None:
+def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_names: list[str]) -> None:
     """Write run_itNNN_model.star, atomically.
 
     RELION divides the transform of a box px image by box², so its σ² and τ² (per real component) are ours divided by
@@ -29,8 +29,8 @@ def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_name:
     setup : Setup
     outcome : Outcome
         Of rank 0.
-    reference_name : str
-        File of the reference.
+    reference_names : list of str
+        File of each class.
     """
     share = setup.share
     optics = share.particles.optics
@@ -39,14 +39,14 @@ def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_name:
         "model_general": _general(setup, outcome),
         "model_classes": make_table(
             {
-                "rlnReferenceImage": [reference_name],
-                "rlnClassDistribution": [1.0],
-                "rlnAccuracyRotations": [outcome.record.spread_rotation],
-                "rlnAccuracyTranslationsAngst": [outcome.record.spread_shift],
-                "rlnEstimatedResolution": [outcome.record.resolution],
+                "rlnReferenceImage": reference_names,
+                "rlnClassDistribution": outcome.record.class_share,
+                "rlnAccuracyRotations": [outcome.record.spread_rotation] * len(reference_names),
+                "rlnAccuracyTranslationsAngst": [outcome.record.spread_shift] * len(reference_names),
+                "rlnEstimatedResolution": [maps.fsc.resolution_0143 for maps in outcome.classes],
             }
         ),
-        "model_class_1": make_table(_spectra(setup, outcome)),
+        **{f"model_class_{k}": make_table(_spectra(setup, maps.fsc)) for k, maps in enumerate(outcome.classes, 1)},
         "model_groups": make_table(
             {
                 "rlnGroupNumber": np.arange(1, len(optics) + 1),
@@ -72,7 +72,7 @@ def _general(setup: Setup, outcome: Outcome) -> dict[str, object]:
         "rlnCurrentImageSize": min(setup.box, 2 * int(np.ceil(record.r_high))),
         "rlnPaddingFactor": float(setup.options.padding),
         "rlnPixelSize": setup.pixel_size,
-        "rlnNrClasses": 1,
+        "rlnNrClasses": len(outcome.classes),
         "rlnNrBodies": 1,
         "rlnNrGroups": len(optics),
         "rlnNrOpticsGroups": len(optics),
@@ -83,9 +83,8 @@ def _general(setup: Setup, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def _spectra(setup: Setup, outcome: Outcome) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
+def _spectra(setup: Setup, fsc: Fsc) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
     """Signal-to-noise ratio, FSC and power of the half-maps per shell; columns of data_model_class_1."""
-    fsc = outcome.fsc
     assert fsc.power is not None
     power = fsc.power.mean(1) * (setup.box / fsc.box) ** 6
     count = shell_counts(fsc.box)[: len(fsc.corrected)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
 from pycryo.pixels import Pixels, half_plane
-from pycryo.projector import FourierVolume, project_slices
+from pycryo.projector import FourierVolume
+from pycryo.refine.class_slices import class_slices
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.prepare import Target
 from pycryo.shells import image_shells
@@ -85,7 +87,7 @@ def updated_noise(
 
 
 def overlap(
-    volume: FourierVolume,
+    volumes: Sequence[FourierVolume],
     target: Target,
     posterior: Posterior,
     r_high: float,
@@ -95,14 +97,15 @@ def overlap(
     stream: int,
     n_shell: int,
 ) -> Overlap:
-    """Products of each image with the model at one pose drawn from its posterior."""
+    """Products of each image with the model of its class at one pose drawn from its posterior."""
     near = target.between(0, r_high)
     pixels = near.pixels
     offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
     pick = systematic_resample(posterior.support.weight, offset, 1)[:, :1]
     quaternion = np.take_along_axis(posterior.support.quaternion, pick[..., None], axis=1)[:, 0]
     moved = np.take_along_axis(posterior.support.shift, pick[..., None], axis=1)
-    slices = project_slices(volume, quaternion_to_matrix(quaternion), pixels.kx, pixels.ky, scale=model_scale)
+    classes = np.take_along_axis(posterior.support.class_index, pick, axis=1)[:, 0]
+    slices = class_slices(volumes, classes, quaternion_to_matrix(quaternion), pixels, model_scale)
     images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
     cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
     explained = slices * near.weights[:, None]

@@ -36,6 +36,14 @@ class RefineOptions:
         None, "Sample", "diameter of the particle, Å (default: from the reference)", "--particle_diameter", metavar="Å"
     )
     ini_high: float = _option(40.0, "Reference", "low-pass of the reference, Å", "--ini_high", metavar="Å")
+    classes: int = _option(
+        1,
+        "Reference",
+        "classes, each with maps of its own: all begin with the reference and images dealt to them at random, or each "
+        "with one of as many --ref",
+        "--K",
+        metavar="K",
+    )
     mask: str | None = _option(
         None,
         "Reference",
@@ -117,7 +125,7 @@ class RefineOptions:
             raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
         if self.memory is not None and not 0 < self.memory < float("inf"):
             raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
-        for name in ("max_iter", "padding", "threads", "ring_size"):
+        for name in ("classes", "max_iter", "padding", "threads", "ring_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")

@@ -80,25 +80,27 @@ class Writer:
 
     def _write_maps(self, setup: Setup, outcome: Outcome) -> None:
         """Maps and mask on the grid of the images. Collective."""
-        maps = {}
-        for number, half in enumerate(outcome.half_maps, 1):
-            if self.keep_iterations:
-                maps[f"run_it{outcome.record.number:03d}_half{number}_class001.mrc"] = half
-            if outcome.map is not None:
-                maps[f"run_half{number}_class001_unfil.mrc"] = half
-        if outcome.map is not None:
-            maps["run_class001.mrc"] = outcome.map
-        for name, each in maps.items():
-            write_map_slabs(self.folder / name, resample_grid(each, setup.box))
-        if outcome.map is not None:
-            mask = resample_grid(outcome.mask, setup.box)
-            write_map_slabs(self.folder / "run_mask.mrc", replace(mask, data=np.clip(mask.data, 0, 1)))
+        for k, maps in enumerate(outcome.classes, 1):
+            files = {}
+            for number, half in enumerate(maps.half_maps, 1):
+                if self.keep_iterations:
+                    files[f"run_it{outcome.record.number:03d}_half{number}_class{k:03d}.mrc"] = half
+                if maps.map is not None:
+                    files[f"run_half{number}_class{k:03d}_unfil.mrc"] = half
+            if maps.map is not None:
+                files[f"run_class{k:03d}.mrc"] = maps.map
+            for name, each in files.items():
+                write_map_slabs(self.folder / name, resample_grid(each, setup.box))
+            if maps.map is not None:
+                mask = resample_grid(maps.mask, setup.box)
+                name = f"{class_name('run_mask', k)}.mrc"
+                write_map_slabs(self.folder / name, replace(mask, data=np.clip(mask.data, 0, 1)))
 
     def _start(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         """Write in a thread, after the iteration before is written; the final iteration at once."""
         if self._writing is not None:
             self._writing.result()
-        if outcome.map is not None:
+        if outcome.is_final:
             self._write(setup, outcome, history)
             return
         pool = ThreadPoolExecutor(1, thread_name_prefix="pycryo-write")
@@ -110,22 +112,24 @@ class Writer:
         assert outcome.poses is not None
         if self.keep_iterations:
             self._write_iteration(setup, outcome)
-        write_fsc_star(self.folder / "run_fsc.star", outcome.fsc)
-        write_fsc_xml(self.folder / "run_fsc.xml", outcome.fsc)
         views = view_directions(outcome.poses.quaternion, setup.group)
-        write_angdist(
-            self.folder / "run_class001_angdist.bild",
-            views,
-            centre=setup.box // 2 * setup.pixel_size,
-            radius=0.55 * setup.diameter,
-        )
-        if outcome.map is not None:
+        for k, maps in enumerate(outcome.classes, 1):
+            write_fsc_star(self.folder / f"{class_name('run_fsc', k)}.star", maps.fsc)
+            write_fsc_xml(self.folder / f"{class_name('run_fsc', k)}.xml", maps.fsc)
+            mine = outcome.poses.quaternion[outcome.poses.class_index == k - 1]
+            write_angdist(
+                self.folder / f"run_class{k:03d}_angdist.bild",
+                view_directions(mine, setup.group),
+                centre=setup.box // 2 * setup.pixel_size,
+                radius=0.55 * setup.diameter,
+            )
+        if outcome.is_final:
             self._write_result(setup, outcome)
         write_run_json(
             self.folder / "run.json",
             setup,
             history,
-            is_done=outcome.map is not None,
+            is_done=outcome.is_final,
             sampling=sampling_factor(views),
             inputs=self.inputs or {"particles": str(self.particles.path)},
         )
@@ -135,11 +139,12 @@ class Writer:
         prefix = f"run_it{outcome.record.number:03d}"
         assert outcome.poses is not None
         self._write_particles(f"{prefix}_data.star", setup, outcome.poses)
+        names = [f"{prefix}_half1_class{k:03d}.mrc" for k in range(1, len(outcome.classes) + 1)]
         write_model_star(
             self.folder / f"{prefix}_model.star",
             setup,
             outcome,
-            os.fspath(self.folder / f"{prefix}_half1_class001.mrc"),
+            [os.fspath(self.folder / name) for name in names],
         )
 
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
@@ -160,6 +165,11 @@ class Writer:
         write_particles(self.folder / name, particles, columns)
 
 
+def class_name(name: str, k: int) -> str:
+    """Name of a file without its ending, of class k = 1, 2, ...: only the further classes are numbered."""
+    return name if k == 1 else f"{name}_class{k:03d}"
+
+
 def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:
     """RELION's columns of what was found for each particle.
 
@@ -176,7 +186,7 @@ def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:
         "rlnAnglePsi": psi,
         "rlnOriginXAngst": -poses.shift[:, 0],
         "rlnOriginYAngst": -poses.shift[:, 1],
-        "rlnClassNumber": np.ones(len(rot), np.int64),
+        "rlnClassNumber": poses.class_index.astype(np.int64) + 1,
         "rlnRandomSubset": half.astype(np.int64) + 1,
         "rlnMaxValueProbDistribution": poses.p_max,
         "rlnLogLikeliContribution": poses.log_evidence,

@@ -154,6 +154,7 @@ def supports_of(lane: Lane, groups: Sequence[Group]) -> list[Support]:
         item, which = np.divmod(np.maximum(best.index, 0), group.panel.images.n_shift)
         support, n = found[group.target], best.index.shape[1]
         support.quaternion[group.rows, :n] = lane.scan.rotations[item % n_rotation]
+        support.class_index[group.rows, :n] = item // n_rotation
         support.shift[group.rows, :n] = lane.scan.shifts[group.shifts[place, which]]
         support.weight[group.rows, :n] = flatten_weights(best.score.astype(np.float64), _MIN_EFFECTIVE)
     return found
@@ -162,4 +163,5 @@ def supports_of(lane: Lane, groups: Sequence[Group]) -> list[Support]:
 def _no_support(n: int) -> Support:
     quaternion = np.zeros((n, N_CANDIDATE, 4))
     quaternion[..., 0] = 1
-    return Support(quaternion, np.zeros((n, N_CANDIDATE, 2)), np.zeros((n, N_CANDIDATE)))
+    shift, weight, class_index = np.zeros((n, N_CANDIDATE, 2)), np.zeros((n, N_CANDIDATE)), (n, N_CANDIDATE)
+    return Support(quaternion, shift, weight, np.zeros(class_index, np.int32))

@@ -29,6 +29,8 @@ _MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
+# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
+_JOIN_RESOLUTION = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,15 @@ class Plan:
         The last iteration: the map of all data follows, no references.
     r_high, r_insert : float
         Limits of comparison and insertion, Fourier px of the model.
+    r_join : float
+        Below it the halves share the components of their references.
     scan : Scan or None
         Shared slices of a global search, shifts in px of the model; None in the local stage.
     coarse : Scan or None
         Forerunner of `scan` at low resolution, which tells what of it an image needs.
     settings : PhaseSettings
+    class_share : (n_class,) float64
+        Prior of the classes.
     sigma_shift : float
         Shift prior per axis, Å.
     sigma_defocus : float or None
@@ -72,9 +78,11 @@ class Plan:
     final: bool
     r_high: float
     r_insert: float
+    r_join: float
     scan: Scan | None
     coarse: Scan | None
     settings: PhaseSettings
+    class_share: NDArray[np.float64]
     sigma_shift: float
     sigma_defocus: float | None
     widen: float
@@ -97,15 +105,18 @@ def make_plan(setup: Setup, state: State) -> Plan:
     final = state.schedule.stage == "final"
     # Angle that moves the outermost sample by the width of the particle's transform.
     step = setup.field_of_view / (setup.diameter * r_high)
+    r_insert = setup.box / 2 if final else insertion_limit(r_high, setup.box / 2)
     scan, coarse = _scans(setup, state, step) if state.schedule.stage == "global" else (None, None)
     return Plan(
         number=state.number + 1,
         final=final,
         r_high=r_high,
-        r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
+        r_insert=r_insert,
+        r_join=r_insert if state.schedule.is_joined else setup.field_of_view / _JOIN_RESOLUTION,
         scan=scan,
         coarse=coarse,
         settings=PhaseSettings(),
+        class_share=state.class_share,
         sigma_shift=state.sigma_shift,
         sigma_defocus=_sigma_defocus(setup, state),
         widen=2.0,

@@ -9,19 +9,17 @@ from numpy.typing import NDArray
 
 from pycryo.fsc import Fsc
 from pycryo.model.slab_map import SlabMap, join_low_resolution
-from pycryo.refine.resolution import Pair, reach, solvent_mask
-from pycryo.refine.state import Setup
+from pycryo.refine.resolution import reach, solvent_mask
+from pycryo.refine.state import Pair, Setup
 from pycryo.slab_transform import SlabTransform
 
-# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
-_JOIN_RESOLUTION = 40.0
 # Density below this many standard deviations of its noise is taken as none.
 _FLOOR = 1.0
 # Largest gain of a shell: in shells that say little the quotient of two small numbers could be anything.
 _MOST_GAIN = 3.0
 
 
-def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fsc: Fsc) -> Pair:
+def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fsc: Fsc, r_join: float) -> Pair:
     """References from regularised half-maps. Collective.
 
     Molecules are denser than the solvent around them: each voxel loses the noise's standard deviation, and what is
@@ -39,8 +37,10 @@ def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fs
         Of the molecule.
     fsc : Fsc
         Of the half-maps; the references end with it.
+    r_join : float
+        Below this shell the halves share their components.
     """
-    first, second = join_low_resolution(*pair, setup.field_of_view / _JOIN_RESOLUTION)
+    first, second = join_low_resolution(*pair, r_join)
     # Noise outside the molecule would enter every comparison.
     inside = solvent_mask(setup, first.box).data * mask.data
     floor = _FLOOR * noise_level(first, second)

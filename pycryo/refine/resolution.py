@@ -12,9 +12,7 @@ from pycryo.maps import Map
 from pycryo.masks import auto_mask
 from pycryo.model.slab_map import SlabMap, everywhere, from_map, resample_grid, soft_sphere
 from pycryo.parallel.comm import SerialComm
-from pycryo.refine.state import Setup
-
-Pair = tuple[SlabMap, SlabMap]
+from pycryo.refine.state import Pair, Setup
 
 # A corrected FSC below it tells nothing.
 _CHANCE = 0.05

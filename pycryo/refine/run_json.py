@@ -41,6 +41,7 @@ def write_run_json(
         "pycryo": __version__,
         "status": "done" if is_done else "running",
         "resolution": history[-1].resolution,
+        "classes": setup.options.classes,
         "symmetry": setup.group.name,
         "box": setup.box,
         "pixel_size": setup.pixel_size,

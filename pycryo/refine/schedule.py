@@ -17,13 +17,16 @@ class Schedule:
     r_high : float
         Shells below it are compared, Fourier px of the model.
     best_shell : float
-        Best resolution so far, shells.
+        Best resolution so far, shells; with several classes their mean.
     stalled : int
         Iterations of this stage without progress.
     iterations : int
         Iterations of this stage done.
     least_spread : float
         Smallest median spread of the posteriors in this stage, degrees.
+    is_joined : bool
+        The halves share their references while classes come apart, so that each class is the same thing in both, seen
+        from the same side.
     """
 
     stage: str
@@ -32,6 +35,7 @@ class Schedule:
     stalled: int = 0
     iterations: int = 0
     least_spread: float = math.inf
+    is_joined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class Measured:
 
     Attributes
     ----------
-    shell : float
-        Resolution (corrected FSC 0.143), shells.
+    shells : tuple of float
+        Resolution (corrected FSC 0.143) of each class, shells.
     pose_change : float
         Median change of the modes since the last iteration, degrees; infinite in the first.
     spread : float
@@ -50,18 +54,25 @@ class Measured:
         Median change of the defocus since the last iteration, Å.
     defocus_turn : float
         Degrees by which that turns the CTF at r_high.
+    class_change : float
+        Share of the images whose class is another one than in the last iteration.
     """
 
-    shell: float
+    shells: tuple[float, ...]
     pose_change: float
     spread: float
     defocus_moved: float = 0.0
     defocus_turn: float = 0.0
+    class_change: float = 0.0
 
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of the least.
 _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
+# Classes are settled when no larger share of the images changes theirs.
+_SETTLED_CLASSES = 0.03
+# Iterations for which classes may share their halves' references, at the least and at the most.
+_JOINED = (3, 10)
 # Iterations of the global stage at the most.
 _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
@@ -75,6 +86,7 @@ def next_schedule(
     r_limit: float,
     is_last: bool,
     defocus_from: float = 0.0,
+    r_joined: float = math.inf,
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line.
 
@@ -90,15 +102,19 @@ def next_schedule(
         The number of iterations is used up.
     defocus_from : float
         The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
+    r_joined : float
+        Largest r_high while the halves share their references.
     """
-    progress = seen.shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
+    shell = sum(seen.shells) / len(seen.shells)
+    progress = shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
+    progress |= seen.class_change > _SETTLED_CLASSES
     stalled = 0 if progress else now.stalled + 1
-    best = max(now.best_shell, seen.shell)
-    r_high = min(r_limit, max(seen.shell, 2.0) + max(3.0, 0.12 * seen.shell))
+    best, furthest = max(now.best_shell, shell), max(seen.shells)
+    r_high = min(r_limit, max(furthest, 2.0) + max(3.0, 0.12 * furthest))
     if now.stage == "global":
         r_high = min(r_high, now.r_high + max(2.5, 0.2 * now.r_high))
     figures = (
-        f"resolution at shell {seen.shell:.1f} (best before {now.best_shell:.1f}), poses moved "
+        f"resolution at shell {shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
     onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, min(now.least_spread, seen.spread))
@@ -106,6 +122,14 @@ def next_schedule(
         return onward, figures
     if is_last:
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
+    if now.is_joined:
+        least, most = _JOINED
+        apart = seen.class_change <= _SETTLED_CLASSES
+        figures = f"{100 * seen.class_change:.1f} % of the images changed their class, {figures}"
+        if onward.iterations < most and (onward.iterations < least or not apart):
+            return replace(onward, r_high=min(r_high, r_joined), is_joined=True), f"classes come apart: {figures}"
+        reason = "classes are apart" if apart else "classes do not come apart any more"
+        return Schedule("global", min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
     if now.stage == "global":
         settled = (onward.iterations >= 3 and stalled >= 2) or onward.iterations >= _MAX_GLOBAL
         if not settled:

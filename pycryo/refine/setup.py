@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from pycryo.io.particles import Particles
 from pycryo.maps import Map, resample
 from pycryo.masks import check_mask
 from pycryo.model.owners import halves_own
-from pycryo.model.slab_map import from_root, gather
+from pycryo.model.slab_map import SlabMap, from_root, gather
 from pycryo.model.solve import grid_box
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
@@ -35,16 +36,20 @@ _FIRST_SIGMA = 0.05
 
 
 def set_up(
-    comm: Comm, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions
-) -> tuple[Setup, Map | None]:
-    """Look at all images, deal them out, filter the reference. Collective.
+    comm: Comm,
+    particles: Particles,
+    reference: Map | Sequence[Map] | None,
+    mask: Map | None,
+    options: RefineOptions,
+) -> tuple[Setup, list[Map]]:
+    """Look at all images, deal them out, filter the reference, or that of each class. Collective.
 
-    Reference and mask are rank 0's, the filtered reference is on rank 0 only.
+    References and mask are rank 0's, the filtered references are on rank 0 only (none elsewhere).
 
     Raises
     ------
     InputError
-        On every rank, if images, reference or mask cannot be used.
+        On every rank, if images, references or mask cannot be used.
     """
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
     geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
@@ -53,8 +58,13 @@ def set_up(
     filtered: list[Map] = []
 
     def look_at_maps() -> tuple[float, bool]:
-        filtered.append(_start(reference, box, pixel_size, options))
-        return _diameter(filtered[0], options), mask is not None
+        references = [reference] if reference is None or isinstance(reference, Map) else reference
+        if len(references) not in (1, options.classes):
+            raise InputError(
+                f"there are {len(references)} references for {options.classes} classes: give one, or one each"
+            )
+        filtered.extend(_start(each, box, pixel_size, options) for each in references)
+        return max(_diameter(each, options) for each in filtered), mask is not None
 
     diameter, has_mask = on_root(comm, look_at_maps)
     user_mask = None
@@ -90,7 +100,7 @@ def set_up(
     sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
     return (
         Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),
-        filtered[0] if filtered else None,
+        filtered,
     )
 
 
@@ -125,18 +135,21 @@ def _checked(comm: Comm, mask: Map | None, box: int, pixel_size: float, options:
     return made[0] if made else None
 
 
-def first_state(setup: Setup, start: Map | None) -> State:
-    """State before the first iteration, from the filtered reference of rank 0. Collective."""
+def first_state(setup: Setup, starts: list[Map]) -> State:
+    """State before the first iteration, from the filtered references of rank 0. Collective."""
     share, options = setup.share, setup.options
     particles = share.particles
     r_high = min(setup.box / 2, max(5.0, setup.field_of_view / options.ini_high + 2))
     points = grid_box(setup.box, r_high)
-    reference = from_root(share.comm, None if start is None else to_grid(start, points))
-    reference = replace(reference, data=reference.data * solvent_mask(setup, points).data)
+    references = []
+    for number in range(share.comm.broadcast(len(starts))):
+        reference = from_root(share.comm, to_grid(starts[number], points) if starts else None)
+        references.append(replace(reference, data=reference.data * solvent_mask(setup, points).data))
     state = State(
         number=0,
-        schedule=Schedule("global", r_high),
-        references=(reference, reference),
+        schedule=Schedule("global", r_high, is_joined=options.classes > 1),
+        references=tuple((each, each) for each in references),
+        class_share=np.full(options.classes, 1 / options.classes),
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
         sigma_shift=_FIRST_SIGMA * setup.field_of_view,
@@ -144,6 +157,13 @@ def first_state(setup: Setup, start: Map | None) -> State:
         posteriors=(None, None),
         insertion_weight=np.ones(particles.n),
     )
+    scaled = tuple(_on_grey_scale(setup, state, each) for each in references)
+    return replace(state, references=tuple((each, each) for each in scaled))
+
+
+def _on_grey_scale(setup: Setup, state: State, reference: SlabMap) -> SlabMap:
+    """A reference with grey values that fit the images. Collective."""
+    share = setup.share
     whole = gather(reference)
     grey = 0.0
     if whole is not None:
@@ -156,6 +176,5 @@ def first_state(setup: Setup, start: Map | None) -> State:
             2 * state.sigma_shift / setup.pixel_size,
         )
     grey = share.comm.broadcast(grey)
-    log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", options.ini_high, grey)
-    reference = replace(reference, data=reference.data * np.float32(grey))
-    return replace(state, references=(reference, reference))
+    log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", setup.options.ini_high, grey)
+    return replace(reference, data=reference.data * np.float32(grey))

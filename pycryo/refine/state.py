@@ -20,6 +20,8 @@ from pycryo.refine.ways import Rates
 
 # Rows of `Particles` and the posteriors of these particles.
 RowsPosterior = tuple[NDArray[np.int64], Posterior]
+# Of the two halves.
+Pair = tuple[SlabMap, SlabMap]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,11 @@ class State:
         Iterations done.
     schedule : Schedule
         Of the next iteration.
-    references : two SlabMap
-        Of each half, dealt to all ranks.
+    references : tuple of Pair
+        Of each class the two halves', dealt to all ranks; a run that begins with one reference for all its classes
+        has one only.
+    class_share : (n_class,) float64
+        Prior of the classes, sum 1.
     noise : (n_group, n_shell) float64
         σ² per real component.
     scale : (n_group,) float64
@@ -98,7 +103,8 @@ class State:
 
     number: int
     schedule: Schedule
-    references: tuple[SlabMap, SlabMap]
+    references: tuple[Pair, ...]
+    class_share: NDArray[np.float64]
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
     sigma_shift: float
@@ -151,6 +157,8 @@ class Load:
 class Record:
     """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
 
+    `resolution` is that of the best class; `class_resolution` and `class_share` are lists of all classes,
+    `class_change` is the share of the images whose class is another one than in the last iteration.
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
     pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
     `defocus_change` is the median size of what is added to the defocus, `defocus_moved` that of its difference to the
@@ -161,6 +169,9 @@ class Record:
     stage: str
     r_high: float
     resolution: float
+    class_resolution: list[float]
+    class_share: list[float]
+    class_change: float
     pose_change: float
     spread_rotation: float
     spread_shift: float
@@ -196,6 +207,8 @@ class Poses:
         Where the particle sits (minus RELION's origin), Å.
     defocus_change : (n,) float64
         What is added to U and V, Å.
+    class_index : (n,) int32
+        The most probable class, from 0.
     p_max, n_significant, log_evidence, figure_of_merit : (n,) float64
         See `pycryo.filter.support.Posterior`; the last is the score of `pycryo.refine.quality`.
     """
@@ -204,6 +217,7 @@ class Poses:
     quaternion: NDArray[np.float64]
     shift: NDArray[np.float64]
     defocus_change: NDArray[np.float64]
+    class_index: NDArray[np.int32]
     p_max: NDArray[np.float64]
     n_significant: NDArray[np.float64]
     log_evidence: NDArray[np.float64]
@@ -211,20 +225,38 @@ class Poses:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an iteration shows.
+class ClassMaps:
+    """Maps of one class, dealt to all ranks, on `pycryo.model.solve.grid_box` points over the field of view.
 
-    Maps and mask are sampled on `pycryo.model.solve.grid_box` points over the field of view; `map`, of all data, comes
-    with the final iteration. Poses are on rank 0 only (None elsewhere).
+    Attributes
+    ----------
+    half_maps : two SlabMap
+        Not regularised.
+    fsc : Fsc
+    mask : SlabMap
+    map : SlabMap or None
+        Of all data, in the final iteration.
     """
+
+    half_maps: Pair
+    fsc: Fsc
+    mask: SlabMap
+    map: SlabMap | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an iteration shows; `classes` holds the maps of each, `poses` are on rank 0 only (None elsewhere)."""
 
     state: State
     record: Record
-    fsc: Fsc
-    half_maps: tuple[SlabMap, SlabMap]
-    map: SlabMap | None
-    mask: SlabMap
+    classes: tuple[ClassMaps, ...]
     poses: Poses | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the maps of all data are there."""
+        return self.classes[0].map is not None
 
 
 # Called on every rank after each iteration, with the records so far.

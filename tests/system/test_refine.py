@@ -91,7 +91,7 @@ def test_history_and_observer(main_run):
     for (setup, outcome, _), record in zip(seen, result.history, strict=True):
         assert outcome.record is record
         assert setup.box == 32
-        assert (outcome.map is not None) == (record.stage == "final")
+        assert (outcome.classes[0].map is not None) == outcome.is_final == (record.stage == "final")
         assert len(outcome.poses.rows) == 120
 
 
@@ -128,7 +128,7 @@ def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
     original = loop.run_images
 
     def spy(setup, state, plan, volumes, *rest):
-        for half, volume in enumerate(volumes):
+        for half, (volume,) in enumerate(volumes):
             copy = replace(volume, data=volume.data.copy())
             compared.append((plan.number, half, copy, plan.padding, plan.r_high))
         return original(setup, state, plan, volumes, *rest)
@@ -138,7 +138,7 @@ def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
     refine(particles.subset(np.arange(40)), start, options, observer=lambda s, o, h: made.append(o.state.references))
     for number, half, volume, padding, r_high in compared:
         if number > 1:
-            one, other = (to_volume(made[number - 2][h].data, 32, padding, r_high).data for h in (half, 1 - half))
+            one, other = (to_volume(made[number - 2][0][h].data, 32, padding, r_high).data for h in (half, 1 - half))
             # Both are single-precision transforms, done in another order; the corners are never read.
             near = 1e-5 * np.abs(one).max()
             radius = volume.radius
@@ -204,7 +204,8 @@ def test_halves_of_opposite_hands_are_brought_together(little, monkeypatch, capl
 
     def opposite(setup, reference):
         state = first_state(setup, reference)
-        return replace(state, references=(state.references[0], inverted(state.references[1])))
+        ((first, second),) = state.references
+        return replace(state, references=((first, inverted(second)),))
 
     monkeypatch.setattr(loop, "first_state", opposite)
     caplog.set_level("INFO")

@@ -153,15 +153,18 @@ def posterior_of(rows, rng):
     rows = rng.permutation(rows)
     at = rows.astype(np.float64)
     n = len(rows)
-    support = Support(*(np.broadcast_to(at[:, None, None], (n, 3, k)).copy() for k in (4, 2)), np.tile(at, (3, 1)).T)
-    columns = (np.tile(at, (4, 1)).T, np.tile(at, (2, 1)).T, at, at, at, at, at, rows.copy(), at, at)
+    wide = [np.tile(at, (k, 1)).T for k in (4, 3, 2)]
+    pose = (np.broadcast_to(at[:, None, None], (n, 3, k)).copy() for k in (4, 2))
+    whole = rows.astype(np.int32)
+    support = Support(*pose, wide[1], np.tile(whole, (3, 1)).T)
+    columns = (wide[0], wide[2], whole, wide[2], at, at, at, at, at, rows.copy(), at, at)
     return rows, Posterior(support, *columns)
 
 
 def state_of(share, rng):
     posteriors = tuple(posterior_of(share.rows_of(h), rng) if len(share.rows_of(h)) else None for h in (0, 1))
     none = np.zeros(0)
-    return State(1, None, (None, None), none, none, 1.0, None, posteriors, none)
+    return State(1, None, (), np.ones(1), none, none, 1.0, None, posteriors, none)
 
 
 def setup_of(share):
@@ -335,7 +338,7 @@ def test_moves_do_not_change_a_bit(refined, monkeypatch, size, preread):
 
     def work(comm):
         outcome, *others = refine_moving(particles, start, options, comm)
-        return gather(outcome.map), outcome, *others
+        return gather(outcome.classes[0].map), outcome, *others
 
     whole, outcome, history, held = run_ranks(size, work)[0]
     assert {record.stage for record in history} == {"global", "local", "defocus", "final"}

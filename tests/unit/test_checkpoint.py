@@ -232,7 +232,7 @@ def huge(header, file):
         (lambda header, file: header["schedule"].update(odd=1), "cannot be read"),
         (lambda header, file: file.pop("noise"), "cannot be read"),
         (lambda header, file: file.pop("posteriors/quaternion"), "cannot be read"),
-        (reshape("references/half2"), "cannot be read"),
+        (reshape("references/class1/half2"), "cannot be read"),
         (reshape("posteriors/p_max"), "cannot be read"),
         (huge, "larger than the file"),
     ],

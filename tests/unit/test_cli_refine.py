@@ -145,7 +145,7 @@ def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkey
     seen = {}
 
     def refine(particles, reference, options, *, comm, mask, observer, **resume):
-        seen.update(n=particles.n, box=reference.box, mask=mask.box, options=options, threads=get_threads())
+        seen.update(n=particles.n, box=reference[0].box, mask=mask.box, options=options, threads=get_threads())
 
     monkeypatch.setattr(command, "refine", refine)
     assert main([*words, "--mask", str(tiny_set / "mask.mrc"), "--threads", "1"]) == 0

@@ -74,6 +74,17 @@ def test_scale_sets_the_step(rng):
     np.testing.assert_array_equal(result, expected)
 
 
+def test_each_slice_is_read_from_the_volume_of_its_class(rng):
+    first, rotations, *rest = problem(rng, 3, 7, 4, 60)
+    second = problem(rng, 1, 1, 1, 1)[0]
+    classes = rng.integers(0, 2, (3, 7)).astype(np.int32)
+    both = compare_local([first, second], rotations, *rest, box=BOX, classes=classes)
+    apart = [compare_local(volume, rotations, *rest, box=BOX) for volume in (first, second)]
+    np.testing.assert_array_equal(both, np.where(classes[..., None] == 0, *apart))
+    with pytest.raises(ValueError, match=r"classes: element \d+ is 2, expected 0 to 1"):
+        compare_local([first, second], rotations, *rest, box=BOX, classes=classes + 1)
+
+
 def test_a_score_depends_on_nothing_else(rng):
     """Threads, other images, orientations, shifts, and the place among them change no bit."""
     volume, rotations, shifts, images, weights, kx, ky = problem(rng, 4, 17, 7, 700)

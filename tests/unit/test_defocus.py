@@ -49,10 +49,11 @@ def search(problem, rows=None, change=None, sigma=ERROR, seed=1):
     quaternion = euler_to_quaternion(particles.rot, particles.tilt, particles.psi)[rows, None]
     shift = -np.stack([particles.origin_x, particles.origin_y], axis=1)[rows, None] / PIXEL
     weight = np.tile([0.0, 1.0, 0.0, 0.0], (len(rows), 1))
-    support = Support(quaternion.repeat(4, axis=1), shift.repeat(4, axis=1), weight)
+    classes = np.zeros(weight.shape, np.int32)
+    support = Support(quaternion.repeat(4, axis=1), shift.repeat(4, axis=1), weight, classes)
     change = np.zeros(len(rows)) if change is None else change
     return search_defocus(
-        volume, bare, particles, rows, support, change,
+        [volume], bare, particles, rows, support, change,
         r_high=BOX / 2, model_scale=1.0, sigma=sigma, seed=seed, stream=3,
     )  # fmt: skip
 
@@ -139,8 +140,8 @@ def test_changes_are_added_to_both_defoci(noisy):
     particles = noisy[0]
     rows, change = np.array([7, 2]), np.array([100.0, -50.0])
     blank = np.zeros(2)
-    support = Support(np.zeros((2, 1, 4)), np.zeros((2, 1, 2)), np.ones((2, 1)))
-    posterior = Posterior(support, blank, blank, *[blank] * 5, np.zeros(2, np.int64), change, blank)
+    support = Support(np.zeros((2, 1, 4)), np.zeros((2, 1, 2)), np.ones((2, 1)), np.zeros((2, 1), np.int32))
+    posterior = Posterior(support, *[blank] * 9, np.zeros(2, np.int64), change, blank)
     found = with_changes(particles, (rows, posterior))
     for name in ("defocus_u", "defocus_v"):
         np.testing.assert_array_equal(getattr(found, name)[rows] - getattr(particles, name)[rows], change)

@@ -105,12 +105,18 @@ def test_resampling_of_a_sum_below_one_leaves_none_out():
 # --- proposal densities -----------------------------------------------------------------------------------------------
 
 
+def density(points, centres, scale):
+    """Of one class."""
+    classes = (np.zeros(each.shape[:2], np.int32) for each in (points, centres))
+    return rotation_proposal_density(points, centres, np.array([scale]), *classes, 1.0, 0.0)
+
+
 @pytest.mark.parametrize("scale", [0.2, 0.5, 2.0])
 def test_rotation_density_integrates_to_its_constant_over_uniform_rotations(scale):
     rng = np.random.default_rng(1)
     points = scalar_first(Rotation.random(200_000, rng=rng))[None]
     centres = scalar_first(Rotation.random(3, rng=rng))[None]
-    value = np.exp(rotation_proposal_density(points, centres, np.array([scale])))[0]
+    value = np.exp(density(points, centres, scale))[0]
     error = value.std() / np.sqrt(value.size)
     assert error < 0.02 * ROTATION_CONSTANT
     assert abs(value.mean() - ROTATION_CONSTANT) < 5 * error  # 5 standard errors
@@ -131,9 +137,7 @@ def test_rotation_density_integrates_to_its_constant_at_every_scale(scale):
         tangent = np.stack([x, y, z], axis=1) / np.where(np.abs(w) < 1e-9, 1e-9, w)[:, None]
         drawn += 0.5 * cauchy.pdf(tangent) * pi**2 * (1 + np.square(tangent).sum(1)) ** 2
     signs = rng.choice([-1.0, 1.0], (len(v), 1))
-    value = rotation_proposal_density(
-        (scalar_first(points) * signs)[None], -scalar_first(centres)[None], np.array([scale])
-    )
+    value = density((scalar_first(points) * signs)[None], -scalar_first(centres)[None], scale)
     ratio = np.exp(value[0]) / drawn
     error = ratio.std() / np.sqrt(len(v))
     assert error < 0.01 * ROTATION_CONSTANT
@@ -158,9 +162,9 @@ def test_proposals_are_drawn_from_their_density():
     centre_r, centre_t = scalar_first(Rotation.random(2, rng=np.random.default_rng(3))), np.array([[0, 0], [3.0, -1]])
     tile = lambda array: np.tile(array, (n, *[1] * array.ndim))  # noqa: E731
     weight, scale_r, scale_t = tile(np.array([0.5, 0.5])), 0.3, 1.5
-    rotations, shifts, log_density = _propose(
-        tile(centre_r), weight, tile(centre_t), weight, np.full(n, scale_r), np.full(n, scale_t), np.arange(n),
-        4, 8, settings,
+    rotations, _, shifts, log_density = _propose(
+        tile(centre_r), np.zeros((n, 2), np.int32), weight, tile(centre_t), weight, np.full(n, scale_r),
+        np.full(n, scale_t), np.arange(n), 4, 8, settings, 1,
     )  # fmt: skip
     assert rotations.shape == (n, 8, 4)
     assert shifts.shape == (n, 8, 2)
@@ -285,11 +289,11 @@ def log_gauss(rotations, shifts, centre, centre_t):
     return -0.5 * ((u[0] ** 2 + u[1] ** 2 + u[2] ** 2)[:, :, None] + (v[0] ** 2 + v[1] ** 2)[:, None])
 
 
-def one_mode(rows, rotations, shifts):
+def one_mode(rows, rotations, classes, shifts):
     return log_gauss(rotations, shifts, CENTRE, CENTRE_T)
 
 
-def two_modes(rows, rotations, shifts):
+def two_modes(rows, rotations, classes, shifts):
     """Masses 0.7 and 0.3, both in rotation and shift."""
     return np.logaddexp(
         np.log(0.7) + log_gauss(rotations, shifts, CENTRE, CENTRE_T),
@@ -306,14 +310,23 @@ def start_about(n: int, *modes: tuple[Rotation, np.ndarray]) -> Support:
         quaternion.append(scalar_first(turn * rotation).reshape(n, 16, 4))
         shift.append(at + rng.uniform(-0.75, 0.75, (n, 16, 2)))
     m = 16 * len(modes)
-    return Support(np.concatenate(quaternion, 1), np.concatenate(shift, 1), np.full((n, m), 1 / m))
+    return Support(
+        np.concatenate(quaternion, 1), np.concatenate(shift, 1), np.full((n, m), 1 / m), np.zeros((n, m), np.int32)
+    )
 
 
-def sample(score, start: Support, ids: np.ndarray, settings: PhaseSettings, seed: int = 1) -> Posterior:
+def two_classes(rows, rotations, classes, shifts):
+    """Masses 0.7 and 0.3, the same pose in classes 0 and 1."""
+    return one_mode(rows, rotations, classes, shifts) + np.log([0.7, 0.3])[classes][..., None]
+
+
+def sample(
+    score, start: Support, ids: np.ndarray, settings: PhaseSettings, seed: int = 1, n_class: int = 1
+) -> Posterior:
     n = len(ids)
     return run_phases(
         score, start, np.full(n, 0.1), np.full(n, 0.75), ids=ids, seed=seed, stream=3, settings=settings,
-        floor_rotation=1e-4, floor_shift=1e-3,
+        floor_rotation=1e-4, floor_shift=1e-3, n_class=n_class,
     )  # fmt: skip
 
 
@@ -401,6 +414,27 @@ def test_two_modes_keep_their_weights(sizes, share, keep):
     np.testing.assert_array_equal((there < here)[used], (distance < 0.5)[used])
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_classes_keep_their_weights(first):
+    """Images that begin in one class find the other, and every figure knows of it."""
+    n = 400
+    start = start_about(n, (CENTRE, CENTRE_T))
+    start.class_index[:] = first
+    posterior = sample(two_classes, start, np.arange(n), PhaseSettings(), n_class=2)
+    np.testing.assert_allclose(posterior.class_probability.sum(axis=1), 1, rtol=1e-12)
+    mean, error = mean_and_error(posterior.class_probability)
+    # Importance weights of 64 rotations have a bias of the order of 1/64.
+    np.testing.assert_allclose(mean, [0.7, 0.3], atol=5 * error.max() + 1 / 64)
+    support = posterior.support
+    by_class = (support.weight * (support.class_index == 1)).sum(axis=1)
+    # Systematic resampling: within a point of 32 on average.
+    assert abs((by_class - posterior.class_probability[:, 1]).mean()) < 1 / 32
+    assert posterior.mode_class.mean() < 0.5
+    # The spread is that of one class, as if there were no other.
+    alone = sample(one_mode, start_about(n, (CENTRE, CENTRE_T)), np.arange(n), PhaseSettings())
+    assert np.median(posterior.spread_rotation) == pytest.approx(np.median(alone.spread_rotation), rel=0.1)
+
+
 def test_repeated_points_count_once():
     """Of 32 proposals few matter: a point drawn several times has that many shares, all at its first place."""
     few = PhaseSettings(n_rotation=8, n_shift=4, min_phases=1, max_phases=1)
@@ -463,7 +497,7 @@ def test_concatenate():
     whole = sample(one_mode, start, np.arange(5), PhaseSettings())
     parts = [
         sample(
-            one_mode, Support(start.quaternion[s], start.shift[s], start.weight[s]), np.arange(5)[s], PhaseSettings()
+            one_mode, Support(*(getattr(start, f.name)[s] for f in fields(Support))), np.arange(5)[s], PhaseSettings()
         )
         for s in (slice(0, 2), slice(2, 5))
     ]

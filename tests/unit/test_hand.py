@@ -60,17 +60,21 @@ def test_poses_follow_the_inverted_map():
     phantom = blobs()
     turns = Rotation.random(5, rng=np.random.default_rng(2))
     quaternions = np.roll(turns.as_quat(), 1, axis=1)
-    support = Support(quaternions[:, None], np.zeros((5, 1, 2)), np.ones((5, 1)))
-    figures = {field.name: np.zeros(5) for field in fields(Posterior)[3:]}
-    posterior = Posterior(support, quaternions, np.zeros((5, 2)), **figures)
+    classes = np.array([0, 0, 1, 0, 0], np.int32)
+    support = Support(quaternions[:, None], np.zeros((5, 1, 2)), np.ones((5, 1)), classes[:, None])
+    figures = {field.name: np.zeros(5) for field in fields(Posterior)[4:]}
+    posterior = Posterior(support, quaternions, np.zeros((5, 2)), classes, **figures)
     sums = {name: np.zeros((5, 1)) for name in ("cross", "model", "residual", "expected", "excess")}
-    result = HalfResult(np.arange(5), posterior, **sums, insertion=None)
-    found = inverted_result(result)
+    result = HalfResult(np.arange(5), posterior, **sums, insertions=None)
+    found = inverted_result(result, [0, 1])
     inverse = replace(phantom, centres=-phantom.centres)
     expected = phantom.images(turns.as_matrix(), np.zeros((5, 2)), 32, PIXEL)
     for new in (found.posterior.mode_quaternion, found.posterior.support.quaternion[:, 0]):
         images = inverse.images(quaternion_to_matrix(new), np.zeros((5, 2)), 32, PIXEL)
         np.testing.assert_allclose(images, expected, atol=1e-9 * expected.max())
-    assert inverted_result(None) is None
+    assert inverted_result(None, [0]) is None
     empty = replace(result, posterior=None)
-    assert inverted_result(empty) is empty
+    assert inverted_result(empty, [0]) is empty
+    some = inverted_result(result, [1]).posterior
+    np.testing.assert_array_equal((some.mode_quaternion != quaternions).any(axis=1), classes == 1)
+    np.testing.assert_array_equal(some.mode_quaternion[2], found.posterior.mode_quaternion[2])

@@ -35,8 +35,8 @@ def true_posterior(particles) -> Posterior:
     weight = np.tile([0.0, 1.0, 0.0], (n, 1))
     zeros = np.zeros(n)
     return Posterior(
-        Support(quaternion, shift, weight), quaternion[:, 1], shift[:, 1], zeros, zeros, zeros, zeros, zeros,
-        np.zeros(n, np.int64), zeros, zeros,
+        Support(quaternion, shift, weight, np.zeros((n, 3), np.int32)), quaternion[:, 1], shift[:, 1],
+        np.zeros(n, np.int32), np.ones((n, 1)), zeros, zeros, zeros, zeros, zeros, np.zeros(n, np.int64), zeros, zeros,
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def products(particles, noise: np.ndarray, r_high: float = 14.0):
         np.ones(len(rows)),
     )
     volume = fourier_volume(blobs().volume(BOX, PIXEL), padding=3)
-    return overlap(volume, target, true_posterior(particles), r_high, 1.0, rows, 1, 2, BOX // 2 + 1)
+    return overlap([volume], target, true_posterior(particles), r_high, 1.0, rows, 1, 2, BOX // 2 + 1)
 
 
 def test_samples_of_the_shells():

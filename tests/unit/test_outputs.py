@@ -125,6 +125,7 @@ def test_pose_columns_have_relions_signs():
     poses = SimpleNamespace(
         quaternion=euler_to_quaternion(*angles.T),
         shift=np.array([[1.5, -2.0], [0.0, 3.0]]),
+        class_index=np.array([0, 1], np.int32),
         p_max=np.array([0.1, 0.2]),
         n_significant=np.array([0.2, 7.6]),
         log_evidence=np.zeros(2),
@@ -136,6 +137,7 @@ def test_pose_columns_have_relions_signs():
     np.testing.assert_array_equal(columns["rlnOriginXAngst"], [-1.5, 0])
     np.testing.assert_array_equal(columns["rlnOriginYAngst"], [2, -3])
     np.testing.assert_array_equal(columns["rlnRandomSubset"], [1, 2])
+    np.testing.assert_array_equal(columns["rlnClassNumber"], [1, 2])
     np.testing.assert_array_equal(columns["rlnNrOfSignificantSamples"], [1, 8])
 
 
@@ -221,14 +223,14 @@ def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypa
     monkeypatch.setattr(Writer, "_write_maps", lambda *_: None)
     writer = Writer(tmp_path, None, None, SerialComm())
     history = [1]
-    writer(None, SimpleNamespace(map=None), history)
+    writer(None, SimpleNamespace(is_final=False), history)
     history.append(2)
     writer.close()
     with pytest.raises(RunError, match="disc is full"):
-        writer(None, SimpleNamespace(map=None), history)
+        writer(None, SimpleNamespace(is_final=False), history)
     assert started == [[1]]
     with pytest.raises(RunError, match="disc is full"):
-        Writer(tmp_path, None, None, SerialComm())(None, SimpleNamespace(map="final"), history)
+        Writer(tmp_path, None, None, SerialComm())(None, SimpleNamespace(is_final=True), history)
 
 
 def test_on_root_shares_results_and_errors():

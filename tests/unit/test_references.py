@@ -67,7 +67,8 @@ def test_references_are_nearer_to_the_truth(size, rng):
         mine = slice(bounds[comm.rank], bounds[comm.rank + 1])
         maps = tuple(SlabMap(comm, each[mine], 1.0) for each in pair)
         return [
-            each.data for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], 1.0), measured)
+            each.data
+            for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], 1.0), measured, 2.0)
         ]
 
     alone = [
@@ -78,6 +79,7 @@ def test_references_are_nearer_to_the_truth(size, rng):
             tuple(SlabMap(SerialComm(), each, 1.0) for each in pair),
             SlabMap(SerialComm(), mask, 1.0),
             measured,
+            2.0,
         )
     ]
     for half, parts in enumerate(zip(*run_ranks(size, work), strict=True)):
@@ -95,6 +97,6 @@ def test_halves_of_noise_have_nothing_in_common(rng):
     pair = tuple(SlabMap(SerialComm(), each, 1.0) for each in halves(rng, np.zeros((BOX,) * 3), 1.0))
     everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), 1.0)
     measured = corrected_fsc(pair[0].data, pair[1].data, 1.0)
-    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured)
+    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured, 2.0)
     # The FSC of noise ended in the first shells; nothing is left beyond.
     assert fsc(first.data, second.data)[5:].max() < 0.5 or np.square(first.data).sum() < 0.05 * first.data.size

@@ -15,6 +15,11 @@ BOTH = ("global", "local")
 FIRST = Schedule("global", 8.0)
 
 
+def measured(shell, change, spread, *defocus):
+    """Of one class."""
+    return Measured((shell,), change, spread, *defocus)
+
+
 def walk(measured, stages=BOTH, start=FIRST, r_limit=100.0, max_iter=99):
     """Schedules after each iteration, until the one that ends with the final stage."""
     now, path = start, []
@@ -34,7 +39,7 @@ def names(path):
 def standing(shell=10.0, change=0.1, spread=2.0):
     """Endless iterations that all show the same."""
     while True:
-        yield Measured(shell, change, spread)
+        yield measured(shell, change, spread)
 
 
 def test_global_then_local_then_final():
@@ -58,7 +63,7 @@ def test_defocus_after_local():
         now, found, turns = FIRST, [], iter(turns)
         while now.stage != "final" and len(found) < 30:
             turn = next(turns) if now.stage == "defocus" else 0.0
-            seen = Measured(shell, 0.1, 2.0, 50.0, turn)
+            seen = measured(shell, 0.1, 2.0, 50.0, turn)
             now, reason = next_schedule(now, seen, all_three, 100.0, False, **limits)
             found.append((now.stage, reason))
         return found
@@ -90,14 +95,14 @@ def test_moving_poses_delay_the_end():
 
 
 def test_first_change_is_infinite():
-    schedule, reason = next_schedule(FIRST, Measured(5.0, math.inf, 3.0), BOTH, 32.0, False)
+    schedule, reason = next_schedule(FIRST, measured(5.0, math.inf, 3.0), BOTH, 32.0, False)
     assert schedule.stage == "global"
     assert math.isfinite(schedule.r_high)
     assert "inf" in reason
 
 
 def test_better_resolution_goes_on():
-    path = walk(Measured(5 + 0.6 * i, 0.1, 2.0) for i in range(60))
+    path = walk(measured(5 + 0.6 * i, 0.1, 2.0) for i in range(60))
     # Progress forever: the global stage is limited, the local one goes on.
     assert names(path).count("global") == 15
     assert names(path)[-1] == "local"
@@ -105,24 +110,24 @@ def test_better_resolution_goes_on():
 
 
 def test_half_a_shell_is_no_progress():
-    assert names(walk(Measured(5 + 0.2 * i, 0.1, 2.0) for i in range(20)))[3:5] != ["global", "global"]
+    assert names(walk(measured(5 + 0.2 * i, 0.1, 2.0) for i in range(20)))[3:5] != ["global", "global"]
 
 
 def test_sharper_posteriors_are_progress():
-    path = walk(Measured(10.0, 0.1, 2.0 * 0.85**i) for i in range(10))
+    path = walk(measured(10.0, 0.1, 2.0 * 0.85**i) for i in range(10))
     assert names(path) == ["global"] * 10
-    path = walk(Measured(10.0, 0.1, 2.0 * 0.95**i) for i in range(10))
+    path = walk(measured(10.0, 0.1, 2.0 * 0.95**i) for i in range(10))
     assert "local" in names(path)
 
 
 def test_spread_counts_against_the_least_seen():
     """Up and down is no progress."""
-    path = walk(Measured(10.0, 0.1, 1.0 if i % 2 else 2.0) for i in range(8))
+    path = walk(measured(10.0, 0.1, 1.0 if i % 2 else 2.0) for i in range(8))
     assert names(path)[:4] == ["global", "global", "global", "local"]
 
 
 def test_best_resolution_is_kept_over_stages():
-    path = walk([*[Measured(12.0, 0.1, 2.0)] * 3, *[Measured(6.0, 0.1, 2.0)] * 3])
+    path = walk([*[measured(12.0, 0.1, 2.0)] * 3, *[measured(6.0, 0.1, 2.0)] * 3])
     assert all(schedule.best_shell == 12.0 for schedule, _ in path)
     assert path[2][0] == Schedule("local", path[2][0].r_high, 12.0)
 
@@ -130,7 +135,7 @@ def test_best_resolution_is_kept_over_stages():
 @pytest.mark.parametrize("max_iter, length", [(1, 1), (2, 1), (3, 2), (5, 4)])
 def test_max_iter(max_iter, length):
     """The final iteration is the last one allowed; with one allowed there is still one before it."""
-    path = walk((Measured(5.0 + i, 0.1, 2.0) for i in range(60)), max_iter=max_iter)
+    path = walk((measured(5.0 + i, 0.1, 2.0) for i in range(60)), max_iter=max_iter)
     assert len(path) == length
     assert names(path)[-1] == "final"
     assert "--max-iter" in path[-1][1]
@@ -139,7 +144,7 @@ def test_max_iter(max_iter, length):
 def test_final_stays_final():
     now = Schedule("final", 20.0, 18.0)
     for is_last in (False, True):
-        after, _ = next_schedule(now, Measured(25.0, 0.0, 1.0), BOTH, 32.0, is_last)
+        after, _ = next_schedule(now, measured(25.0, 0.0, 1.0), BOTH, 32.0, is_last)
         assert after.stage == "final"
 
 
@@ -153,7 +158,7 @@ def test_final_stays_final():
 )
 def test_r_high_stays_between_its_limits(stage, r_high, shell, change, spread, r_limit):
     now = Schedule(stage, min(r_high, r_limit), best_shell=shell / 2)
-    after, _ = next_schedule(now, Measured(shell, change, spread), BOTH, r_limit, False)
+    after, _ = next_schedule(now, measured(shell, change, spread), BOTH, r_limit, False)
     assert 3 <= after.r_high <= r_limit
     # No more than a margin beyond the resolution, so that noise is not aligned.
     assert after.r_high <= max(shell, 2) + max(3, 0.12 * shell) + 1e-9
@@ -165,14 +170,14 @@ def test_r_high_stays_between_its_limits(stage, r_high, shell, change, spread, r
 
 def test_growth_of_r_high():
     """Global: by at most 2.5 shells or a fifth; local: as far as the resolution reaches."""
-    growing = [schedule.r_high for schedule, _ in walk(Measured(90.0 + i, 0.1, 2.0) for i in range(10))]
+    growing = [schedule.r_high for schedule, _ in walk(measured(90.0 + i, 0.1, 2.0) for i in range(10))]
     np.testing.assert_allclose(growing[:4], [10.5, 13.0, 15.6, 18.72])
     local = Schedule("local", 10.0)
-    after, _ = next_schedule(local, Measured(50.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = next_schedule(local, measured(50.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(56.0)
-    after, _ = next_schedule(local, Measured(10.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = next_schedule(local, measured(10.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(13.0)
-    after, _ = next_schedule(local, Measured(1.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = next_schedule(local, measured(1.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(5.0)
 
 

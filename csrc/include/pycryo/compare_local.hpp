@@ -1,9 +1,10 @@
 // compare_local: log-likelihood of each image's own orientations × its own shifts.
 //
 //   scores[i,r,t] = Σ_k Re( images[i,k] · exp(+2πi k·shifts[i,t]/box) · conj S_ir[k] ) - ½ Σ_k weights[i,k] |S_ir[k]|²
-//   S_ir[k]       = volume( step · A_irᵀ (kx[k], ky[k], 0) )        trilinear as in projector.hpp
+//   S_ir[k]       = volumes[classes[i,r]]( step · A_irᵀ (kx[k], ky[k], 0) )        trilinear as in projector.hpp
 //
-//   volume     D × D × H × 2              float   as in projector.hpp
+//   volumes    n_class, D × D × H × 2     float   as in projector.hpp
+//   classes    n_image × n_rotation       int     0 ... n_class - 1
 //   rotations  n_image × n_rotation × 9   double  A
 //   shifts     n_image × n_shift × 2      double  px, (x, y)
 //   images     n_image × 2 × n_pixel      float   CTF·X/σ²: real parts, then imaginary parts
@@ -24,7 +25,8 @@
 namespace pycryo {
 
 struct CompareLocal {
-  HalfVolume volume;
+  const HalfVolume* volumes;
+  const std::int32_t* classes;
   const double* rotations;
   const double* shifts;
   const float* images;
