@@ -69,6 +69,32 @@ def resolution_figure(iterations: Iterations) -> Figure:
     return figure
 
 
+def classes_figure(iterations: Iterations) -> Figure:
+    """Share and resolution of each class by iteration, and the share of the images that changed theirs."""
+    figure = new_figure(12.8, 4.2)
+    left, right = figure.subplots(1, 2)
+    number = _numbers(iterations, "number")
+    for axes in (left, right):
+        iteration_axis(axes, iterations)
+        axes.grid(alpha=0.3)
+    for k in range(len(iterations[-1]["class_share"])):
+        share = [100 * each["class_share"][k] for each in iterations]
+        left.plot(number, share, "o-", markersize=4, label=f"class {k + 1}")
+        resolution = [
+            np.nan if each["class_resolution"][k] is None else each["class_resolution"][k] for each in iterations
+        ]
+        right.plot(number, resolution, "o-", markersize=4, label=f"class {k + 1}")
+    left.plot(
+        number, 100 * _numbers(iterations, "class_change"), "s--", color="grey", markersize=4, label="changed class"
+    )
+    left.set_ylabel("images (%)")
+    right.set_ylabel("resolution (Å)")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
 def poses_figure(iterations: Iterations) -> Figure:
     """Spread of the posteriors and change of the poses, medians over the particles."""
     figure = new_figure(6.4, 4.2)

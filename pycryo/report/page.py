@@ -73,6 +73,8 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    if run.get("classes", 1) > 1:
+        pictures["classes"] = figures.classes_figure(iterations)
     if any(each.get("sigma_defocus") for each in iterations):
         pictures["defocus"] = figures.defocus_figure(iterations)
     threshold = run["particles"].get("suggested_threshold")
@@ -88,6 +90,7 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         run=run,
         name=folder.resolve().name,
         pictures={name: _embedded(figure) for name, figure in pictures.items()},
+        further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
@@ -98,6 +101,17 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     path = folder / "report.html"
     write_text(path, text)
     return path
+
+
+def _further_classes(folder: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Number, FSC and sections of each class after the first."""
+    found = []
+    for k in range(2, run.get("classes", 1) + 1):
+        curves = read_fsc_star(folder / f"run_fsc_class{k:03d}.star", run["box"], run["pixel_size"])
+        path = _newest(folder, f"run_class{k:03d}.mrc", f"half1_class{k:03d}.mrc", run["iterations"])
+        sections = figures.slices_figure(read_map(path), run["diameter"])
+        found.append({"number": k, "fsc": _embedded(fsc_figure(curves)), "slices": _embedded(sections)})
+    return found
 
 
 def warnings_of(run: dict[str, Any]) -> list[str]:
