@@ -42,6 +42,23 @@ def test_ranks_do_not_change_a_bit():
     check_fewer_images_than_ranks(comm)
 
 
+@pytest.mark.parallel([2, 3])
+def test_ranks_do_not_change_a_bit_of_classes():
+    """The deal of the first iteration, shared references, and a local iteration in which images may change class."""
+    comm = world()
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 25, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
+        options = RefineOptions(ini_high=30.0, threads=1, classes=2, max_iter=4)
+        together = refine(particles, start, options, comm=comm)
+        alone = refine(particles, start, options) if comm.rank == 0 else None
+    if comm.rank == 0:
+        for one, other in zip(together.classes, alone.classes, strict=True):
+            np.testing.assert_array_equal(one.map.data, other.map.data)
+            assert one.share == other.share
+        np.testing.assert_array_equal(together.poses.class_index, alone.poses.class_index)
+        assert [each.decision for each in together.history] == [each.decision for each in alone.history]
+
+
 def assert_same(together, alone):
     assert {record.stage for record in alone.history} == {"global", "local", "defocus", "final"}
     assert alone.poses.defocus_change.any()
