@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--single", action="store_true", help="grids in single precision")
     plan.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="for images, per rank (default: 1)")
     plan.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="default: 2")
+    plan.add_argument("--classes", "--K", type=int, default=1, metavar="K", help="default: 1")
     plan.add_argument("--preread", action="store_true", help="with all images in memory")
 
 
@@ -154,6 +155,7 @@ def _plan(args: argparse.Namespace, n_ranks: int) -> list[str]:
         images=_GIB * args.memory,
         batch=16,
         preread=args.preread,
+        classes=args.classes,
     )
     phases = memory_plan(sizes)
     return [

@@ -52,6 +52,8 @@ class Sizes:
     preread : bool
     halves : int
         2: half-maps are made; 1: only the map of all data.
+    classes : int
+        Each has references, sums and maps.
     """
 
     box: int
@@ -67,9 +69,11 @@ class Sizes:
     batch: int
     preread: bool
     halves: int = 2
+    classes: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("box", "padding", "image_box", "n_particles", "n_ranks", "node_ranks", "threads", "batch"):
+        names = "box", "padding", "image_box", "n_particles", "n_ranks", "node_ranks", "threads", "batch", "classes"
+        for name in names:
             if getattr(self, name) < 1:
                 text = name.removeprefix("n_").replace("_", "-")
                 raise InputError(f"{text} is {getattr(self, name)}, it must be at least 1")
@@ -113,6 +117,8 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
       8 V/o or 8 V only in a second gridding iteration;
     * grid C: 16 bytes (single: 8) · P²(P/2 + 1), divided by o with slabs;
     * maps: 4 M³/n each.
+
+    Sums, maps and references are there for each class.
     """
     slab = sizes.n_owner if sizes.model != "replicated" else 1
     voxels = half_voxels(sphere_radius(sizes.padding, sizes.box / 2))
@@ -120,11 +126,11 @@ def memory_plan(sizes: Sizes) -> list[Phase]:
     own = ceil(voxels / slab)
     one_map = 4 * ceil(points / sizes.n_ranks) * points**2
     always = _always(sizes, one_map)
-    sums = sizes.here * VOXEL_BYTES * own
+    sums = sizes.classes * sizes.here * VOXEL_BYTES * own
     solving = _transform(sizes, points, sizes.n_owner)
     everything = sizes.n_ranks if sizes.model != "replicated" else 1
     last = _transform(sizes, points, sizes.n_ranks)
-    maps = {"half-maps and mask": 3 * one_map}
+    maps = {"half-maps and mask": 3 * sizes.classes * one_map}
     phases = [
         Phase("search", always | _images(sizes) | _volumes(sizes, sizes.box / 4)),
         Phase("last comparison", always | _images(sizes) | _volumes(sizes, sizes.box / 2) | _direct(sizes, sums)),
@@ -156,7 +162,7 @@ def _always(sizes: Sizes, one_map: int) -> dict[str, int]:
         "particles": _TABLE * sizes.n_particles + (_POSTERIOR * mine if sizes.halves == 2 else 0),
     }
     if sizes.halves == 2:
-        parts["references"] = 2 * one_map
+        parts["references"] = 2 * sizes.classes * one_map
     if sizes.preread:
         parts["images kept"] = 4 * sizes.image_box**2 * mine
     return parts
@@ -171,7 +177,9 @@ def _volumes(sizes: Sizes, r_high: float) -> dict[str, int]:
     """Padded transforms of the references, one for each half on a node, divided by its ranks."""
     radius = volume_radius(sizes.padding, r_high)
     held = 2 if sizes.node_ranks == sizes.n_ranks or sizes.n_ranks % 2 else 1
-    return {"padded references": ceil(held * 8 * (2 * radius + 1) ** 2 * (radius + 1) / sizes.node_ranks)}
+    return {
+        "padded references": ceil(sizes.classes * held * 8 * (2 * radius + 1) ** 2 * (radius + 1) / sizes.node_ranks)
+    }
 
 
 def _direct(sizes: Sizes, sums: int) -> dict[str, int]:

@@ -27,7 +27,7 @@ from pycryo.refine.resolution import solvent_mask
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale, to_grid
 from pycryo.refine.state import Setup, State
-from pycryo.refine.work_plan import measure_sizes
+from pycryo.refine.work_plan import refine_sizes
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def set_up(
         group.name,
     )
     owners = halves_own(comm, options.model)
-    sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, preread=options.preread)
+    sizes, figures = refine_sizes(share, box, options)
     sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
     return (
         Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),

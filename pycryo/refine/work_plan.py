@@ -11,6 +11,7 @@ from pycryo.memory import memory
 from pycryo.model.owners import Model
 from pycryo.refine.dataset import Share, batch_size
 from pycryo.refine.memory_plan import Sizes, check, describe, memory_plan, peak, size
+from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import make_plan
 from pycryo.refine.rounds import image_bytes
 from pycryo.refine.state import Setup, State
@@ -18,7 +19,15 @@ from pycryo.threads import get_threads
 
 
 def measure_sizes(
-    share: Share, box: int, padding: int, model: Model, single: bool, *, preread: bool = False, halves: int = 2
+    share: Share,
+    box: int,
+    padding: int,
+    model: Model,
+    single: bool,
+    *,
+    preread: bool = False,
+    halves: int = 2,
+    classes: int = 1,
 ) -> tuple[Sizes, tuple[int, int] | None]:
     """What the memory of a run depends on, without its images; bytes free and in all on a node. Collective."""
     node = share.comm.node()
@@ -43,8 +52,22 @@ def measure_sizes(
         batch=min(batch_size(share.particles), ceil(usable / share.comm.size)),
         preread=preread,
         halves=halves,
+        classes=classes,
     )
     return sizes, figures
+
+
+def refine_sizes(share: Share, box: int, options: RefineOptions) -> tuple[Sizes, tuple[int, int] | None]:
+    """`measure_sizes` of a refinement. Collective."""
+    return measure_sizes(
+        share,
+        box,
+        options.padding,
+        options.model,
+        options.single,
+        preread=options.preread,
+        classes=options.classes,
+    )
 
 
 def tell(setup: Setup, state: State) -> str:
@@ -64,6 +87,7 @@ def tell(setup: Setup, state: State) -> str:
         f"particles            {n} ({share.count(0)} + {share.count(1)}), {len(setup.look.bad)} left out",
         f"images               {setup.box} px of {setup.pixel_size:.4g} Å in {n_group} optics group(s)",
         f"particle             diameter {setup.diameter:.0f} Å, symmetry {setup.group.name}",
+        f"classes              {options.classes}",
         f"ranks × threads      {share.comm.size} × {get_threads()}",
         f"pixels per pass      {stored:.3g}, read {'once' if options.preread else 'in each iteration'}",
     ]
@@ -77,9 +101,7 @@ def tell(setup: Setup, state: State) -> str:
             f"first global search  {len(plan.scan.rotations)} slices × {len(plan.scan.shifts)} shifts for each image, "
             f"to {setup.field_of_view / plan.scan.r_high:.1f} Å, {fit} images per rank at a time"
         )
-    sizes, figures = measure_sizes(
-        share, setup.box, options.padding, options.model, options.single, preread=options.preread
-    )
+    sizes, figures = refine_sizes(share, setup.box, options)
     sizes = replace(sizes, images=min(setup.memory, images))
     phases = memory_plan(sizes)
     lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model); by phase:")

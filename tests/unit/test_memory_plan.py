@@ -45,6 +45,9 @@ def test_models_divide_what_they_say():
         assert part(sizes, "half-maps", "sums") == pytest.approx(24 * voxels / owned, rel=1e-6)
         assert part(sizes, "half-maps", "grid") == grid / held
     assert part(replace(SIZES, single=True), "half-maps", "grid") == grid / 8
+    two = replace(SIZES, classes=2)
+    for phase, name in (("half-maps", "sums"), ("search", "references"), ("search", "padded references")):
+        assert part(two, phase, name) == pytest.approx(2 * part(SIZES, phase, name), rel=1e-6)
     # A rank alone owns both halves, but solves them one after the other.
     alone = replace(SIZES, n_ranks=1, node_ranks=1)
     assert part(alone, "half-maps", "sums") == pytest.approx(48 * voxels, rel=1e-6)
