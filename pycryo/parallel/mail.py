@@ -43,7 +43,7 @@ class Office:
             `rows_of` of each round.
         """
         most = max(
-            int(gives.max() * takes.sum()) for gives, takes in (_flow(r, ends, counts, to_planes) for r in rounds)
+            int(gives.max() * takes.max()) for gives, takes in (_flow(r, ends, counts, to_planes) for r in rounds)
         )
         self.rooms.reserve(most * np.dtype(self.dtype).itemsize)
         for rows_of in rounds:

@@ -54,6 +54,7 @@ class _Copies(SharedArray):
 
 
 def open_window(comm: Comm, mpi: Any, mpi_comm: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:
+    """An array that the ranks of a node share, or a copy for each where there is too little such memory. Collective."""
     n_bytes = prod(shape) * dtype.itemsize
     if comm.size == 1 or n_bytes == 0:
         return SharedArray(np.empty(shape, dtype))
@@ -67,7 +68,7 @@ def open_window(comm: Comm, mpi: Any, mpi_comm: Any, shape: tuple[int, ...], dty
         if comm.rank == 0:
             log.warning(
                 "%s has %.2f GiB free, too little for the %.2f GiB that the ranks of a node would share: "
-                "each rank keeps a copy",
+                "they keep copies, or send messages",
                 _SHARED_FOLDER,
                 free / 2**30,
                 n_bytes / 2**30,
