@@ -17,6 +17,7 @@ from pycryo.io.particles import Particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import Comm
 from pycryo.pixels import half_plane
+from pycryo.refine.norm import norm_corrections
 from pycryo.refine.prepare import transform
 from pycryo.shells import image_shells
 
@@ -219,19 +220,22 @@ class FirstLook:
     Attributes
     ----------
     power : (n_group, n_shell) float64
-        Σ|X|² of each optics group and shell over the usable images.
+        Σ|X|² of each optics group and shell over the usable images, norm corrected.
     count : (n_group,) int64
         Usable images of each group.
     amplitude : (n_group, n_shell) float64
         Largest |X| seen.
     bad : (n_bad,) int64
         Rows of the images with non-finite or constant pixels.
+    norm : (n_all,) float64
+        Divides each image, see `pycryo.refine.norm`.
     """
 
     power: NDArray[np.float64]
     count: NDArray[np.int64]
     amplitude: NDArray[np.float64]
     bad: NDArray[np.int64]
+    norm: NDArray[np.float64]
 
 
 def first_look(
@@ -287,7 +291,14 @@ def first_look(
     every = np.sort(
         np.concatenate([np.empty(0, np.int64), *(np.asarray(part, np.int64) for part in comm.all_gather(bad))])
     )
-    return FirstLook(total, count, amplitude, every), cache
+    norm = norm_corrections(comm, particles, row, power, total, count)
+    if (norm != 1).any():
+        power /= np.square(norm[row])[:, None]
+        total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)
+        least = np.ones(n_group)
+        np.minimum.at(least, particles.optics_group, norm)
+        amplitude /= least[:, None]
+    return FirstLook(total, count, amplitude, every, norm), cache
 
 
 def group_sums(

@@ -159,6 +159,7 @@ class Writer:
     def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
         particles = self.particles.subset(poses.rows)
         columns = pose_columns(poses, setup.share.half[poses.rows])
+        columns["rlnNormCorrection"] = setup.look.norm[poses.rows]
         if poses.defocus_change.any():
             columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
             columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change

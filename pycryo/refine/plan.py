@@ -64,6 +64,8 @@ class Plan:
         Narrowest kernels: radians, Å.
     noise : (n_group, n_shell) float64
     scale : (n_group,) float64
+    norm : (n_all,) float64
+        Divides each image.
     box, pixel_size, padding : int, float, int
         Of the model.
     background_radius : float
@@ -90,6 +92,7 @@ class Plan:
     floor_shift: float
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
+    norm: NDArray[np.float64]
     box: int
     pixel_size: float
     padding: int
@@ -124,6 +127,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         floor_shift=0.02 * setup.field_of_view / r_high,
         noise=state.noise,
         scale=state.scale,
+        norm=setup.look.norm,
         box=setup.box,
         pixel_size=setup.pixel_size,
         padding=options.padding,

@@ -134,8 +134,7 @@ def batch_target(
     radius = plan.background_radius / particles.optics.pixel_size[group[0]]
     pixels = half_plane(box, min(r_high / model_scale(particles, plan, rows), box / 2))
     samples = pixels.take(transform(images, radius))
-    if plan.sign < 0:
-        samples *= -1
+    samples *= (plan.sign / plan.norm[rows]).astype(np.float32)[:, None, None]
     transfer = particle_ctf(particles, rows, pixels) if plan.use_ctf else None
     return weigh(samples, pixels, transfer, plan.noise[group], plan.scale[group])
 
