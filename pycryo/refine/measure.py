@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from pycryo.refine.dataset import group_sums
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.noise import updated_noise, updated_scale, without_junk
 from pycryo.refine.plan import Plan
-from pycryo.refine.quality import rate
+from pycryo.refine.quality import rate_classes
 from pycryo.refine.state import Poses, RowsPosterior, Setup, State
 
 Results = list[HalfResult | None]
@@ -25,8 +25,6 @@ _DOUBTFUL = 3.0
 _LEAST_WEIGHT = 1e-3
 # Smallest prior of a class.
 _LEAST_SHARE = 1e-4
-# Figures of an image beside the probabilities of its classes.
-_N_COLUMN = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,7 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
         columns = (
             rows.astype(np.float64),
             _pose_change(setup, before, posterior),
+            posterior.mode_class,
             np.zeros(len(rows)) if before is None else before.mode_class != posterior.mode_class,
             np.rad2deg(posterior.spread_rotation),
             posterior.spread_shift * pixel,
@@ -107,21 +106,30 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
         mine.append(np.stack(columns))
     gathered = share.comm.gather(mine)
     # Measured by one: processors of another kind might round otherwise.
-    figures = None if gathered is None else _figures(share.half, [part for rank in gathered for part in rank])
+    figures = None
+    if gathered is not None:
+        parts = [part for rank in gathered for part in rank]
+        figures = _figures(share.half, parts, tells_junk=not state.schedule.is_joined)
     found = share.comm.broadcast(figures)
     assert found is not None
     return found
 
 
-def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]]) -> PoseFigures:
-    """From the columns of all particles, in any order."""
+def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_junk: bool) -> PoseFigures:
+    """From the columns of all particles, in any order.
+
+    While classes come apart, images of the one that has no map yet look like junk: then nothing is taken for it.
+    """
     table = np.concatenate(parts, axis=1)
     table = table[:, np.argsort(table[0])]
-    row, change, class_change, spread, spread_shift, distance, p_max, n_slices, *evidence = table[:_N_COLUMN]
+    row, change, mode_class, class_change, spread, spread_shift, distance, p_max, n_slices = table[:9]
+    log_evidence, model, excess, *of_class = table[9:]
     index = row.astype(np.int64)
-    quality = rate(*evidence)
-    of_class = table[_N_COLUMN:] * quality.particle
-    count = np.stack([of_class[:, half[index] == h].sum(axis=1) for h in (0, 1)])
+    quality = rate_classes(log_evidence, model, excess, mode_class.astype(np.int32))
+    if not tells_junk:
+        quality = replace(quality, particle=np.ones(len(row)), is_mixed=False)
+    shares = np.stack(of_class) * quality.particle
+    count = np.stack([shares[:, half[index] == h].sum(axis=1) for h in (0, 1)])
     seen = quality.particle >= 0.5
     weight, particle, score = np.zeros((3, len(half)))
     weight[index] = insertion_weights(spread, quality.particle, half[index])

@@ -84,6 +84,28 @@ def rate(log_evidence: Array, model: Array, excess: Array) -> Quality:
     return Quality(score, particle, _least_errors(score, particle), True)
 
 
+def rate_classes(log_evidence: Array, model: Array, excess: Array, class_index: NDArray[np.int32]) -> Quality:
+    """`rate` within each class: an image is compared with others of its own map.
+
+    The threshold is the lowest of all classes, those with junk first.
+
+    Parameters
+    ----------
+    log_evidence, model, excess : (n,) float64
+    class_index : (n,) int32
+    """
+    score, particle = np.zeros((2, len(model)))
+    found = []
+    for k in np.unique(class_index):
+        mine = class_index == k
+        each = rate(log_evidence[mine], model[mine], excess[mine])
+        score[mine], particle[mine] = each.score, each.particle
+        found.append(each)
+    is_mixed = any(each.is_mixed for each in found)
+    thresholds = [each.threshold for each in found if each.is_mixed or not is_mixed]
+    return Quality(score, particle, min(thresholds, default=0.0), is_mixed)
+
+
 def describe(n_junk: int, n: int, threshold: float) -> str:
     """What the scores say, for the log."""
     share = 100 * n_junk / max(1, n)

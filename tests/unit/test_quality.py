@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pycryo.refine.measure import insertion_weights
-from pycryo.refine.quality import describe, rate
+from pycryo.refine.quality import describe, rate, rate_classes
 
 
 def particles(rng, n, gain):
@@ -72,6 +72,22 @@ def test_nothing_but_noise_is_one_kind(rng):
     assert not found.is_mixed
     assert found.n_junk == 0
     np.testing.assert_array_equal(found.particle, 1)
+
+
+def test_classes_are_rated_by_themselves(rng):
+    """Images of a class whose map explains half of them would be junk beside those of a better map."""
+    columns = np.concatenate([particles(rng, 600, 100.0), empty(rng, 100, 100.0), particles(rng, 300, 60.0)], axis=1)
+    columns[0, 700:] -= 0.3 * columns[1, 700:]
+    classes = np.repeat([0, 1], [700, 300]).astype(np.int32)
+    found = rate_classes(*columns, classes)
+    assert found.is_mixed
+    assert found.particle[:600].mean() > 0.97
+    assert found.particle[600:700].mean() < 0.05
+    np.testing.assert_array_equal(found.particle[700:], 1)
+    first = rate(*columns[:, :700])
+    assert found.threshold == first.threshold
+    np.testing.assert_array_equal(found.score[:700], first.score)
+    np.testing.assert_array_equal(rate_classes(*columns, np.zeros(1000, np.int32)).particle, rate(*columns).particle)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
