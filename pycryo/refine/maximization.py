@@ -122,7 +122,7 @@ def _maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], k: int
             filtered = _on_world(setup, points, regularised)
             if other_hand:
                 filtered = second_inverted(filtered)
-            references = make_references(setup, filtered, pair, mask, fsc, plan.r_join)
+            references = make_references(setup, filtered, pair, mask, fsc, plan.r_join, is_joined=plan.is_joined)
     return Maximum(ClassMaps(pair, fsc, mask, combined_map), references, iterations, deviation, other_hand)
 
 

@@ -47,6 +47,8 @@ class Plan:
         Limits of comparison and insertion, Fourier px of the model.
     r_join : float
         Below it the halves share the components of their references.
+    is_joined : bool
+        They share all of them, and the gains.
     scan : Scan or None
         Shared slices of a global search, shifts in px of the model; None in the local stage.
     coarse : Scan or None
@@ -81,6 +83,7 @@ class Plan:
     r_high: float
     r_insert: float
     r_join: float
+    is_joined: bool
     scan: Scan | None
     coarse: Scan | None
     settings: PhaseSettings
@@ -116,6 +119,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         r_high=r_high,
         r_insert=r_insert,
         r_join=r_insert if state.schedule.is_joined else setup.field_of_view / _JOIN_RESOLUTION,
+        is_joined=state.schedule.is_joined,
         scan=scan,
         coarse=coarse,
         settings=PhaseSettings(),

@@ -19,7 +19,9 @@ _FLOOR = 1.0
 _MOST_GAIN = 3.0
 
 
-def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fsc: Fsc, r_join: float) -> Pair:
+def make_references(
+    setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fsc: Fsc, r_join: float, *, is_joined: bool = False
+) -> Pair:
     """References from regularised half-maps. Collective.
 
     Molecules are denser than the solvent around them: each voxel loses the noise's standard deviation, and what is
@@ -39,6 +41,8 @@ def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fs
         Of the half-maps; the references end with it.
     r_join : float
         Below this shell the halves share their components.
+    is_joined : bool
+        They share the gains, too: with other contrasts the halves would come to different classes.
     """
     first, second = join_low_resolution(*pair, r_join)
     # Noise outside the molecule would enter every comparison.
@@ -46,12 +50,17 @@ def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fs
     floor = _FLOOR * noise_level(first, second)
     last = reach(fsc)
     transform = SlabTransform(first.comm, first.box)
-    results = []
-    for one, other in ((first, half_maps[1]), (second, half_maps[0])):
-        dense = np.maximum(one.data - np.float32(floor), 0)
-        rows = transform.rows(dense, inside)
-        sums = transform.sums(rows, transform.rows(other.data, inside))
-        results.append(replace(one, data=transform.filtered(rows, shell_gains(sums, last))))
+    rows = [transform.rows(np.maximum(one.data - np.float32(floor), 0), inside) for one in (first, second)]
+    sums = [
+        transform.sums(mine, transform.rows(other.data, inside))
+        for mine, other in zip(rows, reversed(half_maps), strict=True)
+    ]
+    if is_joined:
+        sums = [sums[0] + sums[1]] * 2
+    results = [
+        replace(one, data=transform.filtered(mine, shell_gains(each, last)))
+        for one, mine, each in zip((first, second), rows, sums, strict=True)
+    ]
     return results[0], results[1]
 
 
