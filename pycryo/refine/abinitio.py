@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,8 +48,9 @@ _FIRST_BATCH, _LAST_BATCH = 50, 400
 _FINAL = 3
 # Images that the tries are compared by.
 _JUDGES = 400
-# Round numbers of a try: keys of its draws.
-_KEYS = 1000
+# Numbers of a try's rounds, which are the keys of their draws, begin with so many times its own; the comparisons of the
+# tries and the batches of all images have those of the first try from here on.
+_KEYS, _JUDGING, _FINAL_BATCH = 1000, 900, 800
 # Pixel of the images in units of the last resolution: what is inserted reaches beyond what is compared.
 _PIXEL = 1 / 3
 # Least r_high, shells.
@@ -94,8 +94,8 @@ class InitialModel:
     diameter : float
         Of the particle, Å.
     legs : list of Leg
-    particles : Share
-        The images used, on their coarse grid.
+    used : (n,) int64
+        Rows of the images used.
     left_out : (n_bad,) int64
         Rows of unusable images among those drawn.
     planes : SlabMap
@@ -293,9 +293,7 @@ class _Contest:
         order = np.argsort([-value for value in evidence], kind="stable")
         kept = [tries[i] for i in order[: 1 if leg == len(_LEGS) - 1 else keep]]
         found = {each.number: value for each, value in zip(tries, evidence, strict=True)}
-        self.legs.append(
-            Leg(self.setup.field_of_view / r_high, rounds[-1] + 1, found, [each.number for each in kept])
-        )
+        self.legs.append(Leg(self.setup.field_of_view / r_high, rounds[-1] + 1, found, [each.number for each in kept]))
         log.info("%s", describe(self.legs[-1]))
         return kept
 
@@ -308,16 +306,16 @@ class _Contest:
         """Mean log evidence of the same images for each try, with the mean of their noise spectra."""
         noise = np.mean([each.state.noise for each in tries], axis=0)
         sigma_shift = float(np.mean([each.state.sigma_shift for each in tries]))
-        setup = draw_batch(self.setup, _JUDGES, -1 - leg + _KEYS)
+        setup = draw_batch(self.setup, _JUDGES, _JUDGING + leg)
         states = [replace(each.state, noise=noise, sigma_shift=sigma_shift) for each in tries]
         # With the same draws for all.
-        return [log_evidence(setup, state, _KEYS - 1 - leg, r_high, self.timer) for state in states]
+        return [log_evidence(setup, state, _JUDGING + leg, r_high, self.timer) for state in states]
 
     def finish(self, best: _Try) -> Round:
         """Rounds of one try on all images."""
         state = best.state
         for k in track(range(_FINAL), _FINAL, "all images"):
-            setup = draw_batch(self.setup, self.setup.share.particles.n, _KEYS - 100 + k)
+            setup = draw_batch(self.setup, self.setup.share.particles.n, _FINAL_BATCH + k)
             found = run_round(setup, state, _KEYS * best.number + sum(_LEGS) + k, self.r_last, self.timer)
             state = found.state
         return found
@@ -345,7 +343,8 @@ def _on_image_grid(reference: SlabMap, setup: Setup, particles: Particles) -> Sl
     group = particles.optics_group[setup.share.half >= 0]
     fields = (particles.optics.box * particles.optics.pixel_size)[group]
     boxes = particles.optics.box[group][np.isclose(fields, setup.field_of_view)]
-    box = int(np.bincount(boxes).argmax())
+    kinds, count = np.unique(boxes, return_counts=True)
+    box = int(kinds[count.argmax()])
     found = resample_grid(reference, box)
     # A line through the map has so many more voxels.
     return replace(found, data=found.data * np.float32(setup.box / box))

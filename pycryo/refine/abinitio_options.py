@@ -57,7 +57,7 @@ class AbinitioOptions:
     max_bad_fraction: float = _shared("max_bad_fraction")
     particles_dir: str | None = _shared("particles_dir")
     memory: float | None = _shared("memory")
-    model: Model = _shared("model")
+    model: Model = _shared("model")  # noqa: RUF009
     padding: int = _shared("padding")
     threads: int | None = _shared("threads")
     seed: int = _shared("seed")
