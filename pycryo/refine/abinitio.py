@@ -327,8 +327,9 @@ def r_high_of(k: int, first: float, last: float) -> float:
 
 
 def batch_size_of(k: int) -> int:
-    """Images of round `k` of a try."""
-    return round(_FIRST_BATCH * (_LAST_BATCH / _FIRST_BATCH) ** (k / (sum(_LEGS) - 1)))
+    """Images of round `k` of a try, growing by the same factor from round to round."""
+    growth: float = (_LAST_BATCH / _FIRST_BATCH) ** (k / (sum(_LEGS) - 1))
+    return round(_FIRST_BATCH * growth)
 
 
 def describe(leg: Leg) -> str:
