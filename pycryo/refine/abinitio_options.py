@@ -52,6 +52,8 @@ class AbinitioOptions:
     )
     tries: int = _own(6, "Search", "random starts; the likelier half goes on, twice", metavar="N")
     max_images: int = _own(5000, "Search", "images to use, drawn at random if there are more", metavar="N")
+    first_batch: int = _own(50, "Search", "images of the first round of a try", "--grad_ini_subset", metavar="N")
+    last_batch: int = _own(400, "Search", "images of its last round", "--grad_fin_subset", metavar="N")
     ctf: bool = _shared("ctf")
     invert_contrast: bool = _shared("invert_contrast")
     max_bad_fraction: float = _shared("max_bad_fraction")
@@ -69,9 +71,13 @@ class AbinitioOptions:
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
         first, last = self.first_resolution, self.last_resolution
+        if self.last_batch < self.first_batch:
+            raise InputError(
+                f"last-batch is {self.last_batch}, it must not be less than first-batch, {self.first_batch}"
+            )
         if first is not None and last is not None and first < last:
             raise InputError(f"first-resolution is {first:g} Å, it must not be finer than last-resolution, {last:g} Å")
-        for name, least in (("tries", 1), ("max_images", 2)):
+        for name, least in (("tries", 1), ("max_images", 2), ("first_batch", 2), ("last_batch", 2)):
             if getattr(self, name) < least:
                 raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}, it must be at least {least}")
 

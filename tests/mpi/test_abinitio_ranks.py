@@ -10,7 +10,7 @@ from scene import lump, scene
 
 from pycryo.model.slab_map import gather
 from pycryo.parallel.world import world
-from pycryo.refine import abinitio as module
+from pycryo.refine import contest
 from pycryo.refine.abinitio import abinitio
 from pycryo.refine.abinitio_options import AbinitioOptions
 
@@ -20,11 +20,9 @@ MODELS = {2: {"model": "slab"}, 3: {"model": "sharded", "memory": 40e3 / 2**30},
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(module, "_LEGS", (2, 1))
-    monkeypatch.setattr(module, "_SHAPING", 1)
-    monkeypatch.setattr(module, "_FIRST_BATCH", 8)
-    monkeypatch.setattr(module, "_LAST_BATCH", 16)
-    monkeypatch.setattr(module, "_FINAL", 1)
+    monkeypatch.setattr(contest, "_LEGS", (2, 1))
+    monkeypatch.setattr(contest, "_SHAPING", 1)
+    monkeypatch.setattr(contest, "_FINAL", 1)
 
 
 @pytest.mark.parallel(list(MODELS))
@@ -34,7 +32,7 @@ def test_ranks_do_not_change_a_bit():
     assert comm.size > 1
     with tempfile.TemporaryDirectory() as folder:
         particles, _, _ = scene(Path(folder), lump(), 23, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
-        options = AbinitioOptions(tries=2, max_images=20, threads=1, last_resolution=20.0)
+        options = AbinitioOptions(tries=2, max_images=20, first_batch=8, last_batch=16, threads=1, last_resolution=20.0)
         together = abinitio(particles, replace(options, **MODELS[comm.size]), comm=comm)
         alone = abinitio(particles, options) if comm.rank == 0 else None
     whole = gather(together.planes)

@@ -18,9 +18,10 @@ from pycryo.cli.option_arguments import options_from
 from pycryo.errors import InputError
 from pycryo.io.star import read_tables
 from pycryo.parallel.comm import SerialComm
-from pycryo.refine import abinitio as module
-from pycryo.refine.abinitio import Leg, abinitio, batch_size_of, describe, r_high_of
+from pycryo.refine import contest
+from pycryo.refine.abinitio import abinitio
 from pycryo.refine.abinitio_options import AbinitioOptions
+from pycryo.refine.contest import Leg, batch_size_of, describe, r_high_of
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.particle_size import edge_of, estimate_diameter, rings
@@ -30,11 +31,9 @@ from pycryo.refine.stochastic import draw_batch
 
 @pytest.fixture
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(module, "_LEGS", (2, 1))
-    monkeypatch.setattr(module, "_SHAPING", 1)
-    monkeypatch.setattr(module, "_FIRST_BATCH", 6)
-    monkeypatch.setattr(module, "_LAST_BATCH", 10)
-    monkeypatch.setattr(module, "_FINAL", 1)
+    monkeypatch.setattr(contest, "_LEGS", (2, 1))
+    monkeypatch.setattr(contest, "_SHAPING", 1)
+    monkeypatch.setattr(contest, "_FINAL", 1)
 
 
 def waves(box, numbers=((1, 2, 0.3), (-3, 1, 1.0), (4, 0, 2.0))):
@@ -168,13 +167,13 @@ def test_batches_do_not_depend_on_who_asks():
 
 
 def test_schedule_of_a_try():
-    last = sum(module._LEGS) - 1
+    last = sum(contest._LEGS) - 1
     limits = [r_high_of(k, 8.0, 20.0) for k in range(last + 1)]
-    assert limits[: module._SHAPING] == [8.0] * module._SHAPING
+    assert limits[: contest._SHAPING] == [8.0] * contest._SHAPING
     assert limits[-1] == 20.0
     assert (np.diff(limits) >= 0).all()
-    sizes = [batch_size_of(k) for k in range(last + 1)]
-    assert (sizes[0], sizes[-1]) == (module._FIRST_BATCH, module._LAST_BATCH)
+    sizes = [batch_size_of(k, 50, 400) for k in range(last + 1)]
+    assert (sizes[0], sizes[-1]) == (50, 400)
     assert (np.diff(sizes) > 0).all()
 
 
@@ -202,6 +201,8 @@ def test_resolutions(given, diameter, expected):
     [
         ({"tries": 0}, "tries"),
         ({"max_images": 1}, "max-images"),
+        ({"first_batch": 1}, "first-batch"),
+        ({"first_batch": 20, "last_batch": 10}, "last-batch"),
         ({"first_resolution": -1.0}, "first-resolution"),
         ({"first_resolution": 10.0, "last_resolution": 20.0}, "finer"),
         ({"symmetry": "X3"}, "X3"),
@@ -240,6 +241,7 @@ def test_command(tmp_path, few_rounds, capsys):
     particles, _, _ = scene(tmp_path, lump(), 20, snr=0.8, geometries=((20, 5.0),))
     out = tmp_path / "out"
     words = ["abinitio", str(particles.path), "--out", str(out), "--tries", "2", "--max-images", "18", "--threads", "1"]
+    words += ["--first-batch", "6", "--last-batch", "10"]
     assert main(words) == 0
     names = {"RELION_JOB_EXIT_SUCCESS", "initial_model.mrc", "run.json", "run.log", "run_data.star"}
     assert {path.name for path in out.iterdir()} == names
@@ -281,6 +283,9 @@ def test_two_images_are_enough_and_one_is_not(tmp_path, few_rounds):
 
 def test_threads_change_no_bit(tmp_path, few_rounds):
     particles, _, _ = scene(tmp_path, lump(), 21, snr=0.8, geometries=((20, 5.0),))
-    one, two = (abinitio(particles, AbinitioOptions(tries=2, threads=threads)) for threads in (1, 2))
+    one, two = (
+        abinitio(particles, AbinitioOptions(tries=2, first_batch=6, last_batch=10, threads=threads))
+        for threads in (1, 2)
+    )
     np.testing.assert_array_equal(one.map.data, two.map.data)
     assert one.legs == two.legs
