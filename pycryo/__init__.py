@@ -15,13 +15,18 @@ from pycryo.io.particles import Particles, read_particles
 from pycryo.maps import Map
 from pycryo.projector import project
 from pycryo.refine import RefineOptions, Result, refine
+from pycryo.refine.abinitio import InitialModel, abinitio
+from pycryo.refine.abinitio_options import AbinitioOptions
 from pycryo.refine.reconstruct import reconstruct
 
 __all__ = [
+    "AbinitioOptions",
+    "InitialModel",
     "Map",
     "Particles",
     "RefineOptions",
     "Result",
+    "abinitio",
     "ctf",
     "fsc",
     "project",

@@ -17,6 +17,7 @@ from pycryo.parallel.world import launched_rank
 # name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 COMMANDS = {
     "refine": ("pycryo.cli.refine", "determine a structure: particles + reference -> maps"),
+    "abinitio": ("pycryo.cli.abinitio", "an initial map of particles, from no reference"),
     "reconstruct": ("pycryo.cli.reconstruct", "map from particles with known poses"),
     "project": ("pycryo.cli.project", "projections of a map"),
     "simulate": ("pycryo.cli.simulate", "particles with known truth from an atomic model or a map"),
@@ -32,7 +33,7 @@ COMMANDS = {
 
 
 # The rest is the work of one process: under mpiexec rank 0 does it.
-ON_ALL_RANKS = ("refine", "reconstruct", "info", "demo")
+ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "info", "demo")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

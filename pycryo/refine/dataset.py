@@ -239,7 +239,7 @@ class FirstLook:
 
 
 def first_look(
-    share: Share, background_radius: float, keep: bool
+    share: Share, background_radius: float, keep: bool, *, corrects_norm: bool = True
 ) -> tuple[FirstLook, dict[int, NDArray[np.float32]] | None]:
     """Read every image once: find the unusable ones and measure the power spectra. Collective.
 
@@ -251,6 +251,8 @@ def first_look(
         Å; the mean of an image is taken outside of it.
     keep : bool
         Return the images, by row, too.
+    corrects_norm : bool
+        Else every `norm` is 1.
     """
     particles, comm = share.particles, share.comm
     optics = particles.optics
@@ -291,7 +293,9 @@ def first_look(
     every = np.sort(
         np.concatenate([np.empty(0, np.int64), *(np.asarray(part, np.int64) for part in comm.all_gather(bad))])
     )
-    norm = norm_corrections(comm, particles, row, power, total, count)
+    norm = np.ones(particles.n)
+    if corrects_norm:
+        norm = norm_corrections(comm, particles, row, power, total, count)
     if (norm != 1).any():
         power /= np.square(norm[row])[:, None]
         total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)

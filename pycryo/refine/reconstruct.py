@@ -189,7 +189,7 @@ def reconstruct_slabs(
     if ctf:
         half[without_defocus(particles)] = -1
     first = deal(comm, particles, half, None)
-    look, _ = first_look(first, background_radius, False)
+    look, _ = first_look(first, background_radius, False, corrects_norm=False)
     first.free()
     refuse_too_many_bad(particles, look.bad, max_bad_fraction)
     half[look.bad] = -1

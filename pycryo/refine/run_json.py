@@ -50,13 +50,7 @@ def write_run_json(
         "inputs": dict(inputs),
         "options": dataclasses.asdict(setup.options),
         "seed": setup.options.seed,
-        "machine": {
-            "isa": _core.isa(),
-            "ranks": share.comm.size,
-            "threads": get_threads(),
-            "host": platform.node(),
-            "system": platform.platform(),
-        },
+        "machine": machine(share.comm.size),
         "versions": versions(),
         "particles": {
             "total": share.particles.n,
@@ -68,6 +62,17 @@ def write_run_json(
         "iterations": [dataclasses.asdict(record) for record in history],
     }
     write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def machine(n_ranks: int) -> dict[str, str | int]:
+    """On what a run of so many ranks was done."""
+    return {
+        "isa": _core.isa(),
+        "ranks": n_ranks,
+        "threads": get_threads(),
+        "host": platform.node(),
+        "system": platform.platform(),
+    }
 
 
 def versions() -> dict[str, str]:

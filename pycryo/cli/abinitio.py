@@ -1,0 +1,116 @@
+"""``pycryo abinitio``: an initial map of particles, from no reference, on any number of MPI ranks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from pycryo import __version__, _core, progress
+from pycryo.cli.logs import Logs, run_logs
+from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.ranks import threads_per_rank
+from pycryo.cli.session import INPUT_ERROR, guarded
+from pycryo.errors import InputError, RunError
+from pycryo.io.particles import Particles, read_particles
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import world
+from pycryo.refine.abinitio import abinitio
+from pycryo.refine.abinitio_options import AbinitioOptions
+from pycryo.refine.abinitio_outputs import MAP_NAME, write_initial_model
+from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
+from pycryo.threads import get_threads, set_threads
+
+log = logging.getLogger(__name__)
+
+# They tell how an iteration is done; there are hundreds of small ones.
+_TALKATIVE = ("pycryo.refine.search", "pycryo.refine.rounds", "pycryo.model.insertion")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command; the options of the search come from `AbinitioOptions`."""
+    parser.allow_abbrev = False
+    parser.add_argument("particles", metavar="PARTICLES.star", help="particles (STAR file of RELION)")
+    parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
+    add_option_arguments(parser, AbinitioOptions)
+    group = parser.add_argument_group("Run")
+    talk = group.add_mutually_exclusive_group()
+    talk.add_argument("--verbose", action="store_true", help="tell more")
+    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-command on this rank; returns the exit code. Collective."""
+    comm = world()
+    with run_logs(comm.rank, verbose=args.verbose, quiet=args.quiet) as logs:
+        progress.enable(comm.rank == 0 and not args.quiet)
+        levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+        job = _Job(comm, args, logs)
+        try:
+            for name in () if args.verbose else _TALKATIVE:
+                logging.getLogger(name).setLevel(logging.WARNING)
+            return guarded(comm, "abinitio", job.work, before_end=job.end, keep_traceback=job.keep_traceback)
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            progress.enable(False)
+            set_threads(None)
+
+
+@dataclass(slots=True)
+class _Job:
+    """One run of the command: what it reads, does and leaves behind."""
+
+    comm: Comm
+    args: argparse.Namespace
+    logs: Logs
+    folder: JobFolder | None = field(default=None, init=False)
+
+    def work(self) -> None:
+        """Check the input, find the map, write it. Collective."""
+        comm, args = self.comm, self.args
+        options = options_from(args, AbinitioOptions)
+
+        def read() -> Particles:
+            particles = read_particles(args.particles, particles_dir=options.particles_dir)
+            if options.ctf:
+                particles.require_ctf()
+            return particles
+
+        particles = on_root(comm, read)
+        self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
+        set_threads(threads_per_rank(comm, options.threads))
+        self.logs.open_file(self.folder.path / LOG_NAME)
+        log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
+        if self.folder.had_run:
+            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
+        log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
+        found = abinitio(particles, options, comm=comm, gather_map=False)
+        inputs = {"particles": str(particles.path.resolve())}
+        write_initial_model(comm, self.folder.path, particles, options, found, inputs)
+        path = self.folder.path / MAP_NAME
+        log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, path, options.symmetry)
+
+    def end(self, code: int, message: str) -> None:
+        """Leave the output folder in order. Not collective: one rank."""
+        if message:
+            self.logs.note(message)
+        if self.folder is None:
+            return
+        with suppress(InputError, RunError, OSError):  # the folder may be what failed
+            if code == INPUT_ERROR:
+                self.folder.withdraw()
+            else:
+                self.folder.end({0: SUCCESS, 1: FAILURE}.get(code, ABORTED))
+
+    def keep_traceback(self, text: str) -> None:
+        """Append a traceback to run.log, or print it while there is none."""
+        if self.folder is not None:
+            with suppress(OSError), open(self.folder.path / LOG_NAME, "a", encoding="utf-8") as file:
+                file.write(text)
+                return
+        print(text, file=sys.stderr)
