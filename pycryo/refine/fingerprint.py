@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.particles import Particles
+from pycryo.maps import Map
 from pycryo.model.slab_map import SlabMap
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.state import Setup
@@ -62,8 +63,14 @@ def setup_marks(setup: Setup) -> Marks:
         "box": setup.box,
         "pixel size": setup.pixel_size,
         "diameter of the particle": setup.diameter,
+        "reference": setup.reference_mark,
         "mask": "made from the maps" if setup.user_mask is None else _map_digest(setup.user_mask),
     }
+
+
+def map_mark(source: Map | None) -> str:
+    """Of a map as it was read."""
+    return "" if source is None else _digest(source.data, str(source.pixel_size))
 
 
 def _map_digest(source: SlabMap) -> str:

@@ -17,6 +17,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.defocus import search_defocus, with_changes
 from pycryo.refine.expectation import sample_posterior
+from pycryo.refine.frame import moved
 from pycryo.refine.noise import Overlap, overlap
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import Target, model_scale, particle_ctf
@@ -122,6 +123,7 @@ class HalfPass:
             both = overlap(
                 self.volume, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
             )
+        posterior = moved(posterior, plan.motion, particles.pixel_size[rows])
         with timer.phase("insert"):
             self._insertion.add(
                 posterior_entries(

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.defocus_control import measure_defocus
+from pycryo.refine.frame import motion_to_start, moved_state
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
@@ -191,12 +192,15 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
+    if plan.final:
+        plan = replace(plan, motion=motion_to_start(setup, state))
     with ExitStack() as stack:
         with timer.phase("reference"):
             volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
         images_began = time.perf_counter()
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
+    state = moved_state(setup, state, plan.motion)
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)

@@ -14,6 +14,7 @@ from pycryo.refine.defocus import first_sigma
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Setup, State
+from pycryo.registration import Motion
 
 # Slices of a scan over the whole of SO(3): at most, at least.
 _MAX_SLICES = 20_000
@@ -66,6 +67,8 @@ class Plan:
     sign : float
         -1 inverts the contrast of the images.
     seed : int
+    motion : Motion or None
+        From the frame of the references to that in which the images are inserted.
     """
 
     number: int
@@ -89,6 +92,7 @@ class Plan:
     use_ctf: bool
     sign: float
     seed: int
+    motion: Motion | None = None
 
 
 def make_plan(setup: Setup, state: State) -> Plan:

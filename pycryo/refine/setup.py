@@ -18,6 +18,8 @@ from pycryo.model.solve import grid_box
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
+from pycryo.refine.fingerprint import map_mark
+from pycryo.refine.frame import coarse
 from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
@@ -52,11 +54,15 @@ def set_up(
     box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
     filtered: list[Map] = []
 
-    def look_at_maps() -> tuple[float, bool]:
-        filtered.append(_start(reference, box, pixel_size, options))
-        return _diameter(filtered[0], options), mask is not None
+    whole: list[Map] = []
 
-    diameter, has_mask = on_root(comm, look_at_maps)
+    def look_at_maps() -> tuple[float, bool, str]:
+        whole.append(_on_model(reference, box, pixel_size))
+        filtered.append(filtered_reference(whole[0], options.ini_high))
+        return _diameter(filtered[0], options), mask is not None, map_mark(reference)
+
+    diameter, has_mask, reference_mark = on_root(comm, look_at_maps)
+    start = coarse(comm, whole.pop() if whole else None)
     user_mask = None
     if has_mask:
         user_mask = from_root(comm, _checked(comm, mask, box, pixel_size, options))
@@ -89,18 +95,31 @@ def set_up(
     sizes, figures = measure_sizes(share, box, options.padding, options.model, options.single, preread=options.preread)
     sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
     return (
-        Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),
+        Setup(
+            share,
+            options,
+            group,
+            box,
+            pixel_size,
+            diameter,
+            owners,
+            user_mask,
+            look,
+            sizes.images,
+            start,
+            reference_mark,
+        ),
         filtered[0] if filtered else None,
     )
 
 
-def _start(reference: Map | None, box: int, pixel_size: float, options: RefineOptions) -> Map:
-    """The reference with the box and pixel size of the model, low-passed."""
+def _on_model(reference: Map | None, box: int, pixel_size: float) -> Map:
+    """The reference with the box and pixel size of the model."""
     if reference is None:
         raise InputError("rank 0 has no reference map")
     if not np.isfinite(reference.data).all() or not np.any(reference.data):
         raise InputError("the reference map is zero everywhere or has voxels that are not finite")
-    return filtered_reference(resample(reference, box, pixel_size), options.ini_high)
+    return resample(reference, box, pixel_size)
 
 
 def _diameter(start: Map, options: RefineOptions) -> float:

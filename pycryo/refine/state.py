@@ -42,6 +42,10 @@ class Setup:
     look : FirstLook
     memory : float
         Bytes for the images of a global search on this rank.
+    start : SlabMap
+        The reference that the run begins with, on a coarse grid: its frame is kept (`pycryo.refine.frame`).
+    reference_mark : str
+        By which that reference is recognised.
     rates : list of two (Rates or None)
         Speeds of the ranks of each half; the first global search measures them.
     """
@@ -56,6 +60,8 @@ class Setup:
     user_mask: SlabMap | None
     look: FirstLook
     memory: float
+    start: SlabMap
+    reference_mark: str
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     def free(self) -> None:
