@@ -27,8 +27,8 @@ _PRIOR_MOVE = 0.015
 _FURTHEST = 5.0
 # Padding of the transform that is read between its samples, by cubic splines.
 _PADDING = 3
-# The fit ends before the first bin that has less correlation.
-_LEAST_CORRELATION = 0.3
+# The fit ends before the first bin that has less correlation: bins at the edge of a low-pass pull towards no motion.
+_LEAST_CORRELATION = 0.6
 # Noise of a bin is not below this share of its power: errors of the interpolation.
 _LEAST_NOISE = 1e-4
 # Rounds of gains and noise, and of the motion that is best with them.

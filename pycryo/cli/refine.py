@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.allow_abbrev = False
     parser.add_argument("particles", nargs="?", metavar="PARTICLES.star", help="particles (STAR file of RELION)")
     parser.add_argument("--i", dest="particles_flag", metavar="STAR", help=argparse.SUPPRESS)
-    parser.add_argument("--ref", required=True, metavar="REF.mrc", help="reference map; of any box and pixel size")
+    parser.add_argument(
+        "--ref", metavar="REF.mrc", help="reference map; of any box and pixel size (not needed with --local)"
+    )
     parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
     add_option_arguments(parser, RefineOptions)
     add_run_arguments(parser)
@@ -140,7 +142,11 @@ class _Job:
 
     def _refine(self, particles: Particles, reference: Map | None, mask: Map | None, options: RefineOptions) -> None:
         assert self.folder is not None
-        inputs = {"particles": str(particles.path.resolve()), "reference": str(Path(self.args.ref).resolve())}
+        inputs = {
+            "particles": str(particles.path.resolve()),
+        }
+        if self.args.ref:
+            inputs["reference"] = str(Path(self.args.ref).resolve())
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
@@ -202,7 +208,7 @@ class _Job:
         print(text, file=sys.stderr)
 
 
-def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, Map, Map | None]:
+def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, Map | None, Map | None]:
     """Particles, reference and mask. One rank.
 
     Raises
@@ -215,7 +221,9 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
     if options.ctf:
         particles.require_ctf()
-    return particles, read_map(args.ref), read_map(options.mask) if options.mask else None
+    if args.ref is None and not options.local:
+        raise InputError("give a reference map with --ref, or --local if the particles have poses to start from")
+    return particles, read_map(args.ref) if args.ref else None, read_map(options.mask) if options.mask else None
 
 
 def settle_continue(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import __version__
@@ -35,11 +36,12 @@ from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_diffe
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
+from pycryo.registration import Motion
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 4
-_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "history", "particles", "options", "setup")
+_FORMAT = 5
+_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motion", "history", "particles", "options", "setup")
 _REFERENCES = ("references/half1", "references/half2")
 _SHARED = ("noise", "scale", "insertion_weight")
 _POSTERIORS = "posteriors/"
@@ -78,6 +80,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "sigma_shift": state.sigma_shift,
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
+        "motion": None if state.motion is None else [state.motion.quaternion.tolist(), state.motion.move.tolist()],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(share.particles),
         "options": option_marks(setup.options),
@@ -159,6 +162,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
         with refuse_damage(path):
             _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
+            motion = None if header["motion"] is None else Motion(*(np.array(each) for each in header["motion"]))
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, insertion_weight = (source.read(name) for name in _SHARED)
         first, second = (_read_reference(setup, source, name) for name in _REFERENCES)
@@ -172,6 +176,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             sigma_defocus=header["sigma_defocus"],
             posteriors=_read_posteriors(setup, source),
             insertion_weight=insertion_weight,
+            motion=motion,
         )
     return state, history
 

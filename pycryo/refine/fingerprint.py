@@ -58,7 +58,11 @@ def option_marks(options: RefineOptions) -> Marks:
 
 def setup_marks(setup: Setup) -> Marks:
     """Of what the first look at the images and the reference gave. Collective."""
-    return {
+    particles, prior = setup.share.particles, setup.prior
+    poses = [getattr(particles, name) for name in ("rot", "tilt", "psi", "origin_x", "origin_y")]
+    poses += [] if prior is None else [prior.quaternion, prior.shift]
+    start = {"poses of the particles or their prior": _digest(*poses)} if setup.options.local else {}
+    return start | {
         "half-sets or usable images": _digest(setup.share.half),
         "box": setup.box,
         "pixel size": setup.pixel_size,

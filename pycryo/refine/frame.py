@@ -39,20 +39,23 @@ def coarse(comm: Comm, start: Map | None) -> SlabMap:
     return from_root(comm, None if start is None else to_grid(start, min(start.box, _POINTS)))
 
 
-def motion_to_start(setup: Setup, state: State) -> Motion | None:
-    """How the references moved against the start: read at M u + c they are like it at u. Collective.
+def motion_to_start(setup: Setup, half_maps: tuple[SlabMap, SlabMap], shell: float) -> Motion | None:
+    """How the map moved against the start: read at M u + c it is like it at u. Collective.
 
-    None if the symmetry or the start leave it open, or if it is no more than chance.
+    The half-maps are compared as they were reconstructed, up to their resolution, `shell`: of the references, which
+    end with the mask, the same motion would look many times as significant. None if the symmetry or the start leave the
+    motion open, if priors hold the poses, or if it is no more than chance.
     """
-    first, second = state.references
+    if setup.prior is not None:
+        return None
+    first, second = half_maps
     mean = replace(first, data=np.float32(0.5) * (first.data + second.data))
     here, start = gather(resample_grid(mean, setup.start.box)), gather(setup.start)
 
     def find() -> Motion | None:
         assert here is not None
         assert start is not None
-        r_high = min(_MOST, state.schedule.best_shell)
-        found = register(here, start, setup.group, r_high=r_high, diameter=setup.diameter)
+        found = register(here, start, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter)
         if found is None:
             return None
         text = f"turn of {found.motion.angle:.2f}°, move of {found.motion.distance:.2f} Å"

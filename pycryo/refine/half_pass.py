@@ -204,6 +204,8 @@ class HalfPass:
             settings=plan.settings,
             floor_rotation=plan.floor_rotation,
             floor_shift=plan.floor_shift / pixel_size,
+            prior=None if self._setup.prior is None else self._setup.prior.of(rows),
+            pixel_size=pixel_size,
         )
 
     def _with_defocus(

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,8 @@ def refine(
     particles : Particles
         From `pycryo.read_particles`; the same on every rank.
     reference : Map
-        Start; any box and pixel size. Needed on rank 0 only.
+        Start; any box and pixel size. Needed on rank 0 only; not with ``options.local``, where it can be made of the
+        particles' poses.
     options : RefineOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
@@ -192,8 +193,6 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    if plan.final:
-        plan = replace(plan, motion=motion_to_start(setup, state))
     with ExitStack() as stack:
         with timer.phase("reference"):
             volumes = [_volume(setup, state, plan, half, stack) for half in (0, 1)]
@@ -226,6 +225,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
     )
+    motion = None
+    if schedule.stage == "final" and not plan.final:
+        motion = motion_to_start(setup, maximum.half_maps, schedule.best_shell)
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     record = Record(
         number=plan.number,
@@ -264,6 +266,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_defocus=defocus.sigma,
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
+        motion=motion,
     )
     return Outcome(following, record, maximum.fsc, maximum.half_maps, maximum.map, maximum.mask, poses)
 

@@ -30,6 +30,8 @@ _MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
+# Local stage: kernels of the first phase in units of the last spread.
+WIDEN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Plan:
     use_ctf: bool
     sign: float
     seed: int
-    motion: Motion | None = None
+    motion: Motion | None
 
 
 def make_plan(setup: Setup, state: State) -> Plan:
@@ -112,7 +114,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         settings=PhaseSettings(),
         sigma_shift=state.sigma_shift,
         sigma_defocus=_sigma_defocus(setup, state),
-        widen=2.0,
+        widen=WIDEN,
         floor_rotation=0.02 * step,
         floor_shift=0.02 * setup.field_of_view / r_high,
         noise=state.noise,
@@ -124,6 +126,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         use_ctf=options.ctf,
         sign=-1.0 if options.invert_contrast else 1.0,
         seed=options.seed,
+        motion=state.motion,
     )
 
 

@@ -14,7 +14,7 @@ from pycryo.refine.state import Setup
 from pycryo.slab_transform import SlabTransform
 
 # Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
-_JOIN_RESOLUTION = 40.0
+JOIN_RESOLUTION = 40.0
 # Density below this many standard deviations of its noise is taken as none.
 _FLOOR = 1.0
 # Largest gain of a shell: in shells that say little the quotient of two small numbers could be anything.
@@ -40,7 +40,7 @@ def make_references(setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fs
     fsc : Fsc
         Of the half-maps; the references end with it.
     """
-    first, second = join_low_resolution(*pair, setup.field_of_view / _JOIN_RESOLUTION)
+    first, second = join_low_resolution(*pair, setup.field_of_view / JOIN_RESOLUTION)
     # Noise outside the molecule would enter every comparison.
     inside = solvent_mask(setup, first.box).data * mask.data
     floor = _FLOOR * noise_level(first, second)

@@ -20,6 +20,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
 from pycryo.refine.fingerprint import map_mark
 from pycryo.refine.frame import coarse
+from pycryo.refine.local_start import first_posteriors, first_sigma_shift, pose_prior, reference_from_poses
 from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
@@ -48,6 +49,11 @@ def set_up(
     InputError
         On every rank, if images, reference or mask cannot be used.
     """
+    group = symmetry(options.symmetry)
+    prior = pose_prior(particles, group, options)
+    reference_mark = on_root(comm, lambda: map_mark(reference))
+    if options.local and not reference_mark:
+        reference = reference_from_poses(comm, particles, options)
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
     geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)
@@ -56,12 +62,12 @@ def set_up(
 
     whole: list[Map] = []
 
-    def look_at_maps() -> tuple[float, bool, str]:
+    def look_at_maps() -> tuple[float, bool]:
         whole.append(_on_model(reference, box, pixel_size))
         filtered.append(filtered_reference(whole[0], options.ini_high))
-        return _diameter(filtered[0], options), mask is not None, map_mark(reference)
+        return _diameter(filtered[0], options), mask is not None
 
-    diameter, has_mask, reference_mark = on_root(comm, look_at_maps)
+    diameter, has_mask = on_root(comm, look_at_maps)
     start = coarse(comm, whole.pop() if whole else None)
     user_mask = None
     if has_mask:
@@ -80,7 +86,6 @@ def set_up(
             f"the half-sets hold {share.count(0)} and {share.count(1)} usable particles, each needs at least one: "
             "give more particles or remove the column rlnRandomSubset"
         )
-    group = symmetry(options.symmetry)
     log.info(
         "%d particles (%d + %d in the half-sets), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
         share.count(0) + share.count(1),
@@ -108,6 +113,7 @@ def set_up(
             sizes.images,
             start,
             reference_mark,
+            prior,
         ),
         filtered[0] if filtered else None,
     )
@@ -116,7 +122,7 @@ def set_up(
 def _on_model(reference: Map | None, box: int, pixel_size: float) -> Map:
     """The reference with the box and pixel size of the model."""
     if reference is None:
-        raise InputError("rank 0 has no reference map")
+        raise InputError("there is no reference map: give --ref, or --local for particles with poses")
     if not np.isfinite(reference.data).all() or not np.any(reference.data):
         raise InputError("the reference map is zero everywhere or has voxels that are not finite")
     return resample(reference, box, pixel_size)
@@ -152,15 +158,18 @@ def first_state(setup: Setup, start: Map | None) -> State:
     points = grid_box(setup.box, r_high)
     reference = from_root(share.comm, None if start is None else to_grid(start, points))
     reference = replace(reference, data=reference.data * solvent_mask(setup, points).data)
+    sigma_shift = _FIRST_SIGMA * setup.field_of_view
+    if options.local:
+        sigma_shift = max(sigma_shift, first_sigma_shift(setup))
     state = State(
         number=0,
-        schedule=Schedule("global", r_high),
+        schedule=Schedule("local" if options.local else "global", r_high),
         references=(reference, reference),
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
-        sigma_shift=_FIRST_SIGMA * setup.field_of_view,
+        sigma_shift=sigma_shift,
         sigma_defocus=None,
-        posteriors=(None, None),
+        posteriors=first_posteriors(setup) if options.local else (None, None),
         insertion_weight=np.ones(particles.n),
     )
     whole = gather(reference)

@@ -15,8 +15,10 @@ from pycryo.model.owners import Owners
 from pycryo.model.slab_map import SlabMap
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.options import RefineOptions
+from pycryo.refine.prior import PosePrior
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.ways import Rates
+from pycryo.registration import Motion
 
 # Rows of `Particles` and the posteriors of these particles.
 RowsPosterior = tuple[NDArray[np.int64], Posterior]
@@ -46,6 +48,8 @@ class Setup:
         The reference that the run begins with, on a coarse grid: its frame is kept (`pycryo.refine.frame`).
     reference_mark : str
         By which that reference is recognised.
+    prior : PosePrior or None
+        Of the poses of each particle.
     rates : list of two (Rates or None)
         Speeds of the ranks of each half; the first global search measures them.
     """
@@ -62,6 +66,7 @@ class Setup:
     memory: float
     start: SlabMap
     reference_mark: str
+    prior: PosePrior | None = None
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     def free(self) -> None:
@@ -100,6 +105,8 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
+    motion : Motion or None
+        Of the map against the start, to be undone in the final iteration.
     """
 
     number: int
@@ -111,6 +118,7 @@ class State:
     sigma_defocus: float | None
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
+    motion: Motion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ from pycryo.geometry.symmetry import symmetry
 from pycryo.maps import Map
 from pycryo.model.slab_map import from_root
 from pycryo.refine.frame import coarse, motion_to_start, moved
-from pycryo.refine.schedule import Schedule
-from pycryo.refine.state import State
 from pycryo.registration import Motion
 
 BOX, PIXEL = 36, 3.5
@@ -38,12 +36,11 @@ def found_on(ranks: int, here: Phantom, start: Phantom, group: str = "C1") -> Mo
             share=SimpleNamespace(comm=comm),
             group=symmetry(group),
             diameter=100.0,
+            prior=None,
             start=coarse(comm, volume(start) if root else None),
         )
         halves = tuple(from_root(comm, volume(here, 40) if root else None) for _ in range(2))
-        none = np.zeros(0)
-        state = State(3, Schedule("final", 10.0, 8.0), halves, none, none, 1.0, None, (None, None), none)
-        return motion_to_start(setup, state)
+        return motion_to_start(setup, halves, 8.0)
 
     results = run_ranks(ranks, work)
     for other in results[1:]:
