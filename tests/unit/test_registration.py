@@ -83,3 +83,12 @@ def test_small_and_odd_boxes(box):
     found = register(Map(data, 8.0), Map(data, 8.0), symmetry("C1"), r_high=50, diameter=DIAMETER)
     assert found.gain == pytest.approx(0, abs=1e-6)
     assert found.correlation == pytest.approx(1, abs=1e-3)  # splines read between the samples
+
+
+def test_nothing_to_compare():
+    """No sample below the limit, or an empty map: no motion, no correlation."""
+    empty = Map(np.zeros((16, 16, 16), np.float32), 8.0)
+    full = Map(lump().volume(16, 8.0).astype(np.float32), 8.0)
+    for source, target, r_high in ((full, full, 0.5), (empty, full, 6), (full, empty, 6)):
+        found = register(source, target, symmetry("C1"), r_high=r_high, diameter=DIAMETER)
+        assert (found.motion.angle, found.motion.distance, found.gain, found.correlation) == (0, 0, 0, 0)
