@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("particles", nargs="?", metavar="PARTICLES.star", help="particles (STAR file of RELION)")
     parser.add_argument("--i", dest="particles_flag", metavar="STAR", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--ref", required=True, action="append", metavar="REF.mrc",
-        help="reference map; of any box and pixel size; once for each class if these have different ones",
+        "--ref", action="append", metavar="REF.mrc",
+        help="reference map; of any box and pixel size; once for each class if these have different ones; not needed "
+        "with --local",
     )  # fmt: skip
     parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
     add_option_arguments(parser, RefineOptions)
@@ -106,7 +107,7 @@ class _Job:
     def work(self) -> None:
         """Check the input, refine, make the report. Collective."""
         comm, args = self.comm, self.args
-        if len(args.ref) > 1 and getattr(args, "classes", None) is None:
+        if len(args.ref or ()) > 1 and getattr(args, "classes", None) is None:
             args.classes = len(args.ref)
         options = options_from(args, RefineOptions)
         settle_continue(args)
@@ -147,8 +148,9 @@ class _Job:
 
     def _refine(self, particles: Particles, references: list[Map], mask: Map | None, options: RefineOptions) -> None:
         assert self.folder is not None
-        names = ", ".join(str(Path(each).resolve()) for each in self.args.ref)
-        inputs = {"particles": str(particles.path.resolve()), "reference": names}
+        inputs = {"particles": str(particles.path.resolve())}
+        if self.args.ref:
+            inputs["reference"] = ", ".join(str(Path(each).resolve()) for each in self.args.ref)
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
@@ -223,7 +225,9 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
     if options.ctf:
         particles.require_ctf()
-    return particles, [read_map(each) for each in args.ref], read_map(options.mask) if options.mask else None
+    if not args.ref and not options.local:
+        raise InputError("give a reference map with --ref, or --local if the particles have poses to start from")
+    return particles, [read_map(each) for each in args.ref or ()], read_map(options.mask) if options.mask else None
 
 
 def settle_continue(args: argparse.Namespace) -> None:

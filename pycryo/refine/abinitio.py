@@ -199,6 +199,8 @@ def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: F
         None,
         look,
         image_budget(sizes, options.memory, figures),
+        starts=(),
+        reference_mark="",
     )
 
 

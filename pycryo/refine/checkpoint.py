@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import __version__
@@ -35,11 +36,12 @@ from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_diffe
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
+from pycryo.registration import Motion
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 5
-_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "history", "particles", "options", "setup")
+_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"
 
@@ -77,6 +79,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "sigma_shift": state.sigma_shift,
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
+        "motions": [None if each is None else [each.quaternion.tolist(), each.move.tolist()] for each in state.motions],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(share.particles),
         "options": option_marks(setup.options),
@@ -159,6 +162,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
         with refuse_damage(path):
             _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
+            motions = tuple(None if each is None else Motion(*map(np.array, each)) for each in header["motions"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, class_share, insertion_weight = (source.read(name) for name in _SHARED)
         references = []
@@ -175,6 +179,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             sigma_defocus=header["sigma_defocus"],
             posteriors=_read_posteriors(setup, source),
             insertion_weight=insertion_weight,
+            motions=motions,
         )
     return state, history
 

@@ -13,6 +13,7 @@ from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.projector import FourierVolume
 from pycryo.refine.prepare import Target
+from pycryo.refine.prior import PosePrior
 
 
 def sample_posterior(
@@ -32,6 +33,8 @@ def sample_posterior(
     settings: PhaseSettings,
     floor_rotation: float,
     floor_shift: float,
+    prior: PosePrior | None = None,
+    pixel_size: float = 1.0,
     threads: int | None = None,
 ) -> Posterior:
     """Run the filter's phases on a batch; see `pycryo.filter.phases.run_phases` for the other arguments.
@@ -42,6 +45,8 @@ def sample_posterior(
         The reference of each class.
     class_share : (n_class,) float64
         Prior of the classes, positive.
+    prior : PosePrior or None
+        Of the poses of these images, of `pixel_size` Å, beside that of the shifts of all (`sigma_shift`, px).
     """
     near = target.between(1, r_high)
     pixels = near.pixels
@@ -66,8 +71,13 @@ def sample_posterior(
             scale=model_scale,
             threads=threads,
         )
-        log_prior = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
-        return np.asarray(log_likelihood + log_prior[:, None, :] + np.log(class_share)[classes][..., None])
+        log_class = np.log(class_share)[classes][..., None]
+        if prior is None:
+            log_prior = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
+            return np.asarray(log_likelihood + log_prior[:, None, :] + log_class)
+        log_prior = prior.log_shift(rows, shifts, pixel_size, sigma_shift)
+        log_class = log_class + prior.log_rotation(rows, rotations)[:, :, None]
+        return np.asarray(log_likelihood + log_prior[:, None, :] + log_class)
 
     return run_phases(
         score,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.particles import Particles
+from pycryo.maps import Map
 from pycryo.model.slab_map import SlabMap
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.state import Setup
@@ -57,13 +58,23 @@ def option_marks(options: RefineOptions) -> Marks:
 
 def setup_marks(setup: Setup) -> Marks:
     """Of what the first look at the images and the reference gave. Collective."""
-    return {
+    particles, prior = setup.share.particles, setup.prior
+    poses = [getattr(particles, name) for name in ("rot", "tilt", "psi", "origin_x", "origin_y")]
+    poses += [] if prior is None else [prior.quaternion, prior.shift]
+    start = {"poses of the particles or their prior": _digest(*poses)} if setup.options.local else {}
+    return start | {
         "half-sets or usable images": _digest(setup.share.half),
         "box": setup.box,
         "pixel size": setup.pixel_size,
         "diameter of the particle": setup.diameter,
+        "reference": setup.reference_mark,
         "mask": "made from the maps" if setup.user_mask is None else _map_digest(setup.user_mask),
     }
+
+
+def maps_mark(sources: Sequence[Map]) -> str:
+    """Of maps as they were read; empty for none."""
+    return _digest(*(part for each in sources for part in (each.data, str(each.pixel_size)))) if sources else ""
 
 
 def _map_digest(source: SlabMap) -> str:

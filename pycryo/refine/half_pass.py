@@ -18,6 +18,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.defocus import search_defocus, with_changes
 from pycryo.refine.expectation import sample_posterior
+from pycryo.refine.frame import moved
 from pycryo.refine.noise import Overlap, overlap
 from pycryo.refine.plan import Plan
 from pycryo.refine.prepare import Target, model_scale, particle_ctf
@@ -125,6 +126,7 @@ class HalfPass:
             )
         if len(self.volumes) < len(plan.class_share):
             posterior = dealt(posterior, rows, len(plan.class_share), plan.seed)
+        posterior = moved(posterior, plan.motions, particles.pixel_size[rows])
         with timer.phase("insert"):
             entries = posterior_entries(
                 plan.box,
@@ -208,6 +210,8 @@ class HalfPass:
             settings=plan.settings,
             floor_rotation=plan.floor_rotation,
             floor_shift=plan.floor_shift / pixel_size,
+            prior=None if self._setup.prior is None else self._setup.prior.of(rows),
+            pixel_size=pixel_size,
         )
 
     def _with_defocus(

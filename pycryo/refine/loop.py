@@ -24,6 +24,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.balance import balance, describe, measure_load
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.defocus_control import measure_defocus
+from pycryo.refine.frame import motions_to_start, moved_state
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
@@ -37,6 +38,7 @@ from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.state import ClassMaps, Observer, Outcome, Poses, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 from pycryo.refine.work_plan import tell
+from pycryo.registration import Motion
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,8 @@ def refine(
     particles : Particles
         From `pycryo.read_particles`; the same on every rank.
     reference : Map, or sequence of Map
-        Start, or that of each class; any box and pixel size. Needed on rank 0 only.
+        Start, or that of each class; any box and pixel size. Needed on rank 0 only; not with ``options.local``, where
+        it can be made of the particles' poses.
     options : RefineOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
@@ -241,6 +244,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         images_began = time.perf_counter()
         results, effort = run_images(setup, state, plan, volumes, timer)
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
+    state = moved_state(setup, state, plan.motions)
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
@@ -268,6 +272,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
     )
+    motions: tuple[Motion | None, ...] = ()
+    if schedule.stage == "final" and not plan.final:
+        motions = motions_to_start(setup, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     record = Record(
         number=plan.number,
@@ -310,6 +317,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         sigma_defocus=defocus.sigma,
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
+        motions=motions,
     )
     return Outcome(following, record, tuple(maximum.maps for maximum in maxima), poses)
 

@@ -14,6 +14,8 @@ from pycryo.parallel.conveyor import WAYS, Way
 _STAGES = ("global", "local", "defocus")
 # Å: below it a particle's own defocus begins to matter, and to be seen. An error of 300 Å turns the CTF at 6 Å by 30°.
 _DEFOCUS_RESOLUTION = 6.0
+# Degrees; the filter's kernels are not wider than 11 degrees, with heavy tails.
+_MOST_SIGMA_ANG = 30.0
 
 
 def _option(default: Any, group: str, help: str, *flags: str, metavar: str | None = None) -> Any:
@@ -64,11 +66,29 @@ class RefineOptions:
         None,
         "Search",
         "stages to run, in order: global, global,local or global,local,defocus (default: global,local, then defocus if "
-        "the map is better than 6 Å)",
+        "the map is better than 6 Å; with --local without global)",
         metavar="LIST",
     )
     max_iter: int = _option(
         40, "Search", "stop after this many iterations at the latest (the final one is never the first)", metavar="N"
+    )
+    local: bool = _option(
+        False, "Search", "start from the poses in the file, without a global search; --ref may then be left out"
+    )
+    sigma_ang: float | None = _option(
+        None,
+        "Search",
+        "with --local: rotations stay near the file's (or its prior columns), standard deviation in degrees (default: "
+        "they begin within 3 degrees of the file's and move freely)",
+        "--sigma_ang",
+        metavar="DEG",
+    )
+    sigma_offset: float | None = _option(
+        None,
+        "Search",
+        "with --local: the same for shifts, Å (default: they begin within a tenth of --ini-high)",
+        "--sigma_offset",
+        metavar="Å",
     )
     coarse_to_fine: bool = _option(
         True, "Search", "compare all images with all slices at full resolution in the global search"
@@ -113,10 +133,18 @@ class RefineOptions:
 
     def __post_init__(self) -> None:
         point_group(self.symmetry)
-        for name in ("diameter", "ini_high"):
+        for name in ("diameter", "ini_high", "sigma_ang", "sigma_offset"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be a positive number")
+        for name in ("sigma_ang", "sigma_offset"):
+            if getattr(self, name) is not None and not self.local:
+                raise InputError(f"{name.replace('_', '-')} is for a start from the poses in the file: add --local")
+        if self.sigma_ang is not None and self.sigma_ang > _MOST_SIGMA_ANG:
+            raise InputError(
+                f"sigma-ang is {self.sigma_ang:g} degrees, it must be at most {_MOST_SIGMA_ANG:g}: a global search, "
+                "without --local, finds poses that are further away"
+            )
         if not 0 <= self.max_bad_fraction <= 1:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
         if self.slices is not None and self.slices not in WAYS:
@@ -141,12 +169,14 @@ class RefineOptions:
         InputError
             For an unknown or repeated stage, or none, or a search of the defocus without CTF.
         """
+        stages = _STAGES[1:] if self.local else _STAGES
         if self.stages is None:
-            return _STAGES if self.ctf else _STAGES[:2]
+            return stages if self.ctf else tuple(stage for stage in stages if stage != "defocus")
         names = tuple(name.strip() for name in self.stages.split(",") if name.strip())
-        if not names or names != _STAGES[: len(names)]:
-            options = ["'" + ",".join(_STAGES[:count]) + "'" for count in (3, 2, 1)]
-            raise InputError(f"stages is '{self.stages}', use {', '.join(options[:-1])} or {options[-1]}")
+        if not names or names != stages[: len(names)]:
+            options = ["'" + ",".join(stages[:count]) + "'" for count in range(len(stages), 0, -1)]
+            text = f"{', '.join(options[:-1])} or {options[-1]}{' with --local' if self.local else ''}"
+            raise InputError(f"stages is '{self.stages}', use {text}")
         if "defocus" in names and not self.ctf:
             raise InputError("the stage 'defocus' needs a CTF: leave out --no-ctf or the stage")
         return names

@@ -11,9 +11,11 @@ from pycryo.filter.draws import normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.geometry.grids import rotation_count, shift_grid
 from pycryo.refine.defocus import first_sigma
+from pycryo.refine.references import JOIN_RESOLUTION
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Setup, State
+from pycryo.registration import Motion
 
 # Slices of a scan over the whole of SO(3): at most, at least.
 _MAX_SLICES = 20_000
@@ -29,8 +31,8 @@ _MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
-# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
-_JOIN_RESOLUTION = 40.0
+# Local stage: kernels of the first phase in units of the last spread.
+WIDEN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Plan:
     sign : float
         -1 inverts the contrast of the images.
     seed : int
+    motions : tuple of (Motion or None)
+        Of each class, from the frame of its reference to that in which the images are inserted; () for none.
     """
 
     number: int
@@ -103,6 +107,7 @@ class Plan:
     use_ctf: bool
     sign: float
     seed: int
+    motions: tuple[Motion | None, ...]
 
 
 def make_plan(setup: Setup, state: State) -> Plan:
@@ -118,7 +123,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         final=final,
         r_high=r_high,
         r_insert=r_insert,
-        r_join=r_insert if state.schedule.is_joined else setup.field_of_view / _JOIN_RESOLUTION,
+        r_join=r_insert if state.schedule.is_joined else setup.field_of_view / JOIN_RESOLUTION,
         is_joined=state.schedule.is_joined,
         scan=scan,
         coarse=coarse,
@@ -126,7 +131,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         class_share=state.class_share,
         sigma_shift=state.sigma_shift,
         sigma_defocus=_sigma_defocus(setup, state),
-        widen=2.0,
+        widen=WIDEN,
         floor_rotation=0.02 * step,
         floor_shift=0.02 * setup.field_of_view / r_high,
         noise=state.noise,
@@ -139,6 +144,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         use_ctf=options.ctf,
         sign=-1.0 if options.invert_contrast else 1.0,
         seed=options.seed,
+        motions=state.motions,
     )
 
 

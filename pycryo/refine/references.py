@@ -13,6 +13,8 @@ from pycryo.refine.resolution import reach, solvent_mask
 from pycryo.refine.state import Pair, Setup
 from pycryo.slab_transform import SlabTransform
 
+# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
+JOIN_RESOLUTION = 40.0
 # Density below this many standard deviations of its noise is taken as none.
 _FLOOR = 1.0
 # Largest gain of a shell: in shells that say little the quotient of two small numbers could be anything.

@@ -129,7 +129,7 @@ def next_schedule(
         if onward.iterations < most and (onward.iterations < least or not apart):
             return replace(onward, r_high=min(r_high, r_joined), is_joined=True), f"classes come apart: {figures}"
         reason = "classes are apart" if apart else "classes do not come apart any more"
-        return Schedule("global", min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
+        return Schedule(now.stage, min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
     if now.stage == "global":
         settled = (onward.iterations >= 3 and stalled >= 2) or onward.iterations >= _MAX_GLOBAL
         if not settled:

@@ -19,6 +19,9 @@ from pycryo.model.solve import grid_box
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.dataset import deal, first_look, refuse_too_many_bad, split_halves, without_defocus
+from pycryo.refine.fingerprint import maps_mark
+from pycryo.refine.frame import coarse
+from pycryo.refine.local_start import first_posteriors, first_sigma_shift, pose_prior, reference_from_poses
 from pycryo.refine.memory_plan import image_budget
 from pycryo.refine.noise import first_noise
 from pycryo.refine.options import RefineOptions
@@ -51,22 +54,29 @@ def set_up(
     InputError
         On every rank, if images, references or mask cannot be used.
     """
+    group = symmetry(options.symmetry)
+    prior = pose_prior(particles, group, options)
+    references = [reference] if isinstance(reference, Map) else list(reference or ())
+    reference_mark = on_root(comm, lambda: maps_mark(references))
+    if options.local and not reference_mark:
+        made = reference_from_poses(comm, particles, options)
+        references = [] if made is None else [made]
+    on_root(comm, lambda: _check_count(references, options))
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
     geometry = np.stack([particles.optics.box, particles.optics.pixel_size], axis=1)[particles.optics_group]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)
     box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
     filtered: list[Map] = []
+    whole: list[Map] = []
 
     def look_at_maps() -> tuple[float, bool]:
-        references = [reference] if reference is None or isinstance(reference, Map) else reference
-        if len(references) not in (1, options.classes):
-            raise InputError(
-                f"there are {len(references)} references for {options.classes} classes: give one, or one each"
-            )
-        filtered.extend(_start(each, box, pixel_size, options) for each in references)
+        whole.extend(_on_model(each, box, pixel_size) for each in references)
+        filtered.extend(filtered_reference(each, options.ini_high) for each in whole)
         return max(_diameter(each, options) for each in filtered), mask is not None
 
     diameter, has_mask = on_root(comm, look_at_maps)
+    starts = coarse(comm, whole)
+    whole.clear()
     user_mask = None
     if has_mask:
         user_mask = from_root(comm, _checked(comm, mask, box, pixel_size, options))
@@ -84,7 +94,6 @@ def set_up(
             f"the half-sets hold {share.count(0)} and {share.count(1)} usable particles, each needs at least one: "
             "give more particles or remove the column rlnRandomSubset"
         )
-    group = symmetry(options.symmetry)
     log.info(
         "%d particles (%d + %d in the half-sets), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
         share.count(0) + share.count(1),
@@ -99,18 +108,39 @@ def set_up(
     sizes, figures = refine_sizes(share, box, options)
     sizes = replace(sizes, images=image_budget(sizes, options.memory, figures))
     return (
-        Setup(share, options, group, box, pixel_size, diameter, owners, user_mask, look, sizes.images),
+        Setup(
+            share,
+            options,
+            group,
+            box,
+            pixel_size,
+            diameter,
+            owners,
+            user_mask,
+            look,
+            sizes.images,
+            starts,
+            reference_mark,
+            prior,
+        ),
         filtered,
     )
 
 
-def _start(reference: Map | None, box: int, pixel_size: float, options: RefineOptions) -> Map:
-    """The reference with the box and pixel size of the model, low-passed."""
-    if reference is None:
-        raise InputError("rank 0 has no reference map")
+def _check_count(references: list[Map], options: RefineOptions) -> None:
+    if not references:
+        raise InputError("there is no reference map: give --ref, or --local for particles with poses")
+    if len(references) not in (1, options.classes):
+        raise InputError(
+            f"there are {len(references)} references for {options.classes} class(es): give one, or one for each"
+        )
+
+
+def _on_model(reference: Map, box: int, pixel_size: float) -> Map:
+    """The reference with the box and pixel size of the model."""
     if not np.isfinite(reference.data).all() or not np.any(reference.data):
         raise InputError("the reference map is zero everywhere or has voxels that are not finite")
-    return filtered_reference(resample(reference, box, pixel_size), options.ini_high)
+    return resample(reference, box, pixel_size)
 
 
 def _diameter(start: Map, options: RefineOptions) -> float:
@@ -142,19 +172,22 @@ def first_state(setup: Setup, starts: list[Map]) -> State:
     r_high = min(setup.box / 2, max(5.0, setup.field_of_view / options.ini_high + 2))
     points = grid_box(setup.box, r_high)
     references = []
-    for number in range(share.comm.broadcast(len(starts))):
+    for number in range(len(setup.starts)):
         reference = from_root(share.comm, to_grid(starts[number], points) if starts else None)
         references.append(replace(reference, data=reference.data * solvent_mask(setup, points).data))
+    sigma_shift = _FIRST_SIGMA * setup.field_of_view
+    if options.local:
+        sigma_shift = max(sigma_shift, first_sigma_shift(setup))
     state = State(
         number=0,
-        schedule=Schedule("global", r_high, is_joined=options.classes > 1),
+        schedule=Schedule("local" if options.local else "global", r_high, is_joined=options.classes > 1),
         references=tuple((each, each) for each in references),
         class_share=np.full(options.classes, 1 / options.classes),
         noise=first_noise(setup.look, particles),
         scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
-        sigma_shift=_FIRST_SIGMA * setup.field_of_view,
+        sigma_shift=sigma_shift,
         sigma_defocus=None,
-        posteriors=(None, None),
+        posteriors=first_posteriors(setup) if options.local else (None, None),
         insertion_weight=np.ones(particles.n),
     )
     scaled = tuple(_on_grey_scale(setup, state, each) for each in references)

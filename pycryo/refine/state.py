@@ -15,8 +15,10 @@ from pycryo.model.owners import Owners
 from pycryo.model.slab_map import SlabMap
 from pycryo.refine.dataset import FirstLook, Share
 from pycryo.refine.options import RefineOptions
+from pycryo.refine.prior import PosePrior
 from pycryo.refine.schedule import Schedule
 from pycryo.refine.ways import Rates
+from pycryo.registration import Motion
 
 # Rows of `Particles` and the posteriors of these particles.
 RowsPosterior = tuple[NDArray[np.int64], Posterior]
@@ -44,6 +46,13 @@ class Setup:
     look : FirstLook
     memory : float
         Bytes for the images of a global search on this rank.
+    starts : tuple of SlabMap
+        The reference that the run begins with, or that of each class, on a coarse grid: its frame is kept
+        (`pycryo.refine.frame`).
+    reference_mark : str
+        By which these references are recognised.
+    prior : PosePrior or None
+        Of the poses of each particle.
     rates : list of two (Rates or None)
         Speeds of the ranks of each half; the first global search measures them.
     """
@@ -58,6 +67,9 @@ class Setup:
     user_mask: SlabMap | None
     look: FirstLook
     memory: float
+    starts: tuple[SlabMap, ...]
+    reference_mark: str
+    prior: PosePrior | None = None
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 
     def free(self) -> None:
@@ -99,6 +111,8 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
+    motions : tuple of (Motion or None)
+        Of the map of each class against the start, to be undone in the final iteration; () before.
     """
 
     number: int
@@ -111,6 +125,7 @@ class State:
     sigma_defocus: float | None
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
+    motions: tuple[Motion | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

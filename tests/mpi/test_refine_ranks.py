@@ -40,6 +40,7 @@ def test_ranks_do_not_change_a_bit():
     for value in ((together.resolution, together.fsc.corrected.tolist()), [each.decision for each in together.history]):
         assert comm.all_gather(value) == [value] * comm.size
     check_fewer_images_than_ranks(comm)
+    check_local_start(comm)
 
 
 @pytest.mark.parallel([2, 3])
@@ -98,3 +99,16 @@ def check_fewer_images_than_ranks(comm):
             np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
             np.testing.assert_array_equal(together.map.data, alone.map.data)
             assert np.isfinite(together.map.data).all()
+
+
+def check_local_start(comm):
+    """From the poses in the file, with and without a reference; the first with priors."""
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 13, snr=0.8, geometries=((20, 5.0),))
+        options = RefineOptions(local=True, max_iter=2, threads=1)
+        for reference, each in ((start, replace(options, ini_high=30.0, sigma_ang=2.0)), (None, options)):
+            together = refine(particles, reference, each, comm=comm)
+            if comm.rank == 0:
+                alone = refine(particles, reference, each)
+                np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
+                np.testing.assert_array_equal(together.map.data, alone.map.data)

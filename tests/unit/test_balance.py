@@ -168,7 +168,7 @@ def state_of(share, rng):
 
 
 def setup_of(share):
-    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9)
+    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9, None, "")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

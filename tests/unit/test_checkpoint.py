@@ -20,6 +20,7 @@ from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
 from pycryo.refine.loop import iterate
 from pycryo.refine.setup import first_state, set_up
+from pycryo.registration import Motion
 
 OPTIONS = RefineOptions(max_iter=2)
 
@@ -103,6 +104,21 @@ def test_changes_of_the_defocus_are_kept(run, tmp_path, rng):
     state = dataclasses.replace(run.states[0], posteriors=changed, sigma_defocus=123.4)
     save(run.setup, state, [], tmp_path)
     assert_same(in_row_order(load(run.setup, tmp_path)[0]), in_row_order(state))
+
+
+def test_motion_to_the_start_is_kept(run, tmp_path):
+    """And the final iteration undoes it as it would have."""
+    motion = Motion(
+        np.array([0.9999, 0.01, -0.01, 0.0]) / np.linalg.norm([0.9999, 0.01, 0.01]), np.array([1.1, 0.3, 0])
+    )
+    state = dataclasses.replace(run.states[0], motions=(motion,))
+    save(run.setup, state, [], tmp_path)
+    found, _ = load(run.setup, tmp_path)
+    assert_same(in_row_order(found), in_row_order(state))
+    ends = [iterate(run.setup, each) for each in (found, state, run.states[0])]
+    assert_same(ends[0].poses, ends[1].poses)
+    assert np.abs(ends[0].poses.quaternion - ends[2].poses.quaternion).max() > 0.005
+    assert ends[0].record.pose_change == pytest.approx(ends[2].record.pose_change, abs=1e-6)  # degrees
 
 
 def test_a_search_of_the_defocus_goes_on_as_it_would_have(run, tmp_path):

@@ -67,6 +67,22 @@ def test_relions_spellings():
     assert (found.particles, found.particles_flag, found.out) == (None, "p.star", "d")
 
 
+def test_local_start():
+    expected = RefineOptions(local=True, sigma_ang=2.0, sigma_offset=1.5)
+    assert options("--local", "--sigma-ang", "2", "--sigma-offset", "1.5") == expected
+    assert options("--local", "--sigma_ang", "2", "--sigma_offset", "1.5") == expected
+
+
+def test_a_reference_is_needed_without_local(words, tmp_path, capsys):
+    at = words.index("--ref")
+    without = words[:at] + words[at + 2 :]
+    assert main(without) == 2
+    assert "give a reference map with --ref, or --local" in capsys.readouterr().err
+    assert main([*without, "--local", "--dry-run"]) == 2
+    assert "no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; --local begins at the poses" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_abbreviations_are_refused(capsys):
     with pytest.raises(SystemExit) as caught:
         parse("p.star", "--ref", "r.mrc", "--out", "d", "--diam", "3")

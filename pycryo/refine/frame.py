@@ -1,0 +1,123 @@
+"""The frame of the start reference: a refinement may turn and move its map as a whole, and is brought back at the end.
+
+In the final iteration poses are found in the frame that the references have come to; the images are inserted with poses
+in the frame of the start reference. So no map is resampled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter.support import Posterior
+from pycryo.geometry.rotations import multiply, quaternion_to_matrix
+from pycryo.maps import Map
+from pycryo.model.slab_map import SlabMap, from_root, gather, resample_grid
+from pycryo.parallel.agree import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.refine.start import to_grid
+from pycryo.refine.state import ClassMaps, Setup, State
+from pycryo.registration import Motion, register
+
+log = logging.getLogger(__name__)
+
+# Fourier px that are compared, at most: a tenth of a degree is told by them already.
+_MOST = 12
+# Points of the maps that are compared, over the field of view: not below twice the finest wave.
+_POINTS = 32
+# A start that resembles the map less has no frame to go back to: a blob.
+_LEAST_CORRELATION = 0.7
+# χ² that a motion must explain for each free parameter.
+_LEAST_GAIN = 3.0
+
+
+def coarse(comm: Comm, starts: Sequence[Map]) -> tuple[SlabMap, ...]:
+    """What is kept of the start references of rank 0: their coarse features on a small grid. Collective."""
+    count = comm.broadcast(len(starts))
+    maps = [starts[i] if starts else None for i in range(count)]
+    return tuple(from_root(comm, None if each is None else to_grid(each, min(each.box, _POINTS))) for each in maps)
+
+
+def motions_to_start(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion | None, ...]:
+    """How the map of each class moved against its start. Collective."""
+    if setup.prior is not None:
+        return ()
+    starts = [setup.starts[min(k, len(setup.starts) - 1)] for k in range(len(classes))]
+    return tuple(motion_to_start(setup, *each) for each in zip(classes, starts, strict=True))
+
+
+def motion_to_start(setup: Setup, maps: ClassMaps, start_map: SlabMap) -> Motion | None:
+    """How a map moved against the start: read at M u + c it is like it at u. Collective.
+
+    The half-maps are compared as they were reconstructed, up to their resolution: of the references, which end with the
+    mask, the same motion would look many times as significant. None if the symmetry or the start leave the motion
+    open, or if it is no more than chance.
+    """
+    first, second = maps.half_maps
+    shell = setup.field_of_view / maps.fsc.resolution_0143
+    mean = replace(first, data=np.float32(0.5) * (first.data + second.data))
+    here, start = gather(resample_grid(mean, start_map.box)), gather(start_map)
+
+    def find() -> Motion | None:
+        assert here is not None
+        assert start is not None
+        found = register(here, start, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter)
+        if found is None:
+            return None
+        text = f"turn of {found.motion.angle:.2f}°, move of {found.motion.distance:.2f} Å"
+        figures = f"correlation {found.correlation:.2f}, χ² {found.gain:.0f} for {found.n_free} parameters"
+        if found.correlation < _LEAST_CORRELATION or not found.is_small:
+            log.info("frame: the map stays where it is, it does not resemble the reference (%s; %s)", text, figures)
+            return None
+        if found.gain < _LEAST_GAIN * found.n_free:
+            log.info("frame: the map is where the reference was (%s; %s)", text, figures)
+            return None
+        log.info("frame: map moved back onto the reference (%s; %s)", text, figures)
+        return found.motion
+
+    # Measured by one: processors of another kind might round otherwise.
+    return on_root(setup.share.comm, find)
+
+
+def moved_state(setup: Setup, state: State, motions: tuple[Motion | None, ...]) -> State:
+    """The state with the poses in the map read at M u + c; its references stay where they are."""
+    pixel_size = setup.share.particles.pixel_size
+    first, second = (
+        None if found is None else (found[0], moved(found[1], motions, pixel_size[found[0]]))
+        for found in state.posteriors
+    )
+    return replace(state, posteriors=(first, second))
+
+
+def moved(posterior: Posterior, motions: tuple[Motion | None, ...], pixel_size: NDArray[np.float64]) -> Posterior:
+    """Poses in the maps read at M u + c, from those in the maps; `pixel_size` (n,) of the images, Å."""
+    for k, motion in enumerate(motions):
+        if motion is not None:
+            posterior = _moved(posterior, k, motion, pixel_size)
+    return posterior
+
+
+def _moved(posterior: Posterior, k: int, motion: Motion, pixel_size: NDArray[np.float64]) -> Posterior:
+    """Poses of class k."""
+    turn, support = motion.quaternion, posterior.support
+    mine, mode_mine = support.class_index[..., None] == k, posterior.mode_class[:, None] == k
+
+    def shifted(quaternion: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """A point M u + c is seen at A (M u + c) + t."""
+        per_px = pixel_size.reshape((-1,) + (1,) * (shift.ndim - 1))
+        return np.asarray(shift + (quaternion_to_matrix(quaternion)[..., :2, :] @ motion.move) / per_px)
+
+    return replace(
+        posterior,
+        support=replace(
+            support,
+            quaternion=np.where(mine, multiply(support.quaternion, turn), support.quaternion),
+            shift=np.where(mine, shifted(support.quaternion, support.shift), support.shift),
+        ),
+        mode_quaternion=np.where(mode_mine, multiply(posterior.mode_quaternion, turn), posterior.mode_quaternion),
+        mode_shift=np.where(mode_mine, shifted(posterior.mode_quaternion, posterior.mode_shift), posterior.mode_shift),
+    )

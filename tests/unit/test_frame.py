@@ -1,0 +1,121 @@
+"""A map that has moved is brought back onto the start reference, on any number of ranks, by way of the poses."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from phantom import Phantom
+from scene import lump
+from scipy.spatial.transform import Rotation
+from thread_comm import run_ranks
+
+from pycryo.filter.support import Posterior, Support
+from pycryo.geometry.rotations import quaternion_to_matrix
+from pycryo.geometry.symmetry import symmetry
+from pycryo.maps import Map
+from pycryo.model.slab_map import from_root
+from pycryo.refine.frame import coarse, motions_to_start, moved
+from pycryo.registration import Motion
+
+BOX, PIXEL = 36, 3.5
+RESOLVED = SimpleNamespace(resolution_0143=BOX * PIXEL / 8)
+TURN, MOVE = Rotation.from_rotvec([1.5, -2.0, 0.5], degrees=True), np.array([1.2, -1.9, 0.6])
+
+
+def volume(phantom: Phantom, box: int = BOX) -> Map:
+    return Map(phantom.volume(box, PIXEL * BOX / box).astype(np.float32), PIXEL * BOX / box)
+
+
+def found_on(ranks: int, here: Phantom, start: Phantom, group: str = "C1") -> Motion | None:
+    """What `motions_to_start` finds for a map `here`, on a finer grid than the start's; the same on all ranks."""
+
+    def work(comm):
+        root = comm.rank == 0
+        setup = SimpleNamespace(
+            share=SimpleNamespace(comm=comm),
+            group=symmetry(group),
+            diameter=100.0,
+            prior=None,
+            starts=coarse(comm, [volume(start)] if root else []),
+            field_of_view=BOX * PIXEL,
+        )
+        halves = tuple(from_root(comm, volume(here, 40) if root else None) for _ in range(2))
+        (motion,) = motions_to_start(setup, [SimpleNamespace(half_maps=halves, fsc=RESOLVED)])
+        return motion
+
+    results = run_ranks(ranks, work)
+    for other in results[1:]:
+        if results[0] is not None:
+            np.testing.assert_array_equal(other.quaternion, results[0].quaternion)
+            np.testing.assert_array_equal(other.move, results[0].move)
+        assert (other is None) == (results[0] is None)
+    return results[0]
+
+
+def test_motion_is_found_and_the_same_on_any_number_of_ranks():
+    here = lump()
+    start = Phantom(TURN.inv().apply(here.centres - MOVE), here.widths, here.masses)
+    alone = found_on(1, here, start)
+    away = Rotation.from_matrix(quaternion_to_matrix(alone.quaternion)) * TURN.inv()
+    assert np.degrees(away.magnitude()) < 0.1  # as in test_registration
+    assert np.linalg.norm(alone.move - MOVE) < 0.05 * PIXEL
+    for ranks in (2, 5):
+        other = found_on(ranks, here, start)
+        np.testing.assert_array_equal(other.quaternion, alone.quaternion)
+        np.testing.assert_array_equal(other.move, alone.move)
+
+
+def test_nothing_is_moved_without_need_or_reason():
+    here = lump()
+    start = Phantom(TURN.inv().apply(here.centres - MOVE), here.widths, here.masses)
+    assert found_on(2, here, here) is None
+    assert found_on(2, here, start, "D2") is None
+    assert found_on(2, here, Phantom(np.array([[1.0, 2.0, 0.0]]), np.array([15.0]), np.array([1e4]))) is None
+
+
+def test_moved_poses_show_the_moved_body_where_it_was():
+    """Point v of the map is point u = Mᵀ(v - c) of the moved one; both are seen at the same place of the image."""
+    rng = np.random.default_rng(2)
+    quaternion = np.roll(Rotation.random(6, rng=rng).as_quat(), 1, axis=1).reshape(2, 3, 4)
+    shift = rng.normal(size=(2, 3, 2))
+    flat = np.zeros(2)
+    posterior = Posterior(
+        Support(quaternion, shift, np.full((2, 3), 1 / 3), np.array([[0, 0, 1], [1, 0, 0]], np.int32)),
+        quaternion[:, 0],
+        shift[:, 0],
+        np.zeros(2, np.int32),
+        np.ones((2, 2)),
+        *[flat] * 8,
+    )
+    pixel_size = np.array([2.0, 3.0])
+    point = rng.normal(size=3) * 30
+    motion = Motion(np.roll(TURN.as_quat(), 1), MOVE)
+
+    def seen(found: Posterior, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        of = [
+            quaternion_to_matrix(q)[..., :2, :] @ at + t * pixel_size.reshape((2,) + (1,) * (t.ndim - 1))
+            for q, t in ((found.support.quaternion, found.support.shift), (found.mode_quaternion, found.mode_shift))
+        ]
+        return of[0], of[1]
+
+    after = moved(posterior, (motion, motion), pixel_size)
+    for one, other in zip(seen(posterior, point), seen(after, TURN.inv().apply(point - MOVE)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    assert moved(posterior, (), pixel_size) is posterior
+    assert moved(posterior, (None, None), pixel_size) is posterior
+    # Of one class only.
+    some = moved(posterior, (None, motion), pixel_size)
+    other = posterior.support.class_index == 1
+    np.testing.assert_array_equal((some.support.quaternion != quaternion).any(axis=2), other)
+    np.testing.assert_array_equal(some.support.shift[other], after.support.shift[other])
+    np.testing.assert_array_equal(some.mode_quaternion, posterior.mode_quaternion)
+
+
+@pytest.mark.parametrize("box", [15, 31, 64])
+def test_start_is_kept_coarse(box):
+    kept = run_ranks(2, lambda comm: coarse(comm, [volume(lump(), box)] if comm.rank == 0 else []))
+    (kept,) = kept[0]
+    assert kept.box == min(box, 32)
+    assert kept.box * kept.pixel_size == pytest.approx(BOX * PIXEL)
