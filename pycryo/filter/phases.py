@@ -7,7 +7,7 @@ plus prior minus the log density of both proposals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ from pycryo.geometry.rotations import multiply
 
 # (rows (n,), rotations (n, R, 4), shifts (n, T, 2)) -> log posterior up to a constant per image, (n, R, T)
 Score = Callable[[NDArray[np.int64], Array, Array], NDArray[np.floating]]
+
+# Of an image in an iteration at the most, for the keys of the draws.
+_MOST_PHASES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ def run_phases(
     settings: PhaseSettings,
     floor_rotation: float,
     floor_shift: float,
+    guides: Sequence[Score] = (),
 ) -> Posterior:
     """Sample the pose posterior of n images.
 
@@ -105,6 +109,9 @@ def run_phases(
         Particle ids: the draws depend on (seed, stream, id) only.
     floor_rotation, floor_shift : float
         Kernels never become narrower than this (radians, px).
+    guides : sequence of callable
+        Like `score`, of less resolution: one phase is weighed by each of them first, so that the points come near the
+        peak before it is as narrow as it is.
 
     Returns
     -------
@@ -118,19 +125,21 @@ def run_phases(
     best = np.full(n, -np.inf)
     weight_r, weight_t = support.weight, support.weight
     points_r, points_t = support.quaternion, support.shift
-    for phase in range(settings.max_phases):
-        key = (stream * settings.max_phases + phase) * 4
+    n_guide = len(guides)
+    for phase in range(n_guide + settings.max_phases):
+        key = (stream * _MOST_PHASES + phase) * 4
         sr, st = scale_r[active], scale_t[active]
         rotations, shifts, log_proposal = _propose(
             points_r, weight_r, points_t, weight_t, sr, st, ids[active], seed, key, settings
         )
-        log_joint = score(active, rotations, shifts).astype(np.float64)
+        weigh = guides[phase] if phase < n_guide else score
+        log_joint = weigh(active, rotations, shifts).astype(np.float64)
         log_weight = (log_joint - log_proposal).reshape(len(active), -1)
 
         flat = log_joint.reshape(len(active), -1)
         top = flat.argmax(axis=1)
         value = flat[np.arange(len(active)), top]
-        better = value > best[active]
+        better = (value > best[active]) | (phase <= n_guide)
         rows = active[better]
         best[rows] = value[better]
         result.mode_quaternion[rows] = rotations[better, top[better] // n_shift]
@@ -142,9 +151,9 @@ def run_phases(
         )
         next_r = np.clip(settings.bandwidth * new_r, np.maximum(settings.shrink * sr, floor_rotation), sr)
         next_t = np.clip(settings.bandwidth * new_t, np.maximum(settings.shrink * st, floor_shift), st)
-        last = phase + 1 == settings.max_phases
+        last = phase + 1 == n_guide + settings.max_phases
         settled = (next_r > settings.settled * sr) & (next_t > settings.settled * st)
-        done = np.full(len(active), last) | (settled & (phase + 1 >= settings.min_phases))
+        done = np.full(len(active), last) | (settled & (phase + 1 >= n_guide + settings.min_phases))
         scale_r[active], scale_t[active] = next_r, next_t
         result.n_slices[active] += n_rotation
         if done.any():

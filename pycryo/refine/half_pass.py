@@ -194,6 +194,7 @@ class HalfPass:
             scale_rotation,
             scale_shift,
             r_high=plan.r_high / scale,
+            guides=[each / scale for each in plan.guides],
             sigma_shift=sigma_shift,
             model_scale=scale,
             ids=rows,

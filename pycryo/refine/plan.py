@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,8 @@ _LEAST_COARSE = 4.5
 _MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
+# r_high grows by this factor at most from the scan to the phases, and from one guiding phase to the next.
+_CLIMB = 1.5
 _TURN_STREAM = 1 << 41
 
 
@@ -43,6 +46,8 @@ class Plan:
         The last iteration: the map of all data follows, no references.
     r_high, r_insert : float
         Limits of comparison and insertion, Fourier px of the model.
+    guides : tuple of float
+        r_high of the phases between the scan's and the full one, ascending; none in the local stage.
     scan : Scan or None
         Shared slices of a global search, shifts in px of the model; None in the local stage.
     coarse : Scan or None
@@ -72,6 +77,7 @@ class Plan:
     final: bool
     r_high: float
     r_insert: float
+    guides: tuple[float, ...]
     scan: Scan | None
     coarse: Scan | None
     settings: PhaseSettings
@@ -103,6 +109,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         final=final,
         r_high=r_high,
         r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
+        guides=() if scan is None else _guides(scan.r_high, r_high),
         scan=scan,
         coarse=coarse,
         settings=PhaseSettings(),
@@ -121,6 +128,12 @@ def make_plan(setup: Setup, state: State) -> Plan:
         sign=-1.0 if options.invert_contrast else 1.0,
         seed=options.seed,
     )
+
+
+def _guides(r_scan: float, r_high: float) -> tuple[float, ...]:
+    """Steps from r_scan to r_high, both left out, none of them greater than `_CLIMB`."""
+    n_step = max(1, math.ceil(math.log(r_high / r_scan, _CLIMB)))
+    return tuple(float(r_scan * (r_high / r_scan) ** (i / n_step)) for i in range(1, n_step))
 
 
 def _sigma_defocus(setup: Setup, state: State) -> float | None:
