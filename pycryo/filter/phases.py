@@ -156,6 +156,7 @@ def run_phases(
         done = np.full(len(active), last) | (settled & (phase + 1 >= n_guide + settings.min_phases))
         scale_r[active], scale_t[active] = next_r, next_t
         result.n_slices[active] += n_rotation
+        result.n_phases[active] += 1
         if done.any():
             _finish(
                 result,
@@ -235,6 +236,7 @@ def _empty(n: int, n_support: int) -> Posterior:
         n_significant=figures[3],
         log_evidence=figures[4],
         n_slices=np.zeros(n, np.int64),
+        n_phases=np.zeros(n, np.int64),
         defocus_change=figures[5],
         spread_defocus=figures[6],
     )

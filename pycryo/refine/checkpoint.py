@@ -38,7 +38,7 @@ from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 4
+_FORMAT = 5
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "history", "particles", "options", "setup")
 _REFERENCES = ("references/half1", "references/half2")
 _SHARED = ("noise", "scale", "insertion_weight")

@@ -154,7 +154,7 @@ def posterior_of(rows, rng):
     at = rows.astype(np.float64)
     n = len(rows)
     support = Support(*(np.broadcast_to(at[:, None, None], (n, 3, k)).copy() for k in (4, 2)), np.tile(at, (3, 1)).T)
-    columns = (np.tile(at, (4, 1)).T, np.tile(at, (2, 1)).T, at, at, at, at, at, rows.copy(), at, at)
+    columns = (np.tile(at, (4, 1)).T, np.tile(at, (2, 1)).T, at, at, at, at, at, rows.copy(), rows.copy(), at, at)
     return rows, Posterior(support, *columns)
 
 

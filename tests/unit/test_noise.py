@@ -36,7 +36,7 @@ def true_posterior(particles) -> Posterior:
     zeros = np.zeros(n)
     return Posterior(
         Support(quaternion, shift, weight), quaternion[:, 1], shift[:, 1], zeros, zeros, zeros, zeros, zeros,
-        np.zeros(n, np.int64), zeros, zeros,
+        np.zeros(n, np.int64), np.zeros(n, np.int64), zeros, zeros,
     )  # fmt: skip
 
 
