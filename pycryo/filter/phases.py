@@ -7,7 +7,7 @@ plus prior minus the log density of both proposals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ Score = Callable[[NDArray[np.int64], Array, Classes, Array], NDArray[np.floating
 # Share of the proposals whose class is drawn anew.
 _SWITCH = 0.1
 _SWITCH_STREAM = 1 << 51
+
+# Of an image in an iteration at the most, for the keys of the draws.
+_MOST_PHASES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ def run_phases(
     floor_rotation: float,
     floor_shift: float,
     n_class: int = 1,
+    guides: Sequence[Score] = (),
 ) -> Posterior:
     """Sample the posterior of pose and class of n images.
 
@@ -114,6 +118,9 @@ def run_phases(
     floor_rotation, floor_shift : float
         Kernels never become narrower than this (radians, px).
     n_class : int
+    guides : sequence of callable
+        Like `score`, of less resolution: one phase is weighed by each of them first, so that the points come near the
+        peak before it is as narrow as it is.
 
     Returns
     -------
@@ -126,19 +133,21 @@ def run_phases(
     best = np.full(n, -np.inf)
     weight_r, weight_t = start.weight, start.weight
     points_r, points_t, points_c = start.quaternion, start.shift, start.class_index
-    for phase in range(settings.max_phases):
-        key = (stream * settings.max_phases + phase) * 4
+    n_guide = len(guides)
+    for phase in range(n_guide + settings.max_phases):
+        key = (stream * _MOST_PHASES + phase) * 4
         sr, st = scale_r[active], scale_t[active]
         rotations, classes, shifts, log_proposal = _propose(
             points_r, points_c, weight_r, points_t, weight_t, sr, st, ids[active], seed, key, settings, n_class
         )
-        log_joint = score(active, rotations, classes, shifts).astype(np.float64)
+        weigh = guides[phase] if phase < n_guide else score
+        log_joint = weigh(active, rotations, classes, shifts).astype(np.float64)
         log_weight = (log_joint - log_proposal).reshape(len(active), -1)
 
         flat = log_joint.reshape(len(active), -1)
         top = flat.argmax(axis=1)
         value = flat[np.arange(len(active)), top]
-        better = value > best[active]
+        better = (value > best[active]) | (phase <= n_guide)
         rows = active[better]
         best[rows] = value[better]
         result.mode_quaternion[rows] = rotations[better, top[better] // n_shift]
@@ -152,11 +161,12 @@ def run_phases(
         )
         next_r = np.clip(settings.bandwidth * new_r, np.maximum(settings.shrink * sr, floor_rotation), sr)
         next_t = np.clip(settings.bandwidth * new_t, np.maximum(settings.shrink * st, floor_shift), st)
-        last = phase + 1 == settings.max_phases
+        last = phase + 1 == n_guide + settings.max_phases
         settled = (next_r > settings.settled * sr) & (next_t > settings.settled * st)
-        done = np.full(len(active), last) | (settled & (phase + 1 >= settings.min_phases))
+        done = np.full(len(active), last) | (settled & (phase + 1 >= n_guide + settings.min_phases))
         scale_r[active], scale_t[active] = next_r, next_t
         result.n_slices[active] += n_rotation
+        result.n_phases[active] += 1
         if done.any():
             _finish(
                 result,
@@ -252,6 +262,7 @@ def _empty(n: int, n_support: int, n_class: int) -> Posterior:
         n_significant=figures[3],
         log_evidence=figures[4],
         n_slices=np.zeros(n, np.int64),
+        n_phases=np.zeros(n, np.int64),
         defocus_change=figures[5],
         spread_defocus=figures[6],
     )

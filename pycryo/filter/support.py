@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.geometry.rotations import multiply
+
 Array = NDArray[np.float64]
 
 
@@ -57,6 +59,8 @@ class Posterior:
         log of the mean likelihood ratio of signal to noise only, over the prior.
     n_slices : (n,) int64
         Slices that this image was compared with in the phases.
+    n_phases : (n,) int64
+        Phases after the islands.
     defocus_change, spread_defocus : (n,) float64
         Mean and standard deviation of what is added to U and V, Å; 0 before they are searched.
     """
@@ -72,11 +76,24 @@ class Posterior:
     n_significant: Array
     log_evidence: Array
     n_slices: NDArray[np.int64]
+    n_phases: NDArray[np.int64]
     defocus_change: Array
     spread_defocus: Array
 
     def __len__(self) -> int:
         return len(self.p_max)
+
+
+def axis_spreads(posterior: Posterior) -> tuple[Array, Array]:
+    """(n,) standard deviations of the rotations about their mode, radians: in the image plane, and per tilt axis."""
+    inverse = posterior.mode_quaternion * [1, -1, -1, -1]
+    turn = multiply(posterior.support.quaternion, inverse[:, None])
+    sine = np.linalg.norm(turn[..., 1:], axis=-1)
+    # Of the rotation vector to the components x, y, z of the quaternion; 2 for small angles.
+    ratio = 2 * np.arctan2(sine, np.abs(turn[..., 0])) / np.maximum(sine, 1e-300)
+    square = np.square(turn[..., 1:] * ratio[..., None]) * posterior.support.weight[..., None]
+    x, y, z = square.sum(axis=1).T
+    return np.sqrt(z), np.sqrt((x + y) / 2)
 
 
 def concatenate(parts: list[Posterior]) -> Posterior:

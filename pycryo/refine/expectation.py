@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.compare_local import compare_local
-from pycryo.filter.phases import PhaseSettings, run_phases
+from pycryo.filter.islands import search_islands
+from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.projector import FourierVolume
@@ -24,6 +25,7 @@ def sample_posterior(
     scale_shift: NDArray[np.float64],
     *,
     r_high: float,
+    guides: Sequence[float],
     sigma_shift: float,
     class_share: NDArray[np.float64],
     model_scale: float,
@@ -43,12 +45,80 @@ def sample_posterior(
     ----------
     volumes : sequence of FourierVolume
         The reference of each class.
+    guides : sequence of float
+        r_high of phases between that of a scan and the full one: modes are searched as islands first.
     class_share : (n_class,) float64
         Prior of the classes, positive.
     prior : PosePrior or None
         Of the poses of these images, of `pixel_size` Å, beside that of the shifts of all (`sigma_shift`, px).
     """
-    near = target.between(1, r_high)
+
+    def score_of(limit: float) -> Score:
+        near = target.between(1, limit)
+        return _score(volumes, near, model_scale, _log_prior(sigma_shift, class_share, prior, pixel_size), threads)
+
+    score, *coarser = (score_of(limit) for limit in (r_high, *guides))
+    n_slices = np.zeros(len(target), np.int64)
+    if coarser:
+        found = search_islands(
+            score,
+            start,
+            scale_rotation,
+            scale_shift,
+            guides=coarser,
+            ids=ids,
+            seed=seed,
+            stream=stream,
+            floor_rotation=floor_rotation,
+            floor_shift=floor_shift,
+            n_class=len(class_share),
+        )
+        start, n_slices = found.support, found.n_slices
+        scale_rotation, scale_shift = found.scale_rotation, found.scale_shift
+    posterior = run_phases(
+        score,
+        start,
+        scale_rotation,
+        scale_shift,
+        ids=ids,
+        seed=seed,
+        stream=stream,
+        settings=settings,
+        floor_rotation=floor_rotation,
+        floor_shift=floor_shift,
+        n_class=len(class_share),
+    )
+    posterior.n_slices[:] += n_slices
+    return posterior
+
+
+def _log_prior(
+    sigma_shift: float, class_share: NDArray[np.float64], prior: PosePrior | None, pixel_size: float
+) -> Score:
+    """Log prior of classes, shifts and, with `prior`, rotations."""
+    log_share = np.log(class_share)
+
+    def log_prior(
+        rows: NDArray[np.int64],
+        rotations: NDArray[np.float64],
+        classes: NDArray[np.int32],
+        shifts: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        of_rotation = log_share[classes]
+        if prior is None:
+            of_shift = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
+        else:
+            of_shift = prior.log_shift(rows, shifts, pixel_size, sigma_shift)
+            of_rotation = of_rotation + prior.log_rotation(rows, rotations)
+        return np.asarray(of_rotation[:, :, None] + of_shift[:, None, :])
+
+    return log_prior
+
+
+def _score(
+    volumes: Sequence[FourierVolume], near: Target, model_scale: float, log_prior: Score, threads: int | None
+) -> Score:
+    """Log-likelihood of the samples `near`, and log prior."""
     pixels = near.pixels
 
     def score(
@@ -71,24 +141,6 @@ def sample_posterior(
             scale=model_scale,
             threads=threads,
         )
-        log_class = np.log(class_share)[classes][..., None]
-        if prior is None:
-            log_prior = -0.5 * np.square(shifts).sum(-1) / sigma_shift**2
-            return np.asarray(log_likelihood + log_prior[:, None, :] + log_class)
-        log_prior = prior.log_shift(rows, shifts, pixel_size, sigma_shift)
-        log_class = log_class + prior.log_rotation(rows, rotations)[:, :, None]
-        return np.asarray(log_likelihood + log_prior[:, None, :] + log_class)
+        return np.asarray(log_likelihood + log_prior(rows, rotations, classes, shifts))
 
-    return run_phases(
-        score,
-        start,
-        scale_rotation,
-        scale_shift,
-        ids=ids,
-        seed=seed,
-        stream=stream,
-        settings=settings,
-        floor_rotation=floor_rotation,
-        floor_shift=floor_shift,
-        n_class=len(class_share),
-    )
+    return score

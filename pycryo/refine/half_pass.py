@@ -201,6 +201,7 @@ class HalfPass:
             scale_rotation,
             scale_shift,
             r_high=plan.r_high / scale,
+            guides=[each / scale for each in plan.guides],
             sigma_shift=sigma_shift,
             class_share=np.ones(1) if len(self.volumes) == 1 else plan.class_share,
             model_scale=scale,

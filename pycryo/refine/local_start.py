@@ -114,6 +114,7 @@ def _posterior(setup: Setup, half: int) -> RowsPosterior | None:
         n_significant=zeros[1],
         log_evidence=zeros[2],
         n_slices=np.zeros(len(rows), np.int64),
+        n_phases=np.zeros(len(rows), np.int64),
         defocus_change=zeros[3],
         spread_defocus=zeros[4],
     )

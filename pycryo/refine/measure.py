@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import Posterior
+from pycryo.filter.support import Posterior, axis_spreads
 from pycryo.geometry.rotations import angle_between
 from pycryo.refine.dataset import group_sums
 from pycryo.refine.half_pass import HalfResult
@@ -25,6 +25,8 @@ _DOUBTFUL = 3.0
 _LEAST_WEIGHT = 1e-3
 # Smallest prior of a class.
 _LEAST_SHARE = 1e-4
+# Degrees; a mode that moved further, and by more than 3 spreads, is another one.
+_OTHER_MODE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class PoseFigures:
         Spread of the shifts over the particles, per axis.
     p_max : float
         Median weight of the heaviest point.
+    spread_in_plane, spread_tilt : float
+        Median spreads of the rotations about the viewing axis, and per axis across it.
+    effective_mean, effective_median : float
+        Effective sample size of the last phase.
+    changed_mode : float
+        Share of the images whose mode moved by more than `_OTHER_MODE` and 3 spreads; 0 in the first iteration.
+    phases_per_image : float
+        Mean number of phases.
     slices_per_image : float
         Mean number of slices that an image was compared with in the phases.
     insertion_weight : (n_all,) float64
@@ -66,6 +76,12 @@ class PoseFigures:
     spread_shift: float
     sigma_shift: float
     p_max: float
+    spread_in_plane: float
+    spread_tilt: float
+    effective_mean: float
+    effective_median: float
+    changed_mode: float
+    phases_per_image: float
     slices_per_image: float
     insertion_weight: NDArray[np.float64]
     particle: NDArray[np.float64]
@@ -97,6 +113,9 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
             posterior.spread_shift * pixel,
             np.hypot(*posterior.mode_shift.T) * pixel,
             posterior.p_max,
+            *np.rad2deg(axis_spreads(posterior)),
+            posterior.n_significant,
+            posterior.n_phases.astype(np.float64),
             posterior.n_slices.astype(np.float64),
             posterior.log_evidence,
             result.model.sum(axis=1),
@@ -122,8 +141,8 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
     """
     table = np.concatenate(parts, axis=1)
     table = table[:, np.argsort(table[0])]
-    row, change, mode_class, class_change, spread, spread_shift, distance, p_max, n_slices = table[:9]
-    log_evidence, model, excess, *of_class = table[9:]
+    row, change, mode_class, class_change, spread, spread_shift, distance, p_max = table[:8]
+    in_plane, tilt, effective, n_phases, n_slices, log_evidence, model, excess, *of_class = table[8:]
     index = row.astype(np.int64)
     quality = rate_classes(log_evidence, model, excess, mode_class.astype(np.int32))
     if not tells_junk:
@@ -142,6 +161,12 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
         # The median of a Rayleigh distribution is 1.1774 σ.
         sigma_shift=float(np.median(distance[seen])) / 1.1774,
         p_max=float(np.median(p_max[seen])),
+        spread_in_plane=float(np.median(in_plane[seen])),
+        spread_tilt=float(np.median(tilt[seen])),
+        effective_mean=float(effective[seen].mean()),
+        effective_median=float(np.median(effective[seen])),
+        changed_mode=float((np.isfinite(change) & (change > np.maximum(_OTHER_MODE, 3 * spread)))[seen].mean()),
+        phases_per_image=float(n_phases.mean()),
         slices_per_image=float(n_slices.sum() / len(n_slices)),
         insertion_weight=weight,
         particle=particle,

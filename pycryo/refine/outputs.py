@@ -25,6 +25,7 @@ from pycryo.refine.run_json import write_run_json
 from pycryo.refine.state import Outcome, Poses, Record, Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
+from pycryo.report.verdict import poses_warning, views_warning
 
 log = logging.getLogger(__name__)
 
@@ -123,14 +124,16 @@ class Writer:
                 centre=setup.box // 2 * setup.pixel_size,
                 radius=0.55 * setup.diameter,
             )
+        sampling = sampling_factor(views)
         if outcome.is_final:
             self._write_result(setup, outcome)
+            _warn(setup, outcome, sampling)
         write_run_json(
             self.folder / "run.json",
             setup,
             history,
             is_done=outcome.is_final,
-            sampling=sampling_factor(views),
+            sampling=sampling,
             inputs=self.inputs or {"particles": str(self.particles.path)},
         )
         log.debug("iteration %d written in %.1f s", outcome.record.number, time.perf_counter() - began)
@@ -169,6 +172,15 @@ class Writer:
 def class_name(name: str, k: int) -> str:
     """Name of a file without its ending, of class k = 1, 2, ...: only the further classes are numbered."""
     return name if k == 1 else f"{name}_class{k:03d}"
+
+
+def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
+    """Log what makes the map doubtful."""
+    record, n = outcome.record, setup.share.count(0) + setup.share.count(1)
+    unknown = poses_warning(record.spread_rotation, record.resolution, setup.options.ini_high, setup.group)
+    for verdict in (unknown, views_warning(sampling, n)):
+        if verdict is not None:
+            log.warning("%s", verdict)
 
 
 def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:

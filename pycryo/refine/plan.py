@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,8 @@ _LEAST_COARSE = 4.5
 _MOST_COARSE = 0.75
 # Radius of the scan's shifts in units of the prior's standard deviation.
 _SHIFT_RADIUS = 2.5
+# r_high grows by this factor at most from the scan to the phases, and from one guiding phase to the next.
+_CLIMB = 1.5
 _TURN_STREAM = 1 << 41
 # Local stage: kernels of the first phase in units of the last spread.
 WIDEN = 2.0
@@ -51,6 +54,8 @@ class Plan:
         Below it the halves share the components of their references.
     is_joined : bool
         They share all of them, and the gains.
+    guides : tuple of float
+        r_high of the phases between the scan's and the full one, ascending; none in the local stage.
     scan : Scan or None
         Shared slices of a global search, shifts in px of the model; None in the local stage.
     coarse : Scan or None
@@ -88,6 +93,7 @@ class Plan:
     r_insert: float
     r_join: float
     is_joined: bool
+    guides: tuple[float, ...]
     scan: Scan | None
     coarse: Scan | None
     settings: PhaseSettings
@@ -125,6 +131,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         r_insert=r_insert,
         r_join=r_insert if state.schedule.is_joined else setup.field_of_view / JOIN_RESOLUTION,
         is_joined=state.schedule.is_joined,
+        guides=() if scan is None else _guides(scan.r_high, r_high),
         scan=scan,
         coarse=coarse,
         settings=PhaseSettings(),
@@ -146,6 +153,12 @@ def make_plan(setup: Setup, state: State) -> Plan:
         seed=options.seed,
         motions=state.motions,
     )
+
+
+def _guides(r_scan: float, r_high: float) -> tuple[float, ...]:
+    """Steps from r_scan to r_high, both left out, none of them greater than `_CLIMB`."""
+    n_step = max(1, math.ceil(math.log(r_high / r_scan, _CLIMB)))
+    return tuple(float(r_scan * (r_high / r_scan) ** (i / n_step)) for i in range(1, n_step))
 
 
 def _sigma_defocus(setup: Setup, state: State) -> float | None:

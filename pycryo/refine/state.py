@@ -175,7 +175,8 @@ class Record:
     `resolution` is that of the best class; `class_resolution` and `class_share` are lists of all classes,
     `class_change` is the share of the images whose class is another one than in the last iteration.
     `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
-    pairs of slices and shifts; `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
+    pairs of slices and shifts; spreads, effective sample sizes, `changed_mode`, phases and slices per image,
+    `score_threshold` and `n_junk` are those of `pycryo.refine.measure.PoseFigures`.
     `defocus_change` is the median size of what is added to the defocus, `defocus_moved` that of its difference to the
     last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the defocus is searched.
     """
@@ -195,6 +196,12 @@ class Record:
     defocus_moved: float
     spread_defocus: float
     sigma_defocus: float
+    spread_in_plane: float
+    spread_tilt: float
+    effective_mean: float
+    effective_median: float
+    changed_mode: float
+    phases_per_image: float
     slices_per_image: float
     n_slices_scan: int
     scores_scan: float

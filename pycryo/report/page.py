@@ -22,14 +22,11 @@ from pycryo.io.table import Table
 from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
+from pycryo.report.verdict import poses_warning, views_warning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Views all around one axis have 0.81 (pycryo.report.angdist.sampling_factor): nothing is missing yet.
-_UNEVEN = 0.7
-# Fewer particles say too little about the distribution of views.
-_FEW = 50
 # Part of the time that ranks may wait for each other.
 _MOST_IDLE = 0.2
 _DOTS_PER_INCH = 120
@@ -125,14 +122,13 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
             f"{len(left_out)} of {particles['total']} particles have NaN, infinite or constant pixels and were "
             "left out (run_rejected.star)."
         )
-    if sum(particles["half_sets"]) >= _FEW and run["sampling_factor"] < _UNEVEN:
-        found.append(
-            f"The views are distributed very unevenly (sampling factor {run['sampling_factor']:.2f}, even views have "
-            "1): the map is blurred along the directions that few views cover, and its resolution there is worse "
-            "than the FSC says."
-        )
-    if (warning := scores.scores_warning(run)) is not None:
-        found.append(warning)
+    last, ini_high = run["iterations"][-1], run["options"]["ini_high"]
+    verdicts = (
+        poses_warning(last["spread_rotation"], run["resolution"], ini_high, symmetry(run["symmetry"])),
+        views_warning(run["sampling_factor"], sum(particles["half_sets"])),
+        scores.scores_warning(run),
+    )
+    found += [verdict for verdict in verdicts if verdict is not None]
     if run["resolution"] <= 2.1 * run["pixel_size"]:
         found.append("The resolution is at the limit of the pixel size: smaller pixels may show more.")
     parallel = ranks.with_ranks(run["iterations"])

@@ -17,6 +17,7 @@ from pycryo.io.particles import read_particles
 from pycryo.model.slab_map import inverted
 from pycryo.refine import RefineOptions, loop, refine
 from pycryo.refine.start import to_volume
+from pycryo.report.verdict import poses_warning
 from pycryo.threads import set_threads
 
 # The images of these sets together tell what is coarser than 10 Å. A blob 30 Å from the centre moves by a quarter of
@@ -269,6 +270,9 @@ def test_noise_does_not_make_a_structure(tmp_path, main_run):
     # iteration (of 32 in three seeds one did, to 10.9 Å), not in two.
     assert noise.resolution > 16.7
     assert sorted(record.resolution for record in noise.history)[1] > 1.2 * RESOLUTION
+    spreads = [result.history[-1].spread_rotation for result in (noise, signal)]
+    assert "do not support" in (poses_warning(spreads[0], noise.resolution, 30.0, point_group("C1")) or "")
+    assert poses_warning(spreads[1], signal.resolution, 30.0, point_group("C1")) is None
     assert fsc(noise.map.data, truth.data)[4:].max() < 0.5
     # Poses of noise are anywhere: the median angle between random rotations is 113 degrees.
     angle, _ = pose_errors(noise.poses, particles)

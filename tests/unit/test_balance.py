@@ -157,7 +157,7 @@ def posterior_of(rows, rng):
     pose = (np.broadcast_to(at[:, None, None], (n, 3, k)).copy() for k in (4, 2))
     whole = rows.astype(np.int32)
     support = Support(*pose, wide[1], np.tile(whole, (3, 1)).T)
-    columns = (wide[0], wide[2], whole, wide[2], at, at, at, at, at, rows.copy(), at, at)
+    columns = (wide[0], wide[2], whole, wide[2], at, at, at, at, at, rows.copy(), rows.copy(), at, at)
     return rows, Posterior(support, *columns)
 
 

@@ -141,7 +141,7 @@ def test_changes_are_added_to_both_defoci(noisy):
     rows, change = np.array([7, 2]), np.array([100.0, -50.0])
     blank = np.zeros(2)
     support = Support(np.zeros((2, 1, 4)), np.zeros((2, 1, 2)), np.ones((2, 1)), np.zeros((2, 1), np.int32))
-    posterior = Posterior(support, *[blank] * 9, np.zeros(2, np.int64), change, blank)
+    posterior = Posterior(support, *[blank] * 9, *[np.zeros(2, np.int64)] * 2, change, blank)
     found = with_changes(particles, (rows, posterior))
     for name in ("defocus_u", "defocus_v"):
         np.testing.assert_array_equal(getattr(found, name)[rows] - getattr(particles, name)[rows], change)

