@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ from pycryo.fsc import fsc, resolution_at
 from pycryo.geometry.rotations import angle_between, conjugate, euler_to_quaternion, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.io.mrc import read_map
-from pycryo.io.star import read_tables
+from pycryo.maps import Map
 from pycryo.projector import FourierVolume
 from pycryo.refine import RefineOptions, half_pass, panels, refine
 from pycryo.refine.prepare import Target
+from pycryo.turn import turned
 
 Array = NDArray[np.float64]
 FILTERS = ("grid", "classic", "ours")
@@ -98,16 +100,43 @@ def replace_filter(name: str) -> Callable[[], None]:
     return undo
 
 
-def pose_errors(found: Array, truth: Array, group: Symmetry) -> Array:
-    """(n,) degrees between poses, but for symmetry and for one turn of the map as a whole."""
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Poses compared with the truth, but for symmetry and for the frame of the map, which nothing fixes.
+
+    Attributes
+    ----------
+    error : (n,) float64
+        Degrees.
+    poses : (n, 4) float64
+        Those of the found ones' mates that are next to the truth.
+    turn : (4,) float64
+        Pose = true pose · turn.
+    """
+
+    error: Array
+    poses: Array
+    turn: Array
+
+
+def agree(found: Array, truth: Array, group: Symmetry) -> Agreement:
+    """Compare poses (n, 4) with the true ones."""
     turn = np.array([1.0, 0, 0, 0])
     for _ in range(8):
-        # Pose = true pose · turn, up to mates.
-        difference = multiply(conjugate(truth), group.nearest(found, multiply(truth, turn)))
+        poses = group.nearest(found, multiply(truth, turn))
+        difference = multiply(conjugate(truth), poses)
         error = np.rad2deg(angle_between(difference, turn))
         good = difference[error <= max(15.0, float(np.percentile(error, 20)))]
         turn = np.linalg.eigh(good.T @ good)[1][:, -1]
-    return error
+    return Agreement(error, poses, turn)
+
+
+def aligned(density: Map, agreement: Agreement, away: Array) -> Map:
+    """A map in the frame of the truth; `away` (n, 2) are the true minus the found shifts, Å."""
+    good = agreement.error < 15
+    rows = quaternion_to_matrix(agreement.poses[good])[:, :2].reshape(-1, 3)
+    centre = np.linalg.lstsq(rows, away[good].ravel())[0] / density.pixel_size
+    return turned(density, quaternion_to_matrix(agreement.turn[None]).transpose(0, 2, 1), centre)
 
 
 def measure(name: str, folder: Path, group: str, seed: int, threads: int | None) -> dict[str, Any]:
@@ -122,11 +151,15 @@ def measure(name: str, folder: Path, group: str, seed: int, threads: int | None)
         undo()
     assert result.poses is not None
     assert result.map is not None
-    angles = read_tables(folder / "truth.star")["particles"].values(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"])
-    truth = euler_to_quaternion(*angles.values())[result.poses.rows]
-    error = pose_errors(result.poses.quaternion, truth, symmetry(group))
+    true, rows = pycryo.read_particles(folder / "truth.star"), result.poses.rows
+    agreement = agree(
+        result.poses.quaternion, euler_to_quaternion(true.rot, true.tilt, true.psi)[rows], symmetry(group)
+    )
+    error = agreement.error
+    away = -np.stack([true.origin_x, true.origin_y], axis=1)[rows] - result.poses.shift
+    found = aligned(result.map, agreement, away)
     mask, density = read_map(folder / "mask.mrc").data, read_map(folder / "map.mrc").data
-    curve = fsc(result.map.data * mask, density * mask)
+    curve = fsc(found.data * mask, density * mask)
     history = result.history
     scans = [each.n_slices_scan for each in history if each.n_slices_scan]
     of_local = [each.slices_per_image for each in history if each.stage == "local"]

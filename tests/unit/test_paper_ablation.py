@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import symmetry
+from pycryo.maps import Map
 from pycryo.refine import half_pass, panels
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "paper"))
@@ -33,7 +34,29 @@ def test_errors_are_those_but_for_symmetry_and_frame(name):
     mates = group.quaternions[rng.integers(0, len(group), 60)]
     found = multiply(multiply(turn, multiply(truth, quaternions(frame)[None])), mates)
     # The mean of the 60 errors, of 2° in random directions, moves the frame by 2°/√60 or so.
-    np.testing.assert_allclose(ablation.pose_errors(found, truth, group), wrong, atol=1.0)
+    np.testing.assert_allclose(ablation.agree(found, truth, group).error, wrong, atol=1.0)
+
+
+def test_maps_are_brought_onto_the_truth():
+    """A map that was turned and moved, its poses with it, comes back."""
+    rng, box = np.random.default_rng(4), 24
+    line = np.arange(box) - box // 2
+    points, strength = rng.uniform(-5, 5, (6, 3)), rng.uniform(1, 2, 6)
+    frame, move = Rotation.from_rotvec([0.1, -0.05, 0.08]), np.array([0.6, -0.4, 0.3])
+
+    def density(at):
+        z, y, x = np.meshgrid(line, line, line, indexing="ij")
+        squares = [(x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2 for a, b, c in at]
+        return sum(s * np.exp(-r / 8) for s, r in zip(strength, squares, strict=True)).astype(np.float32)
+
+    # Poses A become A·F, points F⁻¹x + c; shifts lose what the move adds in the image.
+    true = Rotation.random(50, rng=rng)
+    found = true * frame
+    agreement = ablation.agree(quaternions(found), quaternions(true), symmetry("C1"))
+    moved = Map(density(frame.inv().apply(points) + move), 2.0)
+    back = ablation.aligned(moved, agreement, found.apply(move)[:, :2] * moved.pixel_size)
+    # Blobs of 2 px, by cubic splines.
+    np.testing.assert_allclose(back.data, density(points), atol=0.02)
 
 
 def test_cloud_of_the_classic_filter():
