@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from pycryo.fsc import fsc, resolution_at
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import read_particles
+from pycryo.maps import low_pass
 from pycryo.model.slab_map import inverted
 from pycryo.refine import RefineOptions, loop, refine
 from pycryo.refine.start import to_volume
@@ -222,13 +223,13 @@ def test_halves_of_opposite_hands_are_brought_together(little, monkeypatch, capl
 def test_polyhedral_symmetry(tmp_path, name):
     """Of a hollow body: what is near the centre looks alike from everywhere if there are many mates.
 
-    Its inverse differs from it beyond 20 Å (I1; O: 30 Å). If the inverses agreed as far as the images tell, poses of
-    the other hand would be as good.
+    Its inverse differs from it beyond 20 Å (I1; O: 30 Å): the start must show that, or the hand is a matter of chance.
     """
     group = Rotation.from_matrix(point_group(name).matrices)
     phantom = lump(group, n=3, extent=45.0, inner=0.7, seed=0)
-    particles, truth, start = scene(tmp_path, phantom, 60, snr=0.5, geometries=((40, 3.5),))
-    result = refine(particles, start, RefineOptions(ini_high=30.0, symmetry=name, threads=2))
+    particles, truth, _ = scene(tmp_path, phantom, 60, snr=0.5, geometries=((40, 3.5),))
+    start = low_pass(truth, 15.0)
+    result = refine(particles, start, RefineOptions(ini_high=15.0, symmetry=name, threads=2))
     check_against_truth(result, truth, pose_errors(result.poses, particles, group))
 
 
