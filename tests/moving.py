@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pycryo.refine import balance
-from pycryo.refine.loop import iterate
 from pycryo.refine.setup import first_state, set_up
+from pycryo.refine.step import iterate
 
 
 def cuts(size: int, n: int, number: int) -> np.ndarray:

@@ -19,7 +19,8 @@ from pycryo.model.slab_map import SlabMap
 from pycryo.model.solve import Solver, grid_box
 from pycryo.model.volume import shared_volume
 from pycryo.refine.dataset import group_sums
-from pycryo.refine.half_pass import HalfResult, posterior_entries, quanta
+from pycryo.refine.entries import posterior_entries, quanta
+from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.iteration import run_images
 from pycryo.refine.measure import PoseFigures, measure_noise, measure_poses
 from pycryo.refine.plan import Plan, make_plan

@@ -17,8 +17,8 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.checkpoint import load, save
-from pycryo.refine.loop import iterate
 from pycryo.refine.setup import first_state, set_up
+from pycryo.refine.step import iterate
 
 OPTIONS = RefineOptions(max_iter=3, threads=1)
 

@@ -16,7 +16,7 @@ from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import read_particles
 from pycryo.maps import low_pass
 from pycryo.model.slab_map import inverted
-from pycryo.refine import RefineOptions, loop, refine
+from pycryo.refine import RefineOptions, loop, refine, step
 from pycryo.refine.start import to_volume
 from pycryo.report.verdict import poses_warning
 from pycryo.threads import set_threads
@@ -127,7 +127,7 @@ def test_half_sets_are_apart(main_run, kept):
 def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
     particles, _, start, _, _ = main_run
     compared, made = [], []
-    original = loop.run_images
+    original = step.run_images
 
     def spy(setup, state, plan, volumes, *rest):
         for half, (volume,) in enumerate(volumes):
@@ -135,7 +135,7 @@ def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
             compared.append((plan.number, half, copy, plan.padding, plan.r_high))
         return original(setup, state, plan, volumes, *rest)
 
-    monkeypatch.setattr(loop, "run_images", spy)
+    monkeypatch.setattr(step, "run_images", spy)
     options = RefineOptions(ini_high=30.0, max_iter=3, threads=2)
     refine(particles.subset(np.arange(40)), start, options, observer=lambda s, o, h: made.append(o.state.references))
     for number, half, volume, padding, r_high in compared:

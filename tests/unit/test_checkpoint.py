@@ -18,8 +18,8 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.array_file import Sink
 from pycryo.refine.checkpoint import check, checkpoint_file, load, save
-from pycryo.refine.loop import iterate
 from pycryo.refine.setup import first_state, set_up
+from pycryo.refine.step import iterate
 from pycryo.registration import Motion
 
 OPTIONS = RefineOptions(max_iter=2)
