@@ -87,7 +87,7 @@ def test_moved_poses_show_the_moved_body_where_it_was():
         shift[:, 0],
         np.zeros(2, np.int32),
         np.ones((2, 2)),
-        *[flat] * 8,
+        *[flat] * 9,
     )
     pixel_size = np.array([2.0, 3.0])
     point = rng.normal(size=3) * 30
