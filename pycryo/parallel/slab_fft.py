@@ -29,6 +29,8 @@ _EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 48, 2 << 20, 24 << 20
 # Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
 # getting them anew cost a third of the transform.
 _BLOCK_BYTES = 256 << 10
+# Grids below so many points per axis are transformed by one thread: two take 1.4 (128 points) to 4 times (48) as long.
+_LEAST_THREADED = 160
 
 # Called with the number of a row and its samples (n, width), axes (z, x), both in the order of `numpy.fft`; the array
 # is used for other rows afterwards.
@@ -255,11 +257,11 @@ class SlabFft:
 
     @contextmanager
     def _pool(self) -> Iterator[_Pool]:
-        if self.threads == 1:  # handing each row to one other thread would only cost time
+        if self.threads == 1 or self.n < _LEAST_THREADED:
             yield _Caller()
         else:
             with ThreadPoolExecutor(self.threads) as pool:
-                yield pool
+                yield _Team(pool, self.threads)
 
     def _chosen(self, rows: Sequence[int] | None) -> Sequence[int]:
         if rows is not None and self.comm.size > 1:
@@ -424,6 +426,23 @@ class _Caller:
     def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
         """See `_Pool`."""
         return map(work, items)
+
+
+class _Team:
+    """Threads that each take the next item when they are ready: a task per item would cost more than a short row."""
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
+        self._pool, self._threads = pool, threads
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """See `_Pool`."""
+        left = iter(items)
+
+        def on_thread(_: int) -> None:
+            for item in left:
+                work(item)
+
+        return self._pool.map(on_thread, range(self._threads))
 
 
 class _RowRoom(threading.local):

@@ -35,7 +35,8 @@ from pycryo.slab_transform import SlabTransform
 # Keys of the draws, beyond those of all others: which images, and their first poses.
 _BATCH_STREAM = 3 << 50
 _POSE_STREAM = 5 << 50
-# The scan does most of it: half the slices and two phases less than a refinement's cost 0.3° in the last round.
+# The scan does most of it: no islands, and half the slices and two phases less than a refinement's cost 0.3° in the
+# last round.
 _SETTINGS = PhaseSettings(n_rotation=32, min_phases=2, max_phases=3)
 # Signal-to-noise ratio taken for the shells of a map of random poses: it is all noise but for its mean shape.
 _FIRST_SSNR = 1.0
@@ -165,7 +166,7 @@ def _expect(
 ) -> tuple[State, Plan, list[HalfResult | None]]:
     """The state that a round begins with, its plan, and what was found for the images. Collective."""
     state = replace(state, number=number, schedule=Schedule("global", r_high), posteriors=(None, None))
-    plan = replace(make_plan(setup, state), settings=_SETTINGS)
+    plan = replace(make_plan(setup, state), settings=_SETTINGS, guides=())
     ((reference, _),) = state.references
     with shared_volume(setup.share.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
         results, _ = run_images(setup, state, plan, [[volume], [volume]], timer)

@@ -32,6 +32,8 @@ class Nesting:
     ----------
     nearest : (n_fine,) int64
         The coarse rotation next to each fine one, modulo the symmetry.
+    child : (n_coarse,) int64
+        The fine rotation next to each coarse one: of small grids some are the next one to none.
     shifts : (n_coarse_shift, n_fine_shift) bool
         Fine shifts that belong to each coarse one.
     n_coarse : int
@@ -39,21 +41,28 @@ class Nesting:
     """
 
     nearest: NDArray[np.int64]
+    child: NDArray[np.int64]
     shifts: NDArray[np.bool_]
     n_coarse: int
 
 
 def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
     """Find the coarse neighbours of all fine rotations and shifts."""
-    from scipy.spatial import KDTree
-
-    n = len(coarse.rotations)
-    mates = multiply(np.tile(coarse.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
-    # q and -q are the same rotation.
-    _, found = KDTree(np.concatenate([mates, -mates])).query(fine.rotations)
+    nearest, child = (_nearest(*pair, symmetry) for pair in ((coarse, fine), (fine, coarse)))
     away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
     near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
-    return Nesting(np.asarray(found % n, np.int64), near, n)
+    return Nesting(nearest, child, near, len(coarse.rotations))
+
+
+def _nearest(scan: Scan, other: Scan, symmetry: Symmetry) -> NDArray[np.int64]:
+    """The rotation of `scan` next to each of `other`, modulo the symmetry."""
+    from scipy.spatial import KDTree
+
+    n = len(scan.rotations)
+    mates = multiply(np.tile(scan.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
+    # q and -q are the same rotation.
+    _, found = KDTree(np.concatenate([mates, -mates])).query(other.rotations)
+    return np.asarray(found % n, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +109,8 @@ def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
     n_cell = -(-len(parent) // CELL_SLICES)
     items = np.zeros((len(keep), n_cell * CELL_SLICES), bool)
     items[:, : len(parent)] = coarse[:, parent]
+    image, item = np.nonzero(coarse)
+    number, rotation = np.divmod(item, nesting.n_coarse)
+    items[image, number * len(nesting.nearest) + nesting.child[rotation]] = True
     cells = np.asarray(items.reshape(len(keep), n_cell, CELL_SLICES).any(axis=2))
     return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))

@@ -15,7 +15,7 @@ from pycryo.refine import RefineOptions, refine
 
 
 @pytest.mark.parallel(3)
-@pytest.mark.parametrize("preread", [False, True])
+@pytest.mark.parametrize("preread", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_moves_do_not_change_a_bit(monkeypatch, preread):
     comm = world()
     force_moves(monkeypatch)

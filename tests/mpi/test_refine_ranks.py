@@ -21,7 +21,7 @@ SHARING = {
 }
 
 
-@pytest.mark.parallel(list(SHARING))
+@pytest.mark.parallel([2, 3, 4])
 def test_ranks_do_not_change_a_bit():
     """33 images, so that shares are uneven and one rank holds images of both halves; all stages."""
     comm = world()
@@ -58,6 +58,12 @@ def test_ranks_do_not_change_a_bit_of_classes():
             assert one.share == other.share
         np.testing.assert_array_equal(together.poses.class_index, alone.poses.class_index)
         assert [each.decision for each in together.history] == [each.decision for each in alone.history]
+
+
+@pytest.mark.slow
+@pytest.mark.parallel([5, 8])
+def test_many_ranks_do_not_change_a_bit():
+    test_ranks_do_not_change_a_bit()
 
 
 def assert_same(together, alone):

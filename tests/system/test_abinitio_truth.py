@@ -44,7 +44,7 @@ def test_finds_poses_from_nothing(tmp_path, name, n):
     turns = Rotation.create_group("D3")  # threefold axis z, a twofold axis x
     group = turns if name == "D3" else None
     particles, _, _ = scene(tmp_path, lump(group), n, snr=0.3)
-    found = abinitio(particles, AbinitioOptions(symmetry=name, tries=3, threads=2))
+    found = abinitio(particles, AbinitioOptions(symmetry=name, threads=2))
     error = errors(found.poses, particles, group)
     assert np.median(error) < ANGLE
     assert (error < 20).mean() > 0.9

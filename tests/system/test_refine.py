@@ -170,13 +170,13 @@ def assert_same(one, other):
 def test_same_seed_same_result(little):
     particles, _, start = little
     first, *others = (
-        refine(particles, start, RefineOptions(ini_high=30.0, **options))
+        refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, **options))
         for options in ({"threads": 1}, {"threads": 1, "preread": True}, {"threads": 2})
     )
-    assert {record.stage for record in first.history} == {"global", "local", "final"}
+    assert {"global", "final"} <= {record.stage for record in first.history}
     for other in others:
         assert_same(first, other)
-    another = refine(particles, start, RefineOptions(ini_high=30.0, threads=2, seed=2))
+    another = refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, threads=2, seed=2))
     assert not np.isin(first.poses.quaternion, another.poses.quaternion).any()
 
 
@@ -219,7 +219,7 @@ def test_halves_of_opposite_hands_are_brought_together(little, monkeypatch, capl
     assert fsc(result.map.data, truth.data)[1:5].min() > 0.8
 
 
-@pytest.mark.parametrize("name", ["T", "O", "I1"])
+@pytest.mark.parametrize("name", [pytest.param("T", marks=pytest.mark.slow), "O", "I1"])
 def test_polyhedral_symmetry(tmp_path, name):
     """Of a hollow body: what is near the centre looks alike from everywhere if there are many mates.
 

@@ -330,7 +330,7 @@ def refined(tmp_path_factory):
     return particles, start, refine(particles, start, OPTIONS)
 
 
-@pytest.mark.parametrize(("size", "preread"), [(2, False), (3, True), (5, False)])
+@pytest.mark.parametrize(("size", "preread"), [(2, False), (3, True), pytest.param(5, False, marks=pytest.mark.slow)])
 def test_moves_do_not_change_a_bit(refined, monkeypatch, size, preread):
     particles, start, alone = refined
     options = replace(OPTIONS, preread=preread)

@@ -83,7 +83,7 @@ def test_correlation_made_by_the_mask_is_removed(rng):
     assert curves.resolution_0143 > curves.resolution_at(0.143, "masked")
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 19])
+@pytest.mark.parametrize("size", [2, 3, pytest.param(19, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("box", [16, 17])
 def test_ranks_change_no_bit(size, box, rng):
     halves = noise(rng, box), noise(rng, box)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from thread_comm import run_ranks
 
+from pycryo.compare import BestPoses
 from pycryo.geometry.grids import local_order, rotation_grid, shift_grid
 from pycryo.geometry.rotations import angle_between, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
@@ -20,7 +21,7 @@ from pycryo.refine.panels import Lane
 from pycryo.refine.prepare import Target
 from pycryo.refine.scan import make_scan
 from pycryo.refine.search import Effort, Policy, global_search
-from pycryo.refine.survivors import nest
+from pycryo.refine.survivors import nest, survivors
 from pycryo.refine.ways import Rates, choose_way
 
 BOX, R_HIGH, SIGMA = 24, 9.0, 1.5
@@ -144,6 +145,22 @@ def test_ranks_and_ways_change_no_bit(size, way, ring_size):
         assert sum(made) == n_item
     if way == "local":
         assert made == [n_item] * size
+
+
+def test_every_coarse_rotation_leaves_a_fine_one():
+    """Grids so small that some coarse rotations are the next one of no fine one."""
+    group = symmetry("D3")
+    shifts = np.zeros((1, 2))
+    for seed in range(8):
+        turns = np.random.default_rng(seed).standard_normal((2, 4))
+        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        coarse, fine = (make_scan(n, group, turn, shifts, 1.0, 5.0) for n, turn in zip((40, 50), turns, strict=True))
+        nesting = nest(coarse, fine, group)
+        n = len(coarse.rotations)
+        # Each coarse rotation in turn is the only survivor; a list of one would count as cut off, and everything stay.
+        score = np.tile(np.float32([1, -99]), (n, 1))
+        best = BestPoses(score, np.tile(np.arange(n)[:, None], 2), score[:, 0].astype(float), np.zeros(n))
+        assert survivors(best, nesting, 1).cells.any(axis=1).all()
 
 
 def test_coarse_to_fine_loses_nothing_and_saves_scores():

@@ -21,8 +21,9 @@ TOLERANCE = {True: 10 * np.finfo(np.float64).eps, False: 10 * np.finfo(np.float3
 
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch):
-    """Several rounds of exchange even on small grids: 3 kB hold one to three rows of those here."""
+    """Several rounds of exchange, and threads, even on small grids: 3 kB hold one to three rows of those here."""
     monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 3000)
+    monkeypatch.setattr(slab_fft, "_LEAST_THREADED", 0)
 
 
 def grid(n, seed=0):
