@@ -23,7 +23,7 @@ class Schedule:
     iterations : int
         Iterations of this stage done.
     least_spread : float
-        Smallest median spread of the posteriors in this stage, degrees.
+        Median spread of the posteriors at the last progress of this stage, degrees: slow gains add up.
     is_joined : bool
         The halves share their references while classes come apart, so that each class is the same thing in both, seen
         from the same side.
@@ -66,7 +66,8 @@ class Measured:
     class_change: float = 0.0
 
 
-# An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of the least.
+# An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of what it
+# was.
 _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Classes are settled when no larger share of the images changes theirs.
@@ -117,7 +118,8 @@ def next_schedule(
         f"resolution at shell {shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
-    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, min(now.least_spread, seen.spread))
+    least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
+    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread)
     if now.stage == "final":
         return onward, figures
     if is_last:
