@@ -22,7 +22,7 @@ from pycryo.parallel.world import world
 from pycryo.refine.abinitio import abinitio
 from pycryo.refine.abinitio_options import AbinitioOptions
 from pycryo.refine.abinitio_outputs import MAP_NAME, write_initial_model
-from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
+from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
 from pycryo.threads import get_threads, set_threads
 
 log = logging.getLogger(__name__)
@@ -108,9 +108,5 @@ class _Job:
                 self.folder.end({0: SUCCESS, 1: FAILURE}.get(code, ABORTED))
 
     def keep_traceback(self, text: str) -> None:
-        """Append a traceback to run.log, or print it while there is none."""
-        if self.folder is not None:
-            with suppress(OSError), open(self.folder.path / LOG_NAME, "a", encoding="utf-8") as file:
-                file.write(text)
-                return
-        print(text, file=sys.stderr)
+        """In run.log, if there is one."""
+        keep_traceback(self.folder, text)

@@ -24,7 +24,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.checkpoint import checkpoint_file
-from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder
+from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
 from pycryo.refine.outputs import Writer
 from pycryo.refine.setup import first_state, set_up
 from pycryo.refine.work_plan import tell
@@ -204,12 +204,8 @@ class _Job:
                 self.folder.end({0: SUCCESS, 1: FAILURE, 2: FAILURE}.get(code, ABORTED))
 
     def keep_traceback(self, text: str) -> None:
-        """Append a traceback to run.log, or print it while there is none."""
-        if self.folder is not None and not self.args.dry_run:
-            with suppress(OSError), open(self.folder.path / LOG_NAME, "a", encoding="utf-8") as file:
-                file.write(text)
-                return
-        print(text, file=sys.stderr)
+        """In run.log, if there is one."""
+        keep_traceback(None if self.args.dry_run else self.folder, text)
 
 
 def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, list[Map], Map | None]:

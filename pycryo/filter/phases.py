@@ -220,7 +220,8 @@ def _propose(
     classes, other = centre_c, _SWITCH / n_class
     if n_class > 1:
         draw = uniform(seed, _SWITCH_STREAM + key, ids, settings.n_rotation)
-        classes = np.where(draw < _SWITCH, (draw / other).astype(np.int32), centre_c)
+        drawn = np.minimum(draw / other, n_class - 1).astype(np.int32)
+        classes = np.where(draw < _SWITCH, drawn, centre_c)
     same = 1 - (n_class - 1) * other
     density_r = rotation_proposal_density(rotations, centre_r, 0.5 * scale_r, classes, centre_c, same, other)
     density_t = shift_proposal_density(shifts, centre_t, scale_t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,6 +71,15 @@ class JobFolder:
     def end(self, mark: str) -> None:
         """Mark how the run ended: `SUCCESS`, `FAILURE` or `ABORTED`."""
         write_bytes(self.path / mark, b"")
+
+
+def keep_traceback(folder: JobFolder | None, text: str) -> None:
+    """Append a traceback to run.log, or print it where there is none."""
+    if folder is not None:
+        with suppress(OSError), open(folder.path / LOG_NAME, "a", encoding="utf-8") as file:
+            file.write(text)
+            return
+    print(text, file=sys.stderr)
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

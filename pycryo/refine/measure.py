@@ -23,7 +23,7 @@ Results = list[HalfResult | None]
 _DOUBTFUL = 3.0
 # Images that show no particle keep this much, so that a half-set of them alone still makes a map.
 _LEAST_WEIGHT = 1e-3
-# Smallest prior of a class.
+# Smallest prior of a class, about.
 _LEAST_SHARE = 1e-4
 # Degrees; a mode that moved further, and by more than 3 spreads, is another one.
 _OTHER_MODE = 10.0
@@ -173,10 +173,17 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
         score=score,
         score_threshold=quality.threshold,
         n_junk=quality.n_junk,
-        class_share=np.maximum(count.sum(axis=0) / count.sum(), _LEAST_SHARE),
+        class_share=class_shares(count),
         class_count=count,
         class_change=float(np.mean(class_change)),
     )
+
+
+def class_shares(count: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n_class,) priors, sum 1, none of them 0, from the particles of each half and class (2, n_class)."""
+    total = count.sum(axis=0)
+    share = np.maximum(total / max(total.sum(), 1e-300), _LEAST_SHARE)
+    return np.asarray(share / share.sum())
 
 
 @dataclass(frozen=True, slots=True)

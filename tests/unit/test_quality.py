@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pycryo.refine.measure import insertion_weights
+from pycryo.refine.measure import class_shares, insertion_weights
 from pycryo.refine.quality import describe, rate, rate_classes
 
 
@@ -128,6 +128,13 @@ def test_description():
     assert (
         describe(30, 120, 0.25) == "images: 30 of 120 (25.0 %) look like junk, suggested threshold of the score 0.250"
     )
+
+
+def test_class_shares():
+    np.testing.assert_allclose(class_shares(np.array([[10.0, 20], [20, 50]])), [0.3, 0.7])
+    # Also of empty classes, and where nothing looks like a particle.
+    assert 0 < class_shares(np.array([[5.0, 0], [5, 0]]))[1] < 1e-3
+    np.testing.assert_array_equal(class_shares(np.zeros((2, 1))), [1])
 
 
 def test_insertion_weights():
