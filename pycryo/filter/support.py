@@ -11,6 +11,9 @@ from pycryo.geometry.rotations import multiply
 
 Array = NDArray[np.float64]
 
+# About the step of the finest scan.
+_BROAD = np.deg2rad(10.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Support:
@@ -94,6 +97,14 @@ def axis_spreads(posterior: Posterior) -> tuple[Array, Array]:
     square = np.square(turn[..., 1:] * ratio[..., None]) * posterior.support.weight[..., None]
     x, y, z = square.sum(axis=1).T
     return np.sqrt(z), np.sqrt((x + y) / 2)
+
+
+def is_broad(spread_rotation: Array) -> NDArray[np.bool_]:
+    """Of which images the posterior is so broad that support points of a local search would not hold all of it.
+
+    `spread_rotation` is in radians. A second mode, 90° away, with 4 % of the probability makes as much.
+    """
+    return np.asarray(spread_rotation > _BROAD)
 
 
 def concatenate(parts: list[Posterior]) -> Posterior:

@@ -35,12 +35,12 @@ from pycryo.refine.columns import COLUMNS, from_columns, to_columns
 from pycryo.refine.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refine.options import RefineOptions
 from pycryo.refine.schedule import Schedule
-from pycryo.refine.state import Load, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import Load, Motions, Record, RowsPosterior, Setup, State
 from pycryo.registration import Motion
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 5
+_FORMAT = 6
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"
@@ -79,7 +79,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "sigma_shift": state.sigma_shift,
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
-        "motions": [None if each is None else [each.quaternion.tolist(), each.move.tolist()] for each in state.motions],
+        "motions": [[_motion_marks(each) for each in of_half] for of_half in state.motions],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(share.particles),
         "options": option_marks(setup.options),
@@ -162,7 +162,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
         with refuse_damage(path):
             _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
-            motions = tuple(None if each is None else Motion(*map(np.array, each)) for each in header["motions"])
+            motions = _motions(header["motions"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, class_share, insertion_weight = (source.read(name) for name in _SHARED)
         references = []
@@ -182,6 +182,17 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             motions=motions,
         )
     return state, history
+
+
+def _motion_marks(motion: Motion | None) -> list[list[float]] | None:
+    return None if motion is None else [motion.quaternion.tolist(), motion.move.tolist()]
+
+
+def _motions(marks: list[list[Any]]) -> Motions:
+    first, second = (
+        tuple(None if each is None else Motion(*map(np.array, each)) for each in of_half) for of_half in marks
+    )
+    return first, second
 
 
 @contextmanager

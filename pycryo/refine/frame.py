@@ -1,7 +1,8 @@
-"""The frame of the start reference: a refinement may turn and move its map as a whole, and is brought back at the end.
+"""The frame of the maps: nothing in the images holds it.
 
-In the final iteration poses are found in the frame that the references have come to; the images are inserted with poses
-in the frame of the start reference. So no map is resampled.
+The half-maps turn and move, each for itself. Half 2 is kept where half 1 is, and in the final iteration both are
+brought back to where the start reference was. Poses are found in the frame that the references have come to; the
+images are inserted with poses in the other one. So no map is resampled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pycryo.model.slab_map import SlabMap, from_root, gather, resample_grid
 from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.start import to_grid
-from pycryo.refine.state import ClassMaps, Setup, State
+from pycryo.refine.state import ClassMaps, Motions, Setup, State
 from pycryo.registration import Motion, register
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,10 @@ _MOST = 12
 _POINTS = 32
 # A start that resembles the map less has no frame to go back to: a blob.
 _LEAST_CORRELATION = 0.7
-# χ² that a motion must explain for each free parameter.
-_LEAST_GAIN = 3.0
+# χ² that a motion must explain for each free parameter: against the start, which is undone once, and between the
+# halves, where a motion by chance is measured again in the next iteration.
+_LEAST_GAIN_START = 3.0
+_LEAST_GAIN_HALVES = 1.5
 
 
 def coarse(comm: Comm, starts: Sequence[Map]) -> tuple[SlabMap, ...]:
@@ -50,7 +53,7 @@ def motions_to_start(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion
     return tuple(motion_to_start(setup, *each) for each in zip(classes, starts, strict=True))
 
 
-def motion_to_start(setup: Setup, maps: ClassMaps, start_map: SlabMap) -> Motion | None:
+def motion_to_start(setup: Setup, maps: ClassMaps, start: SlabMap) -> Motion | None:
     """How a map moved against the start: read at M u + c it is like it at u. Collective.
 
     The half-maps are compared as they were reconstructed, up to their resolution: of the references, which end with the
@@ -58,43 +61,63 @@ def motion_to_start(setup: Setup, maps: ClassMaps, start_map: SlabMap) -> Motion
     open, or if it is no more than chance.
     """
     first, second = maps.half_maps
-    shell = setup.field_of_view / maps.fsc.resolution_0143
     mean = replace(first, data=np.float32(0.5) * (first.data + second.data))
-    here, start = gather(resample_grid(mean, start_map.box)), gather(start_map)
+    return _motion(setup, resample_grid(mean, start.box), start, maps, _LEAST_GAIN_START, ("the map", "the reference"))
+
+
+def motions_to_first(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion | None, ...]:
+    """How the map of half 2 of each class moved against that of half 1. Collective."""
+    if setup.prior is not None:
+        return ()
+    found = []
+    for k, maps in enumerate(classes):
+        first, second = (resample_grid(each, min(each.box, _POINTS)) for each in maps.half_maps)
+        which = f" of class {k + 1}" if len(classes) > 1 else ""
+        names = (f"half-map 2{which}", "half-map 1")
+        found.append(_motion(setup, second, first, maps, _LEAST_GAIN_HALVES, names))
+    return tuple(found)
+
+
+def _motion(
+    setup: Setup, source: SlabMap, target: SlabMap, maps: ClassMaps, least_gain: float, names: tuple[str, str]
+) -> Motion | None:
+    """How one small grid moved against another, up to the resolution of `maps`; None if by chance. Collective."""
+    shell = setup.field_of_view / maps.fsc.resolution_0143
+    here, there = gather(source), gather(target)
 
     def find() -> Motion | None:
         assert here is not None
-        assert start is not None
-        found = register(here, start, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter)
+        assert there is not None
+        found = register(here, there, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter)
         if found is None:
             return None
         text = f"turn of {found.motion.angle:.2f}°, move of {found.motion.distance:.2f} Å"
         figures = f"correlation {found.correlation:.2f}, χ² {found.gain:.0f} for {found.n_free} parameters"
         if found.correlation < _LEAST_CORRELATION or not found.is_small:
-            log.info("frame: the map stays where it is, it does not resemble the reference (%s; %s)", text, figures)
+            log.info("frame: %s stays where it is, it does not resemble %s (%s; %s)", *names, text, figures)
             return None
-        if found.gain < _LEAST_GAIN * found.n_free:
-            log.info("frame: the map is where the reference was (%s; %s)", text, figures)
+        if found.gain < least_gain * found.n_free:
+            log.debug("frame: %s is where %s is (%s; %s)", *names, text, figures)
             return None
-        log.info("frame: map moved back onto the reference (%s; %s)", text, figures)
+        log.info("frame: %s moved back onto %s (%s; %s)", *names, text, figures)
         return found.motion
 
     # Measured by one: processors of another kind might round otherwise.
     return on_root(setup.share.comm, find)
 
 
-def moved_state(setup: Setup, state: State, motions: tuple[Motion | None, ...]) -> State:
-    """The state with the poses in the map read at M u + c; its references stay where they are."""
+def moved_state(setup: Setup, state: State, motions: Motions) -> State:
+    """The state with the poses in the maps read at M u + c; its references stay where they are."""
     pixel_size = setup.share.particles.pixel_size
     first, second = (
-        None if found is None else (found[0], moved(found[1], motions, pixel_size[found[0]]))
-        for found in state.posteriors
+        None if found is None else (found[0], moved(found[1], of_half, pixel_size[found[0]]))
+        for found, of_half in zip(state.posteriors, motions, strict=True)
     )
     return replace(state, posteriors=(first, second))
 
 
 def moved(posterior: Posterior, motions: tuple[Motion | None, ...], pixel_size: NDArray[np.float64]) -> Posterior:
-    """Poses in the maps read at M u + c, from those in the maps; `pixel_size` (n,) of the images, Å."""
+    """Poses in the maps read at M u + c, from those in the maps; `motions` of each class, `pixel_size` (n,) in Å."""
     for k, motion in enumerate(motions):
         if motion is not None:
             posterior = _moved(posterior, k, motion, pixel_size)

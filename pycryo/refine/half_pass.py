@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import Posterior, Support, concatenate
+from pycryo.filter.support import Posterior, Support, concatenate, is_broad
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.model.insertion import Frame, Insertion
 from pycryo.projector import FourierVolume
@@ -98,6 +98,15 @@ class HalfPass:
             self._place = np.full(share.particles.n, -1)
             self._place[rows] = np.arange(len(rows))
 
+    def scanned(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the particles `rows` are compared with the shared slices; the others are searched locally."""
+        if self._plan.scan is None:
+            return np.zeros(len(rows), bool)
+        if not self._plan.rescans:
+            return np.ones(len(rows), bool)
+        assert self._previous is not None
+        return is_broad(self._previous.spread_rotation[self._place[rows]])
+
     def take(
         self, rows: NDArray[np.int64], target: Target, candidates: Support | None, bare: Target | None = None
     ) -> None:
@@ -120,7 +129,7 @@ class HalfPass:
             )
         if len(self.volumes) < len(plan.class_share):
             posterior = dealt(posterior, rows, len(plan.class_share), plan.seed)
-        posterior = moved(posterior, plan.motions, particles.pixel_size[rows])
+        posterior = moved(posterior, plan.motions[self.half], particles.pixel_size[rows])
         with timer.phase("insert"):
             entries = posterior_entries(
                 plan.box,
@@ -179,13 +188,14 @@ class HalfPass:
         if candidates is not None:
             assert plan.scan is not None
             candidates = _folded(candidates, self._setup.group)
+            guides = [each / scale for each in plan.guides]
             ratio = plan.pixel_size / pixel_size
             scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
             scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
         else:
             assert self._previous is not None
             previous = _rows_of(self._previous, self._place[rows])
-            candidates = previous.support
+            candidates, guides = previous.support, []
             scale_rotation = np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2)
             scale_shift = np.clip(plan.widen * previous.spread_shift, plan.floor_shift / pixel_size, sigma_shift)
         return sample_posterior(
@@ -195,7 +205,7 @@ class HalfPass:
             scale_rotation,
             scale_shift,
             r_high=plan.r_high / scale,
-            guides=[each / scale for each in plan.guides],
+            guides=guides,
             sigma_shift=sigma_shift,
             class_share=np.ones(1) if len(self.volumes) == 1 else plan.class_share,
             model_scale=scale,

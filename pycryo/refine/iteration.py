@@ -77,12 +77,14 @@ def _run_round(
     timer: Timer,
 ) -> None:
     """The images of one round, `rows` of each half; none of them is kept. Collective."""
-    if plan.scan is None:
-        for one in passes:
-            for each in _load(setup, plan, one, rows[one.half], timer):
-                one.take(each.rows, each.target, None, each.bare)
-    else:
-        images = [each for one in passes for each in _load(setup, plan, one, rows[one.half], timer)]
+    images: list[_Loaded] = []
+    for one in passes:
+        mine = rows[one.half]
+        is_scanned = one.scanned(mine)
+        for each in _load(setup, plan, one, mine[~is_scanned], timer):
+            one.take(each.rows, each.target, None, each.bare)
+        images.extend(_load(setup, plan, one, mine[is_scanned], timer))
+    if plan.scan is not None:
         for geometry in geometries(setup.share):
             _search(setup, plan, geometry, passes, images, effort, timer)
 
@@ -125,7 +127,7 @@ def _search(
     for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
         setup.rates[one.half] = measured
         for each, support in zip(mine, supports, strict=True):
-            one.take(each.rows, each.target, support)
+            one.take(each.rows, each.target, support, each.bare)
 
 
 def _lane(setup: Setup, plan: Plan, geometry: Geometry, one: HalfPass, share: float, targets: list[Target]) -> Lane:

@@ -103,7 +103,7 @@ def _maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], k: int
         pair = _on_world(setup, points, solutions)
     with timer.phase("fsc"):
         fsc, mask = measure_fsc(setup, pair, plan.r_insert)
-        other_hand = plan.scan is not None and hands_differ(pair, fsc)
+        other_hand = plan.scan is not None and not plan.rescans and hands_differ(pair, fsc)
         if other_hand:
             pair = second_inverted(pair)
             fsc, mask = measure_fsc(setup, pair, plan.r_insert)

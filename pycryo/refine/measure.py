@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import Posterior, axis_spreads
+from pycryo.filter.support import Posterior, axis_spreads, is_broad
 from pycryo.geometry.rotations import angle_between
 from pycryo.refine.dataset import group_sums
 from pycryo.refine.half_pass import HalfResult
@@ -49,6 +49,8 @@ class PoseFigures:
         Effective sample size of the last phase.
     changed_mode : float
         Share of the images whose mode moved by more than `_OTHER_MODE` and 3 spreads; 0 in the first iteration.
+    broad_share : float
+        Share of the images whose posterior is broad (`pycryo.filter.support.is_broad`).
     phases_per_image : float
         Mean number of phases.
     slices_per_image : float
@@ -81,6 +83,7 @@ class PoseFigures:
     effective_mean: float
     effective_median: float
     changed_mode: float
+    broad_share: float
     phases_per_image: float
     slices_per_image: float
     insertion_weight: NDArray[np.float64]
@@ -166,6 +169,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
         effective_mean=float(effective[seen].mean()),
         effective_median=float(np.median(effective[seen])),
         changed_mode=float((np.isfinite(change) & (change > np.maximum(_OTHER_MODE, 3 * spread)))[seen].mean()),
+        broad_share=float(is_broad(np.deg2rad(spread)).mean()),
         phases_per_image=float(n_phases.mean()),
         slices_per_image=float(n_slices.sum() / len(n_slices)),
         insertion_weight=weight,

@@ -15,8 +15,7 @@ from pycryo.refine.defocus import first_sigma
 from pycryo.refine.references import JOIN_RESOLUTION
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
-from pycryo.refine.state import Setup, State
-from pycryo.registration import Motion
+from pycryo.refine.state import Motions, Setup, State
 
 # Slices of a scan over the whole of SO(3): at most, at least.
 _MAX_SLICES = 20_000
@@ -55,9 +54,11 @@ class Plan:
     is_joined : bool
         They share all of them, and the gains.
     guides : tuple of float
-        r_high of the phases between the scan's and the full one, ascending; none in the local stage.
+        r_high of the phases between the scan's and the full one, ascending, of images compared with a scan.
     scan : Scan or None
-        Shared slices of a global search, shifts in px of the model; None in the local stage.
+        Shared slices of a global search, shifts in px of the model; None if all images are searched locally.
+    rescans : bool
+        Only images whose posterior is broad are compared with them.
     coarse : Scan or None
         Forerunner of `scan` at low resolution, which tells what of it an image needs.
     settings : PhaseSettings
@@ -83,8 +84,8 @@ class Plan:
     sign : float
         -1 inverts the contrast of the images.
     seed : int
-    motions : tuple of (Motion or None)
-        Of each class, from the frame of its reference to that in which the images are inserted; () for none.
+    motions : two tuples of (Motion or None)
+        Of each half and class, from the frame of its reference to that in which the images are inserted; () for none.
     """
 
     number: int
@@ -96,6 +97,7 @@ class Plan:
     guides: tuple[float, ...]
     scan: Scan | None
     coarse: Scan | None
+    rescans: bool
     settings: PhaseSettings
     class_share: NDArray[np.float64]
     sigma_shift: float
@@ -113,7 +115,7 @@ class Plan:
     use_ctf: bool
     sign: float
     seed: int
-    motions: tuple[Motion | None, ...]
+    motions: Motions
 
 
 def make_plan(setup: Setup, state: State) -> Plan:
@@ -123,7 +125,8 @@ def make_plan(setup: Setup, state: State) -> Plan:
     # Angle that moves the outermost sample by the width of the particle's transform.
     step = setup.field_of_view / (setup.diameter * r_high)
     r_insert = setup.box / 2 if final else insertion_limit(r_high, setup.box / 2)
-    scan, coarse = _scans(setup, state, step) if state.schedule.stage == "global" else (None, None)
+    is_scanned = state.schedule.stage == "global" or state.schedule.rescans
+    scan, coarse = _scans(setup, state, step) if is_scanned else (None, None)
     return Plan(
         number=state.number + 1,
         final=final,
@@ -134,6 +137,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         guides=() if scan is None else _guides(scan.r_high, r_high),
         scan=scan,
         coarse=coarse,
+        rescans=state.schedule.rescans,
         settings=PhaseSettings(),
         class_share=state.class_share,
         sigma_shift=state.sigma_shift,

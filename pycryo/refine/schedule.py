@@ -27,6 +27,8 @@ class Schedule:
     is_joined : bool
         The halves share their references while classes come apart, so that each class is the same thing in both, seen
         from the same side.
+    rescans : bool
+        After the global stage: images whose posterior is broad are searched globally again.
     """
 
     stage: str
@@ -36,6 +38,7 @@ class Schedule:
     iterations: int = 0
     least_spread: float = math.inf
     is_joined: bool = False
+    rescans: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Measured:
         Degrees by which that turns the CTF at r_high.
     class_change : float
         Share of the images whose class is another one than in the last iteration.
+    broad_share : float
+        Share of the images whose posterior is too broad for a local search.
     """
 
     shells: tuple[float, ...]
@@ -64,6 +69,7 @@ class Measured:
     defocus_moved: float = 0.0
     defocus_turn: float = 0.0
     class_change: float = 0.0
+    broad_share: float = 0.0
 
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of what it
@@ -78,6 +84,10 @@ _JOINED = (3, 10)
 _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
+
+
+# Images are scanned again after the global stage if they are at least this share: slices cost as much for few.
+_LEAST_RESCANNED = 0.01
 
 
 def next_schedule(
@@ -106,6 +116,22 @@ def next_schedule(
     r_joined : float
         Largest r_high while the halves share their references.
     """
+    following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined)
+    if following.stage == "global" or "global" not in stages or seen.broad_share < _LEAST_RESCANNED:
+        return following, reason
+    return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
+
+
+def _next_stage(
+    now: Schedule,
+    seen: Measured,
+    stages: tuple[str, ...],
+    r_limit: float,
+    is_last: bool,
+    defocus_from: float,
+    r_joined: float,
+) -> tuple[Schedule, str]:
+    """See `next_schedule`; images that are scanned again left aside."""
     shell = sum(seen.shells) / len(seen.shells)
     progress = shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
     progress |= seen.class_change > _SETTLED_CLASSES

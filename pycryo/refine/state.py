@@ -22,6 +22,8 @@ from pycryo.registration import Motion
 
 # Rows of `Particles` and the posteriors of these particles.
 RowsPosterior = tuple[NDArray[np.int64], Posterior]
+# Of each half, of each class.
+Motions = tuple[tuple[Motion | None, ...], tuple[Motion | None, ...]]
 # Of the two halves.
 Pair = tuple[SlabMap, SlabMap]
 
@@ -111,8 +113,9 @@ class State:
         Of this rank's particles.
     insertion_weight : (n_all,) float64
         u_p of every particle.
-    motions : tuple of (Motion or None)
-        Of the map of each class against the start, to be undone in the final iteration; () before.
+    motions : two tuples of (Motion or None)
+        Of the maps of each half and class, to be undone in the next iteration: against half 1, in the final iteration
+        against the start; () for none.
     """
 
     number: int
@@ -125,7 +128,7 @@ class State:
     sigma_defocus: float | None
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
-    motions: tuple[Motion | None, ...] = ()
+    motions: Motions = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,7 @@ class Record:
     effective_mean: float
     effective_median: float
     changed_mode: float
+    broad_share: float
     phases_per_image: float
     slices_per_image: float
     n_slices_scan: int

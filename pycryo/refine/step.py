@@ -14,7 +14,7 @@ from pycryo.parallel.rows import even_bounds, move_rows
 from pycryo.projector import FourierVolume
 from pycryo.refine.balance import Scores, measure_load
 from pycryo.refine.defocus_control import DefocusFigures, measure_defocus
-from pycryo.refine.frame import motions_to_start, moved_state
+from pycryo.refine.frame import motions_to_first, motions_to_start, moved_state
 from pycryo.refine.half_pass import HalfResult
 from pycryo.refine.hand import inverted_result
 from pycryo.refine.iteration import run_images
@@ -22,9 +22,8 @@ from pycryo.refine.maximization import Maximum, maximize
 from pycryo.refine.measure import PoseFigures, gather_poses, measure_noise, measure_poses
 from pycryo.refine.plan import Plan, make_plan
 from pycryo.refine.schedule import Measured, Schedule, next_schedule
-from pycryo.refine.state import Load, Outcome, Record, RowsPosterior, Setup, State
+from pycryo.refine.state import ClassMaps, Load, Motions, Outcome, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
-from pycryo.registration import Motion
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +54,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     poses = gather_poses(setup, results, figures.score)
     resolutions = [maximum.maps.fsc.resolution_0143 for maximum in maxima]
     schedule, decision = _decide(setup, state, plan, resolutions, figures, defocus)
-    motions: tuple[Motion | None, ...] = ()
-    if schedule.stage == "final" and not plan.final:
-        motions = motions_to_start(setup, [maximum.maps for maximum in maxima])
+    motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     seconds["total"] = round(time.perf_counter() - began, 4)
     record = _record(state, plan, maxima, figures, defocus, scores, load, seconds, decision)
@@ -94,6 +91,7 @@ def _decide(
             pose_change=figures.pose_change,
             spread=figures.spread_rotation,
             class_change=figures.class_change,
+            broad_share=figures.broad_share,
             defocus_moved=defocus.moved,
             defocus_turn=defocus.turn,
         ),
@@ -104,6 +102,16 @@ def _decide(
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
     )
+
+
+def _motions(setup: Setup, plan: Plan, schedule: Schedule, maps: list[ClassMaps]) -> Motions:
+    """How the maps moved, to be undone in the next iteration. Collective."""
+    if plan.final or plan.is_joined:
+        return (), ()
+    if schedule.stage == "final":
+        to_start = motions_to_start(setup, maps)
+        return to_start, to_start
+    return (), motions_to_first(setup, maps)
 
 
 def _record(
@@ -139,6 +147,7 @@ def _record(
         effective_mean=figures.effective_mean,
         effective_median=figures.effective_median,
         changed_mode=figures.changed_mode,
+        broad_share=figures.broad_share,
         phases_per_image=figures.phases_per_image,
         slices_per_image=figures.slices_per_image,
         n_slices_scan=0 if plan.scan is None else len(plan.scan.rotations),

@@ -16,7 +16,7 @@ from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
 from pycryo.maps import Map
 from pycryo.model.slab_map import from_root
-from pycryo.refine.frame import coarse, motions_to_start, moved
+from pycryo.refine.frame import coarse, motions_to_first, motions_to_start, moved
 from pycryo.registration import Motion
 
 BOX, PIXEL = 36, 3.5
@@ -73,6 +73,35 @@ def test_nothing_is_moved_without_need_or_reason():
     assert found_on(2, here, here) is None
     assert found_on(2, here, start, "D2") is None
     assert found_on(2, here, Phantom(np.array([[1.0, 2.0, 0.0]]), np.array([15.0]), np.array([1e4]))) is None
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_half_2_is_brought_to_half_1(ranks):
+    """Of each class; and is left alone where it is."""
+    first = lump()
+    second = Phantom(TURN.apply(first.centres) + MOVE, first.widths, first.masses)
+
+    def work(comm):
+        def dealt(phantom):
+            return from_root(comm, volume(phantom, 40) if comm.rank == 0 else None)
+
+        setup = SimpleNamespace(
+            share=SimpleNamespace(comm=comm),
+            group=symmetry("C1"),
+            diameter=100.0,
+            prior=None,
+            field_of_view=BOX * PIXEL,
+        )
+        classes = [SimpleNamespace(half_maps=(dealt(first), dealt(each)), fsc=RESOLVED) for each in (second, first)]
+        held = SimpleNamespace(**(vars(setup) | {"prior": object()}))
+        return motions_to_first(setup, classes), motions_to_first(held, classes)
+
+    for (motion, none), by_prior in run_ranks(ranks, work):
+        away = Rotation.from_matrix(quaternion_to_matrix(motion.quaternion)) * TURN.inv()
+        assert np.degrees(away.magnitude()) < 0.1
+        assert np.linalg.norm(motion.move - MOVE) < 0.05 * PIXEL
+        assert none is None
+        assert by_prior == ()
 
 
 def test_moved_poses_show_the_moved_body_where_it_was():

@@ -55,6 +55,18 @@ def test_global_then_local_then_final():
     assert all("shell 10.0" in r and "0.10 deg" in r and "spread 2.00 deg" in r for r in reasons)
 
 
+def test_broad_posteriors_are_scanned_again_after_the_global_stage():
+    broad = Measured((10.0,), 0.1, 2.0, broad_share=0.3)
+    path = walk(iter([broad] * 20))
+    assert names(path) == ["global", "global", "local", "local", "local", "final"]
+    assert [schedule.rescans for schedule, _ in path] == [False, False, True, True, True, True]
+    assert all("30 % of the images are scanned again" in reason for _, reason in path[2:])
+    few = Measured((10.0,), 0.1, 2.0, broad_share=0.001)
+    assert not any(schedule.rescans for schedule, _ in walk(iter([few] * 20)))
+    start = Schedule("local", 8.0)
+    assert not any(schedule.rescans for schedule, _ in walk(iter([broad] * 20), ("local",), start))
+
+
 def test_defocus_after_local():
     """Entered where the resolution allows, left when neither defoci nor resolution change."""
     all_three = (*BOTH, "defocus")
