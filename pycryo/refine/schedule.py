@@ -84,8 +84,6 @@ _JOINED = (3, 10)
 _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
-
-
 # Images are scanned again after the global stage if they are at least this share: slices cost as much for few.
 _LEAST_RESCANNED = 0.01
 
