@@ -100,7 +100,8 @@ class HalfPass:
 
     def scanned(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the particles `rows` are compared with the shared slices; the others are searched locally."""
-        if self._plan.scan is None:
+        # Without images there is no posterior either.
+        if self._plan.scan is None or not len(rows):
             return np.zeros(len(rows), bool)
         if not self._plan.rescans:
             return np.ones(len(rows), bool)
