@@ -1,5 +1,8 @@
 """Fixtures shared by all tests."""
 
+import atexit
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,13 @@ from hypothesis import settings
 
 settings.register_profile("pycryo", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("pycryo")
+
+if "_PYTEST_MPI_CHILD_PROCESS" in os.environ:
+    # The ranks of a test begin at once, and pytest's removal of old folders leaves a listing open if another process
+    # removes them first: each gets a root of its own.
+    _root = tempfile.TemporaryDirectory(prefix="pycryo-rank-")
+    atexit.register(_root.cleanup)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = _root.name
 
 
 @pytest.fixture
