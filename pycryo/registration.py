@@ -108,7 +108,7 @@ def register(source: Map, target: Map, group: Symmetry, *, r_high: float, diamet
     diameter : float
         Å; what of the map lies outside this sphere is left out.
     """
-    free = _free(group)
+    free = free_parameters(group)
     if not len(free):
         return None
     fit = _Fit.of(source, target, free, r_high, diameter)
@@ -126,8 +126,8 @@ def register(source: Map, target: Map, group: Symmetry, *, r_high: float, diamet
     )
 
 
-def _free(group: Symmetry) -> NDArray[np.int64]:
-    """Which of turns about x, y, z and moves along x, y, z the symmetry leaves free."""
+def free_parameters(group: Symmetry) -> NDArray[np.int64]:
+    """Which of turns about x, y, z (0 to 2) and moves along x, y, z (3 to 5) the symmetry leaves free, ascending."""
     if len(group) == 1:
         return np.arange(6)
     axis = single_axis(group)

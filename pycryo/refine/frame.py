@@ -22,7 +22,7 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.start import to_grid
 from pycryo.refine.state import ClassMaps, Motions, Setup, State
-from pycryo.registration import Motion, register
+from pycryo.registration import Motion, free_parameters, register
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def motion_to_start(setup: Setup, maps: ClassMaps, start: SlabMap) -> Motion | N
 
 def motions_to_first(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion | None, ...]:
     """How the map of half 2 of each class moved against that of half 1. Collective."""
-    if setup.prior is not None:
+    if setup.prior is not None or not len(free_parameters(setup.group)):
         return ()
     found = []
     for k, maps in enumerate(classes):

@@ -84,8 +84,9 @@ _JOINED = (3, 10)
 _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
-# Images are scanned again after the global stage if they are at least this share: slices cost as much for few.
-_LEAST_RESCANNED = 0.01
+# Images are scanned again after the global stage if they are at least this share, slices cost as much for few, and at
+# most that one: noise that is searched globally again and again makes up a structure that both halves share.
+_RESCANNED = (0.01, 0.5)
 
 
 def next_schedule(
@@ -115,7 +116,8 @@ def next_schedule(
         Largest r_high while the halves share their references.
     """
     following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined)
-    if following.stage == "global" or "global" not in stages or seen.broad_share < _LEAST_RESCANNED:
+    least, most = _RESCANNED
+    if following.stage == "global" or "global" not in stages or not least <= seen.broad_share <= most:
         return following, reason
     return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
 

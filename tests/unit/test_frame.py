@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +15,13 @@ from thread_comm import run_ranks
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
+from pycryo.io.mrc import read_map
+from pycryo.io.particles import read_particles
 from pycryo.maps import Map
 from pycryo.model.slab_map import from_root
+from pycryo.refine import RefineOptions, refine
 from pycryo.refine.frame import coarse, motions_to_first, motions_to_start, moved
+from pycryo.refine.step import iterate
 from pycryo.registration import Motion
 
 BOX, PIXEL = 36, 3.5
@@ -94,14 +99,36 @@ def test_half_2_is_brought_to_half_1(ranks):
         )
         classes = [SimpleNamespace(half_maps=(dealt(first), dealt(each)), fsc=RESOLVED) for each in (second, first)]
         held = SimpleNamespace(**(vars(setup) | {"prior": object()}))
-        return motions_to_first(setup, classes), motions_to_first(held, classes)
+        fixed = SimpleNamespace(**(vars(setup) | {"group": symmetry("D2")}))
+        return motions_to_first(setup, classes), motions_to_first(held, classes), motions_to_first(fixed, classes)
 
-    for (motion, none), by_prior in run_ranks(ranks, work):
+    for (motion, none), by_prior, by_symmetry in run_ranks(ranks, work):
         away = Rotation.from_matrix(quaternion_to_matrix(motion.quaternion)) * TURN.inv()
         assert np.degrees(away.magnitude()) < 0.1
         assert np.linalg.norm(motion.move - MOVE) < 0.05 * PIXEL
         assert none is None
         assert by_prior == ()
+        assert by_symmetry == ()
+
+
+def test_an_iteration_brings_half_2_back(tiny_set):
+    """Its images are inserted turned against those of half 1: the next iteration is told to turn them back."""
+    seen = []
+    refine(
+        read_particles(tiny_set / "particles.star"),
+        read_map(tiny_set / "init40A.mrc"),
+        RefineOptions(max_iter=5),
+        observer=lambda setup, outcome, history: seen.append((setup, outcome.state)),
+    )
+    setup, state = seen[0]
+    turn = Rotation.from_rotvec([0, 0, 4], degrees=True)
+    motion = Motion(np.roll(turn.as_quat(), 1), np.zeros(3))
+    before, after = (iterate(setup, replace(state, motions=((), of_2))).state for of_2 in ((), (motion,)))
+    assert before.motions[0] == after.motions[0] == ()
+    (back,) = after.motions[1]
+    left = Rotation.from_matrix(quaternion_to_matrix(back.quaternion)) * turn
+    assert np.degrees(left.magnitude()) < 1.5
+    assert before.motions[1] in ((), (None,)) or before.motions[1][0].angle < 1.5
 
 
 def test_moved_poses_show_the_moved_body_where_it_was():
