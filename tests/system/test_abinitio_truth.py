@@ -8,6 +8,7 @@ from scene import lump, pose_errors, scene
 from scipy.spatial.transform import Rotation
 
 from pycryo.geometry.rotations import multiply
+from pycryo.geometry.symmetry import symmetry
 from pycryo.refine import RefineOptions, refine
 from pycryo.refine.abinitio import abinitio
 from pycryo.refine.abinitio_options import AbinitioOptions
@@ -53,6 +54,19 @@ def test_finds_poses_from_nothing(tmp_path, name, n):
     # The tries that went on were the likeliest.
     for leg in found.legs:
         assert leg.kept == sorted(leg.evidence, key=lambda number: -leg.evidence[number])[: len(leg.kept)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["T", "O", "I1"])
+def test_finds_polyhedral_poses_from_nothing(tmp_path, name):
+    """Of a hollow body, see test_refine."""
+    group = Rotation.from_matrix(symmetry(name).matrices)
+    phantom = lump(group, n=3, extent=45.0, inner=0.7, seed=0)
+    particles, _, _ = scene(tmp_path, phantom, 80, snr=0.5, geometries=((40, 3.5),))
+    found = abinitio(particles, AbinitioOptions(symmetry=name, threads=2))
+    error = errors(found.poses, particles, group)
+    assert np.median(error) < 3.0
+    assert (error < 20).mean() > 0.95
 
 
 @pytest.mark.slow
