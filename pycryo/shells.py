@@ -43,6 +43,16 @@ def image_shells(
     return out
 
 
+def shell_sums(values: NDArray[np.float64], shell: NDArray[np.int32], n_shell: int) -> NDArray[np.float64]:
+    """(n, n_shell) sums over shells of (n, n_pixel) values; `shell` (n_pixel,) is that of each sample."""
+    order = np.argsort(shell, kind="stable")
+    found, first = np.unique(shell[order], return_index=True)
+    sums = np.zeros((len(values), n_shell))
+    if len(found):
+        sums[:, found] = np.add.reduceat(values[:, order], first, axis=1)
+    return sums
+
+
 def volume_shells(
     a: NDArray[np.complexfloating],
     b: NDArray[np.complexfloating],

@@ -201,6 +201,7 @@ def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: F
         image_budget(sizes, options.memory, figures),
         starts=(),
         reference_mark="",
+        signal=np.zeros(box // 2 + 1),
     )
 
 

@@ -18,7 +18,7 @@ from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import Comm
 from pycryo.pixels import half_plane
 from pycryo.refine.norm import norm_corrections
-from pycryo.refine.prepare import transform
+from pycryo.refine.prepare import particle_power, transform
 from pycryo.shells import image_shells
 
 log = logging.getLogger(__name__)
@@ -229,6 +229,9 @@ class FirstLook:
         Rows of the images with non-finite or constant pixels.
     norm : (n_all,) float64
         Divides each image, see `pycryo.refine.norm`.
+    particle : (n_group, n_shell, 2) float64
+        Sums over the same images, and sums of the squares, of `pycryo.refine.prepare.particle_power`, norm corrected;
+        0 if it was not asked for.
     """
 
     power: NDArray[np.float64]
@@ -236,10 +239,11 @@ class FirstLook:
     amplitude: NDArray[np.float64]
     bad: NDArray[np.int64]
     norm: NDArray[np.float64]
+    particle: NDArray[np.float64]
 
 
 def first_look(
-    share: Share, background_radius: float, keep: bool, *, corrects_norm: bool = True
+    share: Share, background_radius: float, keep: bool, *, corrects_norm: bool = True, finds_particle: bool = False
 ) -> tuple[FirstLook, dict[int, NDArray[np.float32]] | None]:
     """Read every image once: find the unusable ones and measure the power spectra. Collective.
 
@@ -253,6 +257,8 @@ def first_look(
         Return the images, by row, too.
     corrects_norm : bool
         Else every `norm` is 1.
+    finds_particle : bool
+        Measure the power of the particle alone.
     """
     particles, comm = share.particles, share.comm
     optics = particles.optics
@@ -261,6 +267,7 @@ def first_look(
     bad: list[int] = []
     rows: list[NDArray[np.int64]] = []
     powers: list[NDArray[np.float64]] = []
+    insides: list[NDArray[np.float64]] = []
     amplitude = np.zeros((n_group, n_shell))
     cache: dict[int, NDArray[np.float32]] | None = {} if keep else None
     for half in (0, 1):
@@ -280,12 +287,15 @@ def first_look(
             spectra = image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1]
             rows.append(good)
             powers.append(spectra)
+            if finds_particle:
+                insides.append(particle_power(images, radius, n_shell))
             square = np.square(samples).sum(1)
             for g in np.unique(group):
                 largest = square[group == g].max(axis=0)
                 np.maximum.at(amplitude[g], pixels.shell, np.sqrt(largest))
     row = np.concatenate([np.empty(0, np.int64), *rows])
     power = np.concatenate([np.empty((0, n_shell)), *powers])
+    inside = np.concatenate([np.empty((0, n_shell)), *insides]) if finds_particle else np.zeros_like(power)
     comm.max_array(amplitude)
     total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)
     count = np.bincount(particles.optics_group[row], minlength=n_group).astype(np.int64)
@@ -298,11 +308,19 @@ def first_look(
         norm = norm_corrections(comm, particles, row, power, total, count)
     if (norm != 1).any():
         power /= np.square(norm[row])[:, None]
+        inside /= np.square(norm[row])[:, None]
         total = group_sums(comm, power, particles.optics_group[row], n_group, particles.n)
         least = np.ones(n_group)
         np.minimum.at(least, particles.optics_group, norm)
         amplitude /= least[:, None]
-    return FirstLook(total, count, amplitude, every, norm), cache
+    particle = np.stack(
+        [
+            group_sums(comm, each, particles.optics_group[row], n_group, particles.n)
+            for each in (inside, np.square(inside))
+        ],
+        axis=-1,
+    )
+    return FirstLook(total, count, amplitude, every, norm, particle), cache
 
 
 def group_sums(

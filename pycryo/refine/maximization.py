@@ -56,6 +56,8 @@ def maximize(
     results: list[HalfResult | None],
     count: NDArray[np.float64],
     timer: Timer,
+    *,
+    is_blurred: bool = False,
 ) -> list[Maximum]:
     """Reconstruct the half-maps of each class, measure their FSC, make the references (or the final map). Collective.
 
@@ -68,12 +70,14 @@ def maximize(
         Of this iteration.
     count : (2, n_class) float64
         Particles of each half and class.
+    is_blurred : bool
+        The poses of most images are hardly known.
     """
     n_class = count.shape[1]
     maxima = []
     for k in range(n_class):
         if n_class == 1 or count[:, k].min() >= _LEAST_IMAGES:
-            maxima.append(_maximize(setup, plan, results, k, timer))
+            maxima.append(_maximize(setup, plan, results, k, timer, is_blurred))
         else:
             log.warning(
                 "class %d is empty: %.1f and %.1f particles in the half-sets; it keeps its map", k + 1, *count[:, k]
@@ -91,7 +95,9 @@ def _kept(setup: Setup, plan: Plan, references: Pair) -> Maximum:
     return Maximum(ClassMaps((first, second), fsc, mask, mean), references, 0, 0.0, False)
 
 
-def _maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], k: int, timer: Timer) -> Maximum:
+def _maximize(
+    setup: Setup, plan: Plan, results: list[HalfResult | None], k: int, timer: Timer, is_blurred: bool
+) -> Maximum:
     """Of class k."""
     comm = setup.share.comm
     with timer.phase("insert"):
@@ -122,7 +128,9 @@ def _maximize(setup: Setup, plan: Plan, results: list[HalfResult | None], k: int
             filtered = _on_world(setup, points, regularised)
             if other_hand:
                 filtered = second_inverted(filtered)
-            references = make_references(setup, filtered, pair, mask, fsc, plan.r_join, is_joined=plan.is_joined)
+            references = make_references(
+                setup, filtered, pair, mask, fsc, plan.r_join, is_joined=plan.is_joined, is_blurred=is_blurred
+            )
     return Maximum(ClassMaps(pair, fsc, mask, combined_map), references, iterations, deviation, other_hand)
 
 

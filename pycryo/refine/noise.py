@@ -17,7 +17,7 @@ from pycryo.projector import FourierVolume
 from pycryo.refine.class_slices import class_slices
 from pycryo.refine.dataset import FirstLook
 from pycryo.refine.prepare import Target
-from pycryo.shells import image_shells
+from pycryo.shells import image_shells, shell_sums
 from pycryo.shift import shift
 
 
@@ -113,19 +113,9 @@ def overlap(
     images -= explained
     residual = image_shells(images, images, pixels.shell, n_shell)[:, :, 0]
     weights = near.weights.astype(np.float64)
-    expected = 2 * _shell_sums(weights, pixels.shell, n_shell)
-    deviation = 2 * np.sqrt(_shell_sums(np.square(weights), pixels.shell, n_shell))
+    expected = 2 * shell_sums(weights, pixels.shell, n_shell)
+    deviation = 2 * np.sqrt(shell_sums(np.square(weights), pixels.shell, n_shell))
     return Overlap(cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels))
-
-
-def _shell_sums(values: NDArray[np.float64], shell: NDArray[np.int32], n_shell: int) -> NDArray[np.float64]:
-    """(n, n_shell) sums of (n, n_pixel) values."""
-    order = np.argsort(shell, kind="stable")
-    found, first = np.unique(shell[order], return_index=True)
-    sums = np.zeros((len(values), n_shell))
-    if len(found):
-        sums[:, found] = np.add.reduceat(values[:, order], first, axis=1)
-    return sums
 
 
 def excess_power(

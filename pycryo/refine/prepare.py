@@ -10,11 +10,17 @@ from numpy.typing import NDArray
 
 from pycryo.ctf import ctf
 from pycryo.pixels import Pixels, half_plane
+from pycryo.shells import image_shells
 from pycryo.threads import get_threads
 
 if TYPE_CHECKING:
     from pycryo.io.particles import Particles
     from pycryo.refine.plan import Plan
+
+# px; width of the rim between what is inside a circle and what is around it.
+_RIM = 4.0
+# Share of the image that tells what is around a particle.
+_LEAST_AROUND = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +61,43 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
 
     The mean outside `background_radius` px is subtracted first (of the whole image, if nothing is outside).
     """
-    import scipy.fft
-
     box = images.shape[-1]
     line = np.arange(box) - box // 2
     outside = np.hypot(line[:, None], line) > background_radius
     if not outside.any():
         outside[:] = True
     mean = images[:, outside].mean(axis=1, dtype=np.float64).astype(np.float32)
-    shifted = np.fft.ifftshift(images - mean[:, None, None], axes=(1, 2))
+    return _half_plane_transform(images - mean[:, None, None])
+
+
+def _half_plane_transform(images: NDArray[np.float32]) -> NDArray[np.complex64]:
+    import scipy.fft
+
+    shifted = np.fft.ifftshift(images, axes=(1, 2))
     return np.asarray(scipy.fft.rfft2(shifted, workers=get_threads()), np.complex64)
+
+
+def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> NDArray[np.float64]:
+    """(n, n_shell) Σ|X|² of what is within `radius` px of the centre, less what the surroundings would have there.
+
+    0 if the surroundings are less than `_LEAST_AROUND` of the image.
+    """
+    box = images.shape[-1]
+    line = np.arange(box) - box // 2
+    ramp = np.clip((np.hypot(line[:, None], line) - radius) / _RIM, 0, 1)
+    inside = (0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+    around = 1 - inside
+    area_inside, area_around = np.square(inside).sum(), np.square(around).sum()
+    if area_around < _LEAST_AROUND * box * box:
+        return np.zeros((len(images), n_shell))
+    mean = (images * around).sum(axis=(1, 2), dtype=np.float64) / around.sum(dtype=np.float64)
+    centred = images - mean.astype(np.float32)[:, None, None]
+    pixels = half_plane(box, box / 2)
+    powers = []
+    for window in (inside, around):
+        samples = pixels.take(_half_plane_transform(centred * window))
+        powers.append(image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1])
+    return np.asarray(powers[0] - area_inside / area_around * powers[1])
 
 
 def particle_ctf(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,10 @@ from pycryo.fsc import Fsc
 from pycryo.model.slab_map import SlabMap, join_low_resolution
 from pycryo.refine.resolution import reach, solvent_mask
 from pycryo.refine.state import Pair, Setup
+from pycryo.shells import shell_counts
 from pycryo.slab_transform import SlabTransform
+
+log = logging.getLogger(__name__)
 
 # Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
 JOIN_RESOLUTION = 40.0
@@ -19,16 +24,27 @@ JOIN_RESOLUTION = 40.0
 _FLOOR = 1.0
 # Largest gain of a shell: in shells that say little the quotient of two small numbers could be anything.
 _MOST_GAIN = 3.0
+# Largest factor by which blurred shells of a reference are raised.
+_MOST_CONTRAST = 3.0
 
 
 def make_references(
-    setup: Setup, pair: Pair, half_maps: Pair, mask: SlabMap, fsc: Fsc, r_join: float, *, is_joined: bool = False
+    setup: Setup,
+    pair: Pair,
+    half_maps: Pair,
+    mask: SlabMap,
+    fsc: Fsc,
+    r_join: float,
+    *,
+    is_joined: bool = False,
+    is_blurred: bool = False,
 ) -> Pair:
     """References from regularised half-maps. Collective.
 
     Molecules are denser than the solvent around them: each voxel loses the noise's standard deviation, and what is
     negative then is set to zero, as is what lies outside the mask. The gain of each shell is the one at which the
-    result fits the other half-map best, so that it holds no more contrast than both halves confirm.
+    result fits the other half-map best, so that it holds no more contrast than both halves confirm. Where poses
+    that are hardly known blur the map, the gain is that with which it has the power that the images show.
 
     Parameters
     ----------
@@ -45,6 +61,8 @@ def make_references(
         Below this shell the halves share their components.
     is_joined : bool
         They share the gains, too: with other contrasts the halves would come to different classes.
+    is_blurred : bool
+        The poses of most images are hardly known.
     """
     first, second = join_low_resolution(*pair, r_join)
     # Noise outside the molecule would enter every comparison.
@@ -59,9 +77,17 @@ def make_references(
     ]
     if is_joined:
         sums = [sums[0] + sums[1]] * 2
+    gains = [shell_gains(each, last) for each in sums]
+    if is_blurred:
+        # The same density has sums of fewer voxels on fewer points.
+        per_voxel = (setup.box / first.box) ** 6 / shell_counts(first.box)
+        powers = [np.square(gain) * each[:, 1] * per_voxel for gain, each in zip(gains, sums, strict=True)]
+        factors = [contrast(setup.signal, fsc, power, r_join) for power in powers]
+        gains = [gain * factor for gain, factor in zip(gains, factors, strict=True)]
+        log.info("references: blurred shells are raised, by %.1f at the most", max(each.max() for each in factors))
     results = [
-        replace(one, data=transform.filtered(mine, shell_gains(each, last)))
-        for one, mine, each in zip((first, second), rows, sums, strict=True)
+        replace(one, data=transform.filtered(mine, gain))
+        for one, mine, gain in zip((first, second), rows, gains, strict=True)
     ]
     return results[0], results[1]
 
@@ -89,3 +115,27 @@ def shell_gains(sums: NDArray[np.float64], last: int) -> NDArray[np.float64]:
     gains = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
     gains[last + 1 :] = 0
     return np.asarray(np.clip(gains, 0, _MOST_GAIN))
+
+
+def contrast(signal: NDArray[np.float64], fsc: Fsc, power: NDArray[np.float64], r_join: float) -> NDArray[np.float64]:
+    """(n_shell,) factors from 1 on that give a reference the power that its FSC leaves of the signal.
+
+    Poses that are hardly known blur a map, and with a blurred reference they remain hardly known.
+
+    Parameters
+    ----------
+    signal : (any,) float64
+        See `pycryo.refine.signal_power.signal_power`.
+    fsc : Fsc
+        Of the half-maps.
+    power : (n_shell,) float64
+        Mean \\|V̂\\|² of the reference.
+    r_join : float
+        Coarser shells are not blurred, and the CTF leaves the images little of them.
+    """
+    n = min(len(power), len(signal), len(fsc.corrected))
+    want = signal[:n] * np.clip(fsc.corrected[:n], 0, 1)
+    factors = np.ones(len(power))
+    np.divide(want, power[:n], out=factors[:n], where=power[:n] > 0)
+    factors[: math.ceil(r_join)] = 1
+    return np.asarray(np.sqrt(np.clip(factors, 1, _MOST_CONTRAST**2)))

@@ -80,6 +80,9 @@ _PROGRESS_SPREAD = 0.9
 _SETTLED_CLASSES = 0.03
 # Iterations for which classes may share their halves' references, at the least and at the most.
 _JOINED = (3, 10)
+# Iterations without progress after which the global search is settled; and while most images have broad posteriors,
+# which gain slowly, and which a local search would not hold.
+_PATIENCE, _PATIENCE_BROAD = 2, 5
 # Iterations of the global stage at the most.
 _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
@@ -159,7 +162,8 @@ def _next_stage(
         reason = "classes are apart" if apart else "classes do not come apart any more"
         return Schedule(now.stage, min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
     if now.stage == "global":
-        settled = (onward.iterations >= 3 and stalled >= 2) or onward.iterations >= _MAX_GLOBAL
+        patience = _PATIENCE_BROAD if seen.broad_share > _RESCANNED[1] else _PATIENCE
+        settled = (onward.iterations >= 3 and stalled >= patience) or onward.iterations >= _MAX_GLOBAL
         if not settled:
             return onward, f"global search goes on: {figures}"
         if "local" in stages:

@@ -28,6 +28,7 @@ from pycryo.refine.options import RefineOptions
 from pycryo.refine.plan import make_plan
 from pycryo.refine.resolution import solvent_mask
 from pycryo.refine.schedule import Schedule
+from pycryo.refine.signal_power import signal_power
 from pycryo.refine.start import diameter_of, filtered_reference, first_scale, grey_scale, to_grid
 from pycryo.refine.state import Setup, State
 from pycryo.refine.work_plan import refine_sizes
@@ -83,7 +84,7 @@ def set_up(
     half = split_halves(particles, options.seed)
     half[blind] = -1
     first = deal(comm, particles, half, None)
-    look, cache = first_look(first, 0.5 * diameter, options.preread)
+    look, cache = first_look(first, 0.5 * diameter, options.preread, finds_particle=True)
     first.free()
     refuse_too_many_bad(particles, look.bad, options.max_bad_fraction)
     half[look.bad] = -1
@@ -121,6 +122,7 @@ def set_up(
             sizes.images,
             starts,
             reference_mark,
+            signal_power(look, particles, box, pixel_size, use_ctf=options.ctf),
             prior,
         ),
         filtered,

@@ -53,6 +53,8 @@ class Setup:
         (`pycryo.refine.frame`).
     reference_mark : str
         By which these references are recognised.
+    signal : (box // 2 + 1,) float64
+        See `pycryo.refine.signal_power.signal_power`.
     prior : PosePrior or None
         Of the poses of each particle.
     rates : list of two (Rates or None)
@@ -71,6 +73,7 @@ class Setup:
     memory: float
     starts: tuple[SlabMap, ...]
     reference_mark: str
+    signal: NDArray[np.float64]
     prior: PosePrior | None = None
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # Å to which images are compared while classes come apart.
 _JOINED_RESOLUTION = 20.0
+# Poses that are hardly known of a larger share of the images than this blur the map.
+_BLURRED = 0.5
 
 
 def iterate(setup: Setup, state: State) -> Outcome:
@@ -46,7 +48,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
-    maxima = maximize(setup, plan, state.references, results, figures.class_count, timer)
+    # While classes come apart, a class's share of the signal is not known.
+    is_blurred = figures.broad_share > _BLURRED and not plan.is_joined
+    maxima = maximize(setup, plan, state.references, results, figures.class_count, timer, is_blurred=is_blurred)
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
         results = [results[0], inverted_result(results[1], other_hand)]

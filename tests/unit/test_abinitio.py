@@ -123,7 +123,8 @@ def batch_setup(n=50, seed=2):
     rows = np.flatnonzero(half == 0)
     share = _Share(half, rows, SimpleNamespace(optics_group=group))
     count = np.bincount(group[rows], minlength=3)
-    look = FirstLook(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), np.empty(0, np.int64), np.ones(len(half)))
+    norm, unknown = np.ones(len(half)), np.zeros((3, 2, 2))
+    look = FirstLook(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), np.empty(0, np.int64), norm, unknown)
     return _Setup(share, look, RefineOptions(seed=seed))
 
 

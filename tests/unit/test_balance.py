@@ -168,7 +168,7 @@ def state_of(share, rng):
 
 
 def setup_of(share):
-    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9, None, "")
+    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9, None, "", None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -164,7 +164,8 @@ def test_power_of_junk_is_taken_out(rng):
 
 def look_at(power, count=(10,)) -> FirstLook:
     power = np.atleast_2d(np.asarray(power, float))
-    return FirstLook(power, np.array(count), np.sqrt(power), np.empty(0, np.int64), np.ones(int(sum(count))))
+    zeros = np.zeros((*power.shape, 2))
+    return FirstLook(power, np.array(count), np.sqrt(power), np.empty(0, np.int64), np.ones(int(sum(count))), zeros)
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,11 @@ from pycryo.fsc import corrected_fsc, fsc
 from pycryo.model.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.refine.references import make_references, noise_level, shell_gains
+from pycryo.refine.references import contrast, make_references, noise_level, shell_gains
+from pycryo.shells import shell_counts, volume_shells
 
 BOX = 24
+UNKNOWN = np.zeros(BOX // 2 + 1)
 
 
 def blob(rng):
@@ -26,9 +28,15 @@ def blob(rng):
     return gaussian_filter(points, 1)
 
 
-def setting(comm):
+def setting(comm, signal=UNKNOWN):
     return SimpleNamespace(
-        share=SimpleNamespace(comm=comm), user_mask=None, diameter=22.0, field_of_view=float(BOX), options=None
+        share=SimpleNamespace(comm=comm),
+        user_mask=None,
+        diameter=22.0,
+        field_of_view=float(BOX),
+        options=None,
+        box=BOX,
+        signal=signal,
     )
 
 
@@ -100,3 +108,39 @@ def test_halves_of_noise_have_nothing_in_common(rng):
     first, second = make_references(setting(SerialComm()), pair, pair, everything, measured, 2.0)
     # The FSC of noise ended in the first shells; nothing is left beyond.
     assert fsc(first.data, second.data)[5:].max() < 0.5 or np.square(first.data).sum() < 0.05 * first.data.size
+
+
+def test_blurred_references_get_their_contrast_back(rng):
+    truth = blob(rng)
+    blurred = [gaussian_filter(each, 1.0) for each in halves(rng, truth, 0.01)]
+    pair = tuple(SlabMap(SerialComm(), each, 1.0) for each in blurred)
+    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), 1.0)
+    measured = corrected_fsc(*blurred, 1.0)
+
+    def amplitude(data):
+        transform = np.fft.rfftn(data)
+        return np.sqrt(volume_shells(transform, transform)[:, 1] / shell_counts(BOX))
+
+    def references(signal, **options):
+        made = make_references(setting(SerialComm(), signal), pair, pair, everything, measured, 2.0, **options)
+        return amplitude(made[0].data)
+
+    known = np.square(amplitude(truth))
+    plain, found = references(UNKNOWN, is_blurred=True), references(known, is_blurred=True)
+    lost = amplitude(truth) / plain
+    assert lost[2] < 1.3 < 1.8 < lost[5]
+    np.testing.assert_allclose((found / amplitude(truth))[2:6], 1, atol=0.2)
+    np.testing.assert_allclose(found[:2], plain[:2], rtol=0.05)
+    # Where the poses are known, what the halves confirm is all.
+    np.testing.assert_array_equal(references(known), plain)
+
+
+def test_contrast_is_what_the_images_show():
+    power, fsc_of, signal = np.full(13, 2.0), SimpleNamespace(corrected=np.full(13, 0.8)), np.full(13, 10.0)
+    # Of 10 the halves confirm 8, four times what there is.
+    np.testing.assert_allclose(contrast(signal, fsc_of, power, 3.5), [1] * 4 + [2] * 9)
+    # By a factor of 3 at the most, and nothing is taken away.
+    assert contrast(100 * signal, fsc_of, power, 4.0)[4:] == pytest.approx(3)
+    for less in (0.1 * signal, UNKNOWN, signal[:4]):
+        np.testing.assert_array_equal(contrast(less, fsc_of, power, 4.0), 1)
+    np.testing.assert_array_equal(contrast(signal, fsc_of, 0 * power, 4.0), 1)

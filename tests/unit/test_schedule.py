@@ -55,6 +55,13 @@ def test_global_then_local_then_final():
     assert all("shell 10.0" in r and "0.10 deg" in r and "spread 2.00 deg" in r for r in reasons)
 
 
+def test_global_search_is_patient_with_broad_posteriors():
+    """Most images must be broad: a local search would not hold them, and they gain slowly."""
+    for share, last in ((0.4, 2), (0.6, 5)):
+        path = walk(iter([Measured((10.0,), 3.0, 30.0, broad_share=share)] * 20))
+        assert names(path)[: last + 1] == ["global"] * last + ["local"]
+
+
 def test_broad_posteriors_are_scanned_again_after_the_global_stage():
     broad = Measured((10.0,), 0.1, 2.0, broad_share=0.3)
     path = walk(iter([broad] * 20))
