@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.geometry.rotations import multiply
+from pycryo.geometry.rotations import angle_between, multiply
 from pycryo.geometry.symmetry import Symmetry
 
 # Constants of the super-Fibonacci spiral: Alexa, CVPR 2022, "Super-Fibonacci spirals: fast, low-discrepancy sampling
 # of SO(3)": phi = √2 and psi the root of psi⁴ = psi + 4.
 _PHI = np.sqrt(2.0)
 _PSI = 1.533751168755204288118041
+# Rotations of which the spread of even ones is measured.
+_N_SPREAD = 2000
 
 
 def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
@@ -49,6 +51,13 @@ def rotation_count(step: float, symmetry: Symmetry) -> int:
 def rotation_step(count: int, symmetry: Symmetry) -> float:
     """Spacing in radians of a grid of `count` rotations: inverse of `rotation_count`."""
     return float((8 * np.pi**2 / (count * len(symmetry))) ** (1 / 3))
+
+
+def even_spread(group: Symmetry) -> float:
+    """Standard deviation per axis, degrees, of poses all over the asymmetric unit about one of them."""
+    start = np.array([1.0, 0, 0, 0])
+    grid = group.nearest(rotation_grid(_N_SPREAD, group, start), start)
+    return float(np.rad2deg(np.sqrt(np.square(angle_between(grid, start)).mean() / 3)))
 
 
 def local_order(rotations: NDArray[np.float64], cell: int) -> NDArray[np.int64]:

@@ -80,8 +80,11 @@ _PROGRESS_SPREAD = 0.9
 _SETTLED_CLASSES = 0.03
 # Iterations for which classes may share their halves' references, at the least and at the most.
 _JOINED = (3, 10)
+# Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
+# of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
+UNKNOWN_SPREAD = 0.5
 # Iterations without progress after which the global search is settled; and while most images have broad posteriors,
-# which gain slowly, and which a local search would not hold.
+# which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
 _PATIENCE, _PATIENCE_BROAD = 2, 5
 # Iterations of the global stage at the most.
 _MAX_GLOBAL = 16
@@ -100,6 +103,7 @@ def next_schedule(
     is_last: bool,
     defocus_from: float = 0.0,
     r_joined: float = math.inf,
+    unknown_spread: float = math.inf,
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line.
 
@@ -117,8 +121,10 @@ def next_schedule(
         The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
     r_joined : float
         Largest r_high while the halves share their references.
+    unknown_spread : float
+        Median spread, degrees, of poses of which nothing is known.
     """
-    following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined)
+    following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined, unknown_spread)
     least, most = _RESCANNED
     if following.stage == "global" or "global" not in stages or not least <= seen.broad_share <= most:
         return following, reason
@@ -133,6 +139,7 @@ def _next_stage(
     is_last: bool,
     defocus_from: float,
     r_joined: float,
+    unknown_spread: float,
 ) -> tuple[Schedule, str]:
     """See `next_schedule`; images that are scanned again left aside."""
     shell = sum(seen.shells) / len(seen.shells)
@@ -162,7 +169,8 @@ def _next_stage(
         reason = "classes are apart" if apart else "classes do not come apart any more"
         return Schedule(now.stage, min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
     if now.stage == "global":
-        patience = _PATIENCE_BROAD if seen.broad_share > _RESCANNED[1] else _PATIENCE
+        gains_slowly = seen.broad_share > _RESCANNED[1] and seen.spread < unknown_spread
+        patience = _PATIENCE_BROAD if gains_slowly else _PATIENCE
         settled = (onward.iterations >= 3 and stalled >= patience) or onward.iterations >= _MAX_GLOBAL
         if not settled:
             return onward, f"global search goes on: {figures}"

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from pycryo.geometry.grids import even_spread
 from pycryo.model.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
@@ -21,7 +22,7 @@ from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import Maximum, maximize
 from pycryo.refine.measure import PoseFigures, gather_poses, measure_noise, measure_poses
 from pycryo.refine.plan import Plan, make_plan
-from pycryo.refine.schedule import Measured, Schedule, next_schedule
+from pycryo.refine.schedule import UNKNOWN_SPREAD, Measured, Schedule, next_schedule
 from pycryo.refine.state import ClassMaps, Load, Motions, Outcome, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
 
@@ -102,6 +103,7 @@ def _decide(
         setup.options.stage_list(),
         defocus_from=setup.field_of_view / setup.options.defocus_resolution(),
         r_joined=setup.field_of_view / _JOINED_RESOLUTION,
+        unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,

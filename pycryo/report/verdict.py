@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from pycryo.geometry.grids import rotation_grid
-from pycryo.geometry.rotations import angle_between
+from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import Symmetry
+from pycryo.refine.schedule import UNKNOWN_SPREAD
 
 # Even views have 0.95 and more, from 50 particles on; poses of `simulate.py --tilt-preference 0.5` 0.84 to 0.92, of 0.8
 # 0.4 to 0.6, and 0.70 as refined with 9 % of the images lost. Views all around one axis have 0.81, and nothing is
@@ -14,16 +12,6 @@ from pycryo.geometry.symmetry import Symmetry
 _UNEVEN = 0.78
 # Fewer particles say too little about the distribution of views.
 _FEW = 50
-# Median spread of poses in units of that of even ones: of noise 0.9 and more, of 1TII at an SNR of 0.02 0.24.
-_UNKNOWN = 0.5
-_N_ROTATION = 2000
-
-
-def even_spread(group: Symmetry) -> float:
-    """Standard deviation per axis, degrees, of poses all over the asymmetric unit about one of them."""
-    start = np.array([1.0, 0, 0, 0])
-    grid = group.nearest(rotation_grid(_N_ROTATION, group, start), start)
-    return float(np.rad2deg(np.sqrt(np.square(angle_between(grid, start)).mean() / 3)))
 
 
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:
@@ -38,7 +26,7 @@ def poses_warning(spread: float, resolution: float, ini_high: float, group: Symm
     group : Symmetry
     """
     even = even_spread(group)
-    if spread < _UNKNOWN * even:
+    if spread < UNKNOWN_SPREAD * even:
         return None
     return (
         f"The data do not support a map beyond {max(resolution, ini_high):.0f} Å: the poses are known to {spread:.0f}° "

@@ -60,6 +60,12 @@ def test_global_search_is_patient_with_broad_posteriors():
     for share, last in ((0.4, 2), (0.6, 5)):
         path = walk(iter([Measured((10.0,), 3.0, 30.0, broad_share=share)] * 20))
         assert names(path)[: last + 1] == ["global"] * last + ["local"]
+    # Nothing is known of poses as broad as that.
+    now, iterations = FIRST, 0
+    while now.stage == "global":
+        now, _ = next_schedule(now, Measured((10.0,), 3.0, 60.0, broad_share=1.0), BOTH, 99.0, False, unknown_spread=38)
+        iterations += 1
+    assert iterations == 3
 
 
 def test_broad_posteriors_are_scanned_again_after_the_global_stage():

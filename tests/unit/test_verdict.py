@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import symmetry
 from pycryo.report.angdist import sampling_factor, view_directions
-from pycryo.report.verdict import even_spread, poses_warning, views_warning
+from pycryo.report.verdict import poses_warning, views_warning
 
 
 def test_spread_of_even_poses_of_no_symmetry():
