@@ -80,9 +80,6 @@ _PROGRESS_SPREAD = 0.9
 _SETTLED_CLASSES = 0.03
 # Iterations for which classes may share their halves' references, at the least and at the most.
 _JOINED = (3, 10)
-# Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
-# of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
-UNKNOWN_SPREAD = 0.5
 # Iterations without progress after which the global search is settled; and while most images have broad posteriors,
 # which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
 _PATIENCE, _PATIENCE_BROAD = 2, 5

@@ -22,9 +22,10 @@ from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import Maximum, maximize
 from pycryo.refine.measure import PoseFigures, gather_poses, measure_noise, measure_poses
 from pycryo.refine.plan import Plan, make_plan
-from pycryo.refine.schedule import UNKNOWN_SPREAD, Measured, Schedule, next_schedule
+from pycryo.refine.schedule import Measured, Schedule, next_schedule
 from pycryo.refine.state import ClassMaps, Load, Motions, Outcome, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
+from pycryo.report.verdict import UNKNOWN_SPREAD
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import Symmetry
-from pycryo.refine.schedule import UNKNOWN_SPREAD
 
 # Even views have 0.95 and more, from 50 particles on; poses of `simulate.py --tilt-preference 0.5` 0.84 to 0.92, of 0.8
 # 0.4 to 0.6, and 0.70 as refined with 9 % of the images lost. Views all around one axis have 0.81, and nothing is
@@ -12,6 +11,9 @@ from pycryo.refine.schedule import UNKNOWN_SPREAD
 _UNEVEN = 0.78
 # Fewer particles say too little about the distribution of views.
 _FEW = 50
+# Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
+# of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
+UNKNOWN_SPREAD = 0.5
 
 
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:
