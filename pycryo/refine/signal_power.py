@@ -32,16 +32,16 @@ def signal_power(
     look : FirstLook
     particles : Particles
     box, pixel_size : int, float
-        Of the model; images of another geometry do not count.
+        Of the model. With images of another geometry, too, its grey scale is not that of the images.
     use_ctf : bool
     """
     n_shell = box // 2 + 1
     power, variance, transfer = np.zeros((3, n_shell))
     pixels, samples = half_plane(box, box / 2), shell_samples(box, n_shell)
-    optics = particles.optics
-    for g in np.flatnonzero(look.count):
-        if optics.box[g] != box or optics.pixel_size[g] != pixel_size:
-            continue
+    optics, groups = particles.optics, np.flatnonzero(look.count)
+    if (optics.box[groups] != box).any() or (optics.pixel_size[groups] != pixel_size).any():
+        return power
+    for g in groups:
         total, squares = look.particle[g, :n_shell].T
         power += total / samples
         variance += np.maximum(squares - np.square(total) / look.count[g], 0) / np.square(samples)

@@ -50,8 +50,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
     figures = measure_poses(setup, state, results)
     defocus = measure_defocus(setup, state, plan, results)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
-    # While classes come apart, a class's share of the signal is not known.
-    is_blurred = figures.broad_share > _BLURRED and not plan.is_joined
+    # The images show the mean power of all classes, not that of each.
+    is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
     maxima = maximize(setup, plan, state.references, results, figures.class_count, timer, is_blurred=is_blurred)
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
