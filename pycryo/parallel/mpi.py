@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import stat
 import sys
+import termios
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -34,6 +39,17 @@ def _rooms_key() -> int:
     from mpi4py import MPI
 
     return int(MPI.Comm.Create_keyval())
+
+
+def _wait_until_read(stream: TextIO) -> None:
+    """Until the launcher has read what was written to its pipe (2 s at most): mpiexec reads no more after an abort."""
+    end = time.monotonic() + 2.0
+    with suppress(OSError, ValueError):  # a stream of a notebook or a test has no number
+        number = stream.fileno()
+        while stat.S_ISFIFO(os.fstat(number).st_mode) and time.monotonic() < end:
+            if int.from_bytes(fcntl.ioctl(number, termios.FIONREAD, bytes(4)), sys.byteorder) == 0:
+                return
+            time.sleep(0.01)
 
 
 class MpiComm:
@@ -179,8 +195,9 @@ class MpiComm:
         self._comm.Free()
 
     def abort(self, code: int) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            _wait_until_read(stream)
         self._comm.Abort(code)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,6 +78,24 @@ def test_serial_abort_ends_with_the_code():
     with pytest.raises(SystemExit) as caught:
         SerialComm().abort(3)
     assert caught.value.code == 3
+
+
+def test_an_abort_waits_until_the_launcher_has_read_the_message(monkeypatch):
+    heard, calls = [], []
+    read_end, write_end = os.pipe()
+    with open(read_end) as pipe, open(write_end, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(flush=lambda: None, fileno=lambda: -1))
+        launcher = threading.Timer(0.1, lambda: heard.append(pipe.readline()))
+        comm = SimpleNamespace(
+            Get_rank=lambda: 0, Get_size=lambda: 2, Abort=lambda code: calls.append((code, heard.copy()))
+        )
+        launcher.start()
+        stream.write("what went wrong\n")
+        MpiComm(comm).abort(3)
+        launcher.join()
+        monkeypatch.undo()
+    assert calls == [(3, ["what went wrong\n"])]
 
 
 def test_the_two_have_the_same_methods():
