@@ -26,6 +26,7 @@ def sample_posterior(
     *,
     r_high: float,
     guides: Sequence[float],
+    sharpness: float,
     sigma_shift: float,
     class_share: NDArray[np.float64],
     model_scale: float,
@@ -47,6 +48,8 @@ def sample_posterior(
         The reference of each class.
     guides : sequence of float
         r_high of phases between that of a scan and the full one: modes are searched as islands first.
+    sharpness : float
+        The likelihood is raised to this power; the log evidence is in units of the likelihood itself.
     class_share : (n_class,) float64
         Prior of the classes, positive.
     prior : PosePrior or None
@@ -55,7 +58,8 @@ def sample_posterior(
 
     def score_of(limit: float) -> Score:
         near = target.between(1, limit)
-        return _score(volumes, near, model_scale, _log_prior(sigma_shift, class_share, prior, pixel_size), threads)
+        log_prior = _log_prior(sigma_shift, class_share, prior, pixel_size)
+        return _score(volumes, near, model_scale, sharpness, log_prior, threads)
 
     score, *coarser = (score_of(limit) for limit in (r_high, *guides))
     n_slices = np.zeros(len(target), np.int64)
@@ -89,6 +93,7 @@ def sample_posterior(
         n_class=len(class_share),
     )
     posterior.n_slices[:] += n_slices
+    posterior.log_evidence[:] /= sharpness
     return posterior
 
 
@@ -116,9 +121,14 @@ def _log_prior(
 
 
 def _score(
-    volumes: Sequence[FourierVolume], near: Target, model_scale: float, log_prior: Score, threads: int | None
+    volumes: Sequence[FourierVolume],
+    near: Target,
+    model_scale: float,
+    sharpness: float,
+    log_prior: Score,
+    threads: int | None,
 ) -> Score:
-    """Log-likelihood of the samples `near`, and log prior."""
+    """Log-likelihood of the samples `near` times `sharpness`, and log prior."""
     pixels = near.pixels
 
     def score(
@@ -141,6 +151,6 @@ def _score(
             scale=model_scale,
             threads=threads,
         )
-        return np.asarray(log_likelihood + log_prior(rows, rotations, classes, shifts))
+        return np.asarray(sharpness * log_likelihood + log_prior(rows, rotations, classes, shifts))
 
     return score

@@ -208,6 +208,7 @@ class HalfPass:
             r_high=plan.r_high / scale,
             guides=guides,
             sigma_shift=sigma_shift,
+            sharpness=plan.sharpness,
             class_share=np.ones(1) if len(self.volumes) == 1 else plan.class_share,
             model_scale=scale,
             ids=rows,

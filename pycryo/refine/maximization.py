@@ -129,7 +129,7 @@ def _maximize(
             if other_hand:
                 filtered = second_inverted(filtered)
             references = make_references(
-                setup, filtered, pair, mask, fsc, plan.r_join, is_joined=plan.is_joined, is_blurred=is_blurred
+                setup, filtered, pair, mask, fsc, is_joined=plan.is_joined, is_blurred=is_blurred
             )
     return Maximum(ClassMaps(pair, fsc, mask, combined_map), references, iterations, deviation, other_hand)
 

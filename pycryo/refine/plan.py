@@ -12,7 +12,6 @@ from pycryo.filter.draws import normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.geometry.grids import rotation_count, shift_grid
 from pycryo.refine.defocus import first_sigma
-from pycryo.refine.references import JOIN_RESOLUTION
 from pycryo.refine.scan import Scan, make_scan
 from pycryo.refine.schedule import insertion_limit
 from pycryo.refine.state import Motions, Setup, State
@@ -49,10 +48,10 @@ class Plan:
         The last iteration: the map of all data follows, no references.
     r_high, r_insert : float
         Limits of comparison and insertion, Fourier px of the model.
-    r_join : float
-        Below it the halves share the components of their references.
     is_joined : bool
-        They share all of them, and the gains.
+        The halves share their references.
+    sharpness : float
+        See `pycryo.refine.schedule.Schedule`.
     guides : tuple of float
         r_high of the phases between the scan's and the full one, ascending, of images compared with a scan.
     scan : Scan or None
@@ -92,8 +91,8 @@ class Plan:
     final: bool
     r_high: float
     r_insert: float
-    r_join: float
     is_joined: bool
+    sharpness: float
     guides: tuple[float, ...]
     scan: Scan | None
     coarse: Scan | None
@@ -132,8 +131,8 @@ def make_plan(setup: Setup, state: State) -> Plan:
         final=final,
         r_high=r_high,
         r_insert=r_insert,
-        r_join=r_insert if state.schedule.is_joined else setup.field_of_view / JOIN_RESOLUTION,
         is_joined=state.schedule.is_joined,
+        sharpness=state.schedule.sharpness,
         guides=() if scan is None else _guides(scan.r_high, r_high),
         scan=scan,
         coarse=coarse,

@@ -18,8 +18,10 @@ from pycryo.slab_transform import SlabTransform
 
 log = logging.getLogger(__name__)
 
-# Å; below, the half-maps share their Fourier components (RELION: --low_resol_join_halves).
-JOIN_RESOLUTION = 40.0
+# Å; below the first, the half-maps share their Fourier components (RELION: --low_resol_join_halves), and up to the
+# second below twice their resolution: there they agree, and noise that is halved tells poses better.
+JOIN_RESOLUTION, _FINEST_JOIN = 40.0, 10.0
+_JOINED_SHARE = 0.5
 # Density below this many standard deviations of its noise is taken as none.
 _FLOOR = 1.0
 # Largest gain of a shell: in shells that say little the quotient of two small numbers could be anything.
@@ -34,7 +36,6 @@ def make_references(
     half_maps: Pair,
     mask: SlabMap,
     fsc: Fsc,
-    r_join: float,
     *,
     is_joined: bool = False,
     is_blurred: bool = False,
@@ -57,14 +58,12 @@ def make_references(
         Of the molecule.
     fsc : Fsc
         Of the half-maps; the references end with it.
-    r_join : float
-        Below this shell the halves share their components.
     is_joined : bool
-        They share the gains, too: with other contrasts the halves would come to different classes.
+        The halves share all components, and the gains, too: with other contrasts they would come to different classes.
     is_blurred : bool
         The poses of most images are hardly known.
     """
-    first, second = join_low_resolution(*pair, r_join)
+    first, second = join_low_resolution(*pair, math.inf if is_joined else join_shell(setup.field_of_view, fsc))
     # Noise outside the molecule would enter every comparison.
     inside = solvent_mask(setup, first.box).data * mask.data
     floor = _FLOOR * noise_level(first, second)
@@ -82,7 +81,7 @@ def make_references(
         # The same density has sums of fewer voxels on fewer points.
         per_voxel = (setup.box / first.box) ** 6 / shell_counts(first.box)
         powers = [np.square(gain) * each[:, 1] * per_voxel for gain, each in zip(gains, sums, strict=True)]
-        factors = [contrast(setup.signal, fsc, power, r_join) for power in powers]
+        factors = [contrast(setup.signal, fsc, power, setup.field_of_view / JOIN_RESOLUTION) for power in powers]
         gains = [gain * factor for gain, factor in zip(gains, factors, strict=True)]
         log.info("references: blurred shells are raised, by %.1f at the most", max(each.max() for each in factors))
     results = [
@@ -90,6 +89,15 @@ def make_references(
         for one, mine, gain in zip((first, second), rows, gains, strict=True)
     ]
     return results[0], results[1]
+
+
+def join_shell(field_of_view: float, fsc: Fsc) -> float:
+    """Below this shell the halves share the components of their references.
+
+    Half the shell of their resolution, within limits: the FSC is measured on components that are the halves' own.
+    """
+    finest = max(_FINEST_JOIN, fsc.resolution_0143 / _JOINED_SHARE)
+    return field_of_view / min(JOIN_RESOLUTION, finest)
 
 
 def noise_level(first: SlabMap, second: SlabMap) -> float:
@@ -117,7 +125,7 @@ def shell_gains(sums: NDArray[np.float64], last: int) -> NDArray[np.float64]:
     return np.asarray(np.clip(gains, 0, _MOST_GAIN))
 
 
-def contrast(signal: NDArray[np.float64], fsc: Fsc, power: NDArray[np.float64], r_join: float) -> NDArray[np.float64]:
+def contrast(signal: NDArray[np.float64], fsc: Fsc, power: NDArray[np.float64], r_least: float) -> NDArray[np.float64]:
     """(n_shell,) factors from 1 on that give a reference the power that its FSC leaves of the signal.
 
     Poses that are hardly known blur a map, and with a blurred reference they remain hardly known.
@@ -130,12 +138,12 @@ def contrast(signal: NDArray[np.float64], fsc: Fsc, power: NDArray[np.float64], 
         Of the half-maps.
     power : (n_shell,) float64
         Mean \\|V̂\\|² of the reference.
-    r_join : float
+    r_least : float
         Coarser shells are not blurred, and the CTF leaves the images little of them.
     """
     n = min(len(power), len(signal), len(fsc.corrected))
     want = signal[:n] * np.clip(fsc.corrected[:n], 0, 1)
     factors = np.ones(len(power))
     np.divide(want, power[:n], out=factors[:n], where=power[:n] > 0)
-    factors[: math.ceil(r_join)] = 1
+    factors[: math.ceil(r_least)] = 1
     return np.asarray(np.sqrt(np.clip(factors, 1, _MOST_CONTRAST**2)))

@@ -13,10 +13,12 @@ from pycryo.fsc import corrected_fsc, fsc
 from pycryo.model.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.refine.references import contrast, make_references, noise_level, shell_gains
+from pycryo.refine.references import contrast, join_shell, make_references, noise_level, shell_gains
 from pycryo.shells import shell_counts, volume_shells
 
 BOX = 24
+# Å; 40 Å are two shells.
+PIXEL = 80.0 / BOX
 UNKNOWN = np.zeros(BOX // 2 + 1)
 
 
@@ -32,8 +34,8 @@ def setting(comm, signal=UNKNOWN):
     return SimpleNamespace(
         share=SimpleNamespace(comm=comm),
         user_mask=None,
-        diameter=22.0,
-        field_of_view=float(BOX),
+        diameter=22.0 * PIXEL,
+        field_of_view=BOX * PIXEL,
         options=None,
         box=BOX,
         signal=signal,
@@ -68,26 +70,24 @@ def test_references_are_nearer_to_the_truth(size, rng):
     truth = blob(rng)
     pair = halves(rng, truth, 3 * truth.std())
     mask = gaussian_filter((gaussian_filter(truth, 1) > 0.02 * truth.max()).astype(np.float32), 1)
-    measured = corrected_fsc(*pair, 1.0, mask)
+    measured = corrected_fsc(*pair, PIXEL, mask)
 
     def work(comm):
         bounds = even_bounds(BOX, comm.size)
         mine = slice(bounds[comm.rank], bounds[comm.rank + 1])
-        maps = tuple(SlabMap(comm, each[mine], 1.0) for each in pair)
+        maps = tuple(SlabMap(comm, each[mine], PIXEL) for each in pair)
         return [
-            each.data
-            for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], 1.0), measured, 2.0)
+            each.data for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], PIXEL), measured)
         ]
 
     alone = [
         each.data
         for each in make_references(
             setting(SerialComm()),
-            tuple(SlabMap(SerialComm(), each, 1.0) for each in pair),
-            tuple(SlabMap(SerialComm(), each, 1.0) for each in pair),
-            SlabMap(SerialComm(), mask, 1.0),
+            tuple(SlabMap(SerialComm(), each, PIXEL) for each in pair),
+            tuple(SlabMap(SerialComm(), each, PIXEL) for each in pair),
+            SlabMap(SerialComm(), mask, PIXEL),
             measured,
-            2.0,
         )
     ]
     for half, parts in enumerate(zip(*run_ranks(size, work), strict=True)):
@@ -100,12 +100,37 @@ def test_references_are_nearer_to_the_truth(size, rng):
         assert fsc(found, truth)[shells].sum() > fsc(masked, truth)[shells].sum()
 
 
+def test_halves_share_what_is_coarser_than_twice_their_resolution(rng):
+    def shell(resolution):
+        return join_shell(200.0, SimpleNamespace(resolution_0143=resolution))
+
+    # Never less than 40 Å, and 10 Å at the finest.
+    assert [shell(each) for each in (300.0, 30.0, 12.5, 5.0, 3.0)] == [5, 5, 8, 20, 20]
+
+    truth = blob(rng)
+    pair = tuple(SlabMap(SerialComm(), each, PIXEL) for each in halves(rng, truth, 0.3 * truth.std()))
+    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), PIXEL)
+    measured = corrected_fsc(pair[0].data, pair[1].data, PIXEL)
+    last = int(join_shell(BOX * PIXEL, measured))
+    assert last >= 4
+    own, joined = (
+        fsc(
+            *(each.data for each in make_references(setting(SerialComm()), pair, pair, everything, measured, **options))
+        )
+        for options in ({}, {"is_joined": True})
+    )
+    # The floor takes noise from all shells.
+    left = (1 - own[1:]) / (1 - fsc(*(each.data for each in pair))[1:])
+    assert left[: last - 1].max() < 0.5 * left[last : last + 4].min()
+    assert joined[1 : last + 4].min() > 0.999999
+
+
 def test_halves_of_noise_have_nothing_in_common(rng):
     """What is negative is set to zero, and yet no correlation comes of it."""
-    pair = tuple(SlabMap(SerialComm(), each, 1.0) for each in halves(rng, np.zeros((BOX,) * 3), 1.0))
-    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), 1.0)
-    measured = corrected_fsc(pair[0].data, pair[1].data, 1.0)
-    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured, 2.0)
+    pair = tuple(SlabMap(SerialComm(), each, PIXEL) for each in halves(rng, np.zeros((BOX,) * 3), 1.0))
+    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), PIXEL)
+    measured = corrected_fsc(pair[0].data, pair[1].data, PIXEL)
+    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured)
     # The FSC of noise ended in the first shells; nothing is left beyond.
     assert fsc(first.data, second.data)[5:].max() < 0.5 or np.square(first.data).sum() < 0.05 * first.data.size
 
@@ -113,16 +138,16 @@ def test_halves_of_noise_have_nothing_in_common(rng):
 def test_blurred_references_get_their_contrast_back(rng):
     truth = blob(rng)
     blurred = [gaussian_filter(each, 1.0) for each in halves(rng, truth, 0.01)]
-    pair = tuple(SlabMap(SerialComm(), each, 1.0) for each in blurred)
-    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), 1.0)
-    measured = corrected_fsc(*blurred, 1.0)
+    pair = tuple(SlabMap(SerialComm(), each, PIXEL) for each in blurred)
+    everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), PIXEL)
+    measured = corrected_fsc(*blurred, PIXEL)
 
     def amplitude(data):
         transform = np.fft.rfftn(data)
         return np.sqrt(volume_shells(transform, transform)[:, 1] / shell_counts(BOX))
 
     def references(signal, **options):
-        made = make_references(setting(SerialComm(), signal), pair, pair, everything, measured, 2.0, **options)
+        made = make_references(setting(SerialComm(), signal), pair, pair, everything, measured, **options)
         return amplitude(made[0].data)
 
     known = np.square(amplitude(truth))

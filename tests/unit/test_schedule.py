@@ -57,15 +57,26 @@ def test_global_then_local_then_final():
 
 def test_global_search_is_patient_with_broad_posteriors():
     """Most images must be broad: a local search would not hold them, and they gain slowly."""
-    for share, last in ((0.4, 2), (0.6, 5)):
+    for share, last, after in ((0.4, 2, "local"), (0.6, 5, "final")):
         path = walk(iter([Measured((10.0,), 3.0, 30.0, broad_share=share)] * 20))
-        assert names(path)[: last + 1] == ["global"] * last + ["local"]
+        assert names(path)[: last + 1] == ["global"] * last + [after]
+        assert path[last][0].rescans
     # Nothing is known of poses as broad as that.
     now, iterations = FIRST, 0
     while now.stage == "global":
         now, _ = next_schedule(now, Measured((10.0,), 3.0, 60.0, broad_share=1.0), BOTH, 99.0, False, unknown_spread=38)
         iterations += 1
     assert iterations == 3
+
+
+def test_a_sure_global_search_is_sharpened():
+    """The half-maps agree at 1.4 times the shells compared, after the first iteration; to the end of the stage."""
+    for shell, sharp in ((11.0, 1.0), (11.4, 1.3)):
+        first, _ = next_schedule(FIRST, measured(shell, 5.0, 2.0), BOTH, 99.0, False)
+        assert first.sharpness == sharp
+        path = walk(standing(20.0, spread=20.0), start=first)
+        assert {schedule.sharpness for schedule, _ in path if schedule.stage == "global"} == {sharp}
+        assert {schedule.sharpness for schedule, _ in path if schedule.stage != "global"} == {1.0}
 
 
 def test_broad_posteriors_are_scanned_again_after_the_global_stage():
@@ -75,8 +86,8 @@ def test_broad_posteriors_are_scanned_again_after_the_global_stage():
     assert [schedule.rescans for schedule, _ in path] == [False, False, True, True, True, True]
     assert all("30 % of the images are scanned again" in reason for _, reason in path[2:])
     # A scan for few is not worth its slices, and if hardly an image is known nothing tells signal from noise.
-    for share in (0.001, 0.9):
-        other = Measured((10.0,), 0.1, 2.0, broad_share=share)
+    for share, spread in ((0.001, 2.0), (0.9, math.inf)):
+        other = Measured((10.0,), 0.1, spread, broad_share=share)
         assert not any(schedule.rescans for schedule, _ in walk(iter([other] * 20)))
     start = Schedule("local", 8.0)
     assert not any(schedule.rescans for schedule, _ in walk(iter([broad] * 20), ("local",), start))
