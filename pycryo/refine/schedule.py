@@ -131,7 +131,7 @@ def next_schedule(
     """
     following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined, unknown_spread)
     if following.stage == "global":
-        return replace(following, sharpness=_sharpness(now, seen)), reason
+        return _sharpened(following, reason, now, seen)
     least, most = _RESCANNED
     if "global" not in stages or not least <= seen.broad_share <= most:
         return following, reason
@@ -197,11 +197,15 @@ def _next_stage(
     return onward, f"local search goes on: {figures}"
 
 
-def _sharpness(now: Schedule, seen: Measured) -> float:
-    """Of a global search: told by its first iteration."""
+def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) -> tuple[Schedule, str]:
+    """The first iteration of a global search tells whether the others are sharpened."""
     if now.iterations > 0:
-        return now.sharpness
-    return _SHARPNESS if max(seen.shells) > _SURE * now.r_high else 1.0
+        return replace(following, sharpness=now.sharpness), reason
+    further = max(seen.shells) / now.r_high
+    if further < _SURE:
+        return following, reason
+    why = f"the half-maps agree {further:.2f} times as far as the images were compared, posteriors are sharpened"
+    return replace(following, sharpness=_SHARPNESS), f"{reason}; {why}"
 
 
 def _after_defocus(onward: Schedule, seen: Measured, figures: str) -> tuple[Schedule, str]:

@@ -72,8 +72,9 @@ def test_global_search_is_patient_with_broad_posteriors():
 def test_a_sure_global_search_is_sharpened():
     """The half-maps agree at 1.4 times the shells compared, after the first iteration; to the end of the stage."""
     for shell, sharp in ((11.0, 1.0), (11.4, 1.3)):
-        first, _ = next_schedule(FIRST, measured(shell, 5.0, 2.0), BOTH, 99.0, False)
+        first, reason = next_schedule(FIRST, measured(shell, 5.0, 2.0), BOTH, 99.0, False)
         assert first.sharpness == sharp
+        assert ("posteriors are sharpened" in reason) == (sharp > 1)
         path = walk(standing(20.0, spread=20.0), start=first)
         assert {schedule.sharpness for schedule, _ in path if schedule.stage == "global"} == {sharp}
         assert {schedule.sharpness for schedule, _ in path if schedule.stage != "global"} == {1.0}
