@@ -96,7 +96,8 @@ _MAX_GLOBAL = 16
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
 # Images are scanned again after the global stage if they are at least this share, slices cost as much for few, and at
-# most that one: noise that is searched globally again and again makes up a structure that both halves share.
+# most that one: noise that is searched globally again and again makes up a structure that both halves share. Once, in
+# the final iteration, more are if something is known of their poses.
 _RESCANNED = (0.01, 0.5)
 
 
@@ -133,6 +134,8 @@ def next_schedule(
     if following.stage == "global":
         return _sharpened(following, reason, now, seen)
     least, most = _RESCANNED
+    if following.stage == "final" and seen.spread < unknown_spread:
+        most = 1.0
     if "global" not in stages or not least <= seen.broad_share <= most:
         return following, reason
     return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
@@ -182,8 +185,7 @@ def _next_stage(
         if not settled:
             return onward, f"global search goes on: {figures}"
         if gains_slowly and not ("defocus" in stages and best > defocus_from):
-            found = f"global search is settled, {100 * seen.broad_share:.0f} % of the images cannot be searched locally"
-            return replace(onward, stage="final", rescans=True), f"{found}: {figures}"
+            return replace(onward, stage="final"), f"global search is settled, no local one holds the poses: {figures}"
         if "local" in stages:
             return Schedule("local", r_high, best), f"global search is settled, local search begins: {figures}"
         return replace(onward, stage="final"), f"global search is settled: {figures}"

@@ -86,6 +86,11 @@ def test_broad_posteriors_are_scanned_again_after_the_global_stage():
     assert names(path) == ["global", "global", "local", "local", "local", "final"]
     assert [schedule.rescans for schedule, _ in path] == [False, False, True, True, True, True]
     assert all("30 % of the images are scanned again" in reason for _, reason in path[2:])
+    # Once, at the end, more than half are; a run that is cut short ends like any other.
+    for share, limit in ((0.9, 38.0), (0.9, 20.0)):
+        seen = Measured((10.0,), 5.0, 30.0, broad_share=share)
+        last, _ = next_schedule(FIRST, seen, BOTH, 99.0, True, unknown_spread=limit)
+        assert (last.stage, last.rescans) == ("final", limit > 30)
     # A scan for few is not worth its slices, and if hardly an image is known nothing tells signal from noise.
     for share, spread in ((0.001, 2.0), (0.9, math.inf)):
         other = Measured((10.0,), 0.1, spread, broad_share=share)
