@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class DefocusFigures:
-    """Figures over all particles, Å.
+    """Figures over the images that look like particles, Å.
 
     Attributes
     ----------
@@ -41,8 +41,14 @@ class DefocusFigures:
     sigma: float | None
 
 
-def measure_defocus(setup: Setup, state: State, plan: Plan, results: list[HalfResult | None]) -> DefocusFigures:
-    """Figures of the changes of all ranks. Collective."""
+def measure_defocus(
+    setup: Setup, state: State, plan: Plan, results: list[HalfResult | None], particle: Array
+) -> DefocusFigures:
+    """Figures of the changes of all ranks. Collective.
+
+    `particle` (n_all,) are the probabilities that the images show particles: what fits junk best says nothing of the
+    errors of defoci.
+    """
     share = setup.share
     if plan.sigma_defocus is None:
         return DefocusFigures(0.0, 0.0, 0.0, 0.0, state.sigma_defocus)
@@ -57,7 +63,9 @@ def measure_defocus(setup: Setup, state: State, plan: Plan, results: list[HalfRe
     ]
     gathered = np.concatenate([part for rank in share.comm.all_gather(mine) for part in rank], axis=1)
     # In one order for any number of ranks, as sums follow.
-    _, change, moved, spread = gathered[:, np.argsort(gathered[0])]
+    gathered = gathered[:, np.argsort(gathered[0])]
+    seen = particle[gathered[0].astype(np.int64)] >= 0.5
+    _, change, moved, spread = gathered[:, seen if seen.any() else slice(None)]
     frequency = plan.r_high / setup.field_of_view
     optics = share.particles.optics
     wavelength = float(np.median(electron_wavelength(optics.voltage)[share.particles.optics_group]))
@@ -67,16 +75,15 @@ def measure_defocus(setup: Setup, state: State, plan: Plan, results: list[HalfRe
         moved=distance,
         turn=180 * wavelength * distance * frequency**2,
         spread=float(np.median(spread)),
-        sigma=float(
-            np.clip(
-                next_sigma(change, spread, plan.sigma_defocus), LEAST_SIGMA, first_sigma(share.particles, share.half)
-            )
+        sigma=max(
+            LEAST_SIGMA,
+            next_sigma(change, spread, plan.sigma_defocus, most=first_sigma(share.particles, share.half)),
         ),
     )
 
 
-def next_sigma(mean: Array, spread: Array, sigma: float) -> float:
-    """The width of the prior that makes the images most likely.
+def next_sigma(mean: Array, spread: Array, sigma: float, *, most: float) -> float:
+    """The width of the prior, up to `most`, that makes the images most likely.
 
     Each image's likelihood is taken as the normal distribution that leads from the prior (0, `sigma`) to the posterior
     (`mean`, `spread`); expectation and maximization follow in turn.
@@ -86,5 +93,5 @@ def next_sigma(mean: Array, spread: Array, sigma: float) -> float:
     new = sigma
     for _ in range(100):
         variance = 1 / (precision + 1 / new**2)
-        new = float(np.sqrt(np.mean(np.square(pull * variance) + variance)))
+        new = min(most, float(np.sqrt(np.mean(np.square(pull * variance) + variance))))
     return new

@@ -48,7 +48,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
     state = moved_state(setup, state, plan.motions)
     figures = measure_poses(setup, state, results)
-    defocus = measure_defocus(setup, state, plan, results)
+    defocus = measure_defocus(setup, state, plan, results, figures.particle)
     noise, scale = measure_noise(setup, state, plan, results, figures.particle)
     # The images show the mean power of all classes, not that of each.
     is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
