@@ -20,15 +20,10 @@ from pycryo.maps import Map, soft_sphere
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-# Prior, standard deviation per axis: radians, and moves as a share of the diameter.
-_PRIOR_TURN = np.deg2rad(2.0)
-_PRIOR_MOVE = 0.015
 # A motion beyond so many of them is none that a refinement makes by itself.
 _FURTHEST = 5.0
 # Padding of the transform that is read between its samples, by cubic splines.
 _PADDING = 3
-# The fit ends before the first bin that has less correlation: bins at the edge of a low-pass pull towards no motion.
-_LEAST_CORRELATION = 0.6
 # Noise of a bin is not below this share of its power: errors of the interpolation.
 _LEAST_NOISE = 1e-4
 # Rounds of gains and noise, and of the motion that is best with them.
@@ -66,6 +61,27 @@ class Motion:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What is known of a motion beforehand, and which samples tell it.
+
+    Attributes
+    ----------
+    turn, move : float
+        Standard deviations per axis: degrees, and a share of the diameter.
+    least_correlation : float
+        The fit ends before the first bin that has less: bins at the edge of a low-pass pull towards no motion.
+    """
+
+    turn: float = 2.0
+    move: float = 0.015
+    least_correlation: float = 0.6
+
+
+# Of one iteration.
+_DRIFT = Expected()
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """What `register` found.
 
@@ -91,7 +107,15 @@ class Registration:
     is_small: bool
 
 
-def register(source: Map, target: Map, group: Symmetry, *, r_high: float, diameter: float) -> Registration | None:
+def register(
+    source: Map,
+    target: Map,
+    group: Symmetry,
+    *,
+    r_high: float,
+    diameter: float,
+    expected: Expected = _DRIFT,
+) -> Registration | None:
     """Find the small motion that brings a map onto another one; None if the symmetry leaves none free.
 
     Free are all six parameters for C1, turn and move about a single axis, nothing for the other groups.
@@ -107,11 +131,12 @@ def register(source: Map, target: Map, group: Symmetry, *, r_high: float, diamet
         Fourier px; samples beyond are left out.
     diameter : float
         Å; what of the map lies outside this sphere is left out.
+    expected : Expected
     """
     free = free_parameters(group)
     if not len(free):
         return None
-    fit = _Fit.of(source, target, free, r_high, diameter)
+    fit = _Fit.of(source, target, free, r_high, diameter, expected)
     values = start = np.zeros(len(free))
     for _ in range(_N_ROUND):
         weight = fit.weights(values)
@@ -140,7 +165,7 @@ class _Fit:
 
     `at` (n, 3) are the samples (x, y, z), Fourier px, one of each Friedel pair, and `bins` (n,) theirs; `samples` (n,)
     are the map's. `real` and `imaginary` are splines of the target's padded transform. `share` is the number of
-    independent samples over all.
+    independent samples over all. For `least_correlation` see `Expected`.
     """
 
     at: Array
@@ -152,9 +177,18 @@ class _Fit:
     prior: Array
     share: float
     field: float
+    least_correlation: float
 
     @classmethod
-    def of(cls, source: Map, target: Map, free: NDArray[np.int64], r_high: float, diameter: float) -> _Fit:
+    def of(
+        cls,
+        source: Map,
+        target: Map,
+        free: NDArray[np.int64],
+        r_high: float,
+        diameter: float,
+        expected: Expected,
+    ) -> _Fit:
         box, field = source.box, source.box * source.pixel_size
         inside = soft_sphere(box, min(0.5 * diameter / source.pixel_size, box / 2 - 2), 2.0).astype(np.float64)
         spectrum = _centred_transform(source.data * inside)
@@ -163,11 +197,12 @@ class _Fit:
         half = (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
         chosen = half & (radius <= min(r_high, (box - 1) // 2))
         at = np.stack([x, y, z], axis=1)[chosen].astype(np.float64)
-        prior = np.array([_PRIOR_TURN] * 3 + [_PRIOR_MOVE * diameter] * 3)[free]
+        prior = np.array([np.deg2rad(expected.turn)] * 3 + [expected.move * diameter] * 3)[free]
         samples = spectrum.ravel()[chosen]
         bins = np.rint(_PER_PX * radius[chosen]).astype(np.int64)
         splines = _splines(target.data.astype(np.float64), r_high)
-        return cls(at, bins, samples, *splines, free, prior, float(np.mean(inside)), field)
+        share, least = float(np.mean(inside)), expected.least_correlation
+        return cls(at, bins, samples, *splines, free, prior, share, field, least)
 
     def motion(self, values: Array) -> Motion:
         turn_move = np.zeros(6)
@@ -193,7 +228,7 @@ class _Fit:
             self._sums(each)
             for each in ((self.samples * model.conj()).real, np.square(np.abs(model)), np.square(np.abs(self.samples)))
         )
-        alike = (cross > _LEAST_CORRELATION * np.sqrt(power * own)) | (self._sums() == 0)
+        alike = (cross > self.least_correlation * np.sqrt(power * own)) | (self._sums() == 0)
         alike[1:] = np.logical_and.accumulate(alike[1:])
         gain = np.where(alike, cross / np.maximum(power, 1e-300), 0)
         noise = np.maximum(own - 2 * gain * cross + gain**2 * power, _LEAST_NOISE * own) / np.maximum(self._sums(), 1)

@@ -22,7 +22,7 @@ from pycryo.parallel.agree import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refine.start import to_grid
 from pycryo.refine.state import ClassMaps, Motions, Setup, State
-from pycryo.registration import Motion, free_parameters, register
+from pycryo.registration import Expected, Motion, free_parameters, register
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,11 @@ _MOST = 12
 _POINTS = 32
 # A start that resembles the map less has no frame to go back to: a blob.
 _LEAST_CORRELATION = 0.7
-# χ² that a motion must explain for each free parameter: against the start, which is undone once, and between the
-# halves, where a motion by chance is measured again in the next iteration.
-_LEAST_GAIN_START = 3.0
-_LEAST_GAIN_HALVES = 1.5
+# Motions that are expected, and the χ² that one must explain for each free parameter; one by chance explains 1. Maps
+# drift from the start for a whole refinement, and it tells them by few samples, if it is low-passed: the expectation of
+# a motion is better than none. Between the halves one by chance would be undone in every iteration.
+_FROM_START, _LEAST_GAIN_START = Expected(turn=4.0, move=0.03, least_correlation=0.75), 1.0
+_FROM_FIRST, _LEAST_GAIN_HALVES = Expected(), 1.5
 
 
 def coarse(comm: Comm, starts: Sequence[Map]) -> tuple[SlabMap, ...]:
@@ -62,7 +63,8 @@ def motion_to_start(setup: Setup, maps: ClassMaps, start: SlabMap) -> Motion | N
     """
     first, second = maps.half_maps
     mean = replace(first, data=np.float32(0.5) * (first.data + second.data))
-    return _motion(setup, resample_grid(mean, start.box), start, maps, _LEAST_GAIN_START, ("the map", "the reference"))
+    names = ("the map", "the reference")
+    return _motion(setup, resample_grid(mean, start.box), start, maps, names, _FROM_START, _LEAST_GAIN_START)
 
 
 def motions_to_first(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion | None, ...]:
@@ -74,12 +76,18 @@ def motions_to_first(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion
         first, second = (resample_grid(each, min(each.box, _POINTS)) for each in maps.half_maps)
         which = f" of class {k + 1}" if len(classes) > 1 else ""
         names = (f"half-map 2{which}", "half-map 1")
-        found.append(_motion(setup, second, first, maps, _LEAST_GAIN_HALVES, names))
+        found.append(_motion(setup, second, first, maps, names, _FROM_FIRST, _LEAST_GAIN_HALVES))
     return tuple(found)
 
 
 def _motion(
-    setup: Setup, source: SlabMap, target: SlabMap, maps: ClassMaps, least_gain: float, names: tuple[str, str]
+    setup: Setup,
+    source: SlabMap,
+    target: SlabMap,
+    maps: ClassMaps,
+    names: tuple[str, str],
+    expected: Expected,
+    least_gain: float,
 ) -> Motion | None:
     """How one small grid moved against another, up to the resolution of `maps`; None if by chance. Collective."""
     shell = setup.field_of_view / maps.fsc.resolution_0143
@@ -88,7 +96,7 @@ def _motion(
     def find() -> Motion | None:
         assert here is not None
         assert there is not None
-        found = register(here, there, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter)
+        found = register(here, there, setup.group, r_high=min(_MOST, shell), diameter=setup.diameter, expected=expected)
         if found is None:
             return None
         text = f"turn of {found.motion.angle:.2f}°, move of {found.motion.distance:.2f} Å"
