@@ -28,6 +28,28 @@ _STREAM = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the last iteration found of n images.
+
+    A scan may miss the best mode of an image. Each is turned at random, so another one finds it; a mode that is kept
+    has to be better than those that later scans find.
+
+    Attributes
+    ----------
+    support : Support
+    scale_rotation, scale_shift : (n,) float64
+        Kernels to search it with: radians, px.
+    is_narrow : (n,) bool
+        It is a mode: support points hold no other posterior.
+    """
+
+    support: Support
+    scale_rotation: Array
+    scale_shift: Array
+    is_narrow: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What the islands of n images leave to the phases that follow.
 
@@ -60,12 +82,18 @@ def search_islands(
     floor_rotation: float,
     floor_shift: float,
     n_class: int = 1,
+    known: Known | None = None,
 ) -> Found:
     """Sample the best modes among the candidates one by one, then weigh them against each other.
 
-    The arguments are those of `pycryo.filter.phases.run_phases`.
+    The arguments are those of `pycryo.filter.phases.run_phases`, and the modes that are known already.
     """
     n, m = len(ids), _EACH.n_support
+    first_rotation, first_shift = scale_rotation, scale_shift
+    if known is not None:
+        candidates = with_known(candidates, known)
+        first_rotation = np.where(known.is_narrow, known.scale_rotation, scale_rotation)
+        first_shift = np.where(known.is_narrow, known.scale_shift, scale_shift)
     island = sort_islands(candidates, _N_ISLAND, _RADIUS * scale_rotation)
     quaternion, shift = np.zeros((n, _N_ISLAND, m, 4)), np.zeros((n, _N_ISLAND, m, 2))
     quaternion[..., 0] = 1
@@ -86,8 +114,8 @@ def search_islands(
                 _normalised(here[rows]),
                 candidates.class_index[rows],
             ),
-            scale_rotation[rows],
-            scale_shift[rows],
+            (scale_rotation if number else first_rotation)[rows],
+            (scale_shift if number else first_shift)[rows],
             ids=ids[rows],
             seed=seed,
             stream=_STREAM + _N_ISLAND * stream + number,
@@ -135,6 +163,19 @@ def sort_islands(candidates: Support, n_island: int, radius: Array) -> NDArray[n
         island[mine] = number
         left[mine] = -1.0
     return island
+
+
+def with_known(candidates: Support, known: Known) -> Support:
+    """The candidates, led by the known modes: heavier than any other, their points are the first island."""
+    last, narrow = known.support, known.is_narrow[:, None]
+    share = last.weight / last.weight.max(axis=1, keepdims=True) * narrow
+    weight = np.concatenate([2 * candidates.weight.max(axis=1, keepdims=True) * share, candidates.weight], axis=1)
+    return Support(
+        np.concatenate([last.quaternion, candidates.quaternion], axis=1),
+        np.concatenate([last.shift, candidates.shift], axis=1),
+        _normalised(weight),
+        np.concatenate([last.class_index, candidates.class_index], axis=1),
+    )
 
 
 def _normalised(weight: Array) -> Array:

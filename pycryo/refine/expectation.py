@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.compare_local import compare_local
-from pycryo.filter.islands import search_islands
+from pycryo.filter.islands import Known, search_islands
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import quaternion_to_matrix
@@ -37,6 +37,7 @@ def sample_posterior(
     floor_rotation: float,
     floor_shift: float,
     prior: PosePrior | None = None,
+    known: Known | None = None,
     pixel_size: float = 1.0,
     threads: int | None = None,
 ) -> Posterior:
@@ -54,6 +55,8 @@ def sample_posterior(
         Prior of the classes, positive.
     prior : PosePrior or None
         Of the poses of these images, of `pixel_size` Å, beside that of the shifts of all (`sigma_shift`, px).
+    known : Known or None
+        Modes that compete with the islands.
     """
 
     def score_of(limit: float) -> Score:
@@ -76,6 +79,7 @@ def sample_posterior(
             floor_rotation=floor_rotation,
             floor_shift=floor_shift,
             n_class=len(class_share),
+            known=known,
         )
         start, n_slices = found.support, found.n_slices
         scale_rotation, scale_shift = found.scale_rotation, found.scale_shift

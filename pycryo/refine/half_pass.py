@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter.islands import Known
 from pycryo.filter.support import Posterior, Support, concatenate, is_broad
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.model.insertion import Frame, Insertion
@@ -186,19 +187,18 @@ class HalfPass:
         plan, particles = self._plan, self._setup.share.particles
         pixel_size = float(particles.optics.pixel_size[particles.optics_group[rows[0]]])
         sigma_shift = plan.sigma_shift / pixel_size
+        known = self._known(rows, pixel_size)
         if candidates is not None:
             assert plan.scan is not None
-            candidates = _folded(candidates, self._setup.group)
+            candidates, known = _folded(candidates, known, self._setup.group)
             guides = [each / scale for each in plan.guides]
             ratio = plan.pixel_size / pixel_size
             scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
             scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
         else:
-            assert self._previous is not None
-            previous = _rows_of(self._previous, self._place[rows])
-            candidates, guides = previous.support, []
-            scale_rotation = np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2)
-            scale_shift = np.clip(plan.widen * previous.spread_shift, plan.floor_shift / pixel_size, sigma_shift)
+            assert known is not None
+            candidates, guides = known.support, []
+            scale_rotation, scale_shift = known.scale_rotation, known.scale_shift
         return sample_posterior(
             self.volumes,
             target,
@@ -218,7 +218,21 @@ class HalfPass:
             floor_rotation=plan.floor_rotation,
             floor_shift=plan.floor_shift / pixel_size,
             prior=None if self._setup.prior is None else self._setup.prior.of(rows),
+            known=known,
             pixel_size=pixel_size,
+        )
+
+    def _known(self, rows: NDArray[np.int64], pixel_size: float) -> Known | None:
+        """Where the last iteration left the images, of `pixel_size` Å."""
+        if self._previous is None:
+            return None
+        plan, previous = self._plan, _rows_of(self._previous, self._place[rows])
+        floor_shift, most_shift = plan.floor_shift / pixel_size, plan.sigma_shift / pixel_size
+        return Known(
+            previous.support,
+            np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2),
+            np.clip(plan.widen * previous.spread_shift, floor_shift, most_shift),
+            ~is_broad(previous.spread_rotation),
         )
 
     def _with_defocus(
@@ -252,14 +266,18 @@ def _stream(plan: Plan, purpose: int) -> int:
     return (1 << 48) + 16 * plan.number + purpose
 
 
-def _folded(candidates: Support, symmetry: Symmetry) -> Support:
-    """The candidates at those of their symmetry mates that are next to the image's best one.
+def _folded(candidates: Support, known: Known | None, symmetry: Symmetry) -> tuple[Support, Known | None]:
+    """The candidates, and what is known already, at those of their symmetry mates that are next to the best candidate.
 
     Poses near the border of the asymmetric unit would otherwise be points at several mates, and the spread as wide.
     """
     best = candidates.weight.argmax(axis=1)
     anchor = candidates.quaternion[np.arange(len(best)), best][:, None]
-    return replace(candidates, quaternion=symmetry.nearest(candidates.quaternion, anchor))
+
+    def folded(support: Support) -> Support:
+        return replace(support, quaternion=symmetry.nearest(support.quaternion, anchor))
+
+    return folded(candidates), None if known is None else replace(known, support=folded(known.support))
 
 
 def _rows_of(posterior: Posterior, index: NDArray[np.int64]) -> Posterior:
