@@ -40,7 +40,7 @@ from pycryo.registration import Motion
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 6
+_FORMAT = 7
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"

@@ -43,6 +43,8 @@ class PoseFigures:
         Spread of the shifts over the particles, per axis.
     p_max : float
         Median weight of the heaviest point.
+    log_evidence : float
+        Mean over all images, see `pycryo.filter.support.Posterior`.
     spread_in_plane, spread_tilt : float
         Median spreads of the rotations about the viewing axis, and per axis across it.
     effective_mean, effective_median : float
@@ -78,6 +80,7 @@ class PoseFigures:
     spread_shift: float
     sigma_shift: float
     p_max: float
+    log_evidence: float
     spread_in_plane: float
     spread_tilt: float
     effective_mean: float
@@ -164,6 +167,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
         # The median of a Rayleigh distribution is 1.1774 σ.
         sigma_shift=float(np.median(distance[seen])) / 1.1774,
         p_max=float(np.median(p_max[seen])),
+        log_evidence=float(log_evidence.mean()),
         spread_in_plane=float(np.median(in_plane[seen])),
         spread_tilt=float(np.median(tilt[seen])),
         effective_mean=float(effective[seen].mean()),

@@ -12,7 +12,7 @@ from pycryo.maps import Map
 from pycryo.masks import auto_mask
 from pycryo.model.slab_map import SlabMap, everywhere, from_map, resample_grid, soft_sphere
 from pycryo.parallel.comm import SerialComm
-from pycryo.refine.state import Pair, Setup
+from pycryo.refine.state import ClassMaps, Pair, Setup
 
 # A corrected FSC below it tells nothing.
 _CHANCE = 0.05
@@ -71,6 +71,17 @@ def _cut(fsc: Fsc, r_insert: float) -> Fsc:
         randomised=fsc.randomised * keep,
         corrected=fsc.corrected * keep,
     )
+
+
+def doubted(maps: ClassMaps, resolution: float) -> ClassMaps:
+    """The maps with a corrected FSC of zero beyond a resolution, Å.
+
+    Both halves followed one reference of that resolution: as long as nothing is known of their poses, they agree
+    because of it and, beyond, of the mask that mixes shells.
+    """
+    fsc = maps.fsc
+    beyond = fsc.frequency > 1 / resolution
+    return replace(maps, fsc=replace(fsc, corrected=np.where(beyond, 0, fsc.corrected)))
 
 
 def reach(fsc: Fsc) -> int:

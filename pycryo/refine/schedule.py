@@ -31,6 +31,8 @@ class Schedule:
         After the global stage: images whose posterior is broad are searched globally again.
     sharpness : float
         Power of the likelihood in the posteriors.
+    in_doubt : bool
+        Nothing tells that the images show more than the start did.
     """
 
     stage: str
@@ -42,6 +44,7 @@ class Schedule:
     is_joined: bool = False
     rescans: bool = False
     sharpness: float = 1.0
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Measured:
         Share of the images whose class is another one than in the last iteration.
     broad_share : float
         Share of the images whose posterior is too broad for a local search.
+    log_evidence : float
+        Mean over the images: how much better than noise alone the reference explains them.
     """
 
     shells: tuple[float, ...]
@@ -73,6 +78,7 @@ class Measured:
     defocus_turn: float = 0.0
     class_change: float = 0.0
     broad_share: float = 0.0
+    log_evidence: float = math.inf
 
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of what it
@@ -91,8 +97,11 @@ _PATIENCE, _PATIENCE_BROAD = 2, 5
 # agree as far as that at most, those of seven particles with SNR 0.01 to 0.05 agree 1.56 to 1.95 times as far.
 _SHARPNESS = 1.3
 _SURE = 1.4
-# Iterations of the global stage at the most.
-_MAX_GLOBAL = 16
+# Images of noise have a mean log evidence of -2 to 0.9 (nine sets of 500 to 10 000), those of 1TII at an SNR of 0.01
+# 4.5 after the first iteration, at 0.05 9.
+_DOUBTED_EVIDENCE = 1.5
+# Iterations of the global stage at the most; and of one that is in doubt, at the r_high of the first.
+_MAX_GLOBAL, _MAX_DOUBT = 16, 3
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
 # Images are scanned again after the global stage if they are at least this share, slices cost as much for few, and at
@@ -110,6 +119,7 @@ def next_schedule(
     defocus_from: float = 0.0,
     r_joined: float = math.inf,
     unknown_spread: float = math.inf,
+    r_start: float = math.inf,
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line.
 
@@ -129,7 +139,11 @@ def next_schedule(
         Largest r_high while the halves share their references.
     unknown_spread : float
         Median spread, degrees, of poses of which nothing is known.
+    r_start : float
+        Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
     """
+    if now.stage == "global" and not now.is_joined and _is_doubted(now, seen, unknown_spread):
+        return _in_doubt(now, seen, is_last, r_start)
     following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined, unknown_spread)
     if following.stage == "global":
         return _sharpened(following, reason, now, seen)
@@ -139,6 +153,27 @@ def next_schedule(
     if "global" not in stages or not least <= seen.broad_share <= most:
         return following, reason
     return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
+
+
+def _is_doubted(now: Schedule, seen: Measured, unknown_spread: float) -> bool:
+    """Whether noise explains the images as well, and nothing is known of their poses.
+
+    Then half-maps agree because they followed one reference. The first iteration of a global search raises the doubt,
+    later ones may end it.
+    """
+    if now.iterations > 0 and not now.in_doubt:
+        return False
+    return seen.spread >= unknown_spread and seen.log_evidence < _DOUBTED_EVIDENCE
+
+
+def _in_doubt(now: Schedule, seen: Measured, is_last: bool, r_start: float) -> tuple[Schedule, str]:
+    """The images get more iterations at the same r_high to show what they hold; finer ones would make up a map."""
+    figures = f"mean log evidence of an image {seen.log_evidence:.2f}, spread {seen.spread:.2f} deg"
+    onward = replace(now, iterations=now.iterations + 1, in_doubt=True)
+    if not is_last and onward.iterations < _MAX_DOUBT:
+        return onward, f"global search goes on, in doubt whether the images show a particle: {figures}"
+    last = replace(onward, stage="final", r_high=min(now.r_high, r_start))
+    return last, f"the data do not support a map beyond the start's resolution: {figures}"
 
 
 def _next_stage(
@@ -167,7 +202,7 @@ def _next_stage(
     least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
     onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread)
     if now.stage == "final":
-        return onward, figures
+        return replace(onward, in_doubt=now.in_doubt), figures
     if is_last:
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
     if now.is_joined:

@@ -214,6 +214,7 @@ class Record:
     scores_scan: float
     scores_scan_all: float
     p_max: float
+    log_evidence: float
     score_threshold: float
     n_junk: int
     gridding_iterations: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from pycryo.refine.iteration import run_images
 from pycryo.refine.maximization import Maximum, maximize
 from pycryo.refine.measure import PoseFigures, gather_poses, measure_noise, measure_poses
 from pycryo.refine.plan import Plan, make_plan
+from pycryo.refine.resolution import doubted
 from pycryo.refine.schedule import Measured, Schedule, next_schedule
 from pycryo.refine.state import ClassMaps, Load, Motions, Outcome, Record, RowsPosterior, Setup, State
 from pycryo.refine.timer import Timer
@@ -63,6 +65,8 @@ def iterate(setup: Setup, state: State) -> Outcome:
     motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     seconds["total"] = round(time.perf_counter() - began, 4)
+    if schedule.in_doubt:
+        maxima = [replace(each, maps=doubted(each.maps, setup.options.ini_high)) for each in maxima]
     record = _record(state, plan, maxima, figures, defocus, scores, load, seconds, decision)
     first, second = (_rows_posterior(result) for result in results)
     following = State(
@@ -98,6 +102,7 @@ def _decide(
             spread=figures.spread_rotation,
             class_change=figures.class_change,
             broad_share=figures.broad_share,
+            log_evidence=figures.log_evidence,
             defocus_moved=defocus.moved,
             defocus_turn=defocus.turn,
         ),
@@ -105,6 +110,7 @@ def _decide(
         defocus_from=setup.field_of_view / setup.options.defocus_resolution(),
         r_joined=setup.field_of_view / _JOINED_RESOLUTION,
         unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
+        r_start=setup.field_of_view / setup.options.ini_high,
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
         is_last=plan.number + 1 >= setup.options.max_iter,
@@ -161,6 +167,7 @@ def _record(
         scores_scan=scores.computed,
         scores_scan_all=scores.all,
         p_max=figures.p_max,
+        log_evidence=figures.log_evidence,
         score_threshold=figures.score_threshold,
         n_junk=figures.n_junk,
         gridding_iterations=max(maximum.gridding_iterations for maximum in maxima),

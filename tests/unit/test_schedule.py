@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,32 @@ def test_global_search_is_patient_with_broad_posteriors():
         now, _ = next_schedule(now, Measured((10.0,), 3.0, 60.0, broad_share=1.0), BOTH, 99.0, False, unknown_spread=38)
         iterations += 1
     assert iterations == 3
+
+
+def test_what_follows_the_start_alone_is_doubted():
+    """Images that noise explains as well, and poses of which nothing is known."""
+    unknown = Measured((10.0,), 5.0, 60.0, broad_share=1.0, log_evidence=0.5)
+
+    def after(now, seen, **more):
+        return next_schedule(now, seen, BOTH, 99.0, False, unknown_spread=38.0, r_start=6.0, **more)
+
+    now, reason = after(FIRST, unknown)
+    assert (now.stage, now.in_doubt, now.r_high) == ("global", True, 8.0)
+    assert "in doubt" in reason
+    now, _ = after(now, unknown)
+    last, reason = after(now, unknown)
+    assert (last.stage, last.in_doubt, last.r_high) == ("final", True, 6.0)
+    assert "do not support a map" in reason
+    assert after(last, unknown)[0].in_doubt
+    # Either ends the doubt: known poses, or images that show more than noise.
+    known, better = replace(unknown, spread=30.0), replace(unknown, log_evidence=2.0)
+    for seen in (known, better):
+        for begin in (FIRST, now):
+            following, reason = after(begin, seen)
+            assert not following.in_doubt
+            assert following.r_high > 8.0
+    # Later iterations raise no doubt.
+    assert not after(after(FIRST, better)[0], unknown)[0].in_doubt
 
 
 def test_a_sure_global_search_is_sharpened():
