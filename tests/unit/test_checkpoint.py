@@ -111,11 +111,12 @@ def test_motions_are_kept(run, tmp_path):
     motion = Motion(
         np.array([0.9999, 0.01, -0.01, 0.0]) / np.linalg.norm([0.9999, 0.01, 0.01]), np.array([1.1, 0.3, 0])
     )
-    state = dataclasses.replace(run.states[0], motions=((motion,), (None,)))
+    unmoved = dataclasses.replace(run.states[0], motions=((), ()))
+    state = dataclasses.replace(unmoved, motions=((motion,), (None,)))
     save(run.setup, state, [], tmp_path)
     found, _ = load(run.setup, tmp_path)
     assert_same(in_row_order(found), in_row_order(state))
-    ends = [iterate(run.setup, each) for each in (found, state, run.states[0])]
+    ends = [iterate(run.setup, each) for each in (found, state, unmoved)]
     assert_same(ends[0].poses, ends[1].poses)
     turned = np.abs(ends[0].poses.quaternion - ends[2].poses.quaternion).max(axis=1) > 1e-4
     np.testing.assert_array_equal(turned, run.setup.share.half == 0)
