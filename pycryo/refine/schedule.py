@@ -98,7 +98,7 @@ _PATIENCE, _PATIENCE_BROAD = 2, 5
 # 1.55 to 1.95 times.
 _SHARPNESS = 1.3
 _SURE = 1.4
-# After the first iteration images of noise have a mean log evidence of -0.8 to 0.9 (six sets of 500 to 10 000), those
+# After the first iteration images of noise have a mean log evidence of -1.4 to 0.9 (ten sets of 500 to 10 000), those
 # of 1TII at an SNR of 0.01 4.5, at 0.05 9.
 _DOUBTED_EVIDENCE = 1.5
 # Iterations of the global stage at the most; and of one that is in doubt, at the r_high of the first.
