@@ -266,11 +266,11 @@ def test_noise_does_not_make_a_structure(tmp_path, main_run):
     (tmp_path / "particles.star").write_text(particles.path.read_text())
     noise = refine(read_particles(tmp_path / "particles.star"), start, RefineOptions(ini_high=30.0, threads=2))
     assert signal.resolution < RESOLUTION
-    # Both halves follow the one reference at first, to two shells beyond its 30 Å (3.7 shells of 112 Å); a shell more
-    # for the mask, which mixes neighbours: 16.7 Å. A handful of voxels per shell may correlate by chance in one
-    # iteration (of 32 in three seeds one did, to 10.9 Å), not in two.
-    assert noise.resolution > 16.7
-    assert sorted(record.resolution for record in noise.history)[1] > 1.2 * RESOLUTION
+    # Noise explains them as well as the reference: no iteration claims more than that shows, nor does one improve.
+    found = [record.resolution for record in noise.history]
+    assert min(found) > 30 / 1.5
+    assert max(found) < 1.05 * min(found)
+    assert any("do not support a map" in record.decision for record in noise.history)
     spreads = [result.history[-1].spread_rotation for result in (noise, signal)]
     assert "do not support" in (poses_warning(spreads[0], noise.resolution, 30.0, point_group("C1")) or "")
     assert poses_warning(spreads[1], signal.resolution, 30.0, point_group("C1")) is None
