@@ -52,7 +52,8 @@ def mpi(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Tests of minutes, left out elsewhere."""
-    pytest_on_install(session, "-m", "slow")
+    # By the environment, so that the ranks of MPI tests select them as well.
+    pytest_on_install(session, PYTEST_ADDOPTS="-m slow")
 
 
 @nox.session
