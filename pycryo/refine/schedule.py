@@ -143,7 +143,7 @@ def next_schedule(
     r_start : float
         Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
     """
-    if now.stage == "global" and not now.is_joined and _is_doubted(now, seen, unknown_spread):
+    if now.stage == "global" and _is_doubted(now, seen, unknown_spread):
         return _in_doubt(now, seen, is_last, r_start)
     following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined, unknown_spread)
     if following.stage == "global":
@@ -173,7 +173,7 @@ def _in_doubt(now: Schedule, seen: Measured, is_last: bool, r_start: float) -> t
     onward = replace(now, iterations=now.iterations + 1, in_doubt=True)
     if not is_last and onward.iterations < _MAX_DOUBT:
         return onward, f"global search goes on, in doubt whether the images show a particle: {figures}"
-    last = replace(onward, stage="final", r_high=min(now.r_high, r_start))
+    last = replace(onward, stage="final", r_high=min(now.r_high, r_start), is_joined=False)
     return last, f"the data do not support a map beyond the start's resolution: {figures}"
 
 

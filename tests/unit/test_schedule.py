@@ -92,6 +92,13 @@ def test_what_follows_the_start_alone_is_doubted():
             following, reason = after(begin, seen)
             assert not following.in_doubt
             assert following.r_high > 8.0
+    # Classes that come apart are doubted like one.
+    joined, reason = after(replace(FIRST, is_joined=True), unknown)
+    assert joined.in_doubt
+    assert joined.is_joined
+    last, _ = after(after(joined, unknown)[0], unknown)
+    assert (last.stage, last.is_joined) == ("final", False)
+    assert after(joined, better)[1].startswith("classes come apart")
     # Later iterations raise no doubt.
     assert not after(after(FIRST, better)[0], unknown)[0].in_doubt
 
