@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from pycryo.fsc import fsc, resolution_at
 from pycryo.io.mrc import read_map
+from pycryo.maps.fsc import fsc, resolution_at
 
 LIMIT = 16.5  # Å
 

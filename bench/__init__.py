@@ -1,1 +1,1 @@
-"""Microbenchmarks of pycryo's kernels: one module ``bench_<kernel>`` with ``cases()`` each; see README.md."""
+"""Microbenchmarks of pycryo's kernels: one module ``bench_<k>`` with ``cases()`` each, in the package's folders; see README.md."""

@@ -266,7 +266,8 @@ def find_limit(case: Case, known: dict[str, Limit]) -> Limit | None:
 
 def machine() -> dict[str, object]:
     """What the figures depend on: processor, cores, threads, instruction set, versions, load."""
-    from pycryo import __version__, _core
+    from pycryo import _core
+    from pycryo.version import __version__
 
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")

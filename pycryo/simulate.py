@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.ctf import ctf
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
-from pycryo.maps import Map
-from pycryo.pixels import Pixels, half_plane
-from pycryo.projector import FourierVolume, fourier_volume, project_slices
-from pycryo.shift import shift
+from pycryo.kernels.ctf import ctf
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices
+from pycryo.kernels.shift import shift
+from pycryo.maps.density import Map
 from pycryo.threads import get_threads
 
 # Kinds of images in `Truth.junk`.

@@ -40,7 +40,7 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with 40 clear particles of 32 px: STAR files, stack, map.mrc, mask.mrc, init40A.mrc."""
     from pycryo.cli.main import main
     from pycryo.io.mrc import write_map
-    from pycryo.maps import soft_sphere
+    from pycryo.maps.density import soft_sphere
 
     folder = tmp_path_factory.mktemp("tiny")
     blob = np.zeros((32, 32, 32), np.float32)

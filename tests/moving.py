@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycryo.refine import balance
-from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.step import iterate
+from pycryo.refinement.resources import balance
+from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.step import iterate
 
 
 def cuts(size: int, n: int, number: int) -> np.ndarray:

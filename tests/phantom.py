@@ -11,7 +11,7 @@ import pandas as pd
 import starfile
 from scipy.spatial.transform import Rotation
 
-from pycryo.reference.ctf import ctf as reference_ctf
+from pycryo.kernels.reference.ctf import ctf as reference_ctf
 
 # Centres (x, y, z) in Å, widths in Å and masses; nothing is symmetric.
 CENTRES = np.array([[0, 0, 0], [18, 4, -6], [-9, 15, 8], [5, -17, 12], [-14, -8, -13], [3, 9, -20]], float)

@@ -10,7 +10,7 @@ from phantom import Phantom, write_set
 from scipy.spatial.transform import Rotation
 
 from pycryo.io.particles import Particles, read_particles
-from pycryo.maps import Map, low_pass
+from pycryo.maps.density import Map, low_pass
 
 
 def lump(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pycryo.parallel.comm import SharedArray, Transfer
-from pycryo.parallel.rooms import Rooms
+from pycryo.parallel.shared_buffers import Rooms
 
 _SECONDS = 60
 

@@ -27,18 +27,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pycryo
+from pycryo import RefineOptions, refine
 from pycryo.bench import machine
-from pycryo.compare_local import compare_local
 from pycryo.filter.support import Posterior, Support
-from pycryo.fsc import fsc, resolution_at
 from pycryo.geometry.rotations import angle_between, conjugate, euler_to_quaternion, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.io.mrc import read_map
-from pycryo.maps import Map
-from pycryo.projector import FourierVolume
-from pycryo.refine import RefineOptions, half_pass, panels, refine
-from pycryo.refine.prepare import Target
-from pycryo.turn import turned
+from pycryo.kernels.compare_local import compare_local
+from pycryo.kernels.projector import FourierVolume
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import fsc, resolution_at
+from pycryo.maps.turn import turned
+from pycryo.refinement.data.prepare import Target
+from pycryo.refinement.expectation import half_pass, panels
 
 Array = NDArray[np.float64]
 FILTERS = ("grid", "classic", "ours")
@@ -58,7 +59,7 @@ def grid_posterior(
     threads: int | None = None,
     **_: Any,
 ) -> Posterior:
-    """The candidates as they are; the arguments are those of `pycryo.refine.expectation.sample_posterior`."""
+    """The candidates as they are; the arguments are those of `sample_posterior`."""
     n, image = len(ids), np.arange(len(ids))
     best = start.weight.argmax(axis=1)
     quaternion, shift = start.quaternion[image, best], start.shift[image, best]

@@ -3,7 +3,7 @@
 Rotations and shifts are two sets of points with weights of their own, never pairs: each round scores all pairs, adds
 the likelihoods up along either axis and resamples both axes for themselves. New rotations are drawn from an angular
 central Gaussian about the old ones, whose widths are those of the cloud; the flat prior is kept by weighing with one
-over the fitted density. It replaces `pycryo.refine.expectation.sample_posterior`.
+over the fitted density. It replaces `pycryo.refinement.expectation.posterior.sample_posterior`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.compare_local import compare_local
 from pycryo.filter._sampling import systematic_resample, uniform
 from pycryo.filter.draws import normal
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import conjugate, multiply, quaternion_to_matrix
-from pycryo.projector import FourierVolume
-from pycryo.refine.prepare import Target
+from pycryo.kernels.compare_local import compare_local
+from pycryo.kernels.projector import FourierVolume
+from pycryo.refinement.data.prepare import Target
 
 Array = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def sample(
     threads: int | None = None,
     **_: Any,
 ) -> Posterior:
-    """The posterior of a batch; the arguments are those of `pycryo.refine.expectation.sample_posterior`."""
+    """The posterior of a batch; the arguments are those of `sample_posterior`."""
     near, n = target.between(1, r_high), len(ids)
     is_local = start.weight.shape[1] == N_ROTATION
 

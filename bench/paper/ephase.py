@@ -21,19 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.bench import machine
-from pycryo.compare import CELL_SLICES, new_best, pack_images
 from pycryo.errors import RunError
 from pycryo.geometry.symmetry import symmetry
+from pycryo.kernels.compare import CELL_SLICES, new_best, pack_images
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.projector import FourierVolume, volume_radius
+from pycryo.kernels.shift import shift
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.conveyor import WAYS, Way, make_belt, measure_link, ring
 from pycryo.parallel.world import world
-from pycryo.pixels import Pixels, half_plane
-from pycryo.projector import FourierVolume, volume_radius
-from pycryo.refine.scan import Panel, make_scan, run_belts, slice_maker
-from pycryo.shift import shift
+from pycryo.refinement.expectation.scan import Panel, make_scan, run_belts, slice_maker
 from pycryo.threads import available_cores
 
-# Images of a panel and candidates of an image, as in pycryo.refine.panels.
+# Images of a panel and candidates of an image, as in pycryo.refinement.expectation.panels.
 PANEL_IMAGES, N_BEST = 256, 96
 # Standard deviation of the scores of an image: an early iteration, where many poses count.
 SPREAD = 10.0

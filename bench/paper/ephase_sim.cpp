@@ -2,7 +2,7 @@
 //
 //   ephase_sim PLATFORM.xml CASE.txt [--cfg=...]
 //
-// simulate.py writes both files and says what the fields of a case are. The schedule comes from pycryo.parallel.belt as
+// simulate.py writes both files and says what the fields of a case are. The schedule comes from pycryo.parallel.belt_plan as
 // tables; this program only follows it. Hosts are called n0, n1, ... The result is one line of JSON.
 
 #include <algorithm>

@@ -25,8 +25,8 @@ from simulate import Case, simulate_all
 from tables import lines
 
 from pycryo.bench import check_load, machine
-from pycryo.compare import CELL_SLICES
 from pycryo.errors import RunError
+from pycryo.kernels.compare import CELL_SLICES
 from pycryo.parallel.conveyor import WAYS, Way
 
 HERE = Path(__file__).resolve().parent

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pycryo.backprojector import Accumulators, insert, new_accumulators
 from pycryo.bench import check_load, machine
 from pycryo.errors import RunError
-from pycryo.pixels import Pixels, half_plane
+from pycryo.kernels.backprojector import Accumulators, insert, new_accumulators
+from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.threads import get_threads
 
 PADDING = 2

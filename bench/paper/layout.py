@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.kernels.sphere import sphere, sphere_radius
 from pycryo.parallel.rows import even_bounds
 from pycryo.parallel.slab_fft import SlabFft
-from pycryo.sphere import sphere, sphere_radius
 
 MODELS = ("replicated", "sharded", "slab")
 # Bytes of a voxel: F and T; W; C; a key with F and T.

@@ -19,7 +19,7 @@ from mphase import Rates
 from pycryo.bench import LIMITS, check_load, machine
 from pycryo.threads import set_threads
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "kernels"))
 from bench_backprojector import insertion
 
 # Padded grid points per axis.

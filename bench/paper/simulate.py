@@ -1,6 +1,6 @@
 """Simulate the E-phase on machines of any size with SimGrid: ``python bench/paper/simulate.py cases.json``.
 
-The blocks are those of pycryo.parallel.belt, the program that follows them is ephase_sim.cpp. See `Case`.
+The blocks are those of pycryo.parallel.belt_plan, the program that follows them is ephase_sim.cpp. See `Case`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from platforms import OPTIONS, PLATFORMS, Platform, this_machine
 
-from pycryo.parallel.belt import BeltPlan, plan_belt
+from pycryo.parallel.belt_plan import BeltPlan, plan_belt
 
 HERE = Path(__file__).resolve().parent
 HEADER = Path("/usr/include/simgrid/s4u.hpp")

@@ -22,15 +22,15 @@ import numpy as np
 from ephase import forget_peak, memory
 from numpy.typing import NDArray
 
-from pycryo.backprojector import Accumulators, new_accumulators
 from pycryo.bench import machine
 from pycryo.errors import RunError
+from pycryo.kernels.backprojector import Accumulators, new_accumulators
+from pycryo.kernels.sphere import sphere, sphere_radius
 from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import transform_only
 from pycryo.model.solve import Solver
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
-from pycryo.sphere import sphere, sphere_radius
 from pycryo.threads import available_cores, set_threads
 
 SEED = 11

@@ -24,18 +24,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from pycryo.backprojector import Accumulators, fold_hermitian, insert, new_accumulators
 from pycryo.bench import check_load, machine
-from pycryo.fsc import fsc
 from pycryo.geometry.cosets import coset_representatives, grid_rotations
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
+from pycryo.kernels.backprojector import Accumulators, fold_hermitian, insert, new_accumulators
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.projector import fourier_volume, project_slices
+from pycryo.maps.fsc import fsc
 from pycryo.model.owners import all_own
 from pycryo.model.solve import solve
 from pycryo.model.symmetrise import symmetrise
 from pycryo.parallel.comm import SerialComm
-from pycryo.pixels import Pixels, half_plane
-from pycryo.projector import fourier_volume, project_slices
 from pycryo.threads import get_threads
 
 PADDING = 2

@@ -9,26 +9,27 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pycryo import __version__, _core, progress
+from pycryo import _core, progress
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.particles import Particles, read_particles
-from pycryo.parallel.agree import on_root
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
-from pycryo.refine.abinitio import abinitio
-from pycryo.refine.abinitio_options import AbinitioOptions
-from pycryo.refine.abinitio_outputs import MAP_NAME, write_initial_model
-from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
+from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
+from pycryo.refinement.start.abinitio import abinitio
+from pycryo.refinement.start.abinitio_options import AbinitioOptions
+from pycryo.refinement.start.abinitio_outputs import MAP_NAME, write_initial_model
 from pycryo.threads import get_threads, set_threads
+from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 
 # They tell how an iteration is done; there are hundreds of small ones.
-_TALKATIVE = ("pycryo.refine.search", "pycryo.refine.rounds", "pycryo.model.insertion")
+_TALKATIVE = ("pycryo.refinement.expectation.search", "pycryo.refinement.expectation.rounds", "pycryo.model.insertion")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

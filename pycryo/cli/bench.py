@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command; returns the exit code."""
     package = find_package()
-    names = bench_names(package)
+    modules = bench_modules(package)
     if args.list:
-        print("\n".join(names))
+        print("\n".join(modules))
         return 0
-    unknown = sorted(set(args.kernels) - set(names))
+    unknown = sorted(set(args.kernels) - set(modules))
     if unknown:
-        raise InputError(f"no benchmark for {', '.join(unknown)}: there are {', '.join(names)}")
-    chosen = [name for name in names if not args.kernels or name in args.kernels]
-    return run_cases([importlib.import_module(f"{package.__name__}.bench_{name}").cases for name in chosen], args)
+        raise InputError(f"no benchmark for {', '.join(unknown)}: there are {', '.join(modules)}")
+    chosen = [module for name, module in modules.items() if not args.kernels or name in args.kernels]
+    return run_cases([importlib.import_module(module).cases for module in chosen], args)
 
 
 def find_package() -> ModuleType:
@@ -57,9 +57,11 @@ def find_package() -> ModuleType:
     return package
 
 
-def bench_names(package: ModuleType) -> list[str]:
-    """Names <k> of the modules bench_<k>, sorted."""
-    prefix = "bench_"
-    return sorted(
-        m.name.removeprefix(prefix) for m in pkgutil.iter_modules(package.__path__) if m.name.startswith(prefix)
-    )
+def bench_modules(package: ModuleType) -> dict[str, str]:
+    """Name <k> -> full name of the modules bench_<k> in all folders of the benchmarks, sorted by <k>."""
+    found = {}
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        name = module.name.rpartition(".")[2]
+        if name.startswith("bench_"):
+            found[name.removeprefix("bench_")] = module.name
+    return dict(sorted(found.items()))

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from pycryo.cli.refine import add_run_arguments, refine_command
-from pycryo.examples_path import betagal
+from pycryo.io.example_data import betagal
 from pycryo.parallel.world import world
-from pycryo.refine import RefineOptions
+from pycryo.refinement.options import RefineOptions
 
 # What the molecule is known to be.
 _SYMMETRY = "D2"

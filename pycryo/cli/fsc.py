@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pycryo.errors import InputError
-from pycryo.fsc import Fsc, corrected_fsc
 from pycryo.io.mrc import read_map
-from pycryo.maps import Map
-from pycryo.masks import auto_mask, check_mask
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import Fsc, corrected_fsc
+from pycryo.maps.masks import auto_mask, check_mask
 from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
 
 

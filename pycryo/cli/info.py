@@ -9,14 +9,15 @@ import platform
 from collections import Counter
 from pathlib import Path
 
-from pycryo import __version__, _core
+from pycryo import _core
 from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
 from pycryo.memory import memory
 from pycryo.model.owners import MODELS
-from pycryo.parallel.library import inspect_mpi
+from pycryo.parallel.mpi_library import inspect_mpi
 from pycryo.parallel.world import launched_rank, world
 from pycryo.threads import available_cores, get_threads
+from pycryo.version import __version__
 
 DEPENDENCIES = ("numpy", "scipy", "pandas", "mrcfile", "h5py", "gemmi", "matplotlib", "jinja2", "rich")
 # Instruction sets of the kernels and the flags of /proc/cpuinfo that they need.
@@ -139,7 +140,7 @@ def _plan(args: argparse.Namespace, n_ranks: int) -> list[str]:
     """Estimate of a refinement's memory, if a box was given."""
     if args.box is None:
         return []
-    from pycryo.refine.memory_plan import Sizes, describe, memory_plan, peak, size
+    from pycryo.refinement.resources.memory_plan import Sizes, describe, memory_plan, peak, size
 
     n_ranks = n_ranks if args.ranks is None else args.ranks
     sizes = Sizes(

@@ -10,9 +10,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from pycryo import __version__
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.world import launched_rank
+from pycryo.version import __version__
 
 # name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 COMMANDS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pycryo.errors import InputError
 from pycryo.io.mrc import read_map, write_map
-from pycryo.masks import auto_mask
+from pycryo.maps.masks import auto_mask
 
 logger = logging.getLogger(__name__)
 

@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.cli.ranks import check_output
 from pycryo.cli.simulate import optics_table
-from pycryo.ctf import ctf
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.io.mrc import read_map, write_stack
 from pycryo.io.particles import Particles, read_particles, write_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table
-from pycryo.maps import Map
-from pycryo.pixels import Pixels, half_plane
-from pycryo.projector import FourierVolume, fourier_volume, project_images
+from pycryo.kernels.ctf import ctf
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.projector import FourierVolume, fourier_volume, project_images
+from pycryo.maps.density import Map
 from pycryo.simulate import SimulateOptions, draw_truth
 from pycryo.threads import set_threads
 

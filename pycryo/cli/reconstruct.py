@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(comm: Comm, args: argparse.Namespace) -> None:
-    from pycryo.refine.reconstruct import reconstruct_slabs
+    from pycryo.refinement.reconstruct import reconstruct_slabs
 
     set_up_rank(comm, args.threads)
     if args.seed < 0:

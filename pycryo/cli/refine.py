@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pycryo import __version__, _core, progress
+from pycryo import _core, progress
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
@@ -18,17 +18,19 @@ from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.mrc import read_map
 from pycryo.io.particles import Particles, read_particles
-from pycryo.maps import Map
-from pycryo.parallel.agree import on_root
+from pycryo.maps.density import Map
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
-from pycryo.refine import RefineOptions, refine
-from pycryo.refine.checkpoint import checkpoint_file
-from pycryo.refine.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
-from pycryo.refine.outputs import Writer
-from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.work_plan import tell
+from pycryo.refinement.files.checkpoint import checkpoint_file
+from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
+from pycryo.refinement.files.outputs import Writer
+from pycryo.refinement.loop import refine
+from pycryo.refinement.options import RefineOptions
+from pycryo.refinement.resources.work_plan import tell
+from pycryo.refinement.start.set_up import first_state, set_up
 from pycryo.threads import get_threads, set_threads
+from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 

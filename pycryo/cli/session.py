@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.agree import Meeting
+from pycryo.parallel.collective_errors import Meeting
 from pycryo.parallel.comm import Comm
 
 INPUT_ERROR, RUN_ERROR = 2, 1

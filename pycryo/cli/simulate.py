@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.atoms import is_model, model_density
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.mrc import read_map, write_map, write_stack
 from pycryo.io.star import write_star
 from pycryo.io.table import Table, make_table
-from pycryo.maps import Map, low_pass, resample
-from pycryo.masks import auto_mask
+from pycryo.maps.atoms import is_model, model_density
+from pycryo.maps.density import Map, low_pass, resample
+from pycryo.maps.masks import auto_mask
 from pycryo.simulate import PARTICLE, SimulateOptions, Simulator
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from pycryo.errors import InputError
 from pycryo.geometry.rotations import to_rotation_vector
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.mrc import read_map, write_map
-from pycryo.symmetry_axes import Frame, find_axes
+from pycryo.maps.symmetry_axes import Frame, find_axes
+from pycryo.maps.turn import turned
 from pycryo.threads import set_threads
-from pycryo.turn import turned
 
 logger = logging.getLogger(__name__)
 

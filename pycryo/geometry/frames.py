@@ -1,4 +1,4 @@
-"""Frames: where a point group's axes may lie, as rotations from the convention's axes (`pycryo.symmetry_axes`)."""
+"""Frames: where a point group's axes may lie, as rotations from the convention's axes (`pycryo.maps.symmetry_axes`)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.agree import on_root
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 
 _INPUT_ADVICE = {
@@ -70,7 +70,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_path_of_ranks(comm: Comm, path: str | os.PathLike[str]) -> Iterator[Path]:
     """`atomic_path` for a file that the ranks write together: the temporary file is there, empty. Collective.
 
-    The block must end in the same way on all ranks (`pycryo.parallel.agree.on_all`); so do errors here.
+    The block must end in the same way on all ranks (`pycryo.parallel.collective_errors.on_all`); so do errors here.
     """
     with ExitStack() as stack:
 

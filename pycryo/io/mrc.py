@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import atomic_path, atomic_path_of_ranks, writing
-from pycryo.maps import Map
-from pycryo.model.slab_map import SlabMap
-from pycryo.parallel.agree import on_all, on_root
+from pycryo.maps.density import Map
+from pycryo.maps.slab_map import SlabMap
+from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm, SerialComm
 
 HEADER_BYTES = 1024

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.backprojector import (
+from pycryo.kernels.backprojector import (
     Accumulators,
     add_hermitian_mates,
     fold_hermitian,
@@ -25,12 +25,12 @@ from pycryo.backprojector import (
     insert,
     new_accumulators,
 )
-from pycryo.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
+from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
+from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.model.owners import Owners, all_own, slab_voxels
 from pycryo.parallel.comm import Comm, Transfer
-from pycryo.parallel.pump import Pump
+from pycryo.parallel.progress_thread import Pump
 from pycryo.parallel.rows import Bounds, move_rows
-from pycryo.sphere import Sphere, sphere, sphere_radius
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _MESSAGE = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Images and the poses at which they are to be inserted; see `pycryo.backprojector.insert`.
+    """Images and the poses at which they are to be inserted; see `pycryo.kernels.backprojector.insert`.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Sampling and limits of F and T, and the quanta of their sums (`pycryo.backprojector.insert`)."""
+    """Sampling and limits of F and T, and the quanta of their sums (`pycryo.kernels.backprojector.insert`)."""
 
     box: int
     padding: int

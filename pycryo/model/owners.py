@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.model.slab_map import SlabMap
+from pycryo.kernels.sphere import Sphere
+from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import Bounds, even_bounds, move_rows
-from pycryo.sphere import Sphere
 
 # slab: F, T, W in slabs, the grid C in planes; sharded: F, T, W in slabs, C whole on each rank; replicated: all whole.
 Model = Literal["slab", "sharded", "replicated"]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.gridding import Ball, place
+from pycryo.kernels.gridding import Ball, place
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import Bounds
 from pycryo.parallel.slab_fft import SlabFft

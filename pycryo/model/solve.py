@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo import gridding
-from pycryo.backprojector import Accumulators
+from pycryo.kernels import gridding
+from pycryo.kernels.backprojector import Accumulators
 from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import PaddedGrid, SlabGrid, WholeGrid, for_layers
 from pycryo.parallel.comm import Comm, SerialComm

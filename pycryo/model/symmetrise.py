@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.backprojector import Accumulators
 from pycryo.geometry.cosets import coset_representatives, factors, grid_rotations
 from pycryo.geometry.symmetry import Symmetry
-from pycryo.mates import add_mates
+from pycryo.kernels.backprojector import Accumulators
+from pycryo.kernels.mates import add_mates
+from pycryo.kernels.sphere import Sphere
 from pycryo.model.insertion import slab_blocks
 from pycryo.model.owners import Owners
 from pycryo.parallel.comm import Comm
-from pycryo.sphere import Sphere
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.model.slab_map import SlabMap
+from pycryo.kernels.projector import FourierVolume, volume_radius
+from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
 from pycryo.parallel.slab_fft import SlabFft
-from pycryo.projector import FourierVolume, volume_radius
 from pycryo.threads import get_threads
 
 # Bytes of the layers that travel together, at most (but one layer always).
@@ -28,9 +28,9 @@ Samples = NDArray[np.complex64]
 def shared_volume(comm: Comm, reference: SlabMap, box: int, padding: int, r_high: float) -> Iterator[FourierVolume]:
     """The padded transform of a reference of any sampling of the field of view, on the scale of `box` px images.
 
-    It is `pycryo.projector.fourier_volume` of the map, times (box/points)³, where samples with |k| < r_high read it;
-    further out it may be zero. Collective: all ranks make it, those of a node share it. After an error nothing is
-    closed, for the other ranks would not take part.
+    It is `pycryo.kernels.projector.fourier_volume` of the map, times (box/points)³, where samples with |k| < r_high
+    read it; further out it may be zero. Collective: all ranks make it, those of a node share it. After an error
+    nothing is closed, for the other ranks would not take part.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 if TYPE_CHECKING:
-    from pycryo.parallel.rooms import Rooms
+    from pycryo.parallel.shared_buffers import Rooms
 
 T = TypeVar("T")
 

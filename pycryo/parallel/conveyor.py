@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.parallel.belt import BeltPlan, plan_belt
+from pycryo.parallel.belt_plan import BeltPlan, plan_belt
 from pycryo.parallel.comm import Comm, Transfer
-from pycryo.parallel.pump import Pump
+from pycryo.parallel.progress_thread import Pump
 
 Array = NDArray[np.float32]
 # (first, last, out): make the items first ... last - 1 in out (last - first, ...).
@@ -175,7 +175,7 @@ class AllGather(_Maker):
 
 
 class Conveyor(_Maker):
-    """Blocks travel round the ring; a rank holds the one in hand and the one on its way in (`pycryo.parallel.belt`)."""
+    """Blocks travel round the ring; a rank holds the one in hand and the one on its way in (see `BeltPlan`)."""
 
     def __init__(self, comm: Comm, plan: BeltPlan, shape: tuple[int, ...], make: Make) -> None:
         super().__init__(make)

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, SharedArray, Transfer
-from pycryo.parallel.rooms import Rooms
-from pycryo.parallel.window import open_window
+from pycryo.parallel.shared_buffers import Rooms
+from pycryo.parallel.shared_memory import open_window
 
 T = TypeVar("T")
 

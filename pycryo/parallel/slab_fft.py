@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
-from pycryo.parallel.mail import Mail, Office
-from pycryo.parallel.pump import Pump
+from pycryo.parallel.exchange import Mail, Office
+from pycryo.parallel.progress_thread import Pump
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.threads import get_threads
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.maps import Map
+from pycryo.maps.density import Map
 from pycryo.report.angdist import bin_of, bin_spacing, sphere_bins
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pycryo.errors import InputError
-from pycryo.fsc import Fsc
 from pycryo.io.atomic import atomic_path, write_text
 from pycryo.io.star import read_tables, write_star
 from pycryo.io.table import Table, make_table
+from pycryo.maps.fsc import Fsc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

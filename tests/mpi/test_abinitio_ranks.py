@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scene import lump, scene
 
-from pycryo.model.slab_map import gather
+from pycryo.maps.slab_map import gather
 from pycryo.parallel.world import world
-from pycryo.refine import contest
-from pycryo.refine.abinitio import abinitio
-from pycryo.refine.abinitio_options import AbinitioOptions
+from pycryo.refinement.start import contest
+from pycryo.refinement.start.abinitio import abinitio
+from pycryo.refinement.start.abinitio_options import AbinitioOptions
 
 # How the ranks hold the sums, by their number; 40 kB hold the images of a search one by one.
 MODELS = {2: {"model": "slab"}, 3: {"model": "sharded", "memory": 40e3 / 2**30}, 4: {"model": "replicated"}}

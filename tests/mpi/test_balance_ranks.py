@@ -9,9 +9,9 @@ import pytest
 from moving import force_moves, refine_moving
 from scene import lump, scene
 
-from pycryo.model.slab_map import gather
+from pycryo import RefineOptions, refine
+from pycryo.maps.slab_map import gather
 from pycryo.parallel.world import world
-from pycryo.refine import RefineOptions, refine
 
 
 @pytest.mark.parallel(3)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from phantom import blobs, write_set
 
+from pycryo import RefineOptions, refine
 from pycryo.errors import InputError, RunError
 from pycryo.io.particles import read_particles
-from pycryo.maps import Map
-from pycryo.parallel.agree import on_root
+from pycryo.maps.density import Map
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
-from pycryo.refine import RefineOptions, refine
-from pycryo.refine.checkpoint import load, save
-from pycryo.refine.setup import first_state, set_up
-from pycryo.refine.step import iterate
+from pycryo.refinement.files.checkpoint import load, save
+from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.step import iterate
 
 OPTIONS = RefineOptions(max_iter=3, threads=1)
 

@@ -10,7 +10,7 @@ import pytest
 
 from pycryo.errors import InputError, RunError
 from pycryo.parallel import mpi as mpi_module
-from pycryo.parallel.agree import Meeting, on_root
+from pycryo.parallel.collective_errors import Meeting, on_root
 from pycryo.parallel.mpi import MpiComm
 from pycryo.parallel.world import as_comm, world
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pycryo.parallel import mpi as mpi_module
-from pycryo.parallel import window
+from pycryo.parallel import shared_memory as window
 from pycryo.parallel.conveyor import WAYS, make_belt, measure_link
 from pycryo.parallel.world import world
 

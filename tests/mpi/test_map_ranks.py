@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 
 from pycryo.errors import InputError
-from pycryo.fsc import corrected_fsc
 from pycryo.io.mrc import write_map, write_map_slabs
-from pycryo.maps import Map, soft_sphere
-from pycryo.masks import auto_mask
+from pycryo.maps.density import Map, soft_sphere
+from pycryo.maps.fsc import corrected_fsc
+from pycryo.maps.masks import auto_mask
+from pycryo.maps.slab_map import SlabMap, from_map, from_root, gather, join_low_resolution, low_pass, resample_grid
 from pycryo.model import volume as volume_module
-from pycryo.model.slab_map import (
-    SlabMap,
-    from_map,
-    from_root,
-    gather,
-    join_low_resolution,
-    low_pass,
-    resample_grid,
-)
 from pycryo.model.volume import shared_volume
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel.comm import SerialComm

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycryo.backprojector import new_accumulators
+from pycryo.kernels.backprojector import new_accumulators
+from pycryo.kernels.sphere import sphere, sphere_radius
 from pycryo.model.solve import Solver
 from pycryo.parallel.world import world
-from pycryo.refine.memory_plan import Sizes, memory_plan
-from pycryo.sphere import sphere, sphere_radius
+from pycryo.refinement.resources.memory_plan import Sizes, memory_plan
 from pycryo.threads import get_threads, set_threads
 
 BOX = 160

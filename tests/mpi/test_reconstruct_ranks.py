@@ -11,7 +11,7 @@ from pycryo.io.particles import read_particles
 from pycryo.model import symmetrise
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
-from pycryo.refine.reconstruct import reconstruct
+from pycryo.refinement.reconstruct import reconstruct
 
 
 @pytest.mark.parallel([2, 3])

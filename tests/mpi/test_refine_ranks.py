@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scene import lump, scene
 
+from pycryo import RefineOptions, refine
 from pycryo.parallel.world import world
-from pycryo.refine import RefineOptions, refine
 
 # How the ranks share slices, by their number; 40 kB hold the images of a search one by one.
 SHARING = {

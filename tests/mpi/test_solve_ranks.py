@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from pycryo.backprojector import new_accumulators
+from pycryo.kernels.backprojector import new_accumulators
+from pycryo.kernels.sphere import sphere, sphere_radius
 from pycryo.model.solve import solve
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds, gather_rows
 from pycryo.parallel.world import world
-from pycryo.sphere import sphere, sphere_radius
 
 BOX, R_HIGH = 20, 8.3
 

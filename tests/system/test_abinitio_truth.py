@@ -7,11 +7,11 @@ import pytest
 from scene import lump, pose_errors, scene
 from scipy.spatial.transform import Rotation
 
+from pycryo import RefineOptions, refine
 from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import symmetry
-from pycryo.refine import RefineOptions, refine
-from pycryo.refine.abinitio import abinitio
-from pycryo.refine.abinitio_options import AbinitioOptions
+from pycryo.refinement.start.abinitio import abinitio
+from pycryo.refinement.start.abinitio_options import AbinitioOptions
 
 # What is coarser than 15 Å, 30 Å from the centre, is seen to turn by 15/30 rad / 4, and the images have noise.
 ANGLE = 8.0

@@ -9,12 +9,13 @@ import pytest
 import starfile
 from scene import lump
 
+from pycryo import RefineOptions, refine
 from pycryo.cli.main import main
-from pycryo.fsc import fsc
 from pycryo.io.mrc import read_map, write_map
 from pycryo.io.particles import read_particles
-from pycryo.maps import low_pass
-from pycryo.refine import RefineOptions, maximization, refine
+from pycryo.maps.density import low_pass
+from pycryo.maps.fsc import fsc
+from pycryo.refinement.maximization import maximize as maximization
 
 PIXEL = 3.5
 

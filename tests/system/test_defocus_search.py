@@ -7,8 +7,8 @@ import pytest
 from phantom import Phantom
 from scene import scene
 
-from pycryo.fsc import fsc
-from pycryo.refine import RefineOptions, refine
+from pycryo import RefineOptions, refine
+from pycryo.maps.fsc import fsc
 
 ERROR = 400.0  # Å
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pycryo.io.particles import read_particles
-from pycryo.refine.reconstruct import reconstruct
+from pycryo.refinement.reconstruct import reconstruct
 
 
 def masked_fsc(found, truth, mask):

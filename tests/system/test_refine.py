@@ -11,13 +11,14 @@ from scene import lump, pose_errors, scene
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from pycryo.fsc import fsc, resolution_at
+from pycryo import RefineOptions, refine
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import read_particles
-from pycryo.maps import low_pass
-from pycryo.model.slab_map import inverted
-from pycryo.refine import RefineOptions, loop, refine, step
-from pycryo.refine.start import to_volume
+from pycryo.maps.density import low_pass
+from pycryo.maps.fsc import fsc, resolution_at
+from pycryo.maps.slab_map import inverted
+from pycryo.refinement import loop, step
+from pycryo.refinement.start.reference import to_volume
 from pycryo.report.verdict import poses_warning
 from pycryo.threads import set_threads
 

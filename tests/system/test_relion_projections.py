@@ -1,4 +1,4 @@
-"""`pycryo.projector.project` against projections that RELION made of the same maps."""
+"""`pycryo.kernels.projector.project` against projections that RELION made of the same maps."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import starfile
 from scipy.spatial.transform import Rotation
 
 from pycryo.cli.main import main
-from pycryo.projector import project
+from pycryo.kernels.projector import project
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pycryo import _core
-from pycryo.examples_path import betagal
+from pycryo.io.example_data import betagal
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pycryo"
@@ -19,10 +19,10 @@ KERNEL_FILES = (
     "csrc/kernels/{}.cpp",
     "csrc/core/{}.cpp",
     "csrc/bindings/bind_{}.cpp",
-    "pycryo/{}.py",
-    "pycryo/reference/{}.py",
-    "tests/unit/test_{}.py",
-    "bench/bench_{}.py",
+    "pycryo/kernels/{}.py",
+    "pycryo/kernels/reference/{}.py",
+    "tests/unit/kernels/test_{}.py",
+    "bench/kernels/bench_{}.py",
 )
 # Sub-packages by floor; what is not listed (kernels' Python, geometry, parallel, ...) is on the ground.
 FLOORS = {"cli": 3, "refine": 2, "filter": 1, "io": 1, "report": 1, "model": 1}
@@ -98,7 +98,7 @@ def test_packages_are_listed_in_pyproject():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    assert set(re.findall(r'"(.+)"', listed[1])) == packages | {"pycryo_bench", "pycryo.examples.betagal"}
+    assert set(re.findall(r'"(.+)"', listed[1])) == packages | {"pycryo_bench", "pycryo_bench.kernels", "pycryo_bench.refinement", "pycryo.examples.betagal"}
 
 
 def test_objects_of_one_instruction_set_have_no_weak_symbols():

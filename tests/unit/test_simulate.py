@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
-from pycryo.maps import Map
+from pycryo.maps.density import Map
 from pycryo.simulate import (
     EMPTY,
     ICE,

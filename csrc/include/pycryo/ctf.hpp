@@ -2,7 +2,7 @@
 //
 //   out[i,k] = scale · exp2(decay·r²) · sin(xx·kx² + xy·kx·ky + yy·ky² + quartic·r⁴ + constant),   r² = kx² + ky²
 //
-// with the coefficients of image i, which pycryo/ctf.py derives from defocus, voltage and so on.
+// with the coefficients of image i, which pycryo/kernels/ctf.py derives from defocus, voltage and so on.
 //
 //   coefficients  n_image           decay·r² is cut to -126 ... 126
 //   kx, ky        n_pixel           int     Fourier index

@@ -1,4 +1,4 @@
-// gridding: element-wise work on one layer of a packed sphere (pycryo.sphere.Sphere), the voxels of one y row by row,
+// gridding: element-wise work on one layer of a packed sphere (pycryo.kernels.sphere.Sphere), the voxels of one y row by row,
 // and on one plane of the grid.
 //
 // Shell of a voxel: round(|k| · shells_per_px), halves to the even one. Voxels with |k|² ≤ inside are *inside*; W is

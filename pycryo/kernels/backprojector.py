@@ -1,0 +1,263 @@
+"""Insertion of images into Fourier-space accumulators (kernel `backprojector`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import _core
+from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
+from pycryo.threads import get_threads
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulators:
+    """Weighted sums F and T of a reconstruction on a slab of the padded half volume (method.md §6).
+
+    Attributes
+    ----------
+    re, im : (n_voxel,) float64
+        F of the voxels that ``sphere.voxels(first, last)`` numbers.
+    weight : (n_voxel,) float64
+        T.
+    sphere : Sphere
+        Of radius r padded Fourier px.
+    first, last : int
+        Layers first ... last - 1 of the sphere.
+    box : int
+        Box of the images, px.
+    padding : int
+        Padded Fourier px per image Fourier px.
+    r_high : float
+        Samples with |k| < r_high fit, image Fourier px.
+    """
+
+    re: NDArray[np.float64]
+    im: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    sphere: Sphere
+    first: int
+    last: int
+    box: int
+    padding: int
+    r_high: float
+
+
+def new_accumulators(
+    box: int, *, padding: int = 2, r_high: float, layers: tuple[int, int] | None = None
+) -> Accumulators:
+    """Empty accumulators for images of `box` px and samples with |k| < `r_high`.
+
+    Parameters
+    ----------
+    box, padding, r_high : int, int, float
+        See `Accumulators`.
+    layers : (int, int), optional
+        Its first layer and the end of its layers. Default: all.
+
+    Raises
+    ------
+    ValueError
+        If `box`, `padding` or `r_high` is not positive, or if there are no such layers.
+    """
+    if box < 1 or padding < 1 or not r_high > 0:
+        raise ValueError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
+    whole = sphere(sphere_radius(padding, r_high))
+    first, last = layers or (0, whole.layers)
+    if not 0 <= first <= last <= whole.layers:
+        raise ValueError(f"layers: expected 0 to {whole.layers} ascending, got {first}, {last}")
+    begin, end = whole.voxels(first, last)
+    re, im, weight = (np.zeros(end - begin) for _ in range(3))
+    return Accumulators(re, im, weight, whole, first, last, box, padding, r_high)
+
+
+def quantum_for(bound: float) -> float:
+    """Smallest power of two with which sums of contributions are exact while Σ|contribution| ≤ `bound`.
+
+    Raises
+    ------
+    ValueError
+        If `bound` is not positive and finite.
+    """
+    if not (bound > 0 and math.isfinite(bound)):
+        raise ValueError(f"bound: expected a positive number, got {bound}")
+    return math.ldexp(1.0, math.frexp(bound)[1] - 51)
+
+
+def insert(
+    accumulators: Accumulators,
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    entry_image: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    entry_weight: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    scale: float = 1.0,
+    quantum_value: float,
+    quantum_weight: float,
+    threads: int | None = None,
+) -> None:
+    """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, 0).
+
+    Every sample is spread over the 8 neighbours of q by trilinear weights; those on other layers than the accumulators'
+    are not added. Samples with |q| ≥ r - ½ are left out.
+    Every single contribution is first rounded to a multiple of a quantum. Sums of such multiples are exact as long as
+    Σ|contribution| in a voxel stays below 2^51 quanta (`quantum_for`), so that the result does not depend, to the last
+    bit, on the order of the entries nor on their partition over calls and ranks. The number of threads never matters.
+
+    Parameters
+    ----------
+    accumulators : Accumulators
+        Changed in place.
+    images : (n_image, 2, n_pixel) float32
+        X̃ = CTF·X/σ², unshifted: real parts, then imaginary parts of the samples listed in `kx`, `ky`.
+    weights : (n_image, n_pixel) float32
+        W = CTF²/σ².
+    entry_image : (n_entry,) int64
+        Image of each entry.
+    rotations : (n_entry, 3, 3) float64
+        A of each entry.
+    shifts : (n_entry, 2) float64
+        t = -rlnOrigin of each entry, px of the full box, (x, y).
+    entry_weight : (n_entry,) float64
+        Weight w of each entry.
+    kx, ky : (n_pixel,) int32
+        Fourier indices.
+    scale : float
+        Fourier px of the volume per Fourier px of the images.
+    quantum_value, quantum_weight : float
+        Quanta of F and of T, powers of two; 0: no rounding.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
+    """
+    _core.backproject(
+        *insertion_arguments(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky),
+        float(accumulators.box),
+        accumulators.padding * scale,
+        *checked_quanta(quantum_value, quantum_weight),
+        accumulators.sphere.radius,
+        accumulators.sphere.start,
+        accumulators.first,
+        accumulators.last,
+        accumulators.re,
+        accumulators.im,
+        accumulators.weight,
+        threads or get_threads(),
+    )
+
+
+def insertion_arguments(
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    entry_image: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    entry_weight: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+) -> tuple[NDArray[Any], ...]:
+    """The arrays of `insert` as the kernels take them.
+
+    Raises
+    ------
+    ValueError
+        If a pose is not finite.
+    """
+    numbers = {"rotations": rotations, "shifts": shifts, "entry_weight": entry_weight}
+    return (
+        images,
+        weights,
+        np.ascontiguousarray(entry_image, np.int64),
+        *(finite(name, array) for name, array in numbers.items()),
+        kx,
+        ky,
+    )
+
+
+def finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The array, contiguous.
+
+    Raises
+    ------
+    ValueError
+        If a number in it is not finite.
+    """
+    array = np.ascontiguousarray(array, np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers only")
+    return array
+
+
+def checked_quanta(quantum_value: float, quantum_weight: float) -> tuple[float, float]:
+    """Both quanta.
+
+    Raises
+    ------
+    ValueError
+        If one is neither 0 nor a power of two.
+    """
+    for name, quantum in (("quantum_value", quantum_value), ("quantum_weight", quantum_weight)):
+        if quantum != 0 and math.frexp(quantum)[0] != 0.5:
+            raise ValueError(f"{name}: expected 0 or a power of two, got {quantum}")
+    return quantum_value, quantum_weight
+
+
+def fold_hermitian(accumulators: Accumulators) -> None:
+    """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place; all layers must be there.
+
+    Samples are inserted on one side only, so before this each mate of a pair in that plane holds part of the sum.
+    """
+    add_hermitian_mates(accumulators, hermitian_plane(accumulators))
+
+
+def hermitian_plane(accumulators: Accumulators) -> NDArray[np.float64]:
+    """F (real, imaginary part) and T of the plane x = 0.
+
+    Returns
+    -------
+    (3, D, D) float64
+        At [:, y + r, z + r]; zero outside the layers of `accumulators`. The sum of those of all slabs is the plane.
+    """
+    whole = accumulators.sphere
+    plane = np.zeros((3, whole.layers, whole.layers))
+    rows, voxels = _plane_voxels(accumulators)
+    for target, source in zip(plane, (accumulators.re, accumulators.im, accumulators.weight), strict=True):
+        target.ravel()[rows] = source[voxels]
+    return plane
+
+
+def add_hermitian_mates(accumulators: Accumulators, plane: NDArray[np.float64]) -> None:
+    """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place.
+
+    Parameters
+    ----------
+    accumulators : Accumulators
+        Changed.
+    plane : (3, D, D) float64
+        That of all layers, see `hermitian_plane`.
+    """
+    rows, voxels = _plane_voxels(accumulators)
+    mates = plane.reshape(3, -1)[:, ::-1][:, rows]
+    accumulators.re[voxels] += mates[0]
+    accumulators.im[voxels] -= mates[1]
+    accumulators.weight[voxels] += mates[2]
+
+
+def _plane_voxels(accumulators: Accumulators) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the sphere with a voxel at x = 0 in the accumulators, and where it is in their arrays."""
+    whole = accumulators.sphere
+    begin, end = accumulators.first * whole.layers, accumulators.last * whole.layers
+    rows = begin + np.flatnonzero(np.diff(whole.start[begin : end + 1]))
+    return rows, whole.start[rows] - whole.start[begin]

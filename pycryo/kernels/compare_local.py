@@ -1,0 +1,82 @@
+"""Log-likelihood of each image's own orientations and shifts (kernel `compare_local`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import _core
+from pycryo.kernels.projector import FourierVolume
+from pycryo.threads import get_threads
+
+
+def compare_local(
+    volumes: FourierVolume | Sequence[FourierVolume],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    box: int,
+    classes: NDArray[np.int32] | None = None,
+    scale: float = 1.0,
+    out: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Score every image against its own orientations × its own shifts (method.md §1, §4).
+
+    ``score[i,r,t] = Σ_k Re(images_i·exp(+2πi k·shifts_it/box)·conj(S_ir)) - ½ Σ_k weights_i·|S_ir|²``
+    with the slice ``S_ir`` of `pycryo.kernels.projector.project_slices`, which is never stored as a whole.
+
+    Parameters
+    ----------
+    volumes : FourierVolume, or sequence of them
+        The reference, or that of each class; of one padding.
+    rotations : (n_image, n_rotation, 3, 3) float64
+        A, see docs/conventions.md.
+    shifts : (n_image, n_shift, 2) float64
+        rlnOrigin (x, y) in px of the image.
+    images : (n_image, 2, n_pixel) float32
+        CTF·X/σ²: real parts, then imaginary parts.
+    weights : (n_image, n_pixel) float32
+        CTF²/σ².
+    kx, ky : (n_pixel,) int32
+        Fourier indices, |kx|, |ky| < 4096.
+    box : int
+        Box of the images, px.
+    classes : (n_image, n_rotation) int32, optional
+        Index of the volume that each slice is read from. Default: the first.
+    scale : float
+        Fourier px of the map per Fourier px of the image.
+    out : (n_image, n_rotation, n_shift) float32, optional
+        Result.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n_image, n_rotation, n_shift) float32
+        Log-likelihood up to a constant of the image. Each score depends on its own image, orientation and shift only,
+        to the last bit.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or an index is out of range.
+    """
+    rotations = np.ascontiguousarray(rotations, np.float64)
+    shifts = np.ascontiguousarray(shifts, np.float64)
+    if out is None:
+        out = np.empty((len(images), rotations.shape[1], shifts.shape[1]), np.float32)
+    volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
+    if classes is None:
+        classes = np.zeros(rotations.shape[:2], np.int32)
+    step = volumes[0].padding * float(scale)
+    data = [volume.data for volume in volumes]
+    threads = threads or get_threads()
+    _core.compare_local(data, classes, rotations, shifts, images, weights, kx, ky, float(box), step, out, threads)
+    return out

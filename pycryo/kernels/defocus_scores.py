@@ -1,0 +1,97 @@
+"""Log-likelihood of changes of each image's defocus, at given poses (kernel `defocus_scores`)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import _core
+from pycryo.threads import get_threads
+
+
+def defocus_sums(
+    images: NDArray[np.float32],
+    slices: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    sine: NDArray[np.float32],
+    cosine: NDArray[np.float32],
+    bin: NDArray[np.int32],
+    n_bin: int,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float64]:
+    """All that images say of their defocus at some poses: four sums over the samples of each bin.
+
+    Parameters
+    ----------
+    images : (n_image, n_pose, 2, n_pixel) float32
+        X/σ² *without* the CTF, centred by the shift of the pose: real parts, then imaginary parts.
+    slices : (n_image, n_pose, 2, n_pixel) float32
+        Slices S of the reference (`pycryo.kernels.projector.project_slices`).
+    weights : (n_image, n_pixel) float32
+        1/σ².
+    sine, cosine : (n_image, n_pixel) float32
+        The CTF at the defocus that changes are counted from, and the same with its phase a quarter turn on.
+    bin : (n_pixel,) int32
+        Bin of each sample, below `n_bin`: samples of about the same |k|², for which a change of the defocus turns the
+        CTF's argument by the same angle.
+    n_bin : int
+        Number of bins.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n_image, n_pose, n_bin, 4) float64
+        Σ sine·Re(X·S*), Σ cosine·Re(X·S*), Σ b (sine² - cosine²), Σ 2 b·sine·cosine with b = weights·|S|².
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or a bin is out of range.
+    """
+    out = np.empty((*images.shape[:2], n_bin, 4))
+    _core.defocus_sums(images, slices, weights, sine, cosine, bin, out, threads or get_threads())
+    return out
+
+
+def defocus_scores(
+    sums: NDArray[np.float64],
+    phase: NDArray[np.float64],
+    first: NDArray[np.float64],
+    step: NDArray[np.float64],
+    n_delta: int,
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Log-likelihood (method.md) of evenly spaced changes of the defocus at each pose.
+
+    ``Σ_k CTF·Re(X·S*) - ½ CTF²·b`` with ``CTF = sine·cos φ + cosine·sin φ``, ``φ = phase·(first + d·step)``.
+
+    Parameters
+    ----------
+    sums : (n_image, n_pose, n_bin, 4) float64
+        From `defocus_sums`.
+    phase : (n_image, n_bin) float64
+        Radians by which the CTF's argument grows per Å of defocus: π λ |k|²/(box · pixel size)².
+    first, step : (n_image,) float64
+        The first change of each image and the distance to the next, Å.
+    n_delta : int
+        Number of changes.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n_image, n_pose, n_delta) float64
+        Up to a constant of image and pose, which does not depend on the change. Each depends on its own image and pose
+        only, to the last bit.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+    out = np.empty((*sums.shape[:2], n_delta))
+    _core.defocus_scores(sums, phase, first, step, out, threads or get_threads())
+    return out

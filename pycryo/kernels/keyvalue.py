@@ -1,0 +1,165 @@
+"""Sums of images on the padded half volume as sorted lists of the voxels that they touch (kernel `keyvalue`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo import _core
+from pycryo.kernels.backprojector import Accumulators, checked_quanta, finite, insertion_arguments
+from pycryo.kernels.sphere import Sphere
+from pycryo.threads import get_threads
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValues:
+    """Sums F and T of some voxels of a sphere: 32 bytes each, where accumulators need 24 for every voxel of a slab.
+
+    Attributes
+    ----------
+    key : (n,) int64
+        Numbers of the voxels in the sphere, ascending, none twice.
+    re, im : (n,) float64
+        F.
+    weight : (n,) float64
+        T.
+    """
+
+    key: NDArray[np.int64]
+    re: NDArray[np.float64]
+    im: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def between(self, first: int, last: int) -> KeyValues:
+        """Those of the voxels first ... last - 1, not copied."""
+        part = slice(*np.searchsorted(self.key, (first, last)))
+        return KeyValues(self.key[part], self.re[part], self.im[part], self.weight[part])
+
+
+def to_key_values(
+    sphere: Sphere,
+    images: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    entry_image: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    entry_weight: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    box: int,
+    padding: int,
+    scale: float = 1.0,
+    quantum_value: float,
+    quantum_weight: float,
+    layers: tuple[int, int] | None = None,
+    threads: int | None = None,
+) -> KeyValues:
+    """What `insert` (backprojector) adds to empty accumulators, to the last bit, where samples touch voxels.
+
+    Parameters
+    ----------
+    sphere : Sphere
+    images, weights, entry_image, rotations, shifts, entry_weight, kx, ky
+        See `pycryo.kernels.backprojector.insert`, and its errors.
+    box, padding : int
+        Of the accumulators.
+    scale, quantum_value, quantum_weight : float
+        See there.
+    layers : (int, int), optional
+        Only voxels of the layers layers[0] ... layers[1] - 1. Default: all.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+    """
+    return KeyValues(
+        *_core.to_key_values(
+            *insertion_arguments(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky),
+            float(box),
+            padding * scale,
+            *checked_quanta(quantum_value, quantum_weight),
+            sphere.radius,
+            sphere.start,
+            *(layers or (0, sphere.layers)),
+            threads or get_threads(),
+        )
+    )
+
+
+def count_key_values(
+    sphere: Sphere,
+    rotations: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    padding: int,
+    scale: float = 1.0,
+    layers: tuple[int, int] | None = None,
+    threads: int | None = None,
+) -> int:
+    """Upper bound of the number of key-values of samples at these orientations, found without making any.
+
+    Of each tile of some thousand voxels it counts the voxels, or 8 for each sample there if that is less.
+
+    Parameters
+    ----------
+    sphere, rotations, kx, ky, padding, scale, layers, threads
+        See `to_key_values`.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or a rotation is not finite.
+    """
+    count = _core.count_key_values(
+        finite("rotations", rotations),
+        kx,
+        ky,
+        padding * scale,
+        sphere.radius,
+        sphere.start,
+        *(layers or (0, sphere.layers)),
+        threads or get_threads(),
+    )
+    return int(count)
+
+
+def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) -> KeyValues:
+    """All key-values; where several parts have a voxel, their values are added in the order of the parts.
+
+    Raises
+    ------
+    ValueError
+        If the arrays of a part differ in length or its keys do not ascend.
+    """
+    lists = [(each.key, each.re, each.im, each.weight) for each in parts]
+    return KeyValues(*_core.merge_key_values(lists, threads or get_threads()))
+
+
+def add_key_values(accumulators: Accumulators, key_values: KeyValues, *, threads: int | None = None) -> None:
+    """Add those of the key-values that are on the layers of the accumulators, in place.
+
+    Raises
+    ------
+    ValueError
+        If the arrays of `key_values` differ in length or its keys do not ascend.
+    """
+    _core.add_key_values(
+        key_values.key,
+        key_values.re,
+        key_values.im,
+        key_values.weight,
+        accumulators.sphere.radius,
+        accumulators.sphere.start,
+        accumulators.first,
+        accumulators.last,
+        accumulators.re,
+        accumulators.im,
+        accumulators.weight,
+        threads or get_threads(),
+    )

@@ -1,0 +1,256 @@
+"""Central slices of a volume's Fourier transform (kernel `projector`) and real-space projections."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo import _core
+from pycryo.errors import InputError
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.shift import shift
+from pycryo.threads import get_threads
+
+_BATCH_BYTES = 64 * 2**20  # of the temporaries of `project`
+
+
+@dataclass(frozen=True, slots=True)
+class FourierVolume:
+    """Padded half volume in Fourier space, ready for trilinear interpolation.
+
+    Attributes
+    ----------
+    data : (D, D, H, 2) float32
+        Real and imaginary part at index [z + r, y + r, x], x, y, z in padded Fourier px, D = 2r + 1, H = r + 1.
+        Interleaved: one load of 16 bytes brings both neighbours in x; split arrays take 1.5 × the time
+        (bench/kernels/volume_layout.cpp).
+    box : int
+        Box of the map, px.
+    padding : int
+        Padded Fourier px per Fourier px.
+    r_high : float
+        Samples with |k| < r_high (Fourier px of the map) can be read.
+    """
+
+    data: NDArray[np.float32]
+    box: int
+    padding: int
+    r_high: float
+
+    @property
+    def radius(self) -> int:
+        """r of `data`, padded Fourier px."""
+        return int(self.data.shape[2]) - 1
+
+
+def volume_radius(padding: int, r_high: float) -> int:
+    """Radius in padded Fourier px that holds all eight neighbours of every sample with |k| < r_high."""
+    return math.ceil(padding * r_high) + 1
+
+
+def fourier_volume(
+    map: NDArray[np.floating], *, padding: int = 2, r_high: float | None = None, threads: int | None = None
+) -> FourierVolume:
+    """Transform a map for interpolation: divide by sinc², zero-pad, transform, crop.
+
+    The division by ``sinc²(x/(padding·N))`` along each axis undoes the attenuation by trilinear interpolation
+    (Penczek et al. 1992, Ultramicroscopy 40, 33). Only lines that reach the result are transformed.
+
+    Parameters
+    ----------
+    map : (N, N, N) float32 or float64
+        Density, centre N//2.
+    padding : int
+        The box is padded to ``padding·N``.
+    r_high : float, optional
+        Frequency limit in Fourier px, at most N/2 (the default).
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Raises
+    ------
+    InputError
+        If `map` is not a cube, `padding` < 1 or `r_high` not in (0, N/2].
+    """
+    import scipy.fft
+
+    box = len(map) if np.ndim(map) == 3 else 0
+    if box == 0 or map.shape != (box, box, box):
+        raise InputError(f"map: expected a cube (N, N, N), got shape {np.shape(map)}")
+    if padding < 1:
+        raise InputError(f"padding: expected at least 1, got {padding}")
+    limit = box / 2 if r_high is None else float(r_high)
+    if not 0 < limit <= box / 2:
+        raise InputError(f"r_high: expected more than 0 and at most box/2 = {box / 2:g} Fourier px, got {limit:g}")
+    workers = threads or get_threads()
+    dtype = np.float64 if map.dtype == np.float64 else np.float32
+    padded, radius = padding * box, volume_radius(padding, limit)
+    half = np.arange(radius + 1)
+    full = np.arange(-radius, radius + 1)
+    correction: NDArray[np.float64] = 1 / np.sinc((np.arange(box) - box // 2) / padded) ** 2
+    work: NDArray[np.floating] = map.astype(dtype)
+    work *= correction
+    work *= correction[:, None]
+    work *= correction[:, None, None]
+
+    transform = scipy.fft.rfft(work, padded, axis=2, overwrite_x=True, workers=workers)
+    beyond = half > padded // 2  # periodic: F(x) = conj F(padded - x) for each line
+    transform = transform[:, :, np.where(beyond, padded - half, half)]
+    transform[:, :, beyond] = transform[:, :, beyond].conj()
+    transform *= _centre_phase(half, box, padded, transform.dtype)
+    transform = scipy.fft.fft(transform, padded, axis=1, workers=workers)[:, full % padded]
+    transform *= _centre_phase(full, box, padded, transform.dtype)[:, None]
+    transform = scipy.fft.fft(transform, padded, axis=0, workers=workers)[full % padded]
+    transform *= _centre_phase(full, box, padded, transform.dtype)[:, None, None]
+    data = np.ascontiguousarray(transform, np.complex64).view(np.float32)
+    return FourierVolume(data.reshape(len(full), len(full), len(half), 2), box, padding, limit)
+
+
+def _centre_phase(
+    index: NDArray[np.integer], box: int, padded: int, dtype: np.dtype[np.complexfloating]
+) -> NDArray[np.complexfloating]:
+    """exp(+2πi·index·(box//2)/padded): moves the origin from the first voxel to the centre one."""
+    turn = index * (box // 2) % padded / padded
+    phase: NDArray[np.complexfloating] = np.exp(2j * np.pi * turn).astype(dtype)
+    return phase
+
+
+def project_slices(
+    volume: FourierVolume,
+    rotations: NDArray[np.float64],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    *,
+    scale: float = 1.0,
+    out: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Read central slices: ``volume(padding·scale·Aᵀ(kx, ky, 0))``, trilinear.
+
+    Parameters
+    ----------
+    volume : FourierVolume
+        See `fourier_volume`.
+    rotations : (n, 3, 3) float64
+        A, see docs/conventions.md.
+    kx, ky : (n_pixel,) int32
+        Fourier indices of the image.
+    scale : float
+        Fourier px of the map per Fourier px of the image: map box·pixel size / (image box·pixel size).
+    out : (n, 2, n_pixel) float32, optional
+        Result.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n, 2, n_pixel) float32
+        Real parts, then imaginary parts; 0 where ``padding·scale·|k| ≥ radius - 1/2``.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree.
+    """
+    rotations = np.ascontiguousarray(rotations, np.float64)
+    if out is None:
+        out = np.empty((len(rotations), 2, len(kx)), np.float32)
+    _core.project_slices(volume.data, rotations, kx, ky, volume.padding * float(scale), out, threads or get_threads())
+    return out
+
+
+def project(
+    map: ArrayLike,
+    rotations: NDArray[np.float64],
+    *,
+    shifts: NDArray[np.float64] | None = None,
+    padding: int = 2,
+    r_high: float | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Project a map along z of each rotated frame.
+
+    Parameters
+    ----------
+    map : (N, N, N) float32 or float64, or Map
+        Density, centre N//2.
+    rotations : (n, 3, 3) float64
+        A, see docs/conventions.md.
+    shifts : (n, 2) float64, optional
+        rlnOrigin (x, y) in px: the projected particle sits at minus this from the centre N//2.
+    padding : int
+        Zero-padding factor of the map before its transform.
+    r_high : float, optional
+        Frequencies |k| < r_high (Fourier px) are kept; default N/2.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n, N, N) float32
+        Line sums of the density.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree or an option is out of range.
+    """
+    rotations = np.asarray(rotations, np.float64)
+    if rotations.ndim != 3 or rotations.shape[1:] != (3, 3):
+        raise InputError(f"rotations: expected shape (n, 3, 3), got {rotations.shape}")
+    if shifts is not None and np.shape(shifts) != (len(rotations), 2):
+        raise InputError(f"shifts: expected shape ({len(rotations)}, 2), got {np.shape(shifts)}")
+    volume = fourier_volume(np.asarray(map), padding=padding, r_high=r_high, threads=threads)
+    out = np.empty((len(rotations), volume.box, volume.box), np.float32)
+    batch = max(1, _BATCH_BYTES // (24 * volume.box**2))  # slices, moved slices, transforms, images
+    for first in range(0, len(rotations), batch):
+        some = slice(first, first + batch)
+        origin = None if shifts is None else np.asarray(shifts, np.float64)[some]
+        out[some] = project_images(
+            volume, rotations[some], half_plane(volume.box, volume.r_high), shifts=origin, threads=threads
+        )
+    return out
+
+
+def project_images(
+    volume: FourierVolume,
+    rotations: NDArray[np.float64],
+    pixels: Pixels,
+    *,
+    shifts: NDArray[np.float64] | None = None,
+    factors: NDArray[np.float32] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Real-space projections of a volume that is transformed already; all in memory at once.
+
+    Parameters
+    ----------
+    volume : FourierVolume
+    rotations : (n, 3, 3) float64
+        A, see docs/conventions.md.
+    pixels : Pixels
+        Samples to keep, of the map's box.
+    shifts : (n, 2) float64, optional
+        rlnOrigin (x, y) in px.
+    factors : (n, n_pixel) float32, optional
+        The transforms are multiplied by these, such as `pycryo.ctf`.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (n, N, N) float32
+    """
+    import scipy.fft
+
+    box = volume.box
+    slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
+    if factors is not None:
+        slices *= factors[:, None]
+    if shifts is not None:
+        slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
+    images = scipy.fft.irfft2(pixels.put(slices), s=(box, box), workers=threads or get_threads())
+    return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)

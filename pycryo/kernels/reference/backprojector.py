@@ -1,0 +1,60 @@
+"""Float64 twin of `pycryo.kernels.backprojector`."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.kernels.sphere import Sphere
+
+
+def insert(
+    sphere: Sphere,
+    layers: tuple[int, int],
+    images: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    entry_image: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    entry_weight: NDArray[np.float64],
+    kx: ArrayLike,
+    ky: ArrayLike,
+    *,
+    box: int,
+    padding: int,
+    scale: float = 1.0,
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """F and T, each (n_voxel,), of `pycryo.kernels.backprojector.insert` without quanta; other shapes as there."""
+    radius = sphere.radius
+    begin, end = sphere.voxels(*layers)
+    value, weight = np.zeros(end - begin, complex), np.zeros(end - begin)
+    k = np.stack([np.asarray(kx), np.asarray(ky)]).astype(float)
+    for i, rotation, shift, share in zip(entry_image, rotations, shifts, entry_weight, strict=True):
+        q = padding * scale * rotation.T[:, :2] @ k
+        inside = np.linalg.norm(q, axis=0) < radius - 0.5
+        q, sample, t = q[:, inside], images[i][:, inside], share * weights[i][inside]
+        f = share * (sample[0] + 1j * sample[1]) * np.exp(2j * np.pi / box * (shift @ k[:, inside]))
+        mate = q[0] < 0
+        q, f = np.where(mate, -q, q), np.where(mate, f.conj(), f)
+        lowest = np.floor(q).astype(int)
+        for corner in product((0, 1), repeat=3):
+            x, y, z = neighbour = lowest + np.array(corner)[:, None]
+            part = np.prod(1 - np.abs(q - neighbour), axis=0)
+            here = (layers[0] <= y + radius) & (y + radius < layers[1])
+            voxel = (sphere.start[(y + radius) * sphere.layers + z + radius] + x - begin)[here]
+            np.add.at(value, voxel, (part * f)[here])
+            np.add.at(weight, voxel, (part * t)[here])
+    return value, weight
+
+
+def fold_hermitian(sphere: Sphere, value: NDArray[np.complex128], weight: NDArray[np.float64]) -> None:
+    """Add to each voxel of the plane x = 0 the conjugate of its mate, in place; of all layers."""
+    before, before_weight = value.copy(), weight.copy()
+    for y, z in product(range(sphere.layers), repeat=2):
+        voxel, end = sphere.start[y * sphere.layers + z :][:2]
+        mate = sphere.start[(sphere.layers - 1 - y) * sphere.layers + sphere.layers - 1 - z]
+        if voxel < end:
+            value[voxel] += before[mate].conj()
+            weight[voxel] += before_weight[mate]

@@ -1,0 +1,234 @@
+"""Fourier shell correlation of two half-maps, corrected for the mask by phase randomisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.errors import InputError
+from pycryo.maps.slab_transform import SlabTransform
+from pycryo.parallel.collective_errors import on_all
+from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.rows import even_bounds
+
+Planes = NDArray[np.float32]
+
+# Masked FSC below which the phases are randomised.
+RANDOMISE_BELOW = 0.8
+# Shells between the first randomised one and the first corrected one: the mask smears the border between the two.
+RANDOMISE_MARGIN = 2
+# px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
+# to 0.2, which moved the resolution by half a shell.
+_STEADY_BOX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Fsc:
+    """The four FSC curves of a pair of half-maps, one value per shell 0 .. box // 2.
+
+    Attributes
+    ----------
+    box : int
+        Box of the maps, px.
+    pixel_size : float
+        Å.
+    unmasked, masked, randomised, corrected : (n_shell,) float64
+        FSC of the half-maps as they are, inside the mask, inside the mask after the phases were randomised from
+        `randomised_from` on, and the masked one freed of what the mask alone correlates. Without a mask all are the
+        unmasked one.
+    randomised_from : int
+        First shell with random phases; n_shell if there is none.
+    power : (n_shell, 2) float64, or None
+        Σ\\|A\\|² of the two half-maps as they are, A as `scipy.fft.rfftn` has it; None where only the curves are known.
+    """
+
+    box: int
+    pixel_size: float
+    unmasked: NDArray[np.float64]
+    masked: NDArray[np.float64]
+    randomised: NDArray[np.float64]
+    corrected: NDArray[np.float64]
+    randomised_from: int
+    power: NDArray[np.float64] | None = None
+
+    @property
+    def frequency(self) -> NDArray[np.float64]:
+        """(n_shell,) spatial frequency of the shells, 1/Å."""
+        return np.arange(len(self.unmasked)) / (self.box * self.pixel_size)
+
+    @property
+    def resolution(self) -> NDArray[np.float64]:
+        """(n_shell,) Å; inf for shell 0."""
+        with np.errstate(divide="ignore"):
+            return 1 / self.frequency
+
+    @property
+    def resolution_0143(self) -> float:
+        """Resolution of the corrected curve at 0.143, Å."""
+        return self.resolution_at(0.143, "corrected")
+
+    def resolution_at(self, threshold: float, curve: str = "corrected") -> float:
+        """Resolution (Å) at which the named curve first falls below `threshold`; see `resolution_at`."""
+        return resolution_at(getattr(self, curve), self.box, self.pixel_size, threshold)
+
+
+def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | None = None) -> NDArray[np.float64]:
+    """Fourier shell correlation of two maps.
+
+    ``FSC(s) = Re Σ A·B* / √(Σ|A|² Σ|B|²)`` over the voxels with round(\\|k\\|) = s (Harauz & van Heel, Optik 73, 1986).
+
+    Parameters
+    ----------
+    a, b : (N, N, N) array_like
+        Maps of the same box; with `comm`, (n_plane, N, N): this rank's planes.
+    comm : Comm, optional
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    (N // 2 + 1,) float64
+        On every rank. 0 for shells in which a map has no power.
+
+    Raises
+    ------
+    InputError
+        If the maps are no cubes of one size or not finite; on all ranks.
+    """
+    comm = comm or SerialComm()
+    halves = _check(comm, a, b)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
+    return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
+
+
+def corrected_fsc(
+    half1: ArrayLike,
+    half2: ArrayLike,
+    pixel_size: float,
+    mask: Planes | None = None,
+    *,
+    seed: int = 0,
+    comm: Comm | None = None,
+    threads: int | None = None,
+) -> Fsc:
+    """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
+
+    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, several times
+    if the box is small; the FSC that remains inside the mask is the mask's doing. From two shells further on
+    ``corrected = (masked - randomised) / (1 - randomised)``, before it is the masked one.
+
+    Parameters
+    ----------
+    half1, half2 : (N, N, N) array_like
+        Half-maps, unfiltered and unmasked; with `comm`, (n_plane, N, N): this rank's planes.
+    pixel_size : float
+        Å.
+    mask : float32 of the same shape, optional
+        0 to 1, soft.
+    seed : int
+        Of the random phases; the same seed gives the same curves, for any number of ranks.
+    comm : Comm, optional
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    Fsc
+        On every rank.
+
+    Raises
+    ------
+    InputError
+        If the half-maps and the mask are no cubes of one size or not finite; on all ranks.
+    """
+    comm = comm or SerialComm()
+    halves = _check(comm, half1, half2, mask)
+    slabs = SlabTransform(comm, halves[0].shape[1], threads)
+    masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
+    rows = [slabs.rows(half) for half in halves]
+    sums = slabs.sums(*rows)
+    unmasked, power = _curve(sums), sums[:, 1:]
+    if mask is None or masked is None:
+        return Fsc(slabs.box, pixel_size, unmasked, unmasked, unmasked, unmasked, len(unmasked), power)
+    low = np.flatnonzero(masked[1:] < RANDOMISE_BELOW)
+    if len(low) == 0:
+        return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
+    start = int(low[0]) + 1
+    total = np.zeros_like(sums)
+    n_draw = _n_draw(slabs.box)
+    for trial in range(n_draw):
+        drawn = rows if trial == n_draw - 1 else [each.copy() for each in rows]
+        for half, each in enumerate(drawn):
+            slabs.randomise(each, start, seed, half, trial)
+            slabs.mask(each, mask)
+        total += slabs.sums(*drawn)
+    randomised = _curve(total)
+    corrected = masked.copy()
+    beyond = slice(start + RANDOMISE_MARGIN, None)
+    rest = 1 - randomised[beyond]
+    corrected[beyond] = np.where(rest > 1e-6, (masked[beyond] - randomised[beyond]) / np.maximum(rest, 1e-6), 0.0)
+    return Fsc(slabs.box, pixel_size, unmasked, masked, randomised, corrected, start, power)
+
+
+def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, threshold: float = 0.143) -> float:
+    """Resolution at which an FSC curve first falls below a threshold, linear between the shells.
+
+    Parameters
+    ----------
+    curve : (n_shell,) float64
+        From shell 0 on; shell 0 itself is not looked at. What rises again further out is ignored.
+    box : int
+        px.
+    pixel_size : float
+        Å.
+    threshold : float
+
+    Returns
+    -------
+    float
+        Å. Of shell 1 (``box · pixel_size``) if that is already below; of the last shell if none is.
+    """
+    below = np.flatnonzero(~(curve[1:] >= threshold)) + 1  # NaN counts as below
+    if len(below) == 0:
+        shell = max(1.0, len(curve) - 1.0)
+    elif below[0] == 1:
+        shell = 1.0
+    else:
+        last, first = curve[below[0] - 1], np.nan_to_num(curve[below[0]])
+        shell = float(below[0] - 1 + (last - threshold) / (last - first))
+    return box * pixel_size / shell
+
+
+def _n_draw(box: int) -> int:
+    """Random phases are drawn so often that the curve scatters as it does for a box of `_STEADY_BOX`, drawn once."""
+    return max(1, round((_STEADY_BOX / box) ** 2))
+
+
+def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
+    """Both maps as float32, checked on all ranks."""
+    first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
+
+    def check() -> None:
+        box = first.shape[1] if first.ndim == 3 else 0
+        n_plane = int(np.diff(even_bounds(box, comm.size))[comm.rank])
+        if box == 0 or first.shape != (n_plane, box, box) or first.shape != second.shape:
+            raise InputError(f"the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels")
+        if mask is not None and mask.shape != first.shape:
+            raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
+        for name, half in (("first", first), ("second", second)):
+            if not np.isfinite(half).all():
+                raise InputError(f"the {name} map of the FSC has voxels that are not finite (NaN or infinite)")
+
+    on_all(comm, check)
+    return first, second
+
+
+def _curve(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """FSC of the sums of each shell, see `pycryo.kernels.shells.volume_shells`."""
+    cross, power_a, power_b = sums.T
+    power = np.sqrt(power_a) * np.sqrt(power_b)
+    return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0), np.float64)

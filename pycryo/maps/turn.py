@@ -1,0 +1,53 @@
+"""Maps turned and moved, and averaged over a point group."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.maps.density import Map
+from pycryo.threads import get_threads
+
+Array = NDArray[np.float64]
+
+
+def turned(source: Map, turns: Array, centre: Array) -> Map:
+    """The mean over rotations M of ``V(M u + centre)``, by cubic splines; 0 where that is outside the old box.
+
+    Parameters
+    ----------
+    source : Map
+        V.
+    turns : (n, 3, 3) float64
+        M, of vectors (x, y, z) from the centre voxel; one turns the map, M·S for all S of a group averages over it.
+    centre : (3,) float64
+        Point (x, y, z) of V that comes to the centre voxel: px from the centre voxel.
+
+    Returns
+    -------
+    Map
+        Of the same box and pixel size.
+    """
+    from scipy import ndimage
+
+    box = source.box
+    middle = np.full(3, box // 2, np.float64)
+    spline = ndimage.spline_filter(source.data, order=3, output=np.float32, mode="mirror")
+    out = np.zeros((box,) * 3, np.float32)
+    bounds = np.linspace(0, box, min(box, 4 * get_threads()) + 1).round().astype(int).tolist()
+
+    def fill(planes: tuple[int, int]) -> None:
+        first, last = planes
+        part = np.empty((last - first, box, box), np.float32)
+        for turn in turns:
+            matrix = turn[::-1, ::-1]  # of vectors (z, y, x), the order of the axes
+            offset = middle + centre[::-1] - matrix @ (middle - np.array([first, 0.0, 0.0]))
+            ndimage.affine_transform(spline, matrix, offset, output=part, order=3, mode="constant", prefilter=False)
+            out[first:last] += part / np.float32(len(turns))
+
+    with ThreadPoolExecutor(get_threads()) as pool:
+        list(pool.map(fill, pairwise(bounds)))
+    return Map(out, source.pixel_size)

@@ -1,0 +1,178 @@
+"""Images to the weighted Fourier samples that the kernels take (method.md §1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.kernels.ctf import ctf
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.shells import image_shells
+from pycryo.threads import get_threads
+
+if TYPE_CHECKING:
+    from pycryo.io.particles import Particles
+    from pycryo.refinement.plan import Plan
+
+# px; width of the rim between what is inside a circle and what is around it.
+_RIM = 4.0
+# Share of the image that tells what is around a particle.
+_LEAST_AROUND = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Images of one geometry, weighted for comparison and insertion.
+
+    Attributes
+    ----------
+    pixels : Pixels
+    images : (n, 2, n_pixel) float32
+        X̃ = s·CTF·X/σ².
+    weights : (n, n_pixel) float32
+        W = s²·CTF²/σ².
+    """
+
+    pixels: Pixels
+    images: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def between(self, r_low: float, r_high: float) -> Target:
+        """The samples with r_low ≤ |k| < r_high."""
+        keep = self.pixels.index(r_low, r_high)
+        pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
+        return Target(
+            pixels, np.ascontiguousarray(self.images[:, :, keep]), np.ascontiguousarray(self.weights[:, keep])
+        )
+
+    def with_ctf(self, transfer: NDArray[np.float32]) -> Target:
+        """Images that were weighted as if the CTF were 1, with the CTF (n, n_pixel)."""
+        return Target(self.pixels, self.images * transfer[:, None], self.weights * np.square(transfer))
+
+
+def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[np.complex64]:
+    """Half-plane transforms (n, N, N//2+1) with the origin at the centre pixel.
+
+    The mean outside `background_radius` px is subtracted first (of the whole image, if nothing is outside).
+    """
+    box = images.shape[-1]
+    line = np.arange(box) - box // 2
+    outside = np.hypot(line[:, None], line) > background_radius
+    if not outside.any():
+        outside[:] = True
+    mean = images[:, outside].mean(axis=1, dtype=np.float64).astype(np.float32)
+    return _half_plane_transform(images - mean[:, None, None])
+
+
+def _half_plane_transform(images: NDArray[np.float32]) -> NDArray[np.complex64]:
+    import scipy.fft
+
+    shifted = np.fft.ifftshift(images, axes=(1, 2))
+    return np.asarray(scipy.fft.rfft2(shifted, workers=get_threads()), np.complex64)
+
+
+def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> NDArray[np.float64]:
+    """(n, n_shell) Σ|X|² of what is within `radius` px of the centre, less what the surroundings would have there.
+
+    0 if the surroundings are less than `_LEAST_AROUND` of the image.
+    """
+    box = images.shape[-1]
+    line = np.arange(box) - box // 2
+    ramp = np.clip((np.hypot(line[:, None], line) - radius) / _RIM, 0, 1)
+    inside = (0.5 + 0.5 * np.cos(np.pi * ramp)).astype(np.float32)
+    around = 1 - inside
+    area_inside, area_around = np.square(inside).sum(), np.square(around).sum()
+    if area_around < _LEAST_AROUND * box * box:
+        return np.zeros((len(images), n_shell))
+    mean = (images * around).sum(axis=(1, 2), dtype=np.float64) / around.sum(dtype=np.float64)
+    centred = images - mean.astype(np.float32)[:, None, None]
+    pixels = half_plane(box, box / 2)
+    powers = []
+    for window in (inside, around):
+        samples = pixels.take(_half_plane_transform(centred * window))
+        powers.append(image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1])
+    return np.asarray(powers[0] - area_inside / area_around * powers[1])
+
+
+def particle_ctf(
+    particles: Particles,
+    rows: NDArray[np.int64],
+    pixels: Pixels,
+    *,
+    change: float | NDArray[np.float64] = 0.0,
+    quarter_turns: int = 0,
+) -> NDArray[np.float32]:
+    """(n, n_pixel) float32: the contrast transfer function of the particles `rows` at the samples `pixels`.
+
+    `change` (a number or (n,), Å) is added to the defocus. One quarter turn makes cos χ of sin χ.
+    """
+    group = particles.optics_group[rows]
+    optics = particles.optics
+    return ctf(
+        pixels.kx,
+        pixels.ky,
+        frequency_step=1 / (optics.box[group] * optics.pixel_size[group]),
+        defocus_u=particles.defocus_u[rows] + change,
+        defocus_v=particles.defocus_v[rows] + change,
+        defocus_angle=particles.defocus_angle[rows],
+        voltage=optics.voltage[group],
+        spherical_aberration=optics.spherical_aberration[group],
+        amplitude_contrast=optics.amplitude_contrast[group],
+        phase_shift=particles.phase_shift[rows] + 90.0 * quarter_turns,
+        b_factor=particles.ctf_b_factor[rows],
+        scale=particles.ctf_scale[rows],
+    )
+
+
+def weigh(
+    samples: NDArray[np.float32],
+    pixels: Pixels,
+    transfer: NDArray[np.float32] | None,
+    noise: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Target:
+    """Weight Fourier samples by CTF and noise.
+
+    Parameters
+    ----------
+    samples : (n, 2, n_pixel) float32
+        X; overwritten.
+    transfer : (n, n_pixel) float32 or None
+        CTF; overwritten. None: 1.
+    noise : (n, n_shell) float64
+        σ² per real component and shell, of each image.
+    scale : (n,) float64
+        Grey scale s of each image relative to the map.
+    """
+    gain = np.take(1 / noise, pixels.shell, axis=1).astype(np.float32)  # C order, which noise[:, shell] is not
+    amplitude = scale.astype(np.float32)[:, None]
+    weighted = gain * amplitude if transfer is None else gain * transfer * amplitude
+    samples *= weighted[:, None]
+    weights = weighted * amplitude if transfer is None else weighted * transfer * amplitude
+    return Target(pixels, samples, weights)
+
+
+def batch_target(
+    particles: Particles, plan: Plan, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
+) -> Target:
+    """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
+    group = particles.optics_group[rows]
+    box = images.shape[-1]
+    radius = plan.background_radius / particles.optics.pixel_size[group[0]]
+    pixels = half_plane(box, min(r_high / model_scale(particles, plan, rows), box / 2))
+    samples = pixels.take(transform(images, radius))
+    samples *= (plan.sign / plan.norm[rows]).astype(np.float32)[:, None, None]
+    transfer = particle_ctf(particles, rows, pixels) if plan.use_ctf else None
+    return weigh(samples, pixels, transfer, plan.noise[group], plan.scale[group])
+
+
+def model_scale(particles: Particles, plan: Plan, rows: NDArray[np.int64]) -> float:
+    """Fourier px of the model per Fourier px of the images `rows` (of one geometry)."""
+    optics, group = particles.optics, particles.optics_group[rows[0]]
+    return float(plan.box * plan.pixel_size / (optics.box[group] * optics.pixel_size[group]))

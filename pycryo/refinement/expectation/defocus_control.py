@@ -1,0 +1,97 @@
+"""The changes of the defocus between iterations, and the width of their prior (method.md §5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.kernels.ctf import electron_wavelength
+from pycryo.refinement.expectation.defocus import LEAST_SIGMA, first_sigma
+from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.plan import Plan
+from pycryo.refinement.state import Setup, State
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DefocusFigures:
+    """Figures over the images that look like particles, Å.
+
+    Attributes
+    ----------
+    size : float
+        Median size of the changes of the defocus.
+    moved : float
+        Median difference to those of the last iteration.
+    turn : float
+        Degrees by which that turns the CTF at the highest frequency compared.
+    spread : float
+        Median spread of their posteriors.
+    sigma : float
+        Prior of the next search; None before the first one.
+    """
+
+    size: float
+    moved: float
+    turn: float
+    spread: float
+    sigma: float | None
+
+
+def measure_defocus(
+    setup: Setup, state: State, plan: Plan, results: list[HalfResult | None], particle: Array
+) -> DefocusFigures:
+    """Figures of the changes of all ranks. Collective.
+
+    `particle` (n_all,) are the probabilities that the images show particles: what fits junk best says nothing of the
+    errors of defoci.
+    """
+    share = setup.share
+    if plan.sigma_defocus is None:
+        return DefocusFigures(0.0, 0.0, 0.0, 0.0, state.sigma_defocus)
+    before = np.zeros(share.particles.n)
+    for found in state.posteriors:
+        if found is not None:
+            before[found[0]] = found[1].defocus_change
+    mine = [
+        np.stack([result.rows, p.defocus_change, p.defocus_change - before[result.rows], p.spread_defocus])
+        for result in results
+        if result is not None and (p := result.posterior) is not None
+    ]
+    gathered = np.concatenate([part for rank in share.comm.all_gather(mine) for part in rank], axis=1)
+    # In one order for any number of ranks, as sums follow.
+    gathered = gathered[:, np.argsort(gathered[0])]
+    seen = particle[gathered[0].astype(np.int64)] >= 0.5
+    _, change, moved, spread = gathered[:, seen if seen.any() else slice(None)]
+    frequency = plan.r_high / setup.field_of_view
+    optics = share.particles.optics
+    wavelength = float(np.median(electron_wavelength(optics.voltage)[share.particles.optics_group]))
+    distance = float(np.median(np.abs(moved)))
+    return DefocusFigures(
+        size=float(np.median(np.abs(change))),
+        moved=distance,
+        turn=180 * wavelength * distance * frequency**2,
+        spread=float(np.median(spread)),
+        sigma=max(
+            LEAST_SIGMA,
+            next_sigma(change, spread, plan.sigma_defocus, most=first_sigma(share.particles, share.half)),
+        ),
+    )
+
+
+def next_sigma(mean: Array, spread: Array, sigma: float, *, most: float) -> float:
+    """The width of the prior, up to `most`, that makes the images most likely.
+
+    Each image's likelihood is taken as the normal distribution that leads from the prior (0, `sigma`) to the posterior
+    (`mean`, `spread`); expectation and maximization follow in turn.
+    """
+    precision = np.maximum(1 / np.square(np.maximum(spread, 1e-3)) - 1 / sigma**2, 0.0)
+    pull = mean * (precision + 1 / sigma**2)
+    new = sigma
+    for _ in range(100):
+        variance = 1 / (precision + 1 / new**2)
+        new = min(most, float(np.sqrt(np.mean(np.square(pull * variance) + variance))))
+    return new

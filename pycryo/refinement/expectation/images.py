@@ -1,0 +1,150 @@
+"""The E-phase: all images of a rank, read, searched and inserted (method.md §2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.kernels.projector import FourierVolume
+from pycryo.progress import track
+from pycryo.refinement.data.dataset import Geometry, geometries, geometry_at
+from pycryo.refinement.data.prepare import Target, batch_target, particle_ctf
+from pycryo.refinement.expectation.half_pass import HalfPass, HalfResult
+from pycryo.refinement.expectation.panels import Lane
+from pycryo.refinement.expectation.rounds import rounds
+from pycryo.refinement.expectation.search import Effort, Policy, global_search
+from pycryo.refinement.plan import Plan
+from pycryo.refinement.resources.timer import Timer
+from pycryo.refinement.state import Setup, State
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """Images of one half and geometry, ready for comparison; `bare` as if the CTF were 1, for a defocus search."""
+
+    half: int
+    geometry: Geometry
+    rows: NDArray[np.int64]
+    target: Target
+    bare: Target | None
+
+
+def run_images(
+    setup: Setup,
+    state: State,
+    plan: Plan,
+    volumes: list[list[FourierVolume] | None],
+    timer: Timer,
+) -> tuple[list[HalfResult | None], Effort]:
+    """Posterior of this rank's images, and their insertion. Collective.
+
+    Parameters
+    ----------
+    setup : Setup
+    state : State
+        Of the last iteration.
+    plan : Plan
+    volumes : list of two (list of FourierVolume, or None)
+        The references of each half, one per class; None if this rank is not one of the half's.
+    timer : Timer
+    """
+    effort = Effort()
+    passes = [
+        HalfPass(setup, plan, half, references, state.posteriors[half], state.insertion_weight, timer)
+        for half, references in enumerate(volumes)
+        if references is not None
+    ]
+    for number, rows in enumerate(rounds(setup, plan)):
+        for one in passes if number else ():
+            one.exchange()
+        _run_round(setup, plan, passes, rows, effort, timer)
+    results: list[HalfResult | None] = [None, None]
+    for one in passes:
+        results[one.half] = one.result()
+        effort.traffic.idle += one.idle
+    return results, effort
+
+
+def _run_round(
+    setup: Setup,
+    plan: Plan,
+    passes: list[HalfPass],
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    effort: Effort,
+    timer: Timer,
+) -> None:
+    """The images of one round, `rows` of each half; none of them is kept. Collective."""
+    images: list[_Loaded] = []
+    for one in passes:
+        mine = rows[one.half]
+        is_scanned = one.scanned(mine)
+        for each in _load(setup, plan, one, mine[~is_scanned], timer):
+            one.take(each.rows, each.target, None, each.bare)
+        images.extend(_load(setup, plan, one, mine[is_scanned], timer))
+    if plan.scan is not None:
+        for geometry in geometries(setup.share):
+            _search(setup, plan, geometry, passes, images, effort, timer)
+
+
+def _load(setup: Setup, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
+    """Read images and weigh them."""
+    share, half, particles = setup.share, one.half, one.particles
+    for batch in track(share.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
+        with timer.phase("prepare"):
+            if plan.sigma_defocus is None:
+                bare, target = None, batch_target(particles, plan, batch.rows, batch.images, plan.r_insert)
+            else:
+                without = replace(plan, use_ctf=False)
+                bare = batch_target(particles, without, batch.rows, batch.images, plan.r_insert)
+                target = bare.with_ctf(particle_ctf(particles, batch.rows, bare.pixels))
+        yield _Loaded(half, geometry_at(particles, batch.rows[0]), batch.rows, target, bare)
+
+
+def _search(
+    setup: Setup,
+    plan: Plan,
+    geometry: Geometry,
+    passes: list[HalfPass],
+    images: list[_Loaded],
+    effort: Effort,
+    timer: Timer,
+) -> None:
+    """Global search of the loaded images of one geometry, then the rest of their pass. Collective."""
+    if not passes:  # neither images nor a half-set to solve
+        return
+    chosen = [[each for each in images if each.half == one.half and each.geometry == geometry] for one in passes]
+    lanes = [
+        _lane(setup, plan, geometry, one, 1 / len(passes), [each.target for each in mine])
+        for one, mine in zip(passes, chosen, strict=True)
+    ]
+    policy = Policy(setup.options.slices, setup.options.ring_size, setup.memory)
+    known = [setup.rates[one.half] for one in passes]
+    with timer.phase("scan"):
+        found = global_search(lanes, setup.group, policy, known, effort)
+    for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
+        setup.rates[one.half] = measured
+        for each, support in zip(mine, supports, strict=True):
+            one.take(each.rows, each.target, support, each.bare)
+
+
+def _lane(setup: Setup, plan: Plan, geometry: Geometry, one: HalfPass, share: float, targets: list[Target]) -> Lane:
+    """The lane of one half and geometry; the scans in px of its images."""
+    comm = setup.share.half_comm[one.half]
+    assert comm is not None
+    assert plan.scan is not None
+    ratio = plan.pixel_size / geometry.pixel_size
+    scale = plan.box * ratio / geometry.box
+    return Lane(
+        comm=comm,
+        share=share,
+        volumes=one.volumes,
+        targets=targets,
+        scan=plan.scan.scaled(ratio, scale),
+        coarse=None if plan.coarse is None else plan.coarse.scaled(ratio, scale),
+        box=geometry.box,
+        scale=scale,
+        sigma_shift=plan.sigma_shift / geometry.pixel_size,
+    )

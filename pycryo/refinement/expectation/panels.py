@@ -1,0 +1,167 @@
+"""Images of a half-set, packed for a scan, and the candidates that it leaves (method.md §3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter.phases import flatten_weights
+from pycryo.filter.support import Support
+from pycryo.kernels.compare import BestPoses, new_best, pack_images
+from pycryo.kernels.projector import FourierVolume
+from pycryo.kernels.shift import shift
+from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.prepare import Target
+from pycryo.refinement.expectation.pruning import Nesting, survivors
+from pycryo.refinement.expectation.scan import Panel, Scan
+
+# Candidates (slice, shift) that a scan keeps of each image: the last one, and the coarse one before it.
+N_CANDIDATE = 96
+N_COARSE = 1024
+# Images of a panel: between two panels messages move on.
+_PANEL_IMAGES = 256
+# Shifts of a panel after the coarse scan: multiples of it, which fill the kernel's tiles.
+_SHIFT_STEP = 7
+# An image of which more than this share of the scores is left is compared with everything: that has twice the speed.
+_DENSE = 0.5
+# Effective number of candidates that the filter starts from.
+_MIN_EFFECTIVE = 16.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Images of one half-set and geometry on this rank, and the ranks that compare theirs with the same slices.
+
+    Attributes
+    ----------
+    comm : Comm
+        The ranks of the half-set.
+    share : float
+        Part of the slices that this rank samples, relative to the others'.
+    volumes : sequence of FourierVolume
+        The reference of each class.
+    targets : list of Target
+        May be empty.
+    scan : Scan
+        px and Fourier px of the images.
+    coarse : Scan or None
+        Its forerunner.
+    box : int
+        Of the images, px.
+    scale : float
+        Fourier px of the volumes per Fourier px of the images.
+    sigma_shift : float
+        Standard deviation of the shift prior per axis, px.
+    """
+
+    comm: Comm
+    share: float
+    volumes: Sequence[FourierVolume]
+    targets: list[Target]
+    scan: Scan
+    coarse: Scan | None
+    box: int
+    scale: float
+    sigma_shift: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images of a panel: `target` they are of, `rows` in it, `shifts` (n, n_shift) of the scan, -1 for none."""
+
+    panel: Panel
+    target: int
+    rows: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+
+
+def all_poses(lane: Lane, scan: Scan, n_best: int, threads: int | None) -> Iterator[Group]:
+    """Groups that are compared with all slices at all shifts."""
+    for number, target in enumerate(lane.targets):
+        near = target.between(1, scan.r_high)
+        for start in range(0, len(near), _PANEL_IMAGES):
+            rows = np.arange(start, min(start + _PANEL_IMAGES, len(near)))
+            yield _dense_group(lane, near, number, rows, scan, n_best, threads)
+
+
+def _dense_group(
+    lane: Lane, near: Target, number: int, rows: NDArray[np.int64], scan: Scan, n_best: int, threads: int | None
+) -> Group:
+    """The images `rows` of the target with this number, to be compared with all slices at all shifts."""
+    n_item, n_shift = len(lane.volumes) * len(scan.rotations), len(scan.shifts)
+    shifts = np.tile(np.arange(n_shift), (len(rows), 1))
+    best = new_best(len(rows), min(n_best, n_item * n_shift))
+    return Group(_panel(lane, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
+
+
+def surviving_poses(lane: Lane, firsts: Sequence[Group], nesting: Nesting, threads: int | None) -> Iterator[Group]:
+    """Groups of images that need about the same number of shifts, after the coarse scan."""
+    scan, n_class = lane.scan, len(lane.volumes)
+    n_item, n_shift = n_class * len(scan.rotations), len(scan.shifts)
+    for first in firsts:
+        near = lane.targets[first.target].between(1, scan.r_high)
+        needed = survivors(first.panel.best, nesting, n_class)
+        dense = needed.cells.mean(axis=1) * needed.shifts.mean(axis=1) > _DENSE
+        if dense.any():
+            yield _dense_group(lane, near, first.target, first.rows[dense], scan, N_CANDIDATE, threads)
+        width = np.where(dense, 0, -(-needed.shifts.sum(axis=1) // _SHIFT_STEP))
+        # The shifts that an image needs first, in their order.
+        order = np.argsort(~needed.shifts, axis=1, kind="stable")
+        for value in np.unique(width[~dense]):
+            places = np.flatnonzero(width == value)
+            n_place = min(int(value) * _SHIFT_STEP, n_shift)
+            shifts = order[places, :n_place]
+            shifts = np.where(np.take_along_axis(needed.shifts[places], shifts, axis=1), shifts, -1)
+            best = new_best(len(places), min(N_CANDIDATE, n_item * n_place))
+            panel = _panel(lane, near, first.rows[places], scan, shifts, best, needed.cells[places], threads)
+            yield Group(panel, first.target, first.rows[places], shifts)
+
+
+def _panel(
+    lane: Lane,
+    near: Target,
+    rows: NDArray[np.int64],
+    scan: Scan,
+    shifts: NDArray[np.int64],
+    best: BestPoses,
+    active: NDArray[np.bool_] | None,
+    threads: int | None,
+) -> Panel:
+    """Shift and pack the images `rows` of a target at the scan's `shifts`, (n, n_shift), -1 for none."""
+    pixels = near.pixels
+    moves = scan.shifts[shifts]
+    log_prior = -0.5 * np.square(moves).sum(2) / lane.sigma_shift**2
+    log_prior[shifts < 0] = -np.inf
+    moved = shift(np.ascontiguousarray(near.images[rows]), pixels.kx, pixels.ky, moves, pixels.box, threads=threads)
+    images = pack_images(
+        moved,
+        np.ascontiguousarray(near.weights[rows]),
+        images_per_group=None if active is None else 1,
+        threads=threads,
+    )
+    return Panel(images, best, log_prior.astype(np.float32), active)
+
+
+def supports_of(lane: Lane, groups: Sequence[Group]) -> list[Support]:
+    """The candidates of each target's images, as support points of the filter."""
+    n_rotation = len(lane.scan.rotations)
+    found = [_no_support(len(target)) for target in lane.targets]
+    for group in groups:
+        best, place = group.panel.best, np.arange(len(group.rows))[:, None]
+        item, which = np.divmod(np.maximum(best.index, 0), group.panel.images.n_shift)
+        support, n = found[group.target], best.index.shape[1]
+        support.quaternion[group.rows, :n] = lane.scan.rotations[item % n_rotation]
+        support.class_index[group.rows, :n] = item // n_rotation
+        support.shift[group.rows, :n] = lane.scan.shifts[group.shifts[place, which]]
+        support.weight[group.rows, :n] = flatten_weights(best.score.astype(np.float64), _MIN_EFFECTIVE)
+    return found
+
+
+def _no_support(n: int) -> Support:
+    quaternion = np.zeros((n, N_CANDIDATE, 4))
+    quaternion[..., 0] = 1
+    shift, weight, class_index = np.zeros((n, N_CANDIDATE, 2)), np.zeros((n, N_CANDIDATE)), (n, N_CANDIDATE)
+    return Support(quaternion, shift, weight, np.zeros(class_index, np.int32))

@@ -1,0 +1,116 @@
+"""Coarse to fine: which slices and shifts of a fine scan an image still needs after a coarse one (method.md §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.geometry.rotations import multiply
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.kernels.compare import CELL_SLICES, BestPoses
+from pycryo.refinement.expectation.scan import Scan
+
+# A pose survives if its coarse score is at most this below the image's best. Noise: with P = ⟨W, |S|²⟩ the score of the
+# true pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the
+# luckiest wrong pose is 4 above, they differ by 7·√P - P, which no P makes greater than 7²/4.
+_NOISE_MARGIN = 12.25
+# Grids: a pose between the points of the coarse grid loses a share of its score P/2 there. Measured on sim64 from
+# 40 Å: of the posterior's mass 96-99 % survives with 0, 98.7-99.8 % with 0.1, all of it with 0.2, for 7-20 %, 16-34 %
+# and 27-53 % of the scores. docs/method.md has the pose errors with and without.
+_GRID_MARGIN = 0.1
+# A fine shift belongs to the coarse ones within this many coarse steps; a hexagonal grid leaves none farther than 0.58.
+_SHIFT_REACH = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Nesting:
+    """How a fine scan refines a coarse one.
+
+    Attributes
+    ----------
+    nearest : (n_fine,) int64
+        The coarse rotation next to each fine one, modulo the symmetry.
+    child : (n_coarse,) int64
+        The fine rotation next to each coarse one: of small grids some are the next one to none.
+    shifts : (n_coarse_shift, n_fine_shift) bool
+        Fine shifts that belong to each coarse one.
+    n_coarse : int
+        Coarse rotations.
+    """
+
+    nearest: NDArray[np.int64]
+    child: NDArray[np.int64]
+    shifts: NDArray[np.bool_]
+    n_coarse: int
+
+
+def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
+    """Find the coarse neighbours of all fine rotations and shifts."""
+    nearest, child = (_nearest(*pair, symmetry) for pair in ((coarse, fine), (fine, coarse)))
+    away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
+    near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
+    return Nesting(nearest, child, near, len(coarse.rotations))
+
+
+def _nearest(scan: Scan, other: Scan, symmetry: Symmetry) -> NDArray[np.int64]:
+    """The rotation of `scan` next to each of `other`, modulo the symmetry."""
+    from scipy.spatial import KDTree
+
+    n = len(scan.rotations)
+    mates = multiply(np.tile(scan.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
+    # q and -q are the same rotation.
+    _, found = KDTree(np.concatenate([mates, -mates])).query(other.rotations)
+    return np.asarray(found % n, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """What images need of the fine scan.
+
+    Attributes
+    ----------
+    cells : (n, n_cell) bool
+        Cells of `CELL_SLICES` items.
+    shifts : (n, n_fine_shift) bool
+    """
+
+    cells: NDArray[np.bool_]
+    shifts: NDArray[np.bool_]
+
+
+def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
+    """The fine poses whose coarse pose is within a margin of the best.
+
+    An image with more such poses than `best` has places needs everything.
+
+    Parameters
+    ----------
+    best : BestPoses
+        Of the coarse scan, over the items (class·n_coarse + rotation).
+    nesting : Nesting
+    n_class : int
+    """
+    n_shift = len(nesting.shifts)
+    top = best.score[:, :1]
+    keep = (best.index >= 0) & (best.score >= top - _NOISE_MARGIN - _GRID_MARGIN * np.maximum(top, 0))
+    # A full list may have been cut within the margin.
+    everything = keep.all(axis=1)
+    image, place = np.nonzero(keep)
+    item, shift = np.divmod(best.index[image, place], n_shift)
+    coarse = np.zeros((len(keep), n_class * nesting.n_coarse), bool)
+    coarse[image, item] = True
+    coarse[everything] = True
+    chosen = np.zeros((len(keep), n_shift), bool)
+    chosen[image, shift] = True
+    chosen[everything] = True
+    parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.nearest).ravel()
+    n_cell = -(-len(parent) // CELL_SLICES)
+    items = np.zeros((len(keep), n_cell * CELL_SLICES), bool)
+    items[:, : len(parent)] = coarse[:, parent]
+    image, item = np.nonzero(coarse)
+    number, rotation = np.divmod(item, nesting.n_coarse)
+    items[image, number * len(nesting.nearest) + nesting.child[rotation]] = True
+    cells = np.asarray(items.reshape(len(keep), n_cell, CELL_SLICES).any(axis=2))
+    return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))

@@ -1,0 +1,237 @@
+"""The global search: every image against the shared slices, coarse to fine, over all ranks of a half-set (§3)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pycryo.filter.support import Support
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.kernels.compare import CELL_SLICES
+from pycryo.kernels.pixels import half_plane
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.conveyor import Belt, Traffic, Way, make_belt, ring
+from pycryo.refinement.expectation.panels import (
+    N_CANDIDATE,
+    N_COARSE,
+    Group,
+    Lane,
+    all_poses,
+    supports_of,
+    surviving_poses,
+)
+from pycryo.refinement.expectation.pruning import Nesting, nest
+from pycryo.refinement.expectation.scan import Panel, Scan, run_belts, slice_maker
+from pycryo.refinement.expectation.sharing import Choice, Rates, choose_way, measure_rates
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Effort:
+    """What the global searches of a rank cost.
+
+    Attributes
+    ----------
+    traffic : Traffic
+    alone : float
+        Seconds that the messages would take if nothing else happened.
+    packing, comparing : float
+        Seconds.
+    n_image : int
+    n_score, n_score_all : int
+        Scores at the highest resolution: computed, and those of all pairs.
+    flops : float
+        Useful operations of all comparisons, 4 per score and Fourier pixel.
+    choice : Choice or None
+        The last one, of the finest scan.
+    """
+
+    traffic: Traffic = field(default_factory=Traffic)
+    alone: float = 0.0
+    packing: float = 0.0
+    comparing: float = 0.0
+    n_image: int = 0
+    n_score: int = 0
+    n_score_all: int = 0
+    flops: float = 0.0
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How slices are shared.
+
+    Attributes
+    ----------
+    way, ring_size : optional
+        As the user wants it; None: by the cost model.
+    memory : float
+        Bytes for the images of a search and what they are compared with.
+    """
+
+    way: Way | None
+    ring_size: int | None
+    memory: float
+
+
+def global_search(
+    lanes: Sequence[Lane],
+    symmetry: Symmetry,
+    policy: Policy,
+    rates: list[Rates | None],
+    effort: Effort,
+    threads: int | None = None,
+) -> list[list[Support]]:
+    """The best candidates of all images among the rotations and shifts of the scan. Collective.
+
+    A coarse scan at low resolution comes first; at full resolution an image is compared with what is left of it only.
+
+    Parameters
+    ----------
+    lanes : sequence of Lane
+        Of the same geometry, in the order of the half-sets; scans are the same on all ranks of a lane.
+    symmetry : Symmetry
+    policy : Policy
+    rates : list of (Rates or None)
+        One per lane; measured here if None.
+    effort : Effort
+        Added to.
+    threads : int, optional
+
+    Returns
+    -------
+    list of lists of Support
+        Of each target of each lane: `N_CANDIDATE` points with flattened posterior weights.
+    """
+    scan, coarse = lanes[0].scan, lanes[0].coarse
+    firsts: list[list[Group]] = [[] for _ in lanes]
+    nesting: Nesting | None = None
+    if coarse is not None:
+        nesting = nest(coarse, scan, symmetry)
+        begin = time.perf_counter()
+        firsts = [list(all_poses(lane, coarse, N_COARSE, threads)) for lane in lanes]
+        effort.packing += time.perf_counter() - begin
+        _run(lanes, coarse, firsts, policy, rates, effort, threads)
+    begin = time.perf_counter()
+    groups = [
+        list(
+            all_poses(lane, scan, N_CANDIDATE, threads)
+            if nesting is None
+            else surviving_poses(lane, first, nesting, threads)
+        )
+        for lane, first in zip(lanes, firsts, strict=True)
+    ]
+    effort.packing += time.perf_counter() - begin
+    del firsts
+    effort.choice = _run(lanes, scan, groups, policy, rates, effort, threads)
+    log.debug(
+        "global search so far: packing %.3g s, sampling %.3g s, comparing %.3g s (%.3g Gflop/s)",
+        effort.packing,
+        effort.traffic.making,
+        effort.comparing,
+        1e-9 * effort.flops / max(effort.comparing, 1e-9),
+    )
+    for lane, panels in zip(lanes, groups, strict=True):
+        n_item, n_image = len(lane.volumes) * len(scan.rotations), sum(len(target) for target in lane.targets)
+        effort.n_image += n_image
+        effort.n_score += sum(group.panel.n_score(n_item) for group in panels)
+        effort.n_score_all += n_image * n_item * len(scan.shifts)
+    return [supports_of(lane, panels) for lane, panels in zip(lanes, groups, strict=True)]
+
+
+def _run(
+    lanes: Sequence[Lane],
+    scan: Scan,
+    groups: list[list[Group]],
+    policy: Policy,
+    rates: list[Rates | None],
+    effort: Effort,
+    threads: int | None,
+) -> Choice:
+    """Compare the groups of all lanes with the slices of a scan. Collective."""
+    work: list[tuple[Belt, list[Panel]]] = []
+    rings: list[Comm] = []
+    choices: list[Choice] = []
+    for i, (lane, members) in enumerate(zip(lanes, groups, strict=True)):
+        pixels = half_plane(lane.box, min(scan.r_high, lane.box / 2), 1)
+        make = slice_maker(lane.volumes, scan.rotations, pixels, lane.scale, threads)
+        panels = [group.panel for group in members]
+        n_item, n_pixel = len(lane.volumes) * len(scan.rotations), len(pixels)
+        # A rank that is new to a half-set does not know its rates yet.
+        figures = np.array([sum(panel.n_score(n_item) for panel in panels), rates[i] is None], np.float64)
+        effort.flops += 4.0 * n_pixel * float(figures[0])
+        begin = time.perf_counter()
+        lane.comm.max_array(figures)
+        effort.traffic.idle += time.perf_counter() - begin
+        is_first = rates[i] is None
+        known = rates[i]
+        if known is None or figures[1]:
+            known = measure_rates(lane.comm, make, n_item, n_pixel, panels[0] if panels else None)
+        rates[i] = known
+        choice = _choose(lane, policy, known, n_item, n_pixel, float(figures[0]))
+        if is_first and lane.comm.rank == 0:
+            _tell(known, choice, lane.comm.size)
+        circle = lane.comm if choice.way == "local" else ring(lane.comm, choice.ring_size)
+        belt = make_belt(
+            choice.way,
+            circle,
+            n_item,
+            (2, n_pixel),
+            make,
+            block=choice.block,
+            grain=CELL_SLICES,
+            shares=tuple(circle.all_gather(lane.share)),
+        )
+        rings.append(circle)
+        choices.append(choice)
+        work.append((belt, panels))
+    effort.comparing += run_belts(work, threads)
+    for lane, circle, (belt, _), choice, measured in zip(lanes, rings, work, choices, rates, strict=True):
+        traffic = belt.traffic
+        effort.traffic.add(traffic)
+        if choice.way == "allgather":  # hides nothing
+            effort.alone += traffic.exposed
+        elif measured is not None and traffic.n_message:
+            effort.alone += measured.link.seconds(traffic.n_message, traffic.n_byte)
+        if circle is not lane.comm:
+            circle.free()
+    return choices[-1]
+
+
+def _choose(lane: Lane, policy: Policy, rates: Rates, n_item: int, n_pixel: int, n_score: float) -> Choice:
+    """The way of a lane. Collective: other processors might come to another."""
+    choice = choose_way(
+        lane.comm.size,
+        n_item,
+        n_pixel,
+        n_score,
+        rates,
+        way=policy.way,
+        ring_size=policy.ring_size,
+        memory=policy.memory,
+    )
+    return lane.comm.broadcast(choice)
+
+
+def _tell(rates: Rates, choice: Choice, n_rank: int) -> None:
+    """Log the choice of a half-set of `n_rank` ranks and what it follows from."""
+    if n_rank == 1:
+        log.info("slices: local, a half-set has one rank and nobody to share with")
+        return
+    expected = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in sorted(choice.seconds.items()))
+    log.info(
+        "slices: %s%s, expected for the first scan: %s (measured per Fourier pixel: sampling %.3g ns, comparing %.3g "
+        "ps; messages %.3g µs + %.3g GB/s)",
+        choice.way,
+        f" in rings of {choice.ring_size}" if choice.way != "local" else "",
+        expected,
+        1e9 * rates.make,
+        1e12 * rates.score,
+        1e6 * rates.link.latency,
+        1e-9 * rates.link.bandwidth,
+    )

@@ -1,0 +1,105 @@
+"""run.json: how a refinement was run and what each iteration showed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pycryo import _core
+from pycryo.io.atomic import write_text
+from pycryo.refinement.state import Record, Setup
+from pycryo.threads import get_threads
+from pycryo.version import __version__
+
+
+def write_run_json(
+    path: Path, setup: Setup, history: list[Record], *, is_done: bool, sampling: float, inputs: Mapping[str, str]
+) -> None:
+    """Write the file, atomically.
+
+    Parameters
+    ----------
+    path : Path
+    setup : Setup
+    history : list of Record
+        Of all iterations so far.
+    is_done : bool
+        The last one was the final iteration.
+    sampling : float
+        `pycryo.report.angdist.sampling_factor` of the poses.
+    inputs : mapping of str to str
+        Files that were read.
+    """
+    share = setup.share
+    content = {
+        "pycryo": __version__,
+        "status": "done" if is_done else "running",
+        "resolution": history[-1].resolution,
+        "classes": setup.options.classes,
+        "symmetry": setup.group.name,
+        "box": setup.box,
+        "pixel_size": setup.pixel_size,
+        "diameter": setup.diameter,
+        "sampling_factor": sampling,
+        "inputs": dict(inputs),
+        "options": dataclasses.asdict(setup.options),
+        "seed": setup.options.seed,
+        "machine": machine(share.comm.size),
+        "versions": versions(),
+        "particles": {
+            "total": share.particles.n,
+            "half_sets": [share.count(0), share.count(1)],
+            "junk": history[-1].n_junk,
+            "suggested_threshold": history[-1].score_threshold,
+            "left_out": [share.particles.label(int(row)) for row in setup.look.bad],
+        },
+        "iterations": [dataclasses.asdict(record) for record in history],
+    }
+    write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def machine(n_ranks: int) -> dict[str, str | int]:
+    """On what a run of so many ranks was done."""
+    return {
+        "isa": _core.isa(),
+        "ranks": n_ranks,
+        "threads": get_threads(),
+        "host": platform.node(),
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that results depend on; MPI's where it is in use."""
+    import sys
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "scipy", "pandas", "mrcfile"):
+        found[name] = version(name)
+    if "mpi4py" in sys.modules:
+        try:
+            found["mpi4py"] = version("mpi4py")
+        except PackageNotFoundError:
+            found["mpi4py"] = "unknown"
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON has: no NumPy numbers; null for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

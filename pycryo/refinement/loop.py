@@ -1,0 +1,220 @@
+"""The refinement: iterations of expectation and maximization until nothing improves (method.md §2)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pycryo.errors import InputError
+from pycryo.io.particles import Particles
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import Fsc
+from pycryo.maps.slab_map import gather, resample_grid
+from pycryo.parallel.world import as_comm
+from pycryo.refinement.data.figure_of_merit import describe as describe_quality
+from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.options import RefineOptions
+from pycryo.refinement.resources.balance import balance, describe
+from pycryo.refinement.resources.work_plan import tell
+from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.state import ClassMaps, Observer, Outcome, Poses, Record, Setup, State
+from pycryo.refinement.step import iterate
+from pycryo.threads import set_threads
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """Final maps of one class, on rank 0 only (None elsewhere) and only if they were asked for.
+
+    Attributes
+    ----------
+    map : Map or None
+        Of all data, Wiener-filtered.
+    half_maps : two Map, or None
+        Unfiltered, unmasked.
+    fsc : Fsc
+    share : float
+        Part of the particles.
+    """
+
+    map: Map | None
+    half_maps: tuple[Map, Map] | None
+    fsc: Fsc
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished refinement.
+
+    Attributes
+    ----------
+    classes : tuple of ClassResult
+    poses : Poses or None
+        On rank 0 only.
+    resolution : float
+        Corrected FSC 0.143 of the best class, Å.
+    history : list of Record
+    """
+
+    classes: tuple[ClassResult, ...]
+    poses: Poses | None
+    resolution: float
+    history: list[Record]
+
+    @property
+    def map(self) -> Map | None:
+        """That of the first class."""
+        return self.classes[0].map
+
+    @property
+    def half_maps(self) -> tuple[Map, Map] | None:
+        """Those of the first class."""
+        return self.classes[0].half_maps
+
+    @property
+    def fsc(self) -> Fsc:
+        """That of the first class."""
+        return self.classes[0].fsc
+
+
+def refine(
+    particles: Particles,
+    reference: Map | Sequence[Map] | None,
+    options: RefineOptions | None = None,
+    *,
+    comm: Any = None,
+    mask: Map | None = None,
+    observer: Observer | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    gather_maps: bool = True,
+) -> Result:
+    """Determine a structure: orientations of all particles and the map. Collective.
+
+    Parameters
+    ----------
+    particles : Particles
+        From `pycryo.read_particles`; the same on every rank.
+    reference : Map, or sequence of Map
+        Start, or that of each class; any box and pixel size. Needed on rank 0 only; not with ``options.local``, where
+        it can be made of the particles' poses.
+    options : RefineOptions, optional
+    comm : mpi4py communicator, optional
+        Default: this process alone.
+    mask : Map, optional
+        Soft mask of the molecule (instead of ``options.mask``, which only the command line reads). Rank 0's counts.
+    observer : callable, optional
+        Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
+    checkpoint : path, optional
+        Folder for the state of the run, written before the first iteration and after each but the final one.
+    resume : bool
+        Go on from the state in `checkpoint`. The result is that of an uninterrupted run, whatever the number of ranks
+        and threads.
+    gather_maps : bool
+        Bring the maps of the result to rank 0, which must have the memory for them.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If particles, reference or mask cannot be used, or the checkpoint is missing or of another run.
+    RunError
+        If the checkpoint cannot be written.
+    """
+    options = options or RefineOptions()
+    if options.threads is not None:
+        set_threads(options.threads)
+    if resume and checkpoint is None:
+        raise InputError("resume needs the folder of the checkpoint")
+    comm = as_comm(comm)
+    if resume and checkpoint is not None:
+        check(comm, particles, options, checkpoint)
+    setup, starts = set_up(comm, particles, reference, mask, options)
+    history: list[Record] = []
+    if resume and checkpoint is not None:
+        state, history = load(setup, checkpoint)
+        log.info("continued after iteration %d, from %s", state.number, checkpoint_file(checkpoint))
+    else:
+        state = first_state(setup, starts)
+        if checkpoint is not None:
+            save(setup, state, history, checkpoint)
+    for line in tell(setup, state).splitlines():
+        log.info("%s", line)
+
+    def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
+        if observer is not None:
+            observer(setup, outcome, history)
+        if checkpoint is not None and outcome.record.stage != "final":
+            save(setup, outcome.state, history, checkpoint)
+
+    outcome, history = run(setup, state, after_iteration, history)
+    shares = outcome.record.class_share
+    classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
+    return Result(classes, outcome.poses, outcome.record.resolution, history)
+
+
+def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool) -> ClassResult:
+    """Maps of a class on rank 0, if they are wanted there. Collective."""
+    assert maps.map is not None
+    if not gather_maps:
+        return ClassResult(None, None, maps.fsc, share)
+    final, first, second = (gather(resample_grid(each, setup.box)) for each in (maps.map, *maps.half_maps))
+    half_maps = None if first is None or second is None else (first, second)
+    return ClassResult(final, half_maps, maps.fsc, share)
+
+
+def run(
+    setup: Setup, state: State, observer: Observer | None = None, history: Sequence[Record] = ()
+) -> tuple[Outcome, list[Record]]:
+    """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective.
+
+    The communicators of `setup` are given back.
+    """
+    history = list(history)
+    while True:
+        final = state.schedule.stage == "final"
+        outcome = iterate(setup, state)
+        record = outcome.record
+        history.append(record)
+        log.info(
+            "iteration %d (%s): r_high %.1f Å, resolution %.2f Å, spread %.2f° %.2f Å, poses moved %.2f°, %.1f s",
+            record.number,
+            record.stage,
+            setup.field_of_view / record.r_high,
+            record.resolution,
+            record.spread_rotation,
+            record.spread_shift,
+            record.pose_change,
+            record.seconds["total"],
+        )
+        log.info("Auto-refine: Resolution= %.5g", record.resolution)
+        log.info(
+            "%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold)
+        )
+        if len(record.class_share) > 1:
+            log.info("%s", describe_classes(record))
+        log.info("decision: %s", record.decision)
+        if setup.share.comm.size > 1:
+            log.info("%s", describe(record.load))
+        if observer is not None:
+            observer(setup, outcome, history)
+        if final:
+            setup.free()
+            return outcome, history
+        setup, state = balance(setup, outcome.state, record.load)
+
+
+def describe_classes(record: Record) -> str:
+    """The classes of an iteration in a line."""
+    each = zip(record.class_share, record.class_resolution, strict=True)
+    parts = (f"{k} {100 * share:.1f} % {resolution:.2f} Å" for k, (share, resolution) in enumerate(each, 1))
+    return f"classes: {', '.join(parts)}; {100 * record.class_change:.1f} % of the images changed theirs"

@@ -1,0 +1,217 @@
+"""An initial map from no reference: several random starts, the likeliest of them goes on (docs/method.md)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.filter._sampling import uniform
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.particles import Particles
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import resolution_at
+from pycryo.maps.slab_map import SlabMap, gather, resample_grid
+from pycryo.model.owners import halves_own
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import as_comm
+from pycryo.refinement.data.dataset import FirstLook, Share, first_look, refuse_too_many_bad, without_defocus
+from pycryo.refinement.maximization.pose_figures import gather_poses
+from pycryo.refinement.resources.memory_plan import image_budget
+from pycryo.refinement.resources.work_plan import measure_sizes
+from pycryo.refinement.start.abinitio_options import AbinitioOptions
+from pycryo.refinement.start.contest import Contest, Leg
+from pycryo.refinement.start.particle_size import estimate_diameter
+from pycryo.refinement.start.small_images import read_small
+from pycryo.refinement.start.stochastic import Round
+from pycryo.refinement.state import Poses, Setup
+from pycryo.threads import set_threads
+
+log = logging.getLogger(__name__)
+
+_SUBSET_STREAM = 7 << 50
+# Pixel of the images in units of the last resolution: what is inserted reaches beyond what is compared.
+_PIXEL = 1 / 3
+# Mean log evidence per image below which noise explains the images as well; of noise alone it was -1.3.
+_LEAST_EVIDENCE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InitialModel:
+    """An initial map and how it was found; `map` and `poses` on rank 0 only (None elsewhere).
+
+    Attributes
+    ----------
+    map : Map or None
+        On the grid of the images and on their grey scale; coarser than `resolution` only.
+    poses : Poses or None
+        Of the images used.
+    resolution : float
+        FSC 0.143 of two halves of the images that had one reference, Å: an optimistic figure.
+    diameter : float
+        Of the particle, Å.
+    legs : list of Leg
+    used : (n,) int64
+        Rows of the images used.
+    left_out : (n_bad,) int64
+        Rows of unusable images among those drawn.
+    planes : SlabMap
+        The map in planes.
+    seconds : float
+    """
+
+    map: Map | None
+    poses: Poses | None
+    resolution: float
+    diameter: float
+    legs: list[Leg]
+    used: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+    planes: SlabMap
+    seconds: float
+
+
+def abinitio(
+    particles: Particles,
+    options: AbinitioOptions | None = None,
+    *,
+    comm: Any = None,
+    gather_map: bool = True,
+) -> InitialModel:
+    """Find an initial map of particles without a reference. Collective.
+
+    The hand is a matter of chance, and so is the position of the map about axes that its symmetry leaves free.
+
+    Parameters
+    ----------
+    particles : Particles
+        From `pycryo.read_particles`; the same on every rank.
+    options : AbinitioOptions, optional
+    comm : mpi4py communicator, optional
+        Default: this process alone.
+    gather_map : bool
+        Bring the map to rank 0, which must have the memory for it.
+
+    Returns
+    -------
+    InitialModel
+        The same for any number of ranks and threads.
+
+    Raises
+    ------
+    InputError
+        If the particles cannot be used.
+    """
+    began = time.perf_counter()
+    options = options or AbinitioOptions()
+    if options.threads is not None:
+        set_threads(options.threads)
+    comm = as_comm(comm)
+    setup, left_out = _set_up(comm, particles, options)
+    contest = Contest(setup, options)
+    last = contest.run()
+    ((reference, _),) = last.state.references
+    resolution = resolution_at(last.curve, reference.box, reference.pixel_size, 0.143)
+    poses = gather_poses(setup, last.results, last.figures.score)
+    planes = _on_image_grid(reference, setup, particles)
+    seconds = time.perf_counter() - began
+    _tell(contest, last, resolution, seconds)
+    used = np.flatnonzero(setup.share.half >= 0)
+    found = gather(planes) if gather_map else None
+    setup.free()
+    return InitialModel(found, poses, resolution, setup.diameter, contest.legs, used, left_out, planes, seconds)
+
+
+def _tell(contest: Contest, last: Round, resolution: float, seconds: float) -> None:
+    """The result in the log."""
+    best = contest.legs[-1].kept[0]
+    log.info(
+        "initial map: try %d, half-sets with one reference agree to %.1f Å, poses known to %.1f°, %.1f s",
+        best + 1,
+        resolution,
+        last.figures.spread_rotation,
+        seconds,
+    )
+    evidence = contest.legs[-1].evidence[best]
+    if evidence < _LEAST_EVIDENCE:
+        log.warning(
+            "the images hardly support a map: with it their log evidence is %.2f per image, noise alone has 0", evidence
+        )
+    log.debug("seconds: %s", {name: round(value, 1) for name, value in contest.timer.seconds.items()})
+
+
+def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple[Setup, NDArray[np.int64]]:
+    """Read the images to be used and measure what is known before any map; rows of unusable ones. Collective."""
+    usable = np.ones(particles.n, bool)
+    if options.ctf:
+        usable[without_defocus(particles)] = False
+    rows = np.flatnonzero(usable).astype(np.int64)
+    if len(rows) > options.max_images:
+        draw = uniform(options.seed, _SUBSET_STREAM, rows, 1)[:, 0]
+        rows = np.sort(rows[np.argsort(draw, kind="stable")[: options.max_images]])
+        log.info("%d of %d particles are used, drawn at random", len(rows), particles.n)
+    _, last = options.resolutions(options.diameter or 0.0)
+    share, bad = read_small(comm, particles, rows, _PIXEL * last)
+    refuse_too_many_bad(particles, bad, options.max_bad_fraction)
+    if share.count(0) < 2:
+        raise InputError(f"{share.count(0)} usable particles are too few: give at least two")
+    diameter = options.diameter or estimate_diameter(share)
+    # So coarse images hold no shells that are noise alone.
+    look, _ = first_look(share, 0.5 * diameter, False, corrects_norm=False)
+    setup = _make_setup(share, options, diameter, look)
+    if diameter > setup.field_of_view:
+        raise InputError(
+            f"the particle diameter {diameter:.0f} Å is larger than the images ({setup.field_of_view:.0f} Å): give a "
+            "smaller --diameter"
+        )
+    return setup, bad
+
+
+def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: FirstLook) -> Setup:
+    """What the rounds need; the model's box is that of most images. Collective."""
+    optics, group = share.particles.optics, share.particles.optics_group[share.half >= 0]
+    geometry = np.stack([optics.box, optics.pixel_size], axis=1)[group]
+    kinds, count = np.unique(geometry, axis=0, return_counts=True)
+    box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
+    sizes, figures = measure_sizes(share, box, options.padding, options.model, single=False, preread=True)
+    log.info(
+        "%d particles on %d px of %.2f Å, diameter %.0f Å%s, symmetry %s",
+        share.count(0),
+        box,
+        pixel_size,
+        diameter,
+        "" if options.diameter else " (from the images)",
+        symmetry(options.symmetry).name,
+    )
+    return Setup(
+        share,
+        options.refine_options(),
+        symmetry(options.symmetry),
+        box,
+        pixel_size,
+        diameter,
+        halves_own(share.comm, options.model),
+        None,
+        look,
+        image_budget(sizes, options.memory, figures),
+        starts=(),
+        reference_mark="",
+        signal=np.zeros(box // 2 + 1),
+    )
+
+
+def _on_image_grid(reference: SlabMap, setup: Setup, particles: Particles) -> SlabMap:
+    """The map on the grid of most images, with their grey values. Collective."""
+    group = particles.optics_group[setup.share.half >= 0]
+    fields = (particles.optics.box * particles.optics.pixel_size)[group]
+    boxes = particles.optics.box[group][np.isclose(fields, setup.field_of_view)]
+    kinds, count = np.unique(boxes, return_counts=True)
+    box = int(kinds[count.argmax()])
+    found = resample_grid(reference, box)
+    # A line through the map has so many more voxels.
+    return replace(found, data=found.data * np.float32(setup.box / box))

@@ -1,0 +1,110 @@
+"""Before the first iteration: the reference's size, diameter and grey scale."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter._sampling import uniform
+from pycryo.geometry.grids import rotation_grid, shift_grid
+from pycryo.geometry.rotations import quaternion_to_matrix
+from pycryo.geometry.symmetry import Symmetry
+from pycryo.io.batches import iter_batches
+from pycryo.kernels.compare import compare, new_best, pack_images
+from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices
+from pycryo.kernels.shift import shift
+from pycryo.maps.density import Map, low_pass, resample
+from pycryo.maps.masks import auto_mask
+from pycryo.refinement.data.dataset import FirstLook, Share
+from pycryo.refinement.data.prepare import batch_target, model_scale
+from pycryo.refinement.plan import Plan
+
+log = logging.getLogger(__name__)
+
+# Images and rotations of the scan that finds the reference's grey scale.
+_N_IMAGE = 64
+_N_ROTATION = 1500
+_SCALE_STREAM = (1 << 40) + 1
+
+
+def diameter_of(reference: Map) -> float:
+    """Diameter in Å of the sphere about the box centre that holds the density, with a margin for a soft edge."""
+    mask = auto_mask(reference, resolution=40.0, extend_px=0.0, edge_px=0.0) > 0.5
+    half = reference.box // 2
+    line = np.square(np.arange(reference.box) - half)
+    radius = np.sqrt((line[:, None, None] + line[None, :, None] + line[None, None, :])[mask].max(initial=1))
+    return float(min(2 * 1.1 * radius + 2, 0.95 * reference.box) * reference.pixel_size)
+
+
+def grey_scale(
+    share: Share, reference: NDArray[np.float32], plan: Plan, symmetry: Symmetry, shift_radius: float
+) -> float:
+    """Factor that brings the reference to the images' grey scale. Not collective: run on one rank.
+
+    A few images are scanned, and the factor is the least-squares one at the poses found, Σ Re(X̃* S) / Σ W|S|². It is
+    found again with the reference on that scale, until it settles.
+    """
+    usable = np.flatnonzero(share.half >= 0)
+    order = np.argsort(uniform(plan.seed, _SCALE_STREAM, usable.astype(np.int64), 1)[:, 0], kind="stable")
+    rows = np.sort(usable[order[:_N_IMAGE]]).astype(np.int64)
+    rotations = quaternion_to_matrix(rotation_grid(max(200, _N_ROTATION // len(symmetry)), symmetry))
+    total = 1.0
+    for _ in range(3):
+        numerator = denominator = 0.0
+        volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_high)
+        for batch in iter_batches(share.particles, rows, max_images=_N_IMAGE):
+            scale = model_scale(share.particles, plan, batch.rows)
+            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_high)
+            target = target.between(1, plan.r_high / scale)
+            pixels = target.pixels
+            step = max(1.0, pixels.box / (4 * plan.r_high))
+            ratio = plan.pixel_size / share.particles.optics.pixel_size[share.particles.optics_group[batch.rows[0]]]
+            shifts = shift_grid(shift_radius * ratio, step)
+            moved = np.broadcast_to(shifts, (len(target), *shifts.shape))
+            images = shift(target.images, pixels.kx, pixels.ky, moved, pixels.box)
+            slices = project_slices(volume, rotations, pixels.kx, pixels.ky, scale=scale)
+            best = new_best(len(target), 1)
+            compare(pack_images(images, target.weights), slices, best)
+            rotation, which = np.divmod(best.index[:, 0], len(shifts))
+            found = slices[rotation]
+            numerator += float((images[np.arange(len(target)), which] * found).sum(dtype=np.float64))
+            denominator += float((target.weights * np.square(found).sum(1)).sum(dtype=np.float64))
+        if denominator <= 0 or numerator <= 0:
+            return total
+        factor = numerator / denominator
+        total *= factor
+        if abs(factor - 1) < 0.1:
+            break
+    return total
+
+
+def first_scale(reference: Map, look: FirstLook, box: int) -> float:
+    """Rough grey scale: as if the reference's projections held a tenth of the images' power below its own limit."""
+    power = look.power.sum(0) / max(1, look.count.sum())
+    slices = np.square(np.abs(np.fft.rfftn(reference.data))).sum() / max(1, reference.box)
+    return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * reference.box / box)
+
+
+def to_grid(source: Map, points: int) -> Map:
+    """A map resampled to another number of points over its field of view."""
+    return resample(source, points, source.pixel_size * source.box / points)
+
+
+def to_volume(reference: NDArray[np.float32], box: int, padding: int, r_high: float) -> FourierVolume:
+    """Padded transform of a reference of any sampling of the field of view, on the scale of `box` px images."""
+    points = len(reference)
+    volume = fourier_volume(reference, padding=padding, r_high=min(r_high, points / 2 - 1))
+    volume.data[:] *= (box / points) ** 3
+    return FourierVolume(volume.data, box, padding, volume.r_high)
+
+
+def filtered_reference(reference: Map, resolution: float) -> Map:
+    """The reference low-passed and with its mean background removed."""
+    low = low_pass(reference, resolution)
+    box = low.box
+    line = np.square(np.arange(box) - box // 2)
+    outside = line[:, None, None] + line[None, :, None] + line[None, None, :] > (0.48 * box) ** 2
+    background = float(low.data[outside].mean()) if outside.any() else 0.0
+    return Map(low.data - np.float32(background), low.pixel_size)

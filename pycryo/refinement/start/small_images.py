@@ -1,0 +1,105 @@
+"""Images on a coarse grid, in memory: all that a search at low resolution needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.io.batches import find_bad_images, iter_batches
+from pycryo.io.particles import Particles
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.rows import even_bounds
+from pycryo.progress import track
+from pycryo.refinement.data.dataset import Share, batch_size
+from pycryo.refinement.data.prepare import transform
+from pycryo.threads import get_threads
+
+
+def small_boxes(particles: Particles, pixel_size: float) -> NDArray[np.int64]:
+    """(n_group,) box of each optics group's images, px, when their pixels are about `pixel_size` Å: even, FFT-friendly.
+
+    The field of view stays, as does a box that has no larger pixels to offer.
+    """
+    import scipy.fft
+
+    optics = particles.optics
+    wanted = np.ceil(optics.box * optics.pixel_size / pixel_size / 2).astype(np.int64)
+    even = np.array([2 * int(scipy.fft.next_fast_len(int(half))) for half in wanted.tolist()], np.int64)
+    return np.minimum(even, optics.box)
+
+
+def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
+    """(n, box, box) images of the same field of view and grey values, cut off at their Nyquist frequency.
+
+    The mean outside the inscribed circle is subtracted.
+    """
+    import scipy.fft
+
+    old = images.shape[-1]
+    samples = transform(images, old / 2)
+    if box < old:
+        rows = np.arange(-(box // 2), box - box // 2) % old
+        samples = np.fft.ifftshift(samples[:, rows, : box // 2 + 1], axes=1)
+        samples[:, box // 2] = 0  # the Nyquist frequency stands for two
+        samples[:, :, box // 2] = 0
+    small = scipy.fft.irfft2(samples, s=(box, box), workers=get_threads())
+    return np.asarray(np.fft.fftshift(small, axes=(1, 2)) * (box / old) ** 2, np.float32)
+
+
+def read_small(
+    comm: Comm, particles: Particles, rows: NDArray[np.int64], pixel_size: float
+) -> tuple[Share, NDArray[np.int64]]:
+    """Read some images once and keep them on a coarse grid, dealt to the ranks in pieces of equal length. Collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    particles : Particles
+    rows : (n,) int64
+        Those to read, ascending.
+    pixel_size : float
+        Of the coarse grid, about; Å.
+
+    Returns
+    -------
+    Share
+        All in half-set 0, with the particles as if their images had been that coarse in the files.
+    (n_bad,) int64
+        Rows of the images with non-finite or constant pixels, which are left out.
+
+    Raises
+    ------
+    InputError, RunError
+        If an image cannot be read.
+    """
+    optics = particles.optics
+    box = small_boxes(particles, pixel_size)
+    coarse = replace(optics, box=box, pixel_size=optics.pixel_size * optics.box / box)
+    bounds = even_bounds(len(rows), comm.size)
+    mine = rows[bounds[comm.rank] : bounds[comm.rank + 1]]
+    cache: dict[int, NDArray[np.float32]] = {}
+    bad: list[int] = []
+    if len(mine):
+        batches = iter_batches(particles, mine, max_images=batch_size(particles))
+        for batch in track(batches, None, "reading images"):
+            wrong = find_bad_images(batch.images)
+            bad += batch.rows[wrong].tolist()
+            good = batch.rows[~wrong]
+            small = shrink_images(batch.images[~wrong], int(box[particles.optics_group[batch.rows[0]]]))
+            cache.update(zip(good.tolist(), small, strict=True))
+    every = np.sort(np.concatenate([np.asarray(part, np.int64) for part in comm.all_gather(bad)]))
+    half = np.full(particles.n, -1, np.int8)
+    half[np.setdiff1d(rows, every)] = 0
+    share = Share(
+        comm=comm,
+        particles=replace(particles, optics=coarse),
+        half=half,
+        rows=mine[half[mine] == 0],
+        bounds=bounds,
+        half_ranks=(range(comm.size), range(comm.size)),
+        half_comm=(comm.split(0), comm.split(0)),
+        cache=cache,
+    )
+    return share, every

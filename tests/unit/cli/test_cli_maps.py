@@ -1,0 +1,123 @@
+"""Commands `fsc`, `mask` and `simulate`, run in this process on small files."""
+
+import mrcfile
+import numpy as np
+import pytest
+import starfile
+
+from pycryo.cli.main import main
+from pycryo.maps.density import soft_sphere
+from pycryo.maps.fsc import corrected_fsc
+
+
+@pytest.fixture
+def halves(tmp_path, rng):
+    """Half-maps of a noisy ball, 24 px of 3 Å."""
+    ball = soft_sphere(24, 6, 2)
+    data = [ball + np.float32(0.3) * rng.standard_normal(ball.shape, dtype=np.float32) for _ in "12"]
+    for number, half in enumerate(data, 1):
+        write(tmp_path / f"half{number}.mrc", half, 3.0)
+    write(tmp_path / "mask.mrc", soft_sphere(24, 8, 3), 3.0)
+    return data
+
+
+def write(path, data, pixel_size):
+    with mrcfile.new(path, data.astype(np.float32), overwrite=True) as file:
+        file.voxel_size = pixel_size
+
+
+def run(folder, *words):
+    """Exit code of ``pycryo`` with file names in `folder`."""
+    return main([str(folder / word) if word.endswith((".mrc", ".pdb", "sim", "curve")) else word for word in words])
+
+
+def test_fsc_writes_table_and_files(tmp_path, halves, capsys):
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "mask.mrc", "--out", "curve", "--seed", "4") == 0
+    expected = corrected_fsc(*halves, 3.0, soft_sphere(24, 8, 3), seed=4)
+    printed = capsys.readouterr().out
+    assert f"corrected {expected.resolution_0143:.2f} Å" in printed
+    assert len(printed.splitlines()) == 1 + 13 + 2
+    table = starfile.read(tmp_path / "curve.star")["fsc"]
+    np.testing.assert_allclose(table["rlnFourierShellCorrelationCorrected"], expected.corrected, atol=1e-5)
+    assert (tmp_path / "curve.xml").stat().st_size > 0
+    assert (tmp_path / "curve.png").stat().st_size > 0
+
+
+def test_fsc_auto_mask_and_none(tmp_path, halves, capsys):
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--auto-mask") == 0
+    masked = capsys.readouterr().out
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc") == 0
+    assert capsys.readouterr().out != masked
+    assert not list(tmp_path.glob("curve*"))
+
+
+def test_fsc_of_maps_that_differ(tmp_path, halves, capsys):
+    write(tmp_path / "other.mrc", halves[1][:20, :20, :20], 3.0)
+    write(tmp_path / "finer.mrc", halves[1], 2.0)
+    for other in ("other.mrc", "finer.mrc"):
+        assert run(tmp_path, "fsc", "half1.mrc", other) == 2
+        assert "differ in box or pixel size" in capsys.readouterr().err
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "other.mrc") == 2
+    assert "the mask's box is 20 px" in capsys.readouterr().err
+    assert run(tmp_path, "fsc", "half1.mrc", "none.mrc") == 2
+
+
+def test_mask(tmp_path, halves):
+    write(tmp_path / "mean.mrc", (halves[0] + halves[1]) / 2, 3.0)
+    assert run(tmp_path, "mask", "mean.mrc", "--out", "new.mrc", "--extend", "1", "--edge", "3") == 0
+    with mrcfile.open(tmp_path / "new.mrc") as file:
+        assert file.voxel_size.x == pytest.approx(3.0)
+        mask = file.data.copy()
+    assert (mask.min(), mask.max()) == (0, 1)
+    assert mask[12, 12, 12] == 1
+    assert run(tmp_path, "mask", "mean.mrc", "--out", "new.mrc", "--extend", "-1") == 2
+    assert run(tmp_path, "mask", "mean.mrc", "--out", "new.mrc", "--threshold", "99") == 2
+
+
+def test_simulate_from_map(tmp_path, halves):
+    write(tmp_path / "ball.mrc", soft_sphere(24, 6, 2), 3.0)
+    words = ("simulate", "ball.mrc", "--out", "sim", "--n", "12", "--box", "20", "--pixel-size", "3.5", "--junk", "0.4")
+    assert run(tmp_path, *words) == 0
+    folder = tmp_path / "sim"
+    with mrcfile.open(folder / "particles.mrcs") as file:
+        assert file.data.shape == (12, 20, 20)
+        assert file.voxel_size.x == pytest.approx(3.5)
+        assert file.is_image_stack()
+    for name in ("map.mrc", "mask.mrc", "init40A.mrc"):
+        with mrcfile.open(folder / name) as file:
+            assert file.data.shape == (20, 20, 20)
+            assert file.voxel_size.x == pytest.approx(3.5)
+    truth, given = (starfile.read(folder / name) for name in ("truth.star", "particles.star"))
+    assert float(given["optics"]["rlnImagePixelSize"].iloc[0]) == 3.5
+    assert int(given["optics"]["rlnImageSize"].iloc[0]) == 20
+    assert list(given["particles"]["rlnImageName"][:2]) == ["000001@particles.mrcs", "000002@particles.mrcs"]
+    assert not {"rlnAngleRot", "rlnOriginXAngst", "simJunk"} & set(given["particles"].columns)
+    assert {"rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnOriginXAngst"} < set(truth["particles"].columns)
+    assert 0 < truth["particles"]["simJunk"].sum() < 12
+    assert set(truth["particles"]["rlnRandomSubset"]) == {1, 2}
+
+
+def test_simulate_same_seed_same_files(tmp_path):
+    write(tmp_path / "ball.mrc", soft_sphere(16, 4, 2), 3.0)
+    for _ in "12":
+        assert run(tmp_path, "simulate", "ball.mrc", "--out", "sim", "--n", "3", "--seed", "8") == 0
+        (tmp_path / "sim").rename(tmp_path / f"sim{len(list(tmp_path.glob('sim*')))}")
+    one, two = sorted(tmp_path.glob("sim*"))
+    for path in one.iterdir():
+        assert path.read_bytes() == (two / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("model.pdb",), "give --box and --pixel-size"),
+        (("ball.mrc", "--box", "2"), "--box must be"),
+        (("ball.mrc", "--snr", "0"), "--snr must be positive"),
+        (("none.mrc",), "none.mrc"),
+    ],
+)
+def test_simulate_wrong_use(tmp_path, words, message, capsys):
+    write(tmp_path / "ball.mrc", soft_sphere(16, 4, 2), 3.0)
+    assert run(tmp_path, "simulate", *words, "--out", "sim") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "sim").exists()

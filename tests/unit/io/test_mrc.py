@@ -1,0 +1,378 @@
+"""MRC headers, maps and stacks against mrcfile, odd and hostile files included."""
+
+import bz2
+import contextlib
+import errno
+import gzip
+import itertools
+import os
+import struct
+import subprocess
+import sys
+import warnings
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from thread_comm import run_ranks
+
+from pycryo.errors import InputError, RunError
+from pycryo.io import mrc
+from pycryo.io.mrc import MODES, read_header, read_map, read_stack, write_map, write_map_slabs, write_stack
+from pycryo.maps.density import Map
+from pycryo.maps.slab_map import from_map
+
+
+def make_stack(path, data, *, big_endian=False, extended=b"", pixel_size=1.5, stamp=None):
+    """A stack written by mrcfile, with the byte order, extended header and machine stamp asked for."""
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(data)
+        file.set_image_stack()
+        file.voxel_size = pixel_size
+        if extended:
+            file.set_extended_header(np.frombuffer(extended, "V1"))
+    if big_endian:
+        raw = path.read_bytes()
+        header = np.frombuffer(raw, mrcfile.dtypes.HEADER_DTYPE, 1).astype(
+            mrcfile.dtypes.HEADER_DTYPE.newbyteorder(">")
+        )
+        header["machst"] = (0x11, 0x11, 0, 0)
+        path.write_bytes(header.tobytes() + extended + data.astype(data.dtype.newbyteorder(">")).tobytes())
+    if stamp is not None:
+        raw = bytearray(path.read_bytes())
+        raw[212:216] = stamp
+        path.write_bytes(raw)
+    return path
+
+
+def images_of(dtype, rng, shape=(7, 6, 6)):
+    values = rng.normal(0, 40, shape) + (100 if dtype == "u2" else 0)
+    return values.astype(dtype)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("extended", [b"", b"x" * 320])
+def test_modes_and_byte_orders(tmp_path, rng, mode, big_endian, extended):
+    data = images_of(MODES[mode], rng)
+    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, extended=extended)
+    header = read_header(path)
+    assert (header.nx, header.ny, header.nz, header.mode) == (6, 6, 7, mode)
+    assert header.offset == 1024 + len(extended)
+    assert header.pixel_size == 1.5
+    rows = [5, 0, 1, 2, 6, 2]
+    result = read_stack(path, rows)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, data[rows].astype(np.float32))
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"\x44\x44\0\0", b"\x11\x11\0\0", b"\x44\x41\0\0"])
+def test_wrong_or_missing_machine_stamp(tmp_path, rng, big_endian, stamp):
+    data = images_of("f4", rng)
+    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, stamp=stamp)
+    np.testing.assert_array_equal(read_stack(path, range(7)), data)
+
+
+@given(st.lists(st.integers(0, 8), max_size=20), st.integers(1, 400))
+@settings(max_examples=60, deadline=None)
+def test_any_order_and_read_size(tmp_path_factory, indices, read_bytes):
+    path = tmp_path_factory.mktemp("order") / "a.mrcs"
+    data = np.arange(9 * 4 * 4, dtype=np.float32).reshape(9, 4, 4)
+    write_stack(path, [data], (4, 4), 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mrc, "_READ_BYTES", read_bytes)
+        np.testing.assert_array_equal(read_stack(path, indices), data[indices])
+
+
+def test_neighbours_are_one_read(tmp_path, rng, monkeypatch):
+    data = images_of("f4", rng)
+    write_stack(tmp_path / "a.mrcs", [data], (6, 6), 1.0)
+    header = read_header(tmp_path / "a.mrcs")
+    calls = []
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *args: calls.append(args[2]) or preadv(*args))
+    read_stack(header, [4, 1, 2, 3, 6])
+    assert len(calls) == 2
+
+
+def test_index_beyond_and_file_cut_during_the_run(tmp_path, rng):
+    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
+    header = read_header(path)
+    with pytest.raises(InputError, match="has 7 images; there is no image 8"):
+        read_stack(path, [0, 7])
+    with pytest.raises(InputError, match="there is no image 0"):
+        read_stack(path, [-1])
+    os.truncate(path, 1024 + 3 * 144)
+    with pytest.raises(RunError, match="cut off during the run"):
+        read_stack(header, range(7))
+    path.unlink()
+    with pytest.raises(RunError, match="cannot read"):
+        read_stack(header, [0])
+
+
+def patched(path, **fields):
+    """Overwrite header fields of a file."""
+    raw = bytearray(path.read_bytes())
+    for name, value in fields.items():
+        offset = mrcfile.dtypes.HEADER_DTYPE.fields[name][1]
+        raw[offset : offset + 4] = struct.pack("<i", value)
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"nx": 1 << 30, "ny": 1 << 30, "nz": 1 << 30}, "is cut off"),
+        ({"nz": 8}, "is cut off: 8 × 6 × 6 pixels of mode 2 need 2176 bytes, but it has 2032"),
+        ({"nx": -6}, "not an MRC file"),
+        ({"nz": 0}, "not an MRC file"),
+        ({"mode": 77}, "not an MRC file"),
+        ({"mode": 4}, r"mode 4 \(complex 32-bit\), which is not read; convert it to mode 2"),
+        ({"mode": 101}, r"mode 101 \(4-bit\)"),
+        ({"nsymbt": -4}, "not an MRC file"),
+        ({"nsymbt": 1 << 30}, "is cut off"),
+    ],
+)
+def test_hostile_headers(tmp_path, rng, fields, words):
+    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
+    patched(path, **fields)
+    with pytest.raises(InputError, match=words) as caught:
+        read_header(path)
+    assert str(path) in str(caught.value)
+
+
+@given(st.binary(min_size=0, max_size=1400))
+@settings(max_examples=100, deadline=None)
+def test_any_bytes_are_read_or_refused(tmp_path_factory, raw):
+    path = tmp_path_factory.mktemp("fuzz") / "a.mrc"
+    path.write_bytes(raw)
+    with pytest.raises(InputError):  # no valid header in random bytes
+        read_map(path)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_headers_never_crash(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("fuzz") / "a.mrc"
+    write_map(path, np.arange(27, dtype=np.float32).reshape(3, 3, 3), 1.0)
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        offset = data.draw(st.integers(0, 55)) * 4
+        raw[offset : offset + 4] = struct.pack("<i", data.draw(st.integers(-(2**31), 2**31 - 1)))
+    path.write_bytes(raw)
+    with contextlib.suppress(InputError):
+        assert read_map(path).data.size <= len(raw)
+
+
+@pytest.mark.parametrize("pack, word", [(gzip.compress, "gunzip"), (bz2.compress, "bunzip2")])
+def test_packed_files_are_refused(tmp_path, rng, pack, word):
+    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
+    path.write_bytes(pack(path.read_bytes()))
+    with pytest.raises(InputError, match=word):
+        read_header(path)
+
+
+def test_missing_empty_and_folder(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_header(tmp_path / "none.mrc")
+    (tmp_path / "empty.mrc").touch()
+    with pytest.raises(InputError, match="has 0 bytes"):
+        read_header(tmp_path / "empty.mrc")
+    with pytest.raises(InputError, match="directory"):
+        read_header(tmp_path)
+
+
+def test_map_round_trip_and_mrcfile_agree(tmp_path, rng):
+    path = tmp_path / "map.mrc"
+    data = rng.normal(0, 1, (8, 8, 8)).astype(np.float32)
+    write_map(path, data, 1.2345)
+    again = read_map(path)
+    np.testing.assert_array_equal(again.data, data)
+    assert (again.pixel_size, again.box) == (1.2345, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mrcfile.validate(path)
+    with mrcfile.open(path) as file:
+        np.testing.assert_array_equal(file.data, data)
+        assert file.is_volume()
+        assert file.voxel_size.z == pytest.approx(1.2345, rel=1e-6)
+    first = path.read_bytes()
+    write_map(path, data, 1.2345)
+    assert path.read_bytes() == first
+
+
+# --- written by ranks -------------------------------------------------------------------------------------------------
+
+
+def write_on_ranks(size, path, source, pixel_size=1.2345):
+    run_ranks(size, lambda comm: write_map_slabs(path, from_map(comm, Map(source, pixel_size))))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 9])
+@pytest.mark.parametrize("box", [1, 6, 7])
+def test_ranks_write_the_file_of_one(tmp_path, rng, size, box):
+    data = rng.normal(3, 2, (box,) * 3).astype(np.float32)
+    (tmp_path / ".a.tmp.mrc").write_bytes(bytes(5000))  # left behind by a killed run, longer than the new file
+    write_on_ranks(size, tmp_path / "a.mrc", data)
+    write_map(tmp_path / "b.mrc", data, 1.2345)
+    assert (tmp_path / "a.mrc").read_bytes() == (tmp_path / "b.mrc").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.mrc", "b.mrc"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mrcfile.validate(tmp_path / "a.mrc")
+    with mrcfile.open(tmp_path / "a.mrc") as file:
+        np.testing.assert_array_equal(file.data, data)
+        # Header fields are float32.
+        found = [float(file.header[name]) for name in ("dmin", "dmax", "dmean", "rms")]
+        assert found == pytest.approx([data.min(), data.max(), data.mean(), data.std()], rel=1e-5, abs=1e-6)
+
+
+def test_missing_folder_is_told_on_all_ranks(tmp_path):
+    def work(comm):
+        with pytest.raises(InputError, match="the folder does not exist"):
+            write_map_slabs(tmp_path / "none" / "a.mrc", from_map(comm, Map(np.zeros((4, 4, 4), np.float32), 1.0)))
+
+    run_ranks(3, work)
+
+
+@pytest.mark.parametrize("code, words", [(errno.ENOSPC, "the disc is full"), (errno.EFBIG, "ulimit -f")])
+def test_a_write_that_fails_on_one_rank_fails_on_all(tmp_path, monkeypatch, code, words):
+    write_map(tmp_path / "a.mrc", np.ones((6, 6, 6), np.float32), 1.0)
+    before = (tmp_path / "a.mrc").read_bytes()
+
+    def refuse(descriptor, view, offset):
+        if offset >= 1024 + 5 * 144:
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, view, offset)
+
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+    def work(comm):
+        with pytest.raises(RunError, match=words):
+            write_map_slabs(tmp_path / "a.mrc", from_map(comm, Map(np.zeros((6, 6, 6), np.float32), 1.0)))
+
+    run_ranks(3, work)
+    assert os.listdir(tmp_path) == ["a.mrc"]
+    assert (tmp_path / "a.mrc").read_bytes() == before
+
+
+def test_size_limit_of_the_process(tmp_path):
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "import numpy as np\n"
+        "from pycryo.io.mrc import write_map\n"
+        f"write_map({str(tmp_path / 'a.mrc')!r}, np.zeros((9, 9, 9), np.float32), 1.0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "RunError: cannot write" in done.stderr
+    assert "ulimit -f" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_offsets_beyond_32_bits_and_short_writes(monkeypatch):
+    """The last planes of a map of 1400 px (11 GB), each written in pieces; nothing is written in truth."""
+    written = []
+
+    def short(descriptor, view, offset):
+        written.append((offset, min(len(view), 3 << 20)))
+        return written[-1][1]
+
+    monkeypatch.setattr(os, "pwrite", short)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    plane = np.broadcast_to(np.float32(0.5), (1400, 1400))
+    statistics = mrc._write_at(0, np.broadcast_to(plane, (2, 1400, 1400)), 1398)
+    size = 4 * 1400**2
+    assert written[0][0] == 1024 + 1398 * size > 2**33
+    assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(written))
+    assert sum(written[-1]) == 1024 + 1400 * size
+    np.testing.assert_array_equal(statistics, [[0.5, 0.5, 0.5 * 1400**2, 0.25 * 1400**2]] * 2)
+
+
+# --- stacks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [2, 12])
+def test_stack_is_streamed_and_valid(tmp_path, rng, mode):
+    data = rng.normal(0, 1, (5, 4, 4)).astype(MODES[mode])
+    path = tmp_path / "a.mrcs"
+    assert write_stack(path, iter([data[:2], data[2], data[3:]]), (4, 4), 2.2, mode=mode) == 5
+    assert mrcfile.validate(path)
+    with mrcfile.open(path) as file:
+        np.testing.assert_array_equal(file.data, data)
+        assert file.is_image_stack()
+    assert read_header(path).pixel_size == 2.2
+    with pytest.raises(ValueError, match=r"expected shape \(4, 4\), got \(5, 4\)"):
+        write_stack(path, [np.zeros((1, 5, 4))], (4, 4), 2.2)
+    assert os.listdir(tmp_path) == ["a.mrcs"]
+    assert read_header(path).nz == 5
+
+
+def test_stack_of_nothing_is_refused_on_reading(tmp_path):
+    assert write_stack(tmp_path / "a.mrcs", [], (4, 4), 1.0) == 0
+    with pytest.raises(InputError):
+        read_header(tmp_path / "a.mrcs")
+
+
+@pytest.mark.parametrize("axes", [(1, 2, 3), (3, 1, 2), (2, 1, 3), (3, 2, 1), (2, 3, 1), (1, 3, 2)])
+def test_axis_orders(tmp_path, rng, axes):
+    data = rng.normal(0, 1, (4, 4, 4)).astype(np.float32)  # [z, y, x]
+    by_axis = data.transpose(2, 1, 0)  # [x, y, z]
+    columns, rows, sections = (axis - 1 for axis in axes)
+    write_map(tmp_path / "a.mrc", by_axis.transpose(sections, rows, columns), 1.0)
+    patched(tmp_path / "a.mrc", mapc=axes[0], mapr=axes[1], maps=axes[2])
+    np.testing.assert_array_equal(read_map(tmp_path / "a.mrc").data, data)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda d: d[:-1], "is 6 × 6 × 5 voxels; pad or crop it to a cube"),
+        (lambda d: np.where(d == d.max(), np.nan, d), "NaN or infinite"),
+        (lambda d: np.where(d == d.max(), np.inf, d), "NaN or infinite"),
+        (lambda d: 0 * d, "same value 0 in all voxels"),
+    ],
+)
+def test_bad_maps(tmp_path, rng, change, words):
+    path = tmp_path / "a.mrc"
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        write_map(path, change(rng.normal(0, 1, (6, 6, 6)).astype(np.float32)), 1.0)
+    with pytest.raises(InputError, match=words):
+        read_map(path)
+
+
+def test_missing_and_unequal_pixel_size(tmp_path, rng):
+    path = tmp_path / "a.mrc"
+    data = rng.normal(0, 1, (6, 6, 6)).astype(np.float32)
+    write_map(path, data, 0.0)
+    with pytest.raises(InputError, match="no pixel size in its header; set it first"):
+        read_map(path)
+    assert read_map(path, pixel_size=1.3).pixel_size == 1.3
+    write_map(path, data, 1.0)
+    patched(path, mz=3)
+    with pytest.raises(InputError, match="pixel sizes 1, 1, 2 Å; resample"):
+        read_map(path)
+
+
+def test_published_maps(shared):
+    for name, pixel_size in [
+        ("EMD-3197.map", 11.4),
+        ("betagal_relion_tutorial.mrc", 3.54),
+        ("emd_1997_groel.map", 2.02),
+        ("ribo80s_emd_3883_8.66A_64.mrc", 8.66),
+    ]:
+        path = shared / "data" / "maps" / name
+        result = read_map(path)
+        assert result.pixel_size == pytest.approx(pixel_size, rel=1e-4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mrcfile.open(path, permissive=True) as file:
+                np.testing.assert_array_equal(result.data, file.data)
+    with pytest.raises(InputError, match="73 × 43 × 25"):
+        read_map(shared / "data" / "maps" / "EMD-3001.map")
+    header = read_header(shared / "data" / "maps" / "EMD-3001.map")
+    assert (header.axes, header.offset) == ((3, 1, 2), 1184)

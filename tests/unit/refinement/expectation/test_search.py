@@ -1,0 +1,237 @@
+"""The global search against scores computed one by one in float64, on ranks that are threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from thread_comm import run_ranks
+
+from pycryo.geometry.grids import local_order, rotation_grid, shift_grid
+from pycryo.geometry.rotations import angle_between, multiply, quaternion_to_matrix
+from pycryo.geometry.symmetry import symmetry
+from pycryo.kernels.compare import BestPoses
+from pycryo.kernels.pixels import half_plane
+from pycryo.kernels.projector import fourier_volume
+from pycryo.kernels.reference import compare as compare_twin
+from pycryo.kernels.reference import projector as projector_twin
+from pycryo.kernels.reference import shift as shift_twin
+from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.conveyor import WAYS, Link
+from pycryo.refinement.data.prepare import Target
+from pycryo.refinement.expectation.panels import Lane
+from pycryo.refinement.expectation.pruning import nest, survivors
+from pycryo.refinement.expectation.scan import make_scan
+from pycryo.refinement.expectation.search import Effort, Policy, global_search
+from pycryo.refinement.expectation.sharing import Rates, choose_way
+
+BOX, R_HIGH, SIGMA = 24, 9.0, 1.5
+TURN = np.array([0.8, 0.2, -0.4, 0.4])
+
+
+def volume(seed):
+    """A lump without symmetry, of width 2 px and more."""
+    rng = np.random.default_rng(seed)
+    line = np.arange(BOX) - BOX // 2
+    grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1)
+    centres, widths = rng.uniform(-4, 4, (6, 3)), rng.uniform(1.0, 1.6, 6)
+    distance = np.square(grid[..., None, :] - centres).sum(-1)
+    return fourier_volume(np.exp(-0.5 * distance / widths**2).sum(-1).astype(np.float32))
+
+
+def complex_of(source):
+    return source.data[..., 0] + 1j * source.data[..., 1].astype(float)
+
+
+def images(volumes, n, noise, seed):
+    """n images of each volume at random poses: `Target`, class, quaternions, shifts."""
+    rng = np.random.default_rng(seed)
+    pixels = half_plane(BOX, R_HIGH)
+    kind = np.repeat(np.arange(len(volumes)), n)
+    quaternions = rng.standard_normal((len(kind), 4))
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    shifts = rng.uniform(-1.5, 1.5, (len(kind), 2))
+    samples = np.empty((len(kind), 2, len(pixels)))
+    for i, k in enumerate(kind):
+        source = volumes[k]
+        turn = quaternion_to_matrix(quaternions[i : i + 1])
+        samples[i] = projector_twin.project_slices(complex_of(source), turn, pixels.kx, pixels.ky, 2.0)[0]
+    samples = shift_twin.shift(samples, pixels.kx, pixels.ky, -shifts[:, None], BOX)[:, 0]
+    samples += noise * rng.standard_normal(samples.shape)
+    weights = np.full((len(kind), len(pixels)), noise**-2, np.float32)
+    target = Target(pixels, (samples * noise**-2).astype(np.float32), weights)
+    return target, kind, quaternions, shifts
+
+
+def part_of(target, rows):
+    return Target(target.pixels, target.images[rows], target.weights[rows])
+
+
+def scans(count, symmetry_name="C1"):
+    group = symmetry(symmetry_name)
+    fine = make_scan(count, group, TURN, shift_grid(2.0, 0.7), 0.7, R_HIGH)
+    coarse = make_scan(count // 4, group, TURN, shift_grid(2.0, 1.1), 1.1, 0.6 * R_HIGH)
+    return fine, coarse
+
+
+def lane(comm, volumes, targets, fine, coarse=None):
+    return Lane(comm, 1.0, volumes, targets, fine, coarse, BOX, 1.0, SIGMA)
+
+
+def search(comm, volumes, targets, fine, coarse=None, way=None, ring_size=None):
+    effort = Effort()
+    (found,) = global_search(
+        [lane(comm, volumes, targets, fine, coarse)],
+        symmetry("C1"),
+        Policy(way, ring_size, np.inf),
+        [None],
+        effort,
+        threads=1,
+    )
+    return found, effort
+
+
+def all_scores(volumes, target, scan):
+    """(n, n_shift, n_item) log posteriors in float64."""
+    near = target.between(1, scan.r_high)
+    pixels = near.pixels
+    matrices = quaternion_to_matrix(scan.rotations)
+    slices = np.concatenate(
+        [projector_twin.project_slices(complex_of(each), matrices, pixels.kx, pixels.ky, 2.0) for each in volumes]
+    )
+    moves = np.broadcast_to(scan.shifts, (len(near), *scan.shifts.shape))
+    moved = shift_twin.shift(near.images.astype(float), pixels.kx, pixels.ky, moves, BOX)
+    prior = np.broadcast_to(-0.5 * np.square(scan.shifts).sum(1) / SIGMA**2, moves.shape[:2])
+    return compare_twin.scores(moved, near.weights.astype(float), slices, prior)
+
+
+def test_candidates_are_the_best_of_all_poses_and_classes():
+    volumes = [volume(1), volume(2)]
+    target, *_ = images(volumes, 4, 20.0, 5)
+    fine, _ = scans(150)
+    (found,), effort = search(SerialComm(), volumes, [target], fine)
+    scores = all_scores(volumes, target, fine)
+    n_item = 2 * len(fine.rotations)
+    assert effort.n_score == effort.n_score_all == len(target) * len(fine.shifts) * n_item
+    _, index = compare_twin.best_poses(scores, 1)
+    item, shift = np.divmod(index[:, 0], len(fine.shifts))
+    np.testing.assert_array_equal(found.quaternion[:, 0], fine.rotations[item % len(fine.rotations)])
+    np.testing.assert_array_equal(found.shift[:, 0], fine.shifts[shift])
+    np.testing.assert_allclose(found.weight.sum(axis=1), 1)
+    assert (np.diff(found.weight, axis=1) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("way, ring_size", [*((way, None) for way in WAYS), ("conveyor", 2), (None, None)])
+def test_ranks_and_ways_change_no_bit(size, way, ring_size):
+    """Nine images on up to eight ranks, some of which have none."""
+    volumes = [volume(1)]
+    target, *_ = images(volumes, 9, 20.0, 6)
+    fine, coarse = scans(300)
+    expected, _ = search(SerialComm(), volumes, [target], fine, coarse)
+    bounds = np.minimum(np.arange(size + 1) * -(-9 // size), 9)
+
+    def work(comm):
+        rows = np.arange(bounds[comm.rank], bounds[comm.rank + 1])
+        targets = [part_of(target, rows)] if len(rows) else []
+        return search(comm, volumes, targets, fine, coarse, way, ring_size)
+
+    results = run_ranks(size, work)
+    for name in ("quaternion", "shift", "weight"):
+        together = np.concatenate([getattr(support, name) for found, _ in results for support in found])
+        np.testing.assert_array_equal(together, getattr(expected[0], name))
+    made = [effort.traffic.n_made for _, effort in results]
+    n_item = len(fine.rotations) + len(coarse.rotations)
+    if way in ("conveyor", "allgather") and ring_size is None:
+        assert sum(made) == n_item
+    if way == "local":
+        assert made == [n_item] * size
+
+
+def test_every_coarse_rotation_leaves_a_fine_one():
+    """Grids so small that some coarse rotations are the next one of no fine one."""
+    group = symmetry("D3")
+    shifts = np.zeros((1, 2))
+    for seed in range(8):
+        turns = np.random.default_rng(seed).standard_normal((2, 4))
+        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        coarse, fine = (make_scan(n, group, turn, shifts, 1.0, 5.0) for n, turn in zip((40, 50), turns, strict=True))
+        nesting = nest(coarse, fine, group)
+        n = len(coarse.rotations)
+        # Each coarse rotation in turn is the only survivor; a list of one would count as cut off, and everything stay.
+        score = np.tile(np.float32([1, -99]), (n, 1))
+        best = BestPoses(score, np.tile(np.arange(n)[:, None], 2), score[:, 0].astype(float), np.zeros(n))
+        assert survivors(best, nesting, 1).cells.any(axis=1).all()
+
+
+def test_coarse_to_fine_loses_nothing_and_saves_scores():
+    """Clear images: what the coarse scan leaves holds the best pose of all."""
+    volumes = [volume(1), volume(3)]
+    target, _, quaternions, _ = images(volumes, 20, 9.0, 7)
+    fine, coarse = scans(9000)
+    (whole,), full = search(SerialComm(), volumes, [target], fine)
+    (found,), few = search(SerialComm(), volumes, [target], fine, coarse)
+    np.testing.assert_array_equal(found.quaternion[:, 0], whole.quaternion[:, 0])
+    np.testing.assert_array_equal(found.shift[:, 0], whole.shift[:, 0])
+    assert full.n_score == full.n_score_all == few.n_score_all
+    assert few.n_score < 0.3 * full.n_score
+    # The grid's points are 12° apart; lumps of 4 px within 9 shells tell poses no better than that.
+    error = np.degrees(angle_between(found.quaternion[:, 0], quaternions))
+    assert np.median(error) < 15
+
+
+def test_images_that_tell_nothing_are_compared_with_everything():
+    volumes = [volume(1)]
+    target, *_ = images(volumes, 5, 1e4, 8)
+    fine, coarse = scans(2000)
+    (found,), effort = search(SerialComm(), volumes, [target], fine, coarse)
+    (whole,), _ = search(SerialComm(), volumes, [target], fine)
+    assert effort.n_score == effort.n_score_all
+    np.testing.assert_array_equal(found.quaternion[:, 0], whole.quaternion[:, 0])
+
+
+@pytest.mark.parametrize("name", ["C1", "C4", "D3"])
+def test_every_fine_pose_belongs_to_the_next_coarse_one(name):
+    group = symmetry(name)
+    fine, coarse = scans(3000 // len(group), name)
+    nesting = nest(coarse, fine, group)
+    mates = np.stack(
+        [multiply(coarse.rotations, np.broadcast_to(q, coarse.rotations.shape)) for q in group.quaternions]
+    )
+    cosine = np.abs(np.einsum("fi,gci->gcf", fine.rotations, mates)).max(axis=0)
+    chosen = cosine[nesting.nearest, np.arange(len(fine.rotations))]
+    np.testing.assert_allclose(chosen, cosine.max(axis=0), atol=1e-12)
+    assert nesting.shifts.any(axis=0).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 1000])
+def test_local_order(n):
+    rotations = rotation_grid(max(n, 1), symmetry("C1"))[:n]
+    order = local_order(rotations, 32)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    if n == 1000:
+        cells = rotations[order][: 32 * 31].reshape(31, 32, 4)
+        cosine = np.abs(np.einsum("cij,ckj->cik", cells, cells))
+        # 31 cells of SO(3), of volume π²: cubes of this edge; an unordered cell spans all 180°.
+        edge = np.degrees((8 * np.pi**2 / 31) ** (1 / 3))
+        assert np.median(np.degrees(2 * np.arccos(np.clip(cosine, 0, 1))).max(axis=(1, 2))) < 2 * edge
+
+
+RATES = Rates(make=1e-8, score=1e-10, link=Link(1e-5, 1e10))
+
+
+def test_the_fastest_way_is_chosen():
+    few = choose_way(16, 20_000, 400, 100 * 20_000, RATES)
+    assert few.way == "conveyor"
+    assert few.seconds["conveyor"] < few.seconds["allgather"] < few.seconds["local"]
+    # The comparison of many images makes sampling a trifle.
+    assert choose_way(16, 20_000, 400, 1e5 * 20_000, RATES).way == "local"
+    assert choose_way(1, 20_000, 400, 100 * 20_000, RATES).way == "local"
+    slow = Rates(1e-8, 1e-10, Link(1e-3, 1e7))
+    assert choose_way(16, 20_000, 400, 100 * 20_000, slow).way == "local"
+    for way in WAYS:
+        assert choose_way(16, 20_000, 400, 100 * 20_000, slow, way=way).way == way
+    assert choose_way(16, 20_000, 400, 100 * 20_000, RATES, ring_size=4).ring_size == 4
+    # Gathered slices must fit into a quarter of the memory: 64 MB.
+    assert "allgather" not in choose_way(16, 20_000, 400, 100 * 20_000, RATES, memory=2e8).seconds
+    long_ring = choose_way(1024, 20_000, 400, 20 * 20_000, Rates(1e-8, 1e-10, Link(1e-4, 1e10)))
+    assert 1 < long_ring.ring_size < 1024
