@@ -1,1 +1,1 @@
-"""Microbenchmarks of pycryo's kernels: one module ``bench_<k>`` with ``cases()`` each, in the package's folders; see README.md."""
+"""Microbenchmarks: one module ``bench_<k>`` with ``cases()`` each, in the folders of the package; see README.md."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pycryo.refinement.resources import balance
-from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.start.first_state import first_state
+from pycryo.refinement.start.set_up import set_up
 from pycryo.refinement.step import iterate
 
 
@@ -35,7 +36,7 @@ def refine_moving(particles, reference, options, comm):
         final = state.schedule.stage == "final"
         outcome = iterate(setup, state)
         history.append(outcome.record)
-        held.append(setup.share.rows)
+        held.append(setup.partition.rows)
         if final:
             return outcome, history, held
         setup, state = balance.balance(setup, outcome.state, outcome.record.load)

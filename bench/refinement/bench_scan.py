@@ -15,7 +15,7 @@ from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, volume_radius
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.prepare import Target
-from pycryo.refinement.expectation.panels import Lane
+from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.expectation.sharing import Rates
@@ -36,14 +36,14 @@ def scan_case(r_high: float) -> Case:
     volume = FourierVolume(rng.standard_normal((size, size, radius + 1, 2), dtype=np.float32), BOX, 2, r_high)
     group, step = symmetry("C1"), BOX / (4 * r_high)
     scan = make_scan(N_SLICE, group, TURN, shift_grid(2.2 * step, step), step, r_high)
-    lane = Lane(SerialComm(), 1.0, (volume,), [Target(pixels, images, weights)], scan, None, BOX, 1.0, 3 * step)
+    search = HalfSearch(SerialComm(), 1.0, (volume,), [Target(pixels, images, weights)], scan, None, BOX, 1.0, 3 * step)
     policy = Policy(None, None, np.inf)
     first = Effort()
     rates: list[Rates | None] = [None]
-    global_search([lane], group, policy, rates, first)
+    global_search([search], group, policy, rates, first)
     return Case(
         name=f"scan, {len(pixels)} pixels",
-        run=lambda: global_search([lane], group, policy, rates, Effort()),
+        run=lambda: global_search([search], group, policy, rates, Effort()),
         work=first.flops,
         unit="flop/s",
         limit="sgemm_peak",

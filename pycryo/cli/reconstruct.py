@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(comm: Comm, args: argparse.Namespace) -> None:
-    from pycryo.refinement.reconstruct import reconstruct_slabs
+    from pycryo.refinement.reconstruct import ReconstructOptions, reconstruct_slabs
 
     set_up_rank(comm, args.threads)
     if args.seed < 0:
@@ -83,13 +83,11 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
             check_output(path)
     with _progress(comm) as progress:
-        result = reconstruct_slabs(
-            particles,
+        options = ReconstructOptions(
             symmetry=args.symmetry,
             padding=args.padding,
             ctf=not args.no_ctf,
             half_maps=args.half_maps,
-            comm=comm,
             max_resolution=args.max_resolution,
             background_radius=args.background_radius,
             max_bad_fraction=args.max_bad_fraction,
@@ -97,8 +95,8 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             model=args.model,
             single=args.single,
             memory=args.memory,
-            progress=progress,
         )
+        result = reconstruct_slabs(particles, options, comm=comm, progress=progress)
     write_map_slabs(args.out, result.map)
     for path, half in zip(halves, result.half_maps or (), strict=False):
         write_map_slabs(path, half)

@@ -8,29 +8,19 @@ plus prior minus the log density of both proposals.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import (
-    rotation_proposal_density,
-    shift_proposal_density,
-    systematic_resample,
-    uniform,
-)
-from pycryo.filter.draws import student
+from pycryo.filter.draws import Draws
+from pycryo.filter.proposals import Classes, Cloud, Proposals, Widths, propose
+from pycryo.filter.resampling import flatten_weights, merge_repeats, resample
 from pycryo.filter.support import Array, Posterior, Support
-from pycryo.geometry.rotations import multiply
 
-Classes = NDArray[np.int32]
 # (rows (n,), rotations (n, R, 4), their classes (n, R), shifts (n, T, 2)) -> log posterior up to a constant per image,
 # (n, R, T)
 Score = Callable[[NDArray[np.int64], Array, Classes, Array], NDArray[np.floating]]
-
-# Share of the proposals whose class is drawn anew.
-_SWITCH = 0.1
-_SWITCH_STREAM = 1 << 51
 
 # Of an image in an iteration at the most, for the keys of the draws.
 _MOST_PHASES = 32
@@ -68,37 +58,13 @@ class PhaseSettings:
     settled: float = 0.9
 
 
-def flatten_weights(log_weight: Array, min_effective: float) -> Array:
-    """(n, m) weights, sum 1, raised to the largest power ≤ 1 at which the effective sample size is `min_effective`."""
-    m = log_weight.shape[1]
-    goal = min(min_effective, 0.5 * m)
-    relative = log_weight - log_weight.max(axis=1, keepdims=True)
-    low, high = np.full(len(relative), 1e-9), np.ones(len(relative))
-    power = high.copy()
-    for _ in range(12):
-        weight = np.exp(relative * power[:, None])
-        effective = weight.sum(1) ** 2 / np.square(weight).sum(1)
-        enough = effective >= goal
-        if enough.all() and (power == 1).all():
-            break
-        low, high = np.where(enough, power, low), np.where(enough, high, power)
-        power = np.where(enough & (power == 1), 1.0, np.sqrt(low * high))
-    weight = np.exp(relative * np.where(power == 1, 1.0, low)[:, None])
-    return np.asarray(weight / weight.sum(1, keepdims=True))
-
-
 def run_phases(
     score: Score,
     start: Support,
-    scale_rotation: Array,
-    scale_shift: Array,
-    *,
-    ids: NDArray[np.int64],
-    seed: int,
-    stream: int,
+    widths: Widths,
+    draws: Draws,
     settings: PhaseSettings,
-    floor_rotation: float,
-    floor_shift: float,
+    *,
     n_class: int = 1,
     guides: Sequence[Score] = (),
 ) -> Posterior:
@@ -111,12 +77,11 @@ def run_phases(
         images `rows`.
     start : Support
         First support points (from the scan or the last iteration).
-    scale_rotation, scale_shift : (n,)
-        Kernel scales of the first phase: radians per axis, px.
-    ids : (n,) int64
-        Particle ids: the draws depend on (seed, stream, id) only.
-    floor_rotation, floor_shift : float
-        Kernels never become narrower than this (radians, px).
+    widths : Widths
+        Of the kernels of the first phase.
+    draws : Draws
+        Key of all draws.
+    settings : PhaseSettings
     n_class : int
     guides : sequence of callable
         Like `score`, of less resolution: one phase is weighed by each of them first, so that the points come near the
@@ -126,118 +91,67 @@ def run_phases(
     -------
     Posterior
     """
-    n, n_rotation, n_shift = len(ids), settings.n_rotation, settings.n_shift
-    scale_r, scale_t = scale_rotation.astype(np.float64), scale_shift.astype(np.float64)
+    n, n_guide = len(draws.ids), len(guides)
+    n_phase = n_guide + settings.max_phases
     active = np.arange(n)
-    result = _empty(n, settings.n_support, n_class)
-    best = np.full(n, -np.inf)
-    weight_r, weight_t = start.weight, start.weight
-    points_r, points_t, points_c = start.quaternion, start.shift, start.class_index
-    n_guide = len(guides)
-    for phase in range(n_guide + settings.max_phases):
-        key = (stream * _MOST_PHASES + phase) * 4
-        sr, st = scale_r[active], scale_t[active]
-        rotations, classes, shifts, log_proposal = _propose(
-            points_r, points_c, weight_r, points_t, weight_t, sr, st, ids[active], seed, key, settings, n_class
-        )
+    result, best = _empty(n, settings.n_support, n_class), np.full(n, -np.inf)
+    cloud = Cloud.about(start)
+    for phase in range(n_phase):
+        here = draws.of(active).at((draws.stream * _MOST_PHASES + phase) * 4)
+        drawn = propose(cloud, widths, here, settings.n_rotation, settings.n_shift, n_class)
         weigh = guides[phase] if phase < n_guide else score
-        log_joint = weigh(active, rotations, classes, shifts).astype(np.float64)
-        log_weight = (log_joint - log_proposal).reshape(len(active), -1)
-
-        flat = log_joint.reshape(len(active), -1)
-        top = flat.argmax(axis=1)
-        value = flat[np.arange(len(active)), top]
-        better = (value > best[active]) | (phase <= n_guide)
-        rows = active[better]
-        best[rows] = value[better]
-        result.mode_quaternion[rows] = rotations[better, top[better] // n_shift]
-        result.mode_shift[rows] = shifts[better, top[better] % n_shift]
-        result.mode_class[rows] = classes[better, top[better] // n_shift]
-
+        log_joint = weigh(active, drawn.rotations, drawn.classes, drawn.shifts).astype(np.float64)
+        log_weight = (log_joint - drawn.log_density).reshape(len(active), -1)
+        # What a guide found best counts no more.
+        _note_modes(result, best, active, drawn, log_joint, anew=phase <= n_guide)
         tempered = flatten_weights(log_weight, settings.min_effective).reshape(log_joint.shape)
-        likely = tempered * (classes == result.mode_class[active, None])[..., None]
-        new_r, new_t = _spread(
-            rotations, shifts, likely, result.mode_quaternion[active], result.mode_shift[active], sr, st
-        )
-        next_r = np.clip(settings.bandwidth * new_r, np.maximum(settings.shrink * sr, floor_rotation), sr)
-        next_t = np.clip(settings.bandwidth * new_t, np.maximum(settings.shrink * st, floor_shift), st)
-        last = phase + 1 == n_guide + settings.max_phases
-        settled = (next_r > settings.settled * sr) & (next_t > settings.settled * st)
-        done = np.full(len(active), last) | (settled & (phase + 1 >= n_guide + settings.min_phases))
-        scale_r[active], scale_t[active] = next_r, next_t
-        result.n_slices[active] += n_rotation
+        spread_r, spread_t = _spread(result, active, drawn, tempered, widths)
+        wanted = settings.bandwidth * spread_r, settings.bandwidth * spread_t
+        narrower = widths.towards(*wanted, settings.shrink)
+        settled = narrower.rotation > settings.settled * widths.rotation
+        settled &= narrower.shift > settings.settled * widths.shift
+        done = np.full(len(active), phase + 1 == n_phase) | (settled & (phase + 1 >= n_guide + settings.min_phases))
+        result.n_slices[active] += settings.n_rotation
         result.n_phases[active] += 1
         if done.any():
-            _finish(
-                result,
-                active[done],
-                rotations[done],
-                classes[done],
-                shifts[done],
-                log_weight[done],
-                ids[active[done]],
-                seed,
-                key,
-                settings,
-                sr[done],
-                st[done],
-            )
+            last = here.of(np.flatnonzero(done))
+            _finish(result, active[done], drawn.of(done), log_weight[done], widths.of(done), last)
         keep = ~done
         active = active[keep]
         if not len(active):
             break
-        points_r, points_t, points_c = rotations[keep], shifts[keep], classes[keep]
         weight_r, weight_t = (np.ascontiguousarray(tempered[keep].sum(axis)) for axis in (2, 1))
+        cloud = Cloud(drawn.rotations[keep], drawn.classes[keep], weight_r, drawn.shifts[keep], weight_t)
+        widths = narrower.of(keep)
     return result
 
 
-def _propose(
-    points_r: Array,
-    points_c: Classes,
-    weight_r: Array,
-    points_t: Array,
-    weight_t: Array,
-    scale_r: Array,
-    scale_t: Array,
-    ids: NDArray[np.int64],
-    seed: int,
-    key: int,
-    settings: PhaseSettings,
-    n_class: int,
-) -> tuple[Array, Classes, Array, Array]:
-    """Rotations (n, R, 4) with classes (n, R), shifts (n, T, 2) and the log density (n, R, T) they were drawn from."""
-    offset = uniform(seed, key, ids, 2)
-    pick_r = systematic_resample(weight_r, np.ascontiguousarray(offset[:, 0]), settings.n_rotation)
-    pick_t = systematic_resample(weight_t, np.ascontiguousarray(offset[:, 1]), settings.n_shift)
-    centre_r = np.take_along_axis(points_r, pick_r[..., None], axis=1)
-    centre_t = np.take_along_axis(points_t, pick_t[..., None], axis=1)
-    tangent = student(seed, key + 1, ids, settings.n_rotation, 3) * (0.5 * scale_r)[:, None, None]
-    turn = np.concatenate([np.ones((*tangent.shape[:2], 1)), tangent], axis=-1)
-    turn /= np.linalg.norm(turn, axis=-1, keepdims=True)
-    rotations = multiply(turn, centre_r)
-    shifts = centre_t + student(seed, key + 2, ids, settings.n_shift, 2) * scale_t[:, None, None]
-    centre_c = np.take_along_axis(points_c, pick_r, axis=1)
-    classes, other = centre_c, _SWITCH / n_class
-    if n_class > 1:
-        draw = uniform(seed, _SWITCH_STREAM + key, ids, settings.n_rotation)
-        drawn = np.minimum(draw / other, n_class - 1).astype(np.int32)
-        classes = np.where(draw < _SWITCH, drawn, centre_c)
-    same = 1 - (n_class - 1) * other
-    density_r = rotation_proposal_density(rotations, centre_r, 0.5 * scale_r, classes, centre_c, same, other)
-    density_t = shift_proposal_density(shifts, centre_t, scale_t)
-    return rotations, classes, shifts, density_r[:, :, None] + density_t[:, None, :]
+def _note_modes(
+    result: Posterior, best: Array, rows: NDArray[np.int64], drawn: Proposals, log_joint: Array, *, anew: bool
+) -> None:
+    """Note the best pairs of the images `rows`, if they are better than the `best` so far, or all of them `anew`."""
+    flat, n_shift = log_joint.reshape(len(rows), -1), drawn.shifts.shape[1]
+    top = flat.argmax(axis=1)
+    value = flat[np.arange(len(rows)), top]
+    better = (value > best[rows]) | anew
+    best[rows[better]] = value[better]
+    rotation, shift = top[better] // n_shift, top[better] % n_shift
+    result.mode_quaternion[rows[better]] = drawn.rotations[better, rotation]
+    result.mode_shift[rows[better]] = drawn.shifts[better, shift]
+    result.mode_class[rows[better]] = drawn.classes[better, rotation]
 
 
 def _spread(
-    rotations: Array, shifts: Array, weight: Array, mode_r: Array, mode_t: Array, scale_r: Array, scale_t: Array
+    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, weight: Array, widths: Widths
 ) -> tuple[Array, Array]:
-    """Weighted standard deviation per axis about the mode, of the points of the mode's own neighbourhood."""
-    cosine = np.abs(np.einsum("nri,ni->nr", rotations, mode_r))
+    """Weighted standard deviation per axis about the modes of the images `rows`, of what is of their class and near."""
+    likely = weight * (drawn.classes == result.mode_class[rows, None])[..., None]
+    cosine = np.abs(np.einsum("nri,ni->nr", drawn.rotations, result.mode_quaternion[rows]))
     square_r = np.square(2 * np.arccos(np.clip(cosine, 0, 1)))
-    square_t = np.square(shifts - mode_t[:, None]).sum(-1)
-    weight_r, weight_t = weight.sum(2), weight.sum(1)
-    near_r = weight_r * (square_r < np.square(6 * scale_r)[:, None])
-    near_t = weight_t * (square_t < np.square(6 * scale_t)[:, None])
+    square_t = np.square(drawn.shifts - result.mode_shift[rows, None]).sum(-1)
+    weight_r, weight_t = likely.sum(2), likely.sum(1)
+    near_r = weight_r * (square_r < np.square(6 * widths.rotation)[:, None])
+    near_t = weight_t * (square_t < np.square(6 * widths.shift)[:, None])
     spread_r = np.sqrt((near_r * square_r).sum(1) / np.maximum(near_r.sum(1), 1e-300) / 3)
     spread_t = np.sqrt((near_t * square_t).sum(1) / np.maximum(near_t.sum(1), 1e-300) / 2)
     return spread_r, spread_t
@@ -270,51 +184,26 @@ def _empty(n: int, n_support: int, n_class: int) -> Posterior:
 
 
 def _finish(
-    result: Posterior,
-    rows: NDArray[np.int64],
-    rotations: Array,
-    classes: Classes,
-    shifts: Array,
-    log_weight: Array,
-    ids: NDArray[np.int64],
-    seed: int,
-    key: int,
-    settings: PhaseSettings,
-    scale_r: Array,
-    scale_t: Array,
+    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, log_weight: Array, widths: Widths, draws: Draws
 ) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
-    n_shift = settings.n_shift
+    n_rotation, n_shift = drawn.rotations.shape[1], drawn.shifts.shape[1]
     top = log_weight.max(axis=1, keepdims=True)
     weight = np.exp(log_weight - top)
     total = weight.sum(axis=1, keepdims=True)
     result.log_evidence[rows] = top[:, 0] + np.log(total[:, 0] / log_weight.shape[1])
     weight /= total
-    joint = weight.reshape(len(rows), settings.n_rotation, n_shift)
-    offset = np.ascontiguousarray(uniform(seed, key + 3, ids, 1)[:, 0])
-    picked = systematic_resample(weight, offset, settings.n_support)
+    joint = weight.reshape(len(rows), n_rotation, n_shift)
+    picked = resample(weight, draws.at(draws.stream + 3).offset(), result.support.weight.shape[1])
     index_r, index_t = picked // n_shift, picked % n_shift
-    result.support.quaternion[rows] = np.take_along_axis(rotations, index_r[..., None], axis=1)
-    result.support.shift[rows] = np.take_along_axis(shifts, index_t[..., None], axis=1)
-    result.support.weight[rows] = _merge_repeats(picked)
-    result.support.class_index[rows] = np.take_along_axis(classes, index_r, axis=1)
+    result.support.quaternion[rows] = np.take_along_axis(drawn.rotations, index_r[..., None], axis=1)
+    result.support.shift[rows] = np.take_along_axis(drawn.shifts, index_t[..., None], axis=1)
+    result.support.weight[rows] = merge_repeats(picked)
+    result.support.class_index[rows] = np.take_along_axis(drawn.classes, index_r, axis=1)
     marginal = joint.sum(axis=2)
     for k in range(result.class_probability.shape[1]):
-        result.class_probability[rows, k] = (marginal * (classes == k)).sum(axis=1)
-    mode_r, mode_t = result.mode_quaternion[rows], result.mode_shift[rows]
-    likely = joint * (classes == result.mode_class[rows, None])[..., None]
-    result.spread_rotation[rows], result.spread_shift[rows] = _spread(
-        rotations, shifts, likely, mode_r, mode_t, scale_r * 1e3, scale_t * 1e3
-    )
+        result.class_probability[rows, k] = (marginal * (drawn.classes == k)).sum(axis=1)
+    everywhere = replace(widths, rotation=widths.rotation * 1e3, shift=widths.shift * 1e3)
+    result.spread_rotation[rows], result.spread_shift[rows] = _spread(result, rows, drawn, joint, everywhere)
     result.p_max[rows] = weight.max(axis=1)
     result.n_significant[rows] = 1 / np.square(weight).sum(axis=1)
-
-
-def _merge_repeats(picked: NDArray[np.int64]) -> Array:
-    """Weights of systematically drawn indices (ascending rows): a repeated index counts at its first place."""
-    n, m = picked.shape
-    first = np.ones((n, m), bool)
-    first[:, 1:] = picked[:, 1:] != picked[:, :-1]
-    group = np.cumsum(first, axis=1) - 1 + np.arange(n)[:, None] * m
-    counts = np.bincount(group.ravel(), minlength=n * m)
-    return np.asarray(np.where(first, counts[group], 0) / m)

@@ -63,7 +63,7 @@ class Posterior:
     n_slices : (n,) int64
         Slices that this image was compared with in the phases.
     n_phases : (n,) int64
-        Phases after the islands.
+        Phases after those of the single modes.
     defocus_change, spread_defocus : (n,) float64
         Mean and standard deviation of what is added to U and V, Å; 0 before they are searched.
     """
@@ -85,6 +85,10 @@ class Posterior:
 
     def __len__(self) -> int:
         return len(self.p_max)
+
+
+# Rows of a table of particles and the posteriors of these particles.
+RowsPosterior = tuple[NDArray[np.int64], Posterior]
 
 
 def axis_spreads(posterior: Posterior) -> tuple[Array, Array]:

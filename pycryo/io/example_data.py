@@ -15,7 +15,7 @@ def betagal() -> Path:
     RunError
         If they are not there.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folders = [root / "examples" / "betagal" for root in (package, package.parent)]
     for folder in folders:
         if (folder / "particles.star").is_file():

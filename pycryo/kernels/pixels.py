@@ -60,3 +60,8 @@ def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     keep = (radius >= r_low) & (radius < r_high) & ((kx > 0) | (ky >= 0))
     kx, ky, radius = kx[keep], ky[keep], radius[keep]
     return Pixels(box, kx.astype(np.int32), ky.astype(np.int32), np.rint(radius).astype(np.int32))
+
+
+def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
+    """(n_shell,) independent samples of each shell of a box px image, at least 1."""
+    return np.maximum(np.bincount(half_plane(box, box / 2).shell, minlength=n_shell)[:n_shell], 1).astype(np.float64)

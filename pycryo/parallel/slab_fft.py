@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
-from pycryo.parallel.exchange import Mail, Office
 from pycryo.parallel.progress_thread import Pump
 from pycryo.parallel.rows import Bounds, even_bounds
+from pycryo.parallel.slab_exchange import Mail, Office
 from pycryo.threads import get_threads
 
 # What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.

@@ -17,10 +17,13 @@ from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.options import RefineOptions
+from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Record
 from pycryo.refinement.resources.balance import balance, describe
 from pycryo.refinement.resources.work_plan import tell
-from pycryo.refinement.start.set_up import first_state, set_up
-from pycryo.refinement.state import ClassMaps, Observer, Outcome, Poses, Record, Setup, State
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.start.first_state import first_state
+from pycryo.refinement.start.set_up import set_up
+from pycryo.refinement.state import State
 from pycryo.refinement.step import iterate
 from pycryo.threads import set_threads
 
@@ -197,13 +200,11 @@ def run(
             record.seconds["total"],
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
-        log.info(
-            "%s", describe_quality(record.n_junk, setup.share.count(0) + setup.share.count(1), record.score_threshold)
-        )
+        log.info("%s", describe_quality(record.n_junk, setup.partition.n, record.score_threshold))
         if len(record.class_share) > 1:
             log.info("%s", describe_classes(record))
         log.info("decision: %s", record.decision)
-        if setup.share.comm.size > 1:
+        if setup.partition.comm.size > 1:
             log.info("%s", describe(record.load))
         if observer is not None:
             observer(setup, outcome, history)

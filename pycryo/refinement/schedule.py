@@ -81,6 +81,34 @@ class Measured:
     log_evidence: float = math.inf
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all decisions of a run keep to.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        Of this run, in order.
+    r_limit : float
+        Largest r_high (Nyquist).
+    defocus_from : float
+        The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
+    r_joined : float
+        Largest r_high while the halves share their references.
+    unknown_spread : float
+        Median spread, degrees, of poses of which nothing is known.
+    r_start : float
+        Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
+    """
+
+    stages: tuple[str, ...]
+    r_limit: float
+    defocus_from: float = 0.0
+    r_joined: float = math.inf
+    unknown_spread: float = math.inf
+    r_start: float = math.inf
+
+
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of what it
 # was.
 _PROGRESS_SHELLS = 0.5
@@ -111,52 +139,22 @@ _SETTLED_DEFOCUS = 6.0
 _RESCANNED = (0.01, 0.5)
 
 
-def next_schedule(
-    now: Schedule,
-    seen: Measured,
-    stages: tuple[str, ...],
-    r_limit: float,
-    is_last: bool,
-    defocus_from: float = 0.0,
-    r_joined: float = math.inf,
-    unknown_spread: float = math.inf,
-    r_start: float = math.inf,
-) -> tuple[Schedule, str]:
-    """The schedule of the next iteration and the reason in one line.
-
-    Parameters
-    ----------
-    now : Schedule
-    seen : Measured
-    stages : tuple of str
-        Stages of this run, in order.
-    r_limit : float
-        Largest r_high (Nyquist).
-    is_last : bool
-        The number of iterations is used up.
-    defocus_from : float
-        The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
-    r_joined : float
-        Largest r_high while the halves share their references.
-    unknown_spread : float
-        Median spread, degrees, of poses of which nothing is known.
-    r_start : float
-        Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
-    """
-    if now.stage == "global" and _is_doubted(now, seen, unknown_spread):
-        return _in_doubt(now, seen, is_last, r_start)
-    following, reason = _next_stage(now, seen, stages, r_limit, is_last, defocus_from, r_joined, unknown_spread)
+def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
+    """The schedule of the next iteration and the reason in one line; `is_last`: iterations are used up."""
+    if now.stage == "global" and _is_doubted(now, seen, limits):
+        return _in_doubt(now, seen, limits, is_last=is_last)
+    following, reason = _next_stage(now, seen, limits, is_last=is_last)
     if following.stage == "global":
         return _sharpened(following, reason, now, seen)
     least, most = _RESCANNED
-    if following.stage == "final" and seen.spread < unknown_spread:
+    if following.stage == "final" and seen.spread < limits.unknown_spread:
         most = 1.0
-    if "global" not in stages or not least <= seen.broad_share <= most:
+    if "global" not in limits.stages or not least <= seen.broad_share <= most:
         return following, reason
     return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
 
 
-def _is_doubted(now: Schedule, seen: Measured, unknown_spread: float) -> bool:
+def _is_doubted(now: Schedule, seen: Measured, limits: Limits) -> bool:
     """Whether noise explains the images as well, and nothing is known of their poses.
 
     Then half-maps agree because they followed one reference. The first iteration of a global search raises the doubt,
@@ -164,36 +162,40 @@ def _is_doubted(now: Schedule, seen: Measured, unknown_spread: float) -> bool:
     """
     if now.iterations > 0 and not now.in_doubt:
         return False
-    return seen.spread >= unknown_spread and seen.log_evidence < _DOUBTED_EVIDENCE
+    return seen.spread >= limits.unknown_spread and seen.log_evidence < _DOUBTED_EVIDENCE
 
 
-def _in_doubt(now: Schedule, seen: Measured, is_last: bool, r_start: float) -> tuple[Schedule, str]:
+def _in_doubt(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
     """The images get more iterations at the same r_high to show what they hold; finer ones would make up a map."""
     figures = f"mean log evidence of an image {seen.log_evidence:.2f}, spread {seen.spread:.2f} deg"
     onward = replace(now, iterations=now.iterations + 1, in_doubt=True)
     if not is_last and onward.iterations < _MAX_DOUBT:
         return onward, f"global search goes on, in doubt whether the images show a particle: {figures}"
-    last = replace(onward, stage="final", r_high=min(now.r_high, r_start), is_joined=False)
+    last = replace(onward, stage="final", r_high=min(now.r_high, limits.r_start), is_joined=False)
     return last, f"the data do not support a map beyond the start's resolution: {figures}"
 
 
-def _next_stage(
-    now: Schedule,
-    seen: Measured,
-    stages: tuple[str, ...],
-    r_limit: float,
-    is_last: bool,
-    defocus_from: float,
-    r_joined: float,
-    unknown_spread: float,
-) -> tuple[Schedule, str]:
+def _next_stage(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
     """See `next_schedule`; images that are scanned again left aside."""
+    onward, figures = _onward(now, seen, limits)
+    if now.stage == "final":
+        return replace(onward, in_doubt=now.in_doubt), figures
+    if is_last:
+        return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
+    if now.is_joined:
+        return _after_joined(onward, seen, limits, figures)
+    after = {"global": _after_global, "local": _after_local, "defocus": _after_defocus}
+    return after[now.stage](onward, seen, limits, figures)
+
+
+def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, str]:
+    """The schedule if the stage goes on, and the figures of the decision."""
     shell = sum(seen.shells) / len(seen.shells)
     progress = shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
     progress |= seen.class_change > _SETTLED_CLASSES
     stalled = 0 if progress else now.stalled + 1
     best, furthest = max(now.best_shell, shell), max(seen.shells)
-    r_high = min(r_limit, max(furthest, 2.0) + max(3.0, 0.12 * furthest))
+    r_high = min(limits.r_limit, max(furthest, 2.0) + max(3.0, 0.12 * furthest))
     if now.stage == "global":
         r_high = min(r_high, now.r_high + max(2.5, 0.2 * now.r_high))
     figures = (
@@ -201,38 +203,60 @@ def _next_stage(
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
     least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
-    onward = Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread)
-    if now.stage == "final":
-        return replace(onward, in_doubt=now.in_doubt), figures
-    if is_last:
-        return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
-    if now.is_joined:
-        least, most = _JOINED
-        apart = seen.class_change <= _SETTLED_CLASSES
-        figures = f"{100 * seen.class_change:.1f} % of the images changed their class, {figures}"
-        if onward.iterations < most and (onward.iterations < least or not apart):
-            return replace(onward, r_high=min(r_high, r_joined), is_joined=True), f"classes come apart: {figures}"
-        reason = "classes are apart" if apart else "classes do not come apart any more"
-        return Schedule(now.stage, min(r_high, r_joined)), f"{reason}, the half-sets part: {figures}"
-    if now.stage == "global":
-        gains_slowly = seen.broad_share > _RESCANNED[1] and seen.spread < unknown_spread
-        patience = _PATIENCE_BROAD if gains_slowly else _PATIENCE
-        settled = (onward.iterations >= 3 and stalled >= patience) or onward.iterations >= _MAX_GLOBAL
-        if not settled:
-            return onward, f"global search goes on: {figures}"
-        if gains_slowly and not ("defocus" in stages and best > defocus_from):
-            return replace(onward, stage="final"), f"global search is settled, no local one holds the poses: {figures}"
-        if "local" in stages:
-            return Schedule("local", r_high, best), f"global search is settled, local search begins: {figures}"
-        return replace(onward, stage="final"), f"global search is settled: {figures}"
-    if now.stage == "defocus":
-        return _after_defocus(onward, seen, figures)
+    return Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread), figures
+
+
+def _after_joined(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
+    """The halves share their references until the classes are apart."""
+    least, most = _JOINED
+    apart = seen.class_change <= _SETTLED_CLASSES
+    r_high = min(onward.r_high, limits.r_joined)
+    figures = f"{100 * seen.class_change:.1f} % of the images changed their class, {figures}"
+    if onward.iterations < most and (onward.iterations < least or not apart):
+        return replace(onward, r_high=r_high, is_joined=True), f"classes come apart: {figures}"
+    reason = "classes are apart" if apart else "classes do not come apart any more"
+    return Schedule(onward.stage, r_high), f"{reason}, the half-sets part: {figures}"
+
+
+def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
+    """The end of the global stage: no progress, for longer where posteriors are broad and gain slowly."""
+    gains_slowly = seen.broad_share > _RESCANNED[1] and seen.spread < limits.unknown_spread
+    patience = _PATIENCE_BROAD if gains_slowly else _PATIENCE
+    settled = (onward.iterations >= 3 and onward.stalled >= patience) or onward.iterations >= _MAX_GLOBAL
+    if not settled:
+        return onward, f"global search goes on: {figures}"
+    if gains_slowly and not _allows_defocus(onward, limits):
+        return replace(onward, stage="final"), f"global search is settled, no local one holds the poses: {figures}"
+    if "local" in limits.stages:
+        begun = Schedule("local", onward.r_high, onward.best_shell)
+        return begun, f"global search is settled, local search begins: {figures}"
+    return replace(onward, stage="final"), f"global search is settled: {figures}"
+
+
+def _after_local(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
+    """The end of the local stage: no progress, and poses that stay where they are."""
     still = seen.pose_change < 0.5 * seen.spread
-    if onward.iterations >= 3 and stalled >= 2 and "defocus" in stages and best > defocus_from:
-        return Schedule("defocus", r_high, best), f"local search is settled, defocus search begins: {figures}"
-    if onward.iterations >= 3 and stalled >= 2 and (still or stalled >= 4):
+    settled = onward.iterations >= 3 and onward.stalled >= 2
+    if settled and _allows_defocus(onward, limits):
+        begun = Schedule("defocus", onward.r_high, onward.best_shell)
+        return begun, f"local search is settled, defocus search begins: {figures}"
+    if settled and (still or onward.stalled >= 4):
         return replace(onward, stage="final"), f"converged: {figures}"
     return onward, f"local search goes on: {figures}"
+
+
+def _allows_defocus(onward: Schedule, limits: Limits) -> bool:
+    """Whether the map shows enough for a search of the defocus."""
+    return "defocus" in limits.stages and onward.best_shell > limits.defocus_from
+
+
+def _after_defocus(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
+    """The end of the defocus stage: neither defoci nor resolution change, or the defoci were right from the start."""
+    figures = f"defoci moved {seen.defocus_moved:.0f} A, which turns the CTF by {seen.defocus_turn:.0f} deg, {figures}"
+    still = seen.defocus_turn < _SETTLED_DEFOCUS and (onward.stalled >= 1 or onward.iterations == 1)
+    if still or onward.stalled >= 4:
+        return replace(onward, stage="final"), f"converged: {figures}"
+    return onward, f"defocus search goes on: {figures}"
 
 
 def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) -> tuple[Schedule, str]:
@@ -244,15 +268,6 @@ def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) 
         return following, reason
     why = f"the half-maps agree {further:.2f} times as far as the images were compared, posteriors are sharpened"
     return replace(following, sharpness=_SHARPNESS), f"{reason}; {why}"
-
-
-def _after_defocus(onward: Schedule, seen: Measured, figures: str) -> tuple[Schedule, str]:
-    """The end of the defocus stage: neither defoci nor resolution change, or the defoci were right from the start."""
-    figures = f"defoci moved {seen.defocus_moved:.0f} A, which turns the CTF by {seen.defocus_turn:.0f} deg, {figures}"
-    still = seen.defocus_turn < _SETTLED_DEFOCUS and (onward.stalled >= 1 or onward.iterations == 1)
-    if still or onward.stalled >= 4:
-        return replace(onward, stage="final"), f"converged: {figures}"
-    return onward, f"defocus search goes on: {figures}"
 
 
 def insertion_limit(r_high: float, nyquist: float) -> float:

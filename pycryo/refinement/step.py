@@ -1,32 +1,37 @@
-"""One iteration of a refinement: expectation, maximization, measurement, decision (method.md §2)."""
+"""One iteration of a refinement: expectation, maximization, measurement, decision (docs/method.md)."""
 
 from __future__ import annotations
 
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pycryo.filter.support import RowsPosterior
 from pycryo.geometry.grids import even_spread
 from pycryo.kernels.projector import FourierVolume
 from pycryo.maps.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
 from pycryo.refinement.expectation.defocus_control import DefocusFigures, measure_defocus
-from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.expectation.half_pass import HalfResult, Results
 from pycryo.refinement.expectation.images import run_images
 from pycryo.refinement.maximization.drift import motions_to_first, motions_to_start, moved_state
 from pycryo.refinement.maximization.handedness import inverted_result
 from pycryo.refinement.maximization.maximize import Maximum, maximize
-from pycryo.refinement.maximization.pose_figures import PoseFigures, gather_poses, measure_noise, measure_poses
-from pycryo.refinement.maximization.resolution import doubted
+from pycryo.refinement.maximization.noise import update_noise
+from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
+from pycryo.refinement.maximization.poses import gather_poses
+from pycryo.refinement.maximization.resolution import limited
+from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.balance import Scores, measure_load
 from pycryo.refinement.resources.timer import Timer
-from pycryo.refinement.schedule import Measured, Schedule, next_schedule
-from pycryo.refinement.state import ClassMaps, Load, Motions, Outcome, Record, RowsPosterior, Setup, State
+from pycryo.refinement.schedule import Limits, Measured, Schedule, next_schedule
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import Motions, State
 from pycryo.report.verdict import UNKNOWN_SPREAD
 
 log = logging.getLogger(__name__)
@@ -35,6 +40,22 @@ log = logging.getLogger(__name__)
 _JOINED_RESOLUTION = 20.0
 # Poses that are hardly known of a larger share of the images than this blur the map.
 _BLURRED = 0.5
+# Figures of the poses that a record holds under the same name.
+_FIGURES = (
+    *("class_change", "pose_change", "spread_rotation", "spread_shift", "spread_in_plane", "spread_tilt"),
+    *("effective_mean", "effective_median", "changed_mode", "broad_share", "phases_per_image", "slices_per_image"),
+    *("p_max", "log_evidence", "score_threshold", "n_junk"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the E-phase of an iteration found over all ranks, and what it cost."""
+
+    figures: PoseFigures
+    defocus: DefocusFigures
+    load: Load
+    scores: Scores
 
 
 def iterate(setup: Setup, state: State) -> Outcome:
@@ -42,32 +63,28 @@ def iterate(setup: Setup, state: State) -> Outcome:
     timer = Timer()
     began = time.perf_counter()
     plan = make_plan(setup, state)
-    with ExitStack() as stack:
-        with timer.phase("reference"):
-            volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
-        images_began = time.perf_counter()
-        results, effort = run_images(setup, state, plan, volumes, timer)
-        load, scores = measure_load(setup, effort, time.perf_counter() - images_began)
-    state = moved_state(setup, state, plan.motions)
-    figures = measure_poses(setup, state, results)
-    defocus = measure_defocus(setup, state, plan, results, figures.particle)
-    noise, scale = measure_noise(setup, state, plan, results, figures.particle)
+    results, load, scores = _expect(setup, state, plan, timer)
+    state = moved_state(state, plan.motions, setup.partition.particles.pixel_size)
+    figures = _figures(setup, state, results)
+    partition, particle = setup.partition, figures.particle
+    defocus = measure_defocus(partition, plan, state.posteriors, state.sigma_defocus, results, particle)
+    noise, scale = update_noise(partition, setup.statistics, plan, results, particle)
     # The images show the mean power of all classes, not that of each.
     is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
     maxima = maximize(setup, plan, state.references, results, figures.class_count, timer, is_blurred=is_blurred)
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
         results = [results[0], inverted_result(results[1], other_hand)]
-        figures = measure_poses(setup, state, results)
-    poses = gather_poses(setup, results, figures.score)
+        figures = _figures(setup, state, results)
+    poses = gather_poses(partition, results, figures.score)
     resolutions = [maximum.maps.fsc.resolution_0143 for maximum in maxima]
-    schedule, decision = _decide(setup, state, plan, resolutions, figures, defocus)
+    schedule, decision = _decide(setup, state, resolutions, figures, defocus)
     motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     seconds["total"] = round(time.perf_counter() - began, 4)
     if schedule.in_doubt:
-        maxima = [replace(each, maps=doubted(each.maps, setup.options.ini_high)) for each in maxima]
-    record = _record(state, plan, maxima, figures, defocus, scores, load, seconds, decision)
+        maxima = [replace(each, maps=limited(each.maps, setup.options.ini_high)) for each in maxima]
+    record = _record(state, plan, maxima, _Seen(figures, defocus, load, scores), seconds, decision)
     first, second = (_rows_posterior(result) for result in results)
     following = State(
         number=plan.number,
@@ -85,36 +102,47 @@ def iterate(setup: Setup, state: State) -> Outcome:
     return Outcome(following, record, tuple(maximum.maps for maximum in maxima), poses)
 
 
+def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Results, Load, Scores]:
+    """The E-phase, with the references in memory as long as it lasts. Collective."""
+    with ExitStack() as stack:
+        with timer.phase("reference"):
+            volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
+        began = time.perf_counter()
+        results, effort = run_images(setup, state, plan, volumes, timer)
+        return results, *measure_load(setup.partition, effort, time.perf_counter() - began)
+
+
+def _figures(setup: Setup, state: State, results: Results) -> PoseFigures:
+    """Figures of the poses, compared with those of `state`. Collective."""
+    tells_junk = not state.schedule.is_joined
+    return measure_poses(setup.partition, setup.group, state.posteriors, results, tells_junk=tells_junk)
+
+
 def _decide(
-    setup: Setup,
-    state: State,
-    plan: Plan,
-    resolutions: list[float],
-    figures: PoseFigures,
-    defocus: DefocusFigures,
+    setup: Setup, state: State, resolutions: list[float], figures: PoseFigures, defocus: DefocusFigures
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration, and the reason."""
-    return next_schedule(
-        state.schedule,
-        Measured(
-            shells=tuple(setup.field_of_view / each for each in resolutions),
-            pose_change=figures.pose_change,
-            spread=figures.spread_rotation,
-            class_change=figures.class_change,
-            broad_share=figures.broad_share,
-            log_evidence=figures.log_evidence,
-            defocus_moved=defocus.moved,
-            defocus_turn=defocus.turn,
-        ),
+    field = setup.field_of_view
+    seen = Measured(
+        shells=tuple(field / each for each in resolutions),
+        pose_change=figures.pose_change,
+        spread=figures.spread_rotation,
+        class_change=figures.class_change,
+        broad_share=figures.broad_share,
+        log_evidence=figures.log_evidence,
+        defocus_moved=defocus.moved,
+        defocus_turn=defocus.turn,
+    )
+    limits = Limits(
         setup.options.stage_list(),
-        defocus_from=setup.field_of_view / setup.options.defocus_resolution(),
-        r_joined=setup.field_of_view / _JOINED_RESOLUTION,
-        unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
-        r_start=setup.field_of_view / setup.options.ini_high,
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
-        is_last=plan.number + 1 >= setup.options.max_iter,
+        defocus_from=field / setup.options.defocus_resolution(),
+        r_joined=field / _JOINED_RESOLUTION,
+        unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
+        r_start=field / setup.options.ini_high,
     )
+    return next_schedule(state.schedule, seen, limits, is_last=state.number + 2 >= setup.options.max_iter)
 
 
 def _motions(setup: Setup, plan: Plan, schedule: Schedule, maps: list[ClassMaps]) -> Motions:
@@ -128,16 +156,10 @@ def _motions(setup: Setup, plan: Plan, schedule: Schedule, maps: list[ClassMaps]
 
 
 def _record(
-    state: State,
-    plan: Plan,
-    maxima: list[Maximum],
-    figures: PoseFigures,
-    defocus: DefocusFigures,
-    scores: Scores,
-    load: Load,
-    seconds: dict[str, float],
-    decision: str,
+    state: State, plan: Plan, maxima: list[Maximum], seen: _Seen, seconds: dict[str, float], decision: str
 ) -> Record:
+    """The figures of an iteration that began with `state`."""
+    figures, defocus = seen.figures, seen.defocus
     resolutions = [maximum.maps.fsc.resolution_0143 for maximum in maxima]
     return Record(
         number=plan.number,
@@ -146,35 +168,20 @@ def _record(
         resolution=min(resolutions),
         class_resolution=resolutions,
         class_share=figures.class_share.tolist(),
-        class_change=figures.class_change,
-        pose_change=figures.pose_change,
-        spread_rotation=figures.spread_rotation,
-        spread_shift=figures.spread_shift,
         sigma_shift=state.sigma_shift,
         defocus_change=defocus.size,
         defocus_moved=defocus.moved,
         spread_defocus=defocus.spread,
         sigma_defocus=plan.sigma_defocus or 0.0,
-        spread_in_plane=figures.spread_in_plane,
-        spread_tilt=figures.spread_tilt,
-        effective_mean=figures.effective_mean,
-        effective_median=figures.effective_median,
-        changed_mode=figures.changed_mode,
-        broad_share=figures.broad_share,
-        phases_per_image=figures.phases_per_image,
-        slices_per_image=figures.slices_per_image,
-        n_slices_scan=0 if plan.scan is None else len(plan.scan.rotations),
-        scores_scan=scores.computed,
-        scores_scan_all=scores.all,
-        p_max=figures.p_max,
-        log_evidence=figures.log_evidence,
-        score_threshold=figures.score_threshold,
-        n_junk=figures.n_junk,
+        n_slices_scan=0 if plan.search is None else len(plan.search.scan.rotations),
+        scores_scan=seen.scores.computed,
+        scores_scan_all=seen.scores.all,
         gridding_iterations=max(maximum.gridding_iterations for maximum in maxima),
         gridding_deviation=max(maximum.gridding_deviation for maximum in maxima),
         seconds=seconds,
-        load=load,
+        load=seen.load,
         decision=decision,
+        **{name: getattr(figures, name) for name in _FIGURES},
     )
 
 
@@ -186,10 +193,10 @@ def _volumes(setup: Setup, state: State, plan: Plan, half: int, stack: ExitStack
 
 
 def _volume(setup: Setup, reference: SlabMap, plan: Plan, half: int, stack: ExitStack) -> FourierVolume | None:
-    share = setup.share
-    comm, ranks = share.half_comm[half], share.half_ranks[half]
-    want = np.clip(np.arange(share.comm.size + 1) - ranks.start, 0, len(ranks))
-    planes = move_rows(share.comm, reference.data, reference.bounds, even_bounds(reference.box, len(ranks))[want])
+    partition = setup.partition
+    comm, ranks = partition.half_comm[half], partition.half_ranks[half]
+    want = np.clip(np.arange(partition.comm.size + 1) - ranks.start, 0, len(ranks))
+    planes = move_rows(partition.comm, reference.data, reference.bounds, even_bounds(reference.box, len(ranks))[want])
     if comm is None:
         return None
     mine = SlabMap(comm, planes, reference.pixel_size)

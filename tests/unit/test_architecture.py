@@ -98,7 +98,12 @@ def test_packages_are_listed_in_pyproject():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    assert set(re.findall(r'"(.+)"', listed[1])) == packages | {"pycryo_bench", "pycryo_bench.kernels", "pycryo_bench.refinement", "pycryo.examples.betagal"}
+    assert set(re.findall(r'"(.+)"', listed[1])) == packages | {
+        "pycryo_bench",
+        "pycryo_bench.kernels",
+        "pycryo_bench.refinement",
+        "pycryo.examples.betagal",
+    }
 
 
 def test_objects_of_one_instruction_set_have_no_weak_symbols():

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.io.particles import Particles
 from pycryo.kernels.ctf import ctf
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shells import image_shells
 from pycryo.threads import get_threads
-
-if TYPE_CHECKING:
-    from pycryo.io.particles import Particles
-    from pycryo.refinement.plan import Plan
 
 # px; width of the rim between what is inside a circle and what is around it.
 _RIM = 4.0
@@ -158,21 +154,49 @@ def weigh(
     return Target(pixels, samples, weights)
 
 
-def batch_target(
-    particles: Particles, plan: Plan, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
-) -> Target:
-    """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
-    group = particles.optics_group[rows]
-    box = images.shape[-1]
-    radius = plan.background_radius / particles.optics.pixel_size[group[0]]
-    pixels = half_plane(box, min(r_high / model_scale(particles, plan, rows), box / 2))
-    samples = pixels.take(transform(images, radius))
-    samples *= (plan.sign / plan.norm[rows]).astype(np.float32)[:, None, None]
-    transfer = particle_ctf(particles, rows, pixels) if plan.use_ctf else None
-    return weigh(samples, pixels, transfer, plan.noise[group], plan.scale[group])
+@dataclass(frozen=True, slots=True)
+class Weighting:
+    """What images are weighted with in an iteration.
 
+    Attributes
+    ----------
+    noise : (n_group, n_shell) float64
+        σ² per real component of each optics group.
+    scale : (n_group,) float64
+        Grey scales.
+    norm : (n_all,) float64
+        Divides each image.
+    sign : float
+        -1 inverts the contrast of the images.
+    use_ctf : bool
+    background_radius : float
+        Å; the mean of an image is taken outside of it.
+    field_of_view : float
+        Of the model, Å.
+    """
 
-def model_scale(particles: Particles, plan: Plan, rows: NDArray[np.int64]) -> float:
-    """Fourier px of the model per Fourier px of the images `rows` (of one geometry)."""
-    optics, group = particles.optics, particles.optics_group[rows[0]]
-    return float(plan.box * plan.pixel_size / (optics.box[group] * optics.pixel_size[group]))
+    noise: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    sign: float
+    use_ctf: bool
+    background_radius: float
+    field_of_view: float
+
+    def model_scale(self, particles: Particles, rows: NDArray[np.int64]) -> float:
+        """Fourier px of the model per Fourier px of the images `rows` (of one geometry)."""
+        optics, group = particles.optics, particles.optics_group[rows[0]]
+        return float(self.field_of_view / (optics.box[group] * optics.pixel_size[group]))
+
+    def target(
+        self, particles: Particles, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
+    ) -> Target:
+        """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
+        group = particles.optics_group[rows]
+        box = images.shape[-1]
+        radius = self.background_radius / particles.optics.pixel_size[group[0]]
+        pixels = half_plane(box, min(r_high / self.model_scale(particles, rows), box / 2))
+        samples = pixels.take(transform(images, radius))
+        samples *= (self.sign / self.norm[rows]).astype(np.float32)[:, None, None]
+        transfer = particle_ctf(particles, rows, pixels) if self.use_ctf else None
+        return weigh(samples, pixels, transfer, self.noise[group], self.scale[group])

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.io.particles import Particles
-from pycryo.kernels.pixels import half_plane
+from pycryo.kernels.pixels import half_plane, shell_samples
 from pycryo.kernels.shells import shell_sums
-from pycryo.refinement.data.dataset import FirstLook
+from pycryo.refinement.data.image_statistics import ImageStatistics
+from pycryo.refinement.data.partition import Geometry
 from pycryo.refinement.data.prepare import particle_ctf
-from pycryo.refinement.maximization.noise import shell_samples
 
 # Particles of an optics group whose CTF is averaged.
 _CTF_PARTICLES = 200
 
 
 def signal_power(
-    look: FirstLook, particles: Particles, box: int, pixel_size: float, *, use_ctf: bool = True
+    statistics: ImageStatistics, particles: Particles, model: Geometry, *, use_ctf: bool = True
 ) -> NDArray[np.float64]:
     """(box // 2 + 1,) mean |V̂|² of the density on the grey scale of the images, of each shell with its neighbours.
 
@@ -29,29 +29,30 @@ def signal_power(
 
     Parameters
     ----------
-    look : FirstLook
+    statistics : ImageStatistics
     particles : Particles
-    box, pixel_size : int, float
-        Of the model. With images of another geometry, too, its grey scale is not that of the images.
+    model : Geometry
+        With images of another geometry, too, its grey scale is not that of the images.
     use_ctf : bool
     """
+    box, pixel_size = model.box, model.pixel_size
     n_shell = box // 2 + 1
     power, variance, transfer = np.zeros((3, n_shell))
     pixels, samples = half_plane(box, box / 2), shell_samples(box, n_shell)
-    optics, groups = particles.optics, np.flatnonzero(look.count)
+    optics, groups = particles.optics, np.flatnonzero(statistics.count)
     if (optics.box[groups] != box).any() or (optics.pixel_size[groups] != pixel_size).any():
         return power
     for g in groups:
-        total, squares = look.particle[g, :n_shell].T
+        total, squares = statistics.particle[g, :n_shell].T
         power += total / samples
-        variance += np.maximum(squares - np.square(total) / look.count[g], 0) / np.square(samples)
+        variance += np.maximum(squares - np.square(total) / statistics.count[g], 0) / np.square(samples)
         square = 1.0
         if use_ctf:
             rows = np.flatnonzero((particles.optics_group == g) & ~particles.has_no_defocus)
             some = rows[:: -(-len(rows) // _CTF_PARTICLES)]
             squares = np.square(particle_ctf(particles, some, pixels)).mean(axis=0, dtype=np.float64, keepdims=True)
             square = shell_sums(squares, pixels.shell, n_shell)[0] / samples
-        transfer += look.count[g] * square
+        transfer += statistics.count[g] * square
     power, variance, transfer = (np.convolve(each, np.ones(3), "same") for each in (power, variance, transfer))
     sure = np.maximum(power - np.sqrt(variance), 0)
     return np.divide(sure, transfer, out=np.zeros(n_shell), where=transfer > 0)

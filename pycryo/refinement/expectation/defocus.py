@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import systematic_resample, uniform
-from pycryo.filter.support import Support
+from pycryo.filter.draws import Draws
+from pycryo.filter.resampling import resample
+from pycryo.filter.support import RowsPosterior, Support
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
 from pycryo.kernels.ctf import electron_wavelength
@@ -19,7 +20,6 @@ from pycryo.kernels.projector import FourierVolume
 from pycryo.kernels.shift import shift
 from pycryo.refinement.data.prepare import Target, particle_ctf
 from pycryo.refinement.expectation.class_slices import class_slices
-from pycryo.refinement.state import RowsPosterior
 
 Array = NDArray[np.float64]
 
@@ -93,58 +93,60 @@ def defocus_grid(pixels: Pixels, pixel_size: float, wavelength: float, sigma: fl
     return DefocusGrid(bin.astype(np.int32), radius2, sigma, 1 + 2 * int(np.ceil(_REACH * sigma / step)))
 
 
-def search_defocus(
-    volumes: Sequence[FourierVolume],
-    bare: Target,
-    particles: Particles,
-    rows: NDArray[np.int64],
-    support: Support,
-    change: Array,
-    *,
-    r_high: float,
-    model_scale: float,
-    sigma: float,
-    seed: int,
-    stream: int,
-    threads: int | None = None,
-) -> tuple[Array, Array]:
-    """Posterior of the change of each image's defocus, U and V alike.
+@dataclass(frozen=True, slots=True)
+class DefocusSearch:
+    """What the defocus of images of one geometry is searched with.
 
-    Parameters
+    Attributes
     ----------
     volumes : sequence of FourierVolume
         The reference of each class.
-    bare : Target
-        The images weighted as if the CTF were 1: s·X/σ² and s²/σ².
     particles : Particles
         With the defocus that changes are counted from.
-    rows : (n,) int64
-        Rows of the images, of one geometry; at least one.
-    support : Support
-        Drawn from the posterior of the poses.
-    change : (n,) float64
-        With which `support` was found, Å.
     r_high : float
         Samples 1 ≤ |k| < r_high are compared, Fourier px of the images.
     model_scale : float
         Fourier px of the model per Fourier px of the images.
     sigma : float
         Prior of the changes, Å.
-    seed, stream : int
-        Key of the draws, with `rows`.
+    """
+
+    volumes: Sequence[FourierVolume]
+    particles: Particles
+    r_high: float
+    model_scale: float
+    sigma: float
+
+
+def search_defocus(
+    search: DefocusSearch, bare: Target, support: Support, change: Array, draws: Draws, *, threads: int | None = None
+) -> tuple[Array, Array]:
+    """Posterior of the change of each image's defocus, U and V alike.
+
+    Parameters
+    ----------
+    search : DefocusSearch
+    bare : Target
+        The images weighted as if the CTF were 1: s·X/σ² and s²/σ².
+    support : Support
+        Drawn from the posterior of the poses.
+    change : (n,) float64
+        With which `support` was found, Å.
+    draws : Draws
+        Its ids are the rows of the images, of one geometry; at least one.
 
     Returns
     -------
     mean, spread : (n,) float64
         Of the posterior, Å.
     """
-    near = bare.between(1, r_high)
+    rows, particles = draws.ids, search.particles
+    near = bare.between(1, search.r_high)
     optics, group = particles.optics, particles.optics_group[rows]
     wavelength = electron_wavelength(optics.voltage)
     longest = float(wavelength[particles.optics_group].max())
-    grid = defocus_grid(near.pixels, float(optics.pixel_size[group[0]]), longest, sigma)
-    offset = np.ascontiguousarray(uniform(seed, stream, rows, 1)[:, 0])
-    pick = systematic_resample(support.weight, offset, _N_POSE)
+    grid = defocus_grid(near.pixels, float(optics.pixel_size[group[0]]), longest, search.sigma)
+    pick = resample(support.weight, draws.offset(), _N_POSE)
     sine, cosine = (particle_ctf(particles, rows, near.pixels, quarter_turns=turns) for turns in (0, 1))
     mean, spread = np.empty(len(rows)), np.empty(len(rows))
     chunk = max(1, _CHUNK_BYTES // (16 * _N_POSE * max(1, len(near.pixels))))
@@ -155,7 +157,7 @@ def search_defocus(
         pixels = near.pixels
         classes = np.take_along_axis(support.class_index[part], pick[part], axis=1).ravel()
         rotations = quaternion_to_matrix(quaternion.reshape(-1, 4))
-        slices = class_slices(volumes, classes, rotations, pixels, model_scale, threads)
+        slices = class_slices(search.volumes, classes, rotations, pixels, search.model_scale, threads)
         images = shift(near.images[part], pixels.kx, pixels.ky, moves, pixels.box, threads=threads)
         sums = defocus_sums(
             images,
@@ -182,9 +184,9 @@ def defocus_posterior(
     """
     n = len(sums)
     drawn = defocus_scores(sums, phase, change, np.zeros(n), 1, threads=threads)
-    mean, half, count = np.zeros(n), np.full(n, _REACH * grid.sigma), grid.n_first
+    mean, reach, count = np.zeros(n), np.full(n, _REACH * grid.sigma), grid.n_first
     for _ in range(1 + _FINER):
-        first, step = mean - half, 2 * half / (count - 1)
+        first, step = mean - reach, 2 * reach / (count - 1)
         relative = defocus_scores(sums, phase, first, step, count, threads=threads) - drawn
         delta = first[:, None] + step[:, None] * np.arange(count)
         top = relative.max(axis=(1, 2))
@@ -194,5 +196,5 @@ def defocus_posterior(
         density /= density.sum(axis=1, keepdims=True)
         mean = (density * delta).sum(axis=1)
         spread = np.sqrt((density * np.square(delta - mean[:, None])).sum(axis=1))
-        half, count = np.minimum(half, np.maximum(_REACH * spread, step)), _N_FINE
+        reach, count = np.minimum(reach, np.maximum(_REACH * spread, step)), _N_FINE
     return mean, spread

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter.support import RowsPosterior
 from pycryo.kernels.ctf import electron_wavelength
+from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.expectation.defocus import LEAST_SIGMA, first_sigma
-from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.expectation.half_pass import Results
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.state import Setup, State
 
 Array = NDArray[np.float64]
 
@@ -42,18 +43,31 @@ class DefocusFigures:
 
 
 def measure_defocus(
-    setup: Setup, state: State, plan: Plan, results: list[HalfResult | None], particle: Array
+    partition: Partition,
+    plan: Plan,
+    last: tuple[RowsPosterior | None, RowsPosterior | None],
+    sigma: float | None,
+    results: Results,
+    particle: Array,
 ) -> DefocusFigures:
     """Figures of the changes of all ranks. Collective.
 
-    `particle` (n_all,) are the probabilities that the images show particles: what fits junk best says nothing of the
-    errors of defoci.
+    Parameters
+    ----------
+    partition : Partition
+    plan : Plan
+    last : two of (rows, Posterior) or None
+        Of this rank's particles in the last iteration, by half.
+    sigma : float or None
+        Prior of the changes before this iteration, Å.
+    results : two of HalfResult or None
+    particle : (n_all,) float64
+        Probabilities that the images show particles: what fits junk best says nothing of the errors of defoci.
     """
-    share = setup.share
     if plan.sigma_defocus is None:
-        return DefocusFigures(0.0, 0.0, 0.0, 0.0, state.sigma_defocus)
-    before = np.zeros(share.particles.n)
-    for found in state.posteriors:
+        return DefocusFigures(0.0, 0.0, 0.0, 0.0, sigma)
+    before = np.zeros(partition.particles.n)
+    for found in last:
         if found is not None:
             before[found[0]] = found[1].defocus_change
     mine = [
@@ -61,14 +75,14 @@ def measure_defocus(
         for result in results
         if result is not None and (p := result.posterior) is not None
     ]
-    gathered = np.concatenate([part for rank in share.comm.all_gather(mine) for part in rank], axis=1)
+    gathered = np.concatenate([part for rank in partition.comm.all_gather(mine) for part in rank], axis=1)
     # In one order for any number of ranks, as sums follow.
     gathered = gathered[:, np.argsort(gathered[0])]
     seen = particle[gathered[0].astype(np.int64)] >= 0.5
     _, change, moved, spread = gathered[:, seen if seen.any() else slice(None)]
-    frequency = plan.r_high / setup.field_of_view
-    optics = share.particles.optics
-    wavelength = float(np.median(electron_wavelength(optics.voltage)[share.particles.optics_group]))
+    frequency = plan.r_high / plan.weighting.field_of_view
+    optics = partition.particles.optics
+    wavelength = float(np.median(electron_wavelength(optics.voltage)[partition.particles.optics_group]))
     distance = float(np.median(np.abs(moved)))
     return DefocusFigures(
         size=float(np.median(np.abs(change))),
@@ -77,7 +91,7 @@ def measure_defocus(
         spread=float(np.median(spread)),
         sigma=max(
             LEAST_SIGMA,
-            next_sigma(change, spread, plan.sigma_defocus, most=first_sigma(share.particles, share.half)),
+            next_sigma(change, spread, plan.sigma_defocus, most=first_sigma(partition.particles, partition.half)),
         ),
     )
 

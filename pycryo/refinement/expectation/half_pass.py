@@ -8,20 +8,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known
-from pycryo.filter.support import Posterior, Support, concatenate, is_broad
+from pycryo.filter.proposals import Widths
+from pycryo.filter.support import Posterior, RowsPosterior, Support, concatenate, is_broad
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.insertion import Frame, Insertion
-from pycryo.refinement.data.prepare import Target, model_scale, particle_ctf
-from pycryo.refinement.expectation.defocus import search_defocus, with_changes
-from pycryo.refinement.expectation.posterior import sample_posterior
-from pycryo.refinement.maximization.drift import moved
-from pycryo.refinement.maximization.entries import dealt, posterior_entries, quanta
-from pycryo.refinement.maximization.noise import Overlap, overlap
+from pycryo.refinement.data.posteriors import moved
+from pycryo.refinement.data.prepare import Target, particle_ctf
+from pycryo.refinement.expectation.defocus import DefocusSearch, search_defocus, with_changes
+from pycryo.refinement.expectation.entries import dealt, posterior_entries, quanta
+from pycryo.refinement.expectation.overlap import Overlap, overlap
+from pycryo.refinement.expectation.posterior import Comparison, LogPrior, sample_posterior
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.resources.timer import Timer
-from pycryo.refinement.state import RowsPosterior, Setup
+from pycryo.refinement.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class HalfResult:
     expected: NDArray[np.float64]
     excess: NDArray[np.float64]
     insertions: list[Insertion]
+
+
+# Of the two halves; None of a half that a rank has nothing of.
+Results = list[HalfResult | None]
 
 
 @dataclass(slots=True)
@@ -81,30 +87,31 @@ class HalfPass:
         insertion_weight: NDArray[np.float64],
         timer: Timer,
     ) -> None:
-        share = setup.share
+        partition = setup.partition
         self.half, self.volumes = half, volumes
-        self.particles = with_changes(share.particles, previous)
-        self._setup, self._plan, self._timer = setup, plan, timer
-        self._insertion_weight = insertion_weight
-        self._n_shell = plan.noise.shape[1]
-        comm = share.half_comm[half]
+        self.particles = with_changes(partition.particles, previous)
+        self._file_particles, self._group, self._prior = partition.particles, setup.group, setup.prior
+        self._plan, self._timer, self._insertion_weight = plan, timer, insertion_weight
+        self._n_shell = plan.weighting.noise.shape[1]
+        comm = partition.half_comm[half]
         assert comm is not None
-        quantum = quanta(setup.look, plan, share.count(half) * len(setup.group))
+        quantum = quanta(setup.statistics, plan.weighting, partition.count(half) * len(setup.group))
         frame = Frame(plan.box, plan.padding, plan.r_insert, quantum)
-        self._insertions = [Insertion(comm, setup.owners[half], frame) for _ in plan.class_share]
+        self._insertions = [Insertion(comm, setup.owners[half], frame) for _ in plan.sampling.class_share]
         self._parts = _Parts()
         self._previous, self._place = None, np.empty(0, np.int64)
         if previous is not None:
             rows, self._previous = previous
-            self._place = np.full(share.particles.n, -1)
+            self._place = np.full(partition.particles.n, -1)
             self._place[rows] = np.arange(len(rows))
 
     def scanned(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the particles `rows` are compared with the shared slices; the others are searched locally."""
+        search = self._plan.search
         # Without images there is no posterior either.
-        if self._plan.scan is None or not len(rows):
+        if search is None or not len(rows):
             return np.zeros(len(rows), bool)
-        if not self._plan.rescans:
+        if not search.rescans:
             return np.ones(len(rows), bool)
         assert self._previous is not None
         return is_broad(self._previous.spread_rotation[self._place[rows]])
@@ -116,8 +123,9 @@ class HalfPass:
 
         With the images weighted as if the CTF were 1, `bare`, their defocus is searched; they are inserted with it.
         """
-        plan, timer, particles = self._plan, self._timer, self._setup.share.particles
-        scale = model_scale(particles, plan, rows)
+        plan, timer, particles = self._plan, self._timer, self._file_particles
+        n_class = len(plan.sampling.class_share)
+        scale = plan.weighting.model_scale(particles, rows)
         with timer.phase("phases"):
             posterior = self._posterior(rows, target, candidates, scale)
         with timer.phase("defocus"):
@@ -125,26 +133,14 @@ class HalfPass:
             if bare is not None:
                 target = bare.with_ctf(particle_ctf(particles, rows, bare.pixels, change=posterior.defocus_change))
         with timer.phase("noise"):
-            r_high = plan.r_high / scale
-            both = overlap(
-                self.volumes, target, posterior, r_high, scale, rows, plan.seed, _stream(plan, 1), self._n_shell
-            )
-        if len(self.volumes) < len(plan.class_share):
-            posterior = dealt(posterior, rows, len(plan.class_share), plan.seed)
+            draws = self._draws(rows, 1)
+            both = overlap(self.volumes, target, posterior, plan.r_high / scale, scale, draws, self._n_shell)
+        if len(self.volumes) < n_class:
+            posterior = dealt(posterior, rows, n_class, plan.seed)
         posterior = moved(posterior, plan.motions[self.half], particles.pixel_size[rows])
         with timer.phase("insert"):
-            entries = posterior_entries(
-                plan.box,
-                target,
-                posterior.support,
-                self._setup.group,
-                self._insertion_weight[rows],
-                scale,
-                rows,
-                plan.seed,
-                _stream(plan, 2),
-                len(plan.class_share),
-            )
+            weight, draws = self._insertion_weight[rows], self._draws(rows, 2)
+            entries = posterior_entries(plan.box, target, posterior.support, self._group, weight, scale, draws, n_class)
             for insertion, of_class in zip(self._insertions, entries, strict=True):
                 insertion.add(of_class)
         parts = self._parts
@@ -184,56 +180,56 @@ class HalfPass:
     def _posterior(
         self, rows: NDArray[np.int64], target: Target, candidates: Support | None, scale: float
     ) -> Posterior:
-        plan, particles = self._plan, self._setup.share.particles
-        pixel_size = float(particles.optics.pixel_size[particles.optics_group[rows[0]]])
-        sigma_shift = plan.sigma_shift / pixel_size
+        plan, sampling = self._plan, self._plan.sampling
+        pixel_size = float(self._file_particles.pixel_size[rows[0]])
+        log_prior = LogPrior(
+            sampling.sigma_shift / pixel_size,
+            np.ones(1) if len(self.volumes) == 1 else sampling.class_share,
+            None if self._prior is None else self._prior.of(rows),
+            pixel_size,
+        )
         known = self._known(rows, pixel_size)
         if candidates is not None:
-            assert plan.scan is not None
-            candidates, known = _folded(candidates, known, self._setup.group)
-            guides = [each / scale for each in plan.guides]
+            assert plan.search is not None
+            candidates, known = _folded(candidates, known, self._group)
+            guides = [each / scale for each in plan.search.guides]
             ratio = plan.pixel_size / pixel_size
-            scale_rotation = np.full(len(rows), 0.5 * plan.scan.step_rotation)
-            scale_shift = np.full(len(rows), 0.5 * plan.scan.step_shift * ratio)
+            widths = self._widths(
+                np.full(len(rows), 0.5 * plan.search.scan.step_rotation),
+                np.full(len(rows), 0.5 * plan.search.scan.step_shift * ratio),
+                pixel_size,
+            )
         else:
             assert known is not None
-            candidates, guides = known.support, []
-            scale_rotation, scale_shift = known.scale_rotation, known.scale_shift
+            candidates, guides, widths = known.support, [], known.widths
         return sample_posterior(
-            self.volumes,
-            target,
+            Comparison(self.volumes, target, scale, sampling.sharpness, log_prior),
             candidates,
-            scale_rotation,
-            scale_shift,
+            widths,
+            Draws(plan.seed, plan.number, rows),
+            sampling.settings,
             r_high=plan.r_high / scale,
             guides=guides,
-            sharpness=plan.sharpness,
-            sigma_shift=sigma_shift,
-            class_share=np.ones(1) if len(self.volumes) == 1 else plan.class_share,
-            model_scale=scale,
-            ids=rows,
-            seed=plan.seed,
-            stream=plan.number,
-            settings=plan.settings,
-            floor_rotation=plan.floor_rotation,
-            floor_shift=plan.floor_shift / pixel_size,
-            prior=None if self._setup.prior is None else self._setup.prior.of(rows),
             known=known,
-            pixel_size=pixel_size,
         )
+
+    def _widths(self, rotation: NDArray[np.float64], shift: NDArray[np.float64], pixel_size: float) -> Widths:
+        """Of kernels, radians and px of images of `pixel_size` Å."""
+        sampling = self._plan.sampling
+        return Widths(rotation, shift, sampling.least_rotation, sampling.least_shift / pixel_size)
 
     def _known(self, rows: NDArray[np.int64], pixel_size: float) -> Known | None:
         """Where the last iteration left the images, of `pixel_size` Å."""
         if self._previous is None:
             return None
-        plan, previous = self._plan, _rows_of(self._previous, self._place[rows])
-        floor_shift, most_shift = plan.floor_shift / pixel_size, plan.sigma_shift / pixel_size
-        return Known(
-            previous.support,
-            np.clip(plan.widen * previous.spread_rotation, plan.floor_rotation, 0.2),
-            np.clip(plan.widen * previous.spread_shift, floor_shift, most_shift),
-            ~is_broad(previous.spread_rotation),
+        sampling, previous = self._plan.sampling, _rows_of(self._previous, self._place[rows])
+        least_shift, most_shift = sampling.least_shift / pixel_size, sampling.sigma_shift / pixel_size
+        widths = self._widths(
+            np.clip(sampling.widen * previous.spread_rotation, sampling.least_rotation, 0.2),
+            np.clip(sampling.widen * previous.spread_shift, least_shift, most_shift),
+            pixel_size,
         )
+        return Known(previous.support, widths, ~is_broad(previous.spread_rotation))
 
     def _with_defocus(
         self, rows: NDArray[np.int64], bare: Target | None, posterior: Posterior, scale: float
@@ -245,25 +241,13 @@ class HalfPass:
         change, spread = previous.defocus_change, previous.spread_defocus
         if bare is not None:
             assert plan.sigma_defocus is not None
-            change, spread = search_defocus(
-                self.volumes,
-                bare,
-                self._setup.share.particles,
-                rows,
-                posterior.support,
-                change,
-                r_high=plan.r_high / scale,
-                model_scale=scale,
-                sigma=plan.sigma_defocus,
-                seed=plan.seed,
-                stream=_stream(plan, 3),
-            )
+            search = DefocusSearch(self.volumes, self._file_particles, plan.r_high / scale, scale, plan.sigma_defocus)
+            change, spread = search_defocus(search, bare, posterior.support, change, self._draws(rows, 3))
         return replace(posterior, defocus_change=change, spread_defocus=spread)
 
-
-def _stream(plan: Plan, purpose: int) -> int:
-    """Key of the draws of one purpose in one iteration; disjoint from the filter's streams."""
-    return (1 << 48) + 16 * plan.number + purpose
+    def _draws(self, rows: NDArray[np.int64], purpose: int) -> Draws:
+        """Of one purpose in this iteration; disjoint from the filter's streams."""
+        return Draws(self._plan.seed, (1 << 48) + 16 * self._plan.number + purpose, rows)
 
 
 def _folded(candidates: Support, known: Known | None, symmetry: Symmetry) -> tuple[Support, Known | None]:

@@ -1,4 +1,4 @@
-"""The E-phase: all images of a rank, read, searched and inserted (method.md §2)."""
+"""The E-phase: all images of a rank, read, searched and inserted (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from pycryo.kernels.projector import FourierVolume
 from pycryo.progress import track
-from pycryo.refinement.data.dataset import Geometry, geometries, geometry_at
-from pycryo.refinement.data.prepare import Target, batch_target, particle_ctf
-from pycryo.refinement.expectation.half_pass import HalfPass, HalfResult
-from pycryo.refinement.expectation.panels import Lane
+from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
+from pycryo.refinement.data.prepare import Target, particle_ctf
+from pycryo.refinement.expectation.half_pass import HalfPass, Results
+from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.rounds import rounds
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.resources.timer import Timer
-from pycryo.refinement.state import Setup, State
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def run_images(
     plan: Plan,
     volumes: list[list[FourierVolume] | None],
     timer: Timer,
-) -> tuple[list[HalfResult | None], Effort]:
+) -> tuple[Results, Effort]:
     """Posterior of this rank's images, and their insertion. Collective.
 
     Parameters
@@ -61,7 +62,7 @@ def run_images(
         for one in passes if number else ():
             one.exchange()
         _run_round(setup, plan, passes, rows, effort, timer)
-    results: list[HalfResult | None] = [None, None]
+    results: Results = [None, None]
     for one in passes:
         results[one.half] = one.result()
         effort.traffic.idle += one.idle
@@ -81,24 +82,24 @@ def _run_round(
     for one in passes:
         mine = rows[one.half]
         is_scanned = one.scanned(mine)
-        for each in _load(setup, plan, one, mine[~is_scanned], timer):
+        for each in _load(setup.partition, plan, one, mine[~is_scanned], timer):
             one.take(each.rows, each.target, None, each.bare)
-        images.extend(_load(setup, plan, one, mine[is_scanned], timer))
-    if plan.scan is not None:
-        for geometry in geometries(setup.share):
+        images.extend(_load(setup.partition, plan, one, mine[is_scanned], timer))
+    if plan.search is not None:
+        for geometry in geometries(setup.partition):
             _search(setup, plan, geometry, passes, images, effort, timer)
 
 
-def _load(setup: Setup, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
+def _load(partition: Partition, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
     """Read images and weigh them."""
-    share, half, particles = setup.share, one.half, one.particles
-    for batch in track(share.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
+    half, particles, weighting = one.half, one.particles, plan.weighting
+    for batch in track(partition.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
             if plan.sigma_defocus is None:
-                bare, target = None, batch_target(particles, plan, batch.rows, batch.images, plan.r_insert)
+                bare, target = None, weighting.target(particles, batch.rows, batch.images, plan.r_insert)
             else:
-                without = replace(plan, use_ctf=False)
-                bare = batch_target(particles, without, batch.rows, batch.images, plan.r_insert)
+                without = replace(weighting, use_ctf=False)
+                bare = without.target(particles, batch.rows, batch.images, plan.r_insert)
                 target = bare.with_ctf(particle_ctf(particles, batch.rows, bare.pixels))
         yield _Loaded(half, geometry_at(particles, batch.rows[0]), batch.rows, target, bare)
 
@@ -116,35 +117,37 @@ def _search(
     if not passes:  # neither images nor a half-set to solve
         return
     chosen = [[each for each in images if each.half == one.half and each.geometry == geometry] for one in passes]
-    lanes = [
-        _lane(setup, plan, geometry, one, 1 / len(passes), [each.target for each in mine])
+    searches = [
+        _half_search(setup.partition, plan, geometry, one, 1 / len(passes), [each.target for each in mine])
         for one, mine in zip(passes, chosen, strict=True)
     ]
     policy = Policy(setup.options.slices, setup.options.ring_size, setup.memory)
     known = [setup.rates[one.half] for one in passes]
     with timer.phase("scan"):
-        found = global_search(lanes, setup.group, policy, known, effort)
+        found = global_search(searches, setup.group, policy, known, effort)
     for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
         setup.rates[one.half] = measured
         for each, support in zip(mine, supports, strict=True):
             one.take(each.rows, each.target, support, each.bare)
 
 
-def _lane(setup: Setup, plan: Plan, geometry: Geometry, one: HalfPass, share: float, targets: list[Target]) -> Lane:
-    """The lane of one half and geometry; the scans in px of its images."""
-    comm = setup.share.half_comm[one.half]
+def _half_search(
+    partition: Partition, plan: Plan, geometry: Geometry, one: HalfPass, share: float, targets: list[Target]
+) -> HalfSearch:
+    """The search of one half and geometry; its scans in px of the images."""
+    comm, search = partition.half_comm[one.half], plan.search
     assert comm is not None
-    assert plan.scan is not None
+    assert search is not None
     ratio = plan.pixel_size / geometry.pixel_size
     scale = plan.box * ratio / geometry.box
-    return Lane(
+    return HalfSearch(
         comm=comm,
         share=share,
         volumes=one.volumes,
         targets=targets,
-        scan=plan.scan.scaled(ratio, scale),
-        coarse=None if plan.coarse is None else plan.coarse.scaled(ratio, scale),
+        scan=search.scan.scaled(ratio, scale),
+        coarse=None if search.coarse is None else search.coarse.scaled(ratio, scale),
         box=geometry.box,
         scale=scale,
-        sigma_shift=plan.sigma_shift / geometry.pixel_size,
+        sigma_shift=plan.sampling.sigma_shift / geometry.pixel_size,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.phases import flatten_weights
+from pycryo.filter.resampling import flatten_weights
 from pycryo.filter.support import Support
 from pycryo.kernels.compare import BestPoses, new_best, pack_images
 from pycryo.kernels.projector import FourierVolume
@@ -32,7 +32,7 @@ _MIN_EFFECTIVE = 16.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class HalfSearch:
     """Images of one half-set and geometry on this rank, and the ranks that compare theirs with the same slices.
 
     Attributes
@@ -78,35 +78,37 @@ class Group:
     shifts: NDArray[np.int64]
 
 
-def all_poses(lane: Lane, scan: Scan, n_best: int, threads: int | None) -> Iterator[Group]:
+def all_poses(search: HalfSearch, scan: Scan, n_best: int, threads: int | None) -> Iterator[Group]:
     """Groups that are compared with all slices at all shifts."""
-    for number, target in enumerate(lane.targets):
+    for number, target in enumerate(search.targets):
         near = target.between(1, scan.r_high)
         for start in range(0, len(near), _PANEL_IMAGES):
             rows = np.arange(start, min(start + _PANEL_IMAGES, len(near)))
-            yield _dense_group(lane, near, number, rows, scan, n_best, threads)
+            yield _dense_group(search, near, number, rows, scan, n_best, threads)
 
 
 def _dense_group(
-    lane: Lane, near: Target, number: int, rows: NDArray[np.int64], scan: Scan, n_best: int, threads: int | None
+    search: HalfSearch, near: Target, number: int, rows: NDArray[np.int64], scan: Scan, n_best: int, threads: int | None
 ) -> Group:
     """The images `rows` of the target with this number, to be compared with all slices at all shifts."""
-    n_item, n_shift = len(lane.volumes) * len(scan.rotations), len(scan.shifts)
+    n_item, n_shift = len(search.volumes) * len(scan.rotations), len(scan.shifts)
     shifts = np.tile(np.arange(n_shift), (len(rows), 1))
     best = new_best(len(rows), min(n_best, n_item * n_shift))
-    return Group(_panel(lane, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
+    return Group(_panel(search, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
 
 
-def surviving_poses(lane: Lane, firsts: Sequence[Group], nesting: Nesting, threads: int | None) -> Iterator[Group]:
+def surviving_poses(
+    search: HalfSearch, firsts: Sequence[Group], nesting: Nesting, threads: int | None
+) -> Iterator[Group]:
     """Groups of images that need about the same number of shifts, after the coarse scan."""
-    scan, n_class = lane.scan, len(lane.volumes)
+    scan, n_class = search.scan, len(search.volumes)
     n_item, n_shift = n_class * len(scan.rotations), len(scan.shifts)
     for first in firsts:
-        near = lane.targets[first.target].between(1, scan.r_high)
+        near = search.targets[first.target].between(1, scan.r_high)
         needed = survivors(first.panel.best, nesting, n_class)
         dense = needed.cells.mean(axis=1) * needed.shifts.mean(axis=1) > _DENSE
         if dense.any():
-            yield _dense_group(lane, near, first.target, first.rows[dense], scan, N_CANDIDATE, threads)
+            yield _dense_group(search, near, first.target, first.rows[dense], scan, N_CANDIDATE, threads)
         width = np.where(dense, 0, -(-needed.shifts.sum(axis=1) // _SHIFT_STEP))
         # The shifts that an image needs first, in their order.
         order = np.argsort(~needed.shifts, axis=1, kind="stable")
@@ -116,12 +118,12 @@ def surviving_poses(lane: Lane, firsts: Sequence[Group], nesting: Nesting, threa
             shifts = order[places, :n_place]
             shifts = np.where(np.take_along_axis(needed.shifts[places], shifts, axis=1), shifts, -1)
             best = new_best(len(places), min(N_CANDIDATE, n_item * n_place))
-            panel = _panel(lane, near, first.rows[places], scan, shifts, best, needed.cells[places], threads)
+            panel = _panel(search, near, first.rows[places], scan, shifts, best, needed.cells[places], threads)
             yield Group(panel, first.target, first.rows[places], shifts)
 
 
 def _panel(
-    lane: Lane,
+    search: HalfSearch,
     near: Target,
     rows: NDArray[np.int64],
     scan: Scan,
@@ -133,7 +135,7 @@ def _panel(
     """Shift and pack the images `rows` of a target at the scan's `shifts`, (n, n_shift), -1 for none."""
     pixels = near.pixels
     moves = scan.shifts[shifts]
-    log_prior = -0.5 * np.square(moves).sum(2) / lane.sigma_shift**2
+    log_prior = -0.5 * np.square(moves).sum(2) / search.sigma_shift**2
     log_prior[shifts < 0] = -np.inf
     moved = shift(np.ascontiguousarray(near.images[rows]), pixels.kx, pixels.ky, moves, pixels.box, threads=threads)
     images = pack_images(
@@ -145,17 +147,17 @@ def _panel(
     return Panel(images, best, log_prior.astype(np.float32), active)
 
 
-def supports_of(lane: Lane, groups: Sequence[Group]) -> list[Support]:
+def supports_of(search: HalfSearch, groups: Sequence[Group]) -> list[Support]:
     """The candidates of each target's images, as support points of the filter."""
-    n_rotation = len(lane.scan.rotations)
-    found = [_no_support(len(target)) for target in lane.targets]
+    n_rotation = len(search.scan.rotations)
+    found = [_no_support(len(target)) for target in search.targets]
     for group in groups:
         best, place = group.panel.best, np.arange(len(group.rows))[:, None]
         item, which = np.divmod(np.maximum(best.index, 0), group.panel.images.n_shift)
         support, n = found[group.target], best.index.shape[1]
-        support.quaternion[group.rows, :n] = lane.scan.rotations[item % n_rotation]
+        support.quaternion[group.rows, :n] = search.scan.rotations[item % n_rotation]
         support.class_index[group.rows, :n] = item // n_rotation
-        support.shift[group.rows, :n] = lane.scan.shifts[group.shifts[place, which]]
+        support.shift[group.rows, :n] = search.scan.shifts[group.shifts[place, which]]
         support.weight[group.rows, :n] = flatten_weights(best.score.astype(np.float64), _MIN_EFFECTIVE)
     return found
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.model.insertion import waits
-from pycryo.refinement.data.dataset import Share, geometries
+from pycryo.refinement.data.partition import Partition, geometries
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.state import Setup
+from pycryo.refinement.setup import Setup
 
 log = logging.getLogger(__name__)
 
@@ -20,20 +20,20 @@ log = logging.getLogger(__name__)
 _CANDIDATES = 16_000
 
 
-def image_bytes(setup: Setup, plan: Plan) -> float:
+def image_bytes(partition: Partition, plan: Plan) -> float:
     """Bytes of an image that is searched or waits for its insertion.
 
     Weighted samples; in a global search also shifted copies for each scan and candidates.
     """
-    largest = 0.0
-    for geometry in geometries(setup.share):
+    search, largest = plan.search, 0.0
+    for geometry in geometries(partition):
         scale = plan.box * plan.pixel_size / (geometry.box * geometry.pixel_size)
         n_byte = 12 * _samples(plan.r_insert / scale, geometry.box)
-        for scan in (plan.scan, plan.coarse):
+        for scan in () if search is None else (search.scan, search.coarse):
             if scan is not None:
                 n_byte += (8 * len(scan.shifts) + 16) * _samples(scan.r_high / scale, geometry.box)
         largest = max(largest, n_byte)
-    return largest + (0 if plan.scan is None else _CANDIDATES)
+    return largest + (0 if search is None else _CANDIDATES)
 
 
 def _samples(r_high: float, box: int) -> float:
@@ -42,36 +42,36 @@ def _samples(r_high: float, box: int) -> float:
 
 def rounds(setup: Setup, plan: Plan) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """This rank's particles of both halves, in as many parts as the fullest rank needs. Collective."""
-    share = setup.share
-    each = image_bytes(setup, plan)
-    is_kept = plan.scan is not None or any(
-        comm is not None and waits(comm, owners) for comm, owners in zip(share.half_comm, setup.owners, strict=True)
+    partition = setup.partition
+    each = image_bytes(partition, plan)
+    is_kept = plan.search is not None or any(
+        comm is not None and waits(comm, owners) for comm, owners in zip(partition.half_comm, setup.owners, strict=True)
     )
-    n_round = round_count(share, each if is_kept else 0.0, setup.memory)
+    n_round = round_count(partition, each if is_kept else 0.0, setup.memory)
     if n_round > 1:
         log.info(
             "images are %s in %d rounds of at most %d per rank (%.3g kB each, %.3g GiB allowed); more --memory or more "
             "ranks save time",
-            "inserted" if plan.scan is None else "searched",
+            "inserted" if plan.search is None else "searched",
             n_round,
-            ceil(len(share.rows) / n_round),
+            ceil(len(partition.rows) / n_round),
             each / 1e3,
             setup.memory / 2**30,
         )
-    yield from parts(share, n_round)
+    yield from parts(partition, n_round)
 
 
-def round_count(share: Share, n_byte: float, budget: float) -> int:
+def round_count(partition: Partition, n_byte: float, budget: float) -> int:
     """Rounds in which the fullest rank's images, of `n_byte` each, fit into `budget` bytes. Collective."""
     fit = max(1, int(budget / max(n_byte, 1e-9)))
-    needed = np.array([ceil(len(share.rows) / fit)], np.int64)
-    share.comm.max_array(needed)
+    needed = np.array([ceil(len(partition.rows) / fit)], np.int64)
+    partition.comm.max_array(needed)
     return max(1, int(needed[0]))
 
 
-def parts(share: Share, n_round: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def parts(partition: Partition, n_round: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """This rank's particles of both halves, round by round."""
-    halves = [share.rows_of(half) for half in (0, 1)]
+    halves = [partition.rows_of(half) for half in (0, 1)]
     for number in range(n_round):
         first, second = (rows[number * len(rows) // n_round : (number + 1) * len(rows) // n_round] for rows in halves)
         yield first, second

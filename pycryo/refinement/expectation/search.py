@@ -19,7 +19,7 @@ from pycryo.refinement.expectation.panels import (
     N_CANDIDATE,
     N_COARSE,
     Group,
-    Lane,
+    HalfSearch,
     all_poses,
     supports_of,
     surviving_poses,
@@ -80,7 +80,7 @@ class Policy:
 
 
 def global_search(
-    lanes: Sequence[Lane],
+    searches: Sequence[HalfSearch],
     symmetry: Symmetry,
     policy: Policy,
     rates: list[Rates | None],
@@ -93,12 +93,12 @@ def global_search(
 
     Parameters
     ----------
-    lanes : sequence of Lane
-        Of the same geometry, in the order of the half-sets; scans are the same on all ranks of a lane.
+    searches : sequence of HalfSearch
+        Of the same geometry, in the order of the half-sets; scans are the same on all ranks of a search.
     symmetry : Symmetry
     policy : Policy
     rates : list of (Rates or None)
-        One per lane; measured here if None.
+        One per search; measured here if None.
     effort : Effort
         Added to.
     threads : int, optional
@@ -106,29 +106,29 @@ def global_search(
     Returns
     -------
     list of lists of Support
-        Of each target of each lane: `N_CANDIDATE` points with flattened posterior weights.
+        Of each target of each search: `N_CANDIDATE` points with flattened posterior weights.
     """
-    scan, coarse = lanes[0].scan, lanes[0].coarse
-    firsts: list[list[Group]] = [[] for _ in lanes]
+    scan, coarse = searches[0].scan, searches[0].coarse
+    firsts: list[list[Group]] = [[] for _ in searches]
     nesting: Nesting | None = None
     if coarse is not None:
         nesting = nest(coarse, scan, symmetry)
         begin = time.perf_counter()
-        firsts = [list(all_poses(lane, coarse, N_COARSE, threads)) for lane in lanes]
+        firsts = [list(all_poses(search, coarse, N_COARSE, threads)) for search in searches]
         effort.packing += time.perf_counter() - begin
-        _run(lanes, coarse, firsts, policy, rates, effort, threads)
+        _run(searches, coarse, firsts, policy, rates, effort, threads)
     begin = time.perf_counter()
     groups = [
         list(
-            all_poses(lane, scan, N_CANDIDATE, threads)
+            all_poses(search, scan, N_CANDIDATE, threads)
             if nesting is None
-            else surviving_poses(lane, first, nesting, threads)
+            else surviving_poses(search, first, nesting, threads)
         )
-        for lane, first in zip(lanes, firsts, strict=True)
+        for search, first in zip(searches, firsts, strict=True)
     ]
     effort.packing += time.perf_counter() - begin
     del firsts
-    effort.choice = _run(lanes, scan, groups, policy, rates, effort, threads)
+    effort.choice = _run(searches, scan, groups, policy, rates, effort, threads)
     log.debug(
         "global search so far: packing %.3g s, sampling %.3g s, comparing %.3g s (%.3g Gflop/s)",
         effort.packing,
@@ -136,16 +136,26 @@ def global_search(
         effort.comparing,
         1e-9 * effort.flops / max(effort.comparing, 1e-9),
     )
-    for lane, panels in zip(lanes, groups, strict=True):
-        n_item, n_image = len(lane.volumes) * len(scan.rotations), sum(len(target) for target in lane.targets)
+    for search, panels in zip(searches, groups, strict=True):
+        n_item, n_image = len(search.volumes) * len(scan.rotations), sum(len(target) for target in search.targets)
         effort.n_image += n_image
         effort.n_score += sum(group.panel.n_score(n_item) for group in panels)
         effort.n_score_all += n_image * n_item * len(scan.shifts)
-    return [supports_of(lane, panels) for lane, panels in zip(lanes, groups, strict=True)]
+    return [supports_of(search, panels) for search, panels in zip(searches, groups, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ride:
+    """The slices of a scan on their way past the images of one half-set."""
+
+    ring: Comm
+    choice: Choice
+    belt: Belt
+    panels: list[Panel]
 
 
 def _run(
-    lanes: Sequence[Lane],
+    searches: Sequence[HalfSearch],
     scan: Scan,
     groups: list[list[Group]],
     policy: Policy,
@@ -153,60 +163,68 @@ def _run(
     effort: Effort,
     threads: int | None,
 ) -> Choice:
-    """Compare the groups of all lanes with the slices of a scan. Collective."""
-    work: list[tuple[Belt, list[Panel]]] = []
-    rings: list[Comm] = []
-    choices: list[Choice] = []
-    for i, (lane, members) in enumerate(zip(lanes, groups, strict=True)):
-        pixels = half_plane(lane.box, min(scan.r_high, lane.box / 2), 1)
-        make = slice_maker(lane.volumes, scan.rotations, pixels, lane.scale, threads)
-        panels = [group.panel for group in members]
-        n_item, n_pixel = len(lane.volumes) * len(scan.rotations), len(pixels)
-        # A rank that is new to a half-set does not know its rates yet.
-        figures = np.array([sum(panel.n_score(n_item) for panel in panels), rates[i] is None], np.float64)
-        effort.flops += 4.0 * n_pixel * float(figures[0])
-        begin = time.perf_counter()
-        lane.comm.max_array(figures)
-        effort.traffic.idle += time.perf_counter() - begin
+    """Compare the groups of all searches with the slices of a scan. Collective."""
+    rides = []
+    for i, (search, members) in enumerate(zip(searches, groups, strict=True)):
         is_first = rates[i] is None
-        known = rates[i]
-        if known is None or figures[1]:
-            known = measure_rates(lane.comm, make, n_item, n_pixel, panels[0] if panels else None)
+        ride, known = _ride(search, scan, [group.panel for group in members], policy, rates[i], effort, threads)
+        if is_first and search.comm.rank == 0:
+            _tell(known, ride.choice, search.comm.size)
         rates[i] = known
-        choice = _choose(lane, policy, known, n_item, n_pixel, float(figures[0]))
-        if is_first and lane.comm.rank == 0:
-            _tell(known, choice, lane.comm.size)
-        circle = lane.comm if choice.way == "local" else ring(lane.comm, choice.ring_size)
-        belt = make_belt(
-            choice.way,
-            circle,
-            n_item,
-            (2, n_pixel),
-            make,
-            block=choice.block,
-            grain=CELL_SLICES,
-            shares=tuple(circle.all_gather(lane.share)),
-        )
-        rings.append(circle)
-        choices.append(choice)
-        work.append((belt, panels))
-    effort.comparing += run_belts(work, threads)
-    for lane, circle, (belt, _), choice, measured in zip(lanes, rings, work, choices, rates, strict=True):
-        traffic = belt.traffic
+        rides.append(ride)
+    effort.comparing += run_belts([(ride.belt, ride.panels) for ride in rides], threads)
+    for search, ride, measured in zip(searches, rides, rates, strict=True):
+        traffic = ride.belt.traffic
         effort.traffic.add(traffic)
-        if choice.way == "allgather":  # hides nothing
+        if ride.choice.way == "allgather":  # hides nothing
             effort.alone += traffic.exposed
         elif measured is not None and traffic.n_message:
             effort.alone += measured.link.seconds(traffic.n_message, traffic.n_byte)
-        if circle is not lane.comm:
-            circle.free()
-    return choices[-1]
+        if ride.ring is not search.comm:
+            ride.ring.free()
+    return rides[-1].choice
 
 
-def _choose(lane: Lane, policy: Policy, rates: Rates, n_item: int, n_pixel: int, n_score: float) -> Choice:
-    """The way of a lane. Collective: other processors might come to another."""
+def _ride(
+    search: HalfSearch,
+    scan: Scan,
+    panels: list[Panel],
+    policy: Policy,
+    known: Rates | None,
+    effort: Effort,
+    threads: int | None,
+) -> tuple[_Ride, Rates]:
+    """Choose how the ranks of a half-set come by the slices, with the rates known or measured now. Collective."""
+    pixels = half_plane(search.box, min(scan.r_high, search.box / 2), 1)
+    make = slice_maker(search.volumes, scan.rotations, pixels, search.scale, threads)
+    n_item, n_pixel = len(search.volumes) * len(scan.rotations), len(pixels)
+    # A rank that is new to a half-set does not know its rates yet.
+    figures = np.array([sum(panel.n_score(n_item) for panel in panels), known is None], np.float64)
+    effort.flops += 4.0 * n_pixel * float(figures[0])
+    begin = time.perf_counter()
+    search.comm.max_array(figures)
+    effort.traffic.idle += time.perf_counter() - begin
+    if known is None or figures[1]:
+        known = measure_rates(search.comm, make, n_item, n_pixel, panels[0] if panels else None)
+    choice = _choose(search, policy, known, n_item, n_pixel, float(figures[0]))
+    circle = search.comm if choice.way == "local" else ring(search.comm, choice.ring_size)
+    belt = make_belt(
+        choice.way,
+        circle,
+        n_item,
+        (2, n_pixel),
+        make,
+        block=choice.block,
+        grain=CELL_SLICES,
+        shares=tuple(circle.all_gather(search.share)),
+    )
+    return _Ride(circle, choice, belt, panels), known
+
+
+def _choose(search: HalfSearch, policy: Policy, rates: Rates, n_item: int, n_pixel: int, n_score: float) -> Choice:
+    """The way of a search. Collective: other processors might come to another."""
     choice = choose_way(
-        lane.comm.size,
+        search.comm.size,
         n_item,
         n_pixel,
         n_score,
@@ -215,7 +233,7 @@ def _choose(lane: Lane, policy: Policy, rates: Rates, n_item: int, n_pixel: int,
         ring_size=policy.ring_size,
         memory=policy.memory,
     )
-    return lane.comm.broadcast(choice)
+    return search.comm.broadcast(choice)
 
 
 def _tell(rates: Rates, choice: Choice, n_rank: int) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.filter.support import RowsPosterior
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.particles import Particles
 from pycryo.maps.registration import Motion
@@ -34,8 +35,10 @@ from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
 from pycryo.refinement.files.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
 from pycryo.refinement.files.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refinement.options import RefineOptions
+from pycryo.refinement.outcome import Load, Record
 from pycryo.refinement.schedule import Schedule
-from pycryo.refinement.state import Load, Motions, Record, RowsPosterior, Setup, State
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import Motions, State
 from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
@@ -70,7 +73,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
     InputError, RunError
         On every rank, if the file cannot be written; the last checkpoint is intact.
     """
-    share = setup.share
+    partition = setup.partition
     began = time.perf_counter()
     header = {
         "format": _FORMAT,
@@ -81,12 +84,12 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "schedule": asdict(state.schedule),
         "motions": [[_motion_marks(each) for each in of_half] for of_half in state.motions],
         "history": [asdict(record) for record in history],
-        "particles": particle_marks(share.particles),
+        "particles": particle_marks(partition.particles),
         "options": option_marks(setup.options),
         "setup": setup_marks(setup),
     }
-    on_root(share.comm, lambda: check_writable_folder(folder))
-    with _no_interrupt(), write_arrays(share.comm, checkpoint_file(folder), header) as sink:
+    on_root(partition.comm, lambda: check_writable_folder(folder))
+    with _no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
         for names, pair in zip(_reference_names(len(state.references)), state.references, strict=True):
@@ -153,10 +156,10 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
     InputError
         On every rank, if there is no checkpoint, it cannot be read, or it is of another run; says what differs.
     """
-    share, path = setup.share, checkpoint_file(folder)
-    with _read(share.comm, folder) as source:
+    partition, path = setup.partition, checkpoint_file(folder)
+    with _read(partition.comm, folder) as source:
         header = source.header
-        refuse_differences(path, header["particles"], particle_marks(share.particles))
+        refuse_differences(path, header["particles"], particle_marks(partition.particles))
         refuse_differences(path, header["options"], option_marks(setup.options))
         refuse_differences(path, header["setup"], setup_marks(setup))
         with refuse_damage(path):
@@ -216,12 +219,12 @@ def _read(comm: Comm, folder: str | os.PathLike[str]) -> Iterator[Source]:
 
 
 def _check_shapes(setup: Setup, layout: Layout) -> None:
-    share, look = setup.share, setup.look
+    partition, statistics = setup.partition, setup.statistics
     expected: dict[str, Shape] = {
-        "noise": look.power.shape,
-        "scale": look.count.shape,
+        "noise": statistics.power.shape,
+        "scale": statistics.count.shape,
         "class_share": (setup.options.classes,),
-        "insertion_weight": (share.particles.n,),
+        "insertion_weight": (partition.particles.n,),
     }
     names = _stored_references(layout)
     if len(names) not in (1, setup.options.classes):
@@ -230,7 +233,7 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
     expected |= dict.fromkeys((name for pair in names for name in pair), points * 3)
     if _has_posteriors(layout):
         columns = [f"{_POSTERIORS}{name}" for name in COLUMNS]
-        expected |= {name: (share.count(0) + share.count(1), *layout[name][0][1:]) for name in columns}
+        expected |= {name: (partition.n, *layout[name][0][1:]) for name in columns}
     for name, shape in expected.items():
         if layout[name][0] != shape:
             raise ValueError(f"{name} has shape {layout[name][0]}, expected {shape}")
@@ -253,7 +256,7 @@ def _has_posteriors(layout: Layout) -> bool:
 
 def _read_reference(setup: Setup, source: Source, name: str) -> SlabMap:
     """This rank's planes. Collective."""
-    comm, points = setup.share.comm, source.layout[name][0][0]
+    comm, points = setup.partition.comm, source.layout[name][0][0]
     bounds = even_bounds(points, comm.size)
     planes = source.read_piece(name, int(bounds[comm.rank + 1] - bounds[comm.rank]))
     return SlabMap(comm, planes, setup.field_of_view / points)
@@ -261,11 +264,13 @@ def _read_reference(setup: Setup, source: Source, name: str) -> SlabMap:
 
 def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:
     """This rank's posteriors; empty if it has none."""
-    return {f"{_POSTERIORS}{name}": data for name, data in to_columns(setup.share, state.posteriors).items()}
+    return {f"{_POSTERIORS}{name}": data for name, data in to_columns(setup.partition, state.posteriors).items()}
 
 
 def _read_posteriors(setup: Setup, source: Source) -> tuple[RowsPosterior | None, RowsPosterior | None]:
     """This rank's posteriors. Collective."""
-    share = setup.share
+    partition = setup.partition
     names = COLUMNS if _has_posteriors(source.layout) else ()
-    return from_columns(share, {name: source.read_piece(f"{_POSTERIORS}{name}", len(share.rows)) for name in names})
+    return from_columns(
+        partition, {name: source.read_piece(f"{_POSTERIORS}{name}", len(partition.rows)) for name in names}
+    )

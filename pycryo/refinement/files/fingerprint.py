@@ -16,7 +16,7 @@ from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import SlabMap
 from pycryo.refinement.options import RefineOptions
-from pycryo.refinement.state import Setup
+from pycryo.refinement.setup import Setup
 
 # What a mark is called in messages -> a value that JSON keeps.
 Marks = dict[str, Any]
@@ -58,12 +58,12 @@ def option_marks(options: RefineOptions) -> Marks:
 
 def setup_marks(setup: Setup) -> Marks:
     """Of what the first look at the images and the reference gave. Collective."""
-    particles, prior = setup.share.particles, setup.prior
+    particles, prior = setup.partition.particles, setup.prior
     poses = [getattr(particles, name) for name in ("rot", "tilt", "psi", "origin_x", "origin_y")]
     poses += [] if prior is None else [prior.quaternion, prior.shift]
     start = {"poses of the particles or their prior": _digest(*poses)} if setup.options.local else {}
     return start | {
-        "half-sets or usable images": _digest(setup.share.half),
+        "half-sets or usable images": _digest(setup.partition.half),
         "box": setup.box,
         "pixel size": setup.pixel_size,
         "diameter of the particle": setup.diameter,

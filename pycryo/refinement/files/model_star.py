@@ -11,7 +11,8 @@ from pycryo.io.star import write_star
 from pycryo.io.table import Table, make_table
 from pycryo.kernels.shells import shell_counts
 from pycryo.maps.fsc import Fsc
-from pycryo.refinement.state import Outcome, Setup
+from pycryo.refinement.outcome import Outcome
+from pycryo.refinement.setup import Setup
 
 # RELION's number for the infinite resolution of shell 0.
 _INFINITE = 999.0
@@ -32,9 +33,9 @@ def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_names
     reference_names : list of str
         File of each class.
     """
-    share = setup.share
-    optics = share.particles.optics
-    group = share.particles.optics_group[share.half >= 0]
+    partition = setup.partition
+    optics = partition.particles.optics
+    group = partition.particles.optics_group[partition.half >= 0]
     tables: dict[str, Table | dict[str, object]] = {
         "model_general": _general(setup, outcome),
         "model_classes": make_table(
@@ -62,7 +63,7 @@ def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_names
 
 
 def _general(setup: Setup, outcome: Outcome) -> dict[str, object]:
-    record, poses, optics = outcome.record, outcome.poses, setup.share.particles.optics
+    record, poses, optics = outcome.record, outcome.poses, setup.partition.particles.optics
     assert poses is not None
     return {
         "rlnReferenceDimensionality": 3,
@@ -109,7 +110,7 @@ def _angstrom(fsc: Fsc) -> NDArray[np.float64]:
 
 def _noise(setup: Setup, outcome: Outcome, group: int) -> dict[str, NDArray[np.float64] | NDArray[np.int64]]:
     """Columns of the table of an optics group."""
-    optics = setup.share.particles.optics
+    optics = setup.partition.particles.optics
     box = int(optics.box[group])
     index = np.arange(box // 2 + 1)
     frequency = index / (box * optics.pixel_size[group])

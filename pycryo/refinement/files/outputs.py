@@ -22,7 +22,8 @@ from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.model_star import write_model_star
 from pycryo.refinement.files.run_json import write_run_json
 from pycryo.refinement.options import RefineOptions
-from pycryo.refinement.state import Outcome, Poses, Record, Setup
+from pycryo.refinement.outcome import Outcome, Poses, Record
+from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
 from pycryo.report.verdict import poses_warning, views_warning
@@ -154,15 +155,15 @@ class Writer:
         assert outcome.poses is not None
         self._write_particles("run_data.star", setup, outcome.poses)
         rejected = self.folder / "run_rejected.star"
-        if len(setup.look.bad):
-            write_particles(rejected, self.particles.subset(setup.look.bad), {})
+        if len(setup.statistics.bad):
+            write_particles(rejected, self.particles.subset(setup.statistics.bad), {})
         else:
             rejected.unlink(missing_ok=True)
 
     def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
         particles = self.particles.subset(poses.rows)
-        columns = pose_columns(poses, setup.share.half[poses.rows])
-        columns["rlnNormCorrection"] = setup.look.norm[poses.rows]
+        columns = pose_columns(poses, setup.partition.half[poses.rows])
+        columns["rlnNormCorrection"] = setup.statistics.norm[poses.rows]
         if poses.defocus_change.any():
             columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
             columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
@@ -176,7 +177,7 @@ def class_name(name: str, k: int) -> str:
 
 def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
     """Log what makes the map doubtful."""
-    record, n = outcome.record, setup.share.count(0) + setup.share.count(1)
+    record, n = outcome.record, setup.partition.n
     unknown = poses_warning(record.spread_rotation, record.resolution, setup.options.ini_high, setup.group)
     for verdict in (unknown, views_warning(sampling, n)):
         if verdict is not None:

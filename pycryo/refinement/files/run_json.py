@@ -14,7 +14,8 @@ import numpy as np
 
 from pycryo import _core
 from pycryo.io.atomic import write_text
-from pycryo.refinement.state import Record, Setup
+from pycryo.refinement.outcome import Record
+from pycryo.refinement.setup import Setup
 from pycryo.threads import get_threads
 from pycryo.version import __version__
 
@@ -37,7 +38,7 @@ def write_run_json(
     inputs : mapping of str to str
         Files that were read.
     """
-    share = setup.share
+    partition = setup.partition
     content = {
         "pycryo": __version__,
         "status": "done" if is_done else "running",
@@ -51,14 +52,14 @@ def write_run_json(
         "inputs": dict(inputs),
         "options": dataclasses.asdict(setup.options),
         "seed": setup.options.seed,
-        "machine": machine(share.comm.size),
+        "machine": machine(partition.comm.size),
         "versions": versions(),
         "particles": {
-            "total": share.particles.n,
-            "half_sets": [share.count(0), share.count(1)],
+            "total": partition.particles.n,
+            "half_sets": [partition.count(0), partition.count(1)],
             "junk": history[-1].n_junk,
             "suggested_threshold": history[-1].score_threshold,
-            "left_out": [share.particles.label(int(row)) for row in setup.look.bad],
+            "left_out": [partition.particles.label(int(row)) for row in setup.statistics.bad],
         },
         "iterations": [dataclasses.asdict(record) for record in history],
     }

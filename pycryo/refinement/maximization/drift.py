@@ -14,15 +14,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import Posterior
-from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.maps.density import Map
 from pycryo.maps.registration import Expected, Motion, free_parameters, register
 from pycryo.maps.slab_map import SlabMap, from_root, gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.posteriors import moved
+from pycryo.refinement.outcome import ClassMaps
+from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.reference import to_grid
-from pycryo.refinement.state import ClassMaps, Motions, Setup, State
+from pycryo.refinement.state import Motions, State
 
 log = logging.getLogger(__name__)
 
@@ -111,44 +112,16 @@ def _motion(
         return found.motion
 
     # Measured by one: processors of another kind might round otherwise.
-    return on_root(setup.share.comm, find)
+    return on_root(setup.partition.comm, find)
 
 
-def moved_state(setup: Setup, state: State, motions: Motions) -> State:
-    """The state with the poses in the maps read at M u + c; its references stay where they are."""
-    pixel_size = setup.share.particles.pixel_size
+def moved_state(state: State, motions: Motions, pixel_size: NDArray[np.float64]) -> State:
+    """The state with the poses in the maps read at M u + c; its references stay where they are.
+
+    `pixel_size` (n_all,) in Å of the particles.
+    """
     first, second = (
         None if found is None else (found[0], moved(found[1], of_half, pixel_size[found[0]]))
         for found, of_half in zip(state.posteriors, motions, strict=True)
     )
     return replace(state, posteriors=(first, second))
-
-
-def moved(posterior: Posterior, motions: tuple[Motion | None, ...], pixel_size: NDArray[np.float64]) -> Posterior:
-    """Poses in the maps read at M u + c, from those in the maps; `motions` of each class, `pixel_size` (n,) in Å."""
-    for k, motion in enumerate(motions):
-        if motion is not None:
-            posterior = _moved(posterior, k, motion, pixel_size)
-    return posterior
-
-
-def _moved(posterior: Posterior, k: int, motion: Motion, pixel_size: NDArray[np.float64]) -> Posterior:
-    """Poses of class k."""
-    turn, support = motion.quaternion, posterior.support
-    mine, mode_mine = support.class_index[..., None] == k, posterior.mode_class[:, None] == k
-
-    def shifted(quaternion: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A point M u + c is seen at A (M u + c) + t."""
-        per_px = pixel_size.reshape((-1,) + (1,) * (shift.ndim - 1))
-        return np.asarray(shift + (quaternion_to_matrix(quaternion)[..., :2, :] @ motion.move) / per_px)
-
-    return replace(
-        posterior,
-        support=replace(
-            support,
-            quaternion=np.where(mine, multiply(support.quaternion, turn), support.quaternion),
-            shift=np.where(mine, shifted(support.quaternion, support.shift), support.shift),
-        ),
-        mode_quaternion=np.where(mode_mine, multiply(posterior.mode_quaternion, turn), posterior.mode_quaternion),
-        mode_shift=np.where(mode_mine, shifted(posterior.mode_quaternion, posterior.mode_shift), posterior.mode_shift),
-    )

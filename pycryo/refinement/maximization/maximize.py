@@ -13,13 +13,15 @@ from pycryo.maps.slab_map import SlabMap, resample_grid
 from pycryo.model.insertion import combined
 from pycryo.model.owners import deal_map
 from pycryo.model.solve import Solution, Solver, grid_box
-from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.expectation.half_pass import Results
 from pycryo.refinement.maximization.handedness import hands_differ, second_inverted
 from pycryo.refinement.maximization.references import make_references
 from pycryo.refinement.maximization.resolution import measure_fsc, ssnr_of
+from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.resources.timer import Timer
-from pycryo.refinement.state import ClassMaps, Pair, Setup
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import Pair
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def maximize(
     setup: Setup,
     plan: Plan,
     references: tuple[Pair, ...],
-    results: list[HalfResult | None],
+    results: Results,
     count: NDArray[np.float64],
     timer: Timer,
     *,
@@ -90,16 +92,14 @@ def _kept(setup: Setup, plan: Plan, references: Pair) -> Maximum:
     """A class without images: its maps are the references, of no resolution."""
     points = grid_box(plan.box, plan.r_insert)
     first, second = (resample_grid(each, points) for each in references)
-    fsc, mask = measure_fsc(setup, (first, second), 1)
+    fsc, mask = measure_fsc(setup.solvent, (first, second), 1, plan.seed)
     mean = replace(first, data=0.5 * (first.data + second.data)) if plan.final else None
     return Maximum(ClassMaps((first, second), fsc, mask, mean), references, 0, 0.0, False)
 
 
-def _maximize(
-    setup: Setup, plan: Plan, results: list[HalfResult | None], k: int, timer: Timer, is_blurred: bool
-) -> Maximum:
+def _maximize(setup: Setup, plan: Plan, results: Results, k: int, timer: Timer, is_blurred: bool) -> Maximum:
     """Of class k."""
-    comm = setup.share.comm
+    comm = setup.partition.comm
     with timer.phase("insert"):
         sums = [None if result is None else result.insertions[k].result() for result in results]
     with timer.phase("solve"):
@@ -108,11 +108,11 @@ def _maximize(
         points = grid_box(plan.box, plan.r_insert)
         pair = _on_world(setup, points, solutions)
     with timer.phase("fsc"):
-        fsc, mask = measure_fsc(setup, pair, plan.r_insert)
-        other_hand = plan.scan is not None and not plan.rescans and hands_differ(pair, fsc)
+        fsc, mask = measure_fsc(setup.solvent, pair, plan.r_insert, plan.seed)
+        other_hand = plan.search is not None and not plan.search.rescans and hands_differ(pair, fsc)
         if other_hand:
             pair = second_inverted(pair)
-            fsc, mask = measure_fsc(setup, pair, plan.r_insert)
+            fsc, mask = measure_fsc(setup.solvent, pair, plan.r_insert, plan.seed)
     iterations, deviation = comm.broadcast(_effort(solutions[0]))
     combined_map, references = None, pair
     with timer.phase("solve"):
@@ -128,8 +128,9 @@ def _maximize(
             filtered = _on_world(setup, points, regularised)
             if other_hand:
                 filtered = second_inverted(filtered)
+            signal = setup.signal if is_blurred else None
             references = make_references(
-                setup, filtered, pair, mask, fsc, is_joined=plan.is_joined, is_blurred=is_blurred
+                setup.solvent, filtered, pair, mask, fsc, plan.box, is_joined=plan.is_joined, signal=signal
             )
     return Maximum(ClassMaps(pair, fsc, mask, combined_map), references, iterations, deviation, other_hand)
 

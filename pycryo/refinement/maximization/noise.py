@@ -1,80 +1,42 @@
-"""Noise spectra and grey scales per optics group (method.md §7)."""
+"""Noise spectra and grey scales per optics group, updated from what the models leave of the images (docs/method.md)."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import systematic_resample, uniform
-from pycryo.filter.support import Posterior
-from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
-from pycryo.kernels.pixels import Pixels, half_plane
-from pycryo.kernels.projector import FourierVolume
-from pycryo.kernels.shells import image_shells, shell_sums
-from pycryo.kernels.shift import shift
-from pycryo.refinement.data.dataset import FirstLook
-from pycryo.refinement.data.prepare import Target
-from pycryo.refinement.expectation.class_slices import class_slices
+from pycryo.kernels.pixels import shell_samples
+from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums
+from pycryo.refinement.data.partition import Partition
+from pycryo.refinement.expectation.half_pass import Results
+from pycryo.refinement.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Overlap:
-    """Weighted products of images with their models, per image and shell.
-
-    Attributes
-    ----------
-    cross : (n, n_shell) float64
-        Σ Re(X* M)/σ².
-    model : (n, n_shell) float64
-        Σ|M|²/σ².
-    residual : (n, n_shell) float64
-        Σ|X̃ - W·S|².
-    expected : (n, n_shell) float64
-        What noise alone makes of it, Σ 2W.
-    excess : (n,) float64
-        See `excess_power`.
-    """
-
-    cross: NDArray[np.float64]
-    model: NDArray[np.float64]
-    residual: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    excess: NDArray[np.float64]
-
-
-def shell_samples(box: int, n_shell: int) -> NDArray[np.float64]:
-    """(n_shell,) independent samples of each shell of a box px image, at least 1."""
-    return np.maximum(np.bincount(half_plane(box, box / 2).shell, minlength=n_shell)[:n_shell], 1).astype(np.float64)
-
-
-def first_noise(look: FirstLook, particles: Particles) -> NDArray[np.float64]:
+def first_noise(statistics: ImageStatistics, particles: Particles) -> NDArray[np.float64]:
     """(n_group, n_shell) σ² per real component: all power counts as noise, which makes the first posteriors broad."""
-    zero = np.zeros_like(look.power)
-    return updated_noise(look, particles, zero, zero, np.ones_like(look.power))
+    zero = np.zeros_like(statistics.power)
+    return updated_noise(statistics, particles, zero, zero, np.ones_like(statistics.power))
 
 
 def updated_noise(
-    look: FirstLook,
+    statistics: ImageStatistics,
     particles: Particles,
     cross: NDArray[np.float64],
     model: NDArray[np.float64],
     noise: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """σ² from the residuals ⟨|X - M|²⟩; `cross` and `model` are `Overlap` sums per group, weighted by `noise`."""
-    n_group, n_shell = look.power.shape
+    n_group, n_shell = statistics.power.shape
     result = np.ones((n_group, n_shell))
     for g in range(n_group):
-        if not look.count[g]:
+        if not statistics.count[g]:
             continue
         box = int(particles.optics.box[g])
-        residual = look.power[g] + noise[g] * (model[g] - 2 * cross[g])
+        residual = statistics.power[g] + noise[g] * (model[g] - 2 * cross[g])
         # A model that explains nearly everything is not believed.
-        residual = np.maximum(residual, 0.05 * look.power[g])
-        spectrum = residual / (2 * look.count[g] * shell_samples(box, n_shell))
+        residual = np.maximum(residual, 0.05 * statistics.power[g])
+        spectrum = residual / (2 * statistics.count[g] * shell_samples(box, n_shell))
         reach = (box + 1) // 2
         spectrum[reach:] = spectrum[reach - 1]
         positive = spectrum[spectrum > 0]
@@ -86,59 +48,37 @@ def updated_noise(
     return result
 
 
-def overlap(
-    volumes: Sequence[FourierVolume],
-    target: Target,
-    posterior: Posterior,
-    r_high: float,
-    model_scale: float,
-    ids: NDArray[np.int64],
-    seed: int,
-    stream: int,
-    n_shell: int,
-) -> Overlap:
-    """Products of each image with the model of its class at one pose drawn from its posterior."""
-    near = target.between(0, r_high)
-    pixels = near.pixels
-    offset = np.ascontiguousarray(uniform(seed, stream, ids, 1)[:, 0])
-    pick = systematic_resample(posterior.support.weight, offset, 1)[:, :1]
-    quaternion = np.take_along_axis(posterior.support.quaternion, pick[..., None], axis=1)[:, 0]
-    moved = np.take_along_axis(posterior.support.shift, pick[..., None], axis=1)
-    classes = np.take_along_axis(posterior.support.class_index, pick, axis=1)[:, 0]
-    slices = class_slices(volumes, classes, quaternion_to_matrix(quaternion), pixels, model_scale)
-    images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
-    cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
-    explained = slices * near.weights[:, None]
-    model = image_shells(explained, slices, pixels.shell, n_shell)[:, :, 0]
-    images -= explained
-    residual = image_shells(images, images, pixels.shell, n_shell)[:, :, 0]
-    weights = near.weights.astype(np.float64)
-    expected = 2 * shell_sums(weights, pixels.shell, n_shell)
-    deviation = 2 * np.sqrt(shell_sums(np.square(weights), pixels.shell, n_shell))
-    return Overlap(cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels))
+def update_noise(
+    partition: Partition,
+    statistics: ImageStatistics,
+    plan: Plan,
+    results: Results,
+    particle: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Noise spectra and grey scales of the next iteration, of the images that show particles. Collective.
 
-
-def excess_power(
-    model: NDArray[np.float64],
-    residual: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    deviation: NDArray[np.float64],
-    pixels: Pixels,
-) -> NDArray[np.float64]:
-    """(n,) power that an image has beyond model and noise where the model has its own, in standard deviations of noise.
-
-    Parameters
-    ----------
-    model, residual, expected : (n, n_shell) float64
-        See `Overlap`.
-    deviation : (n, n_shell) float64
-        Standard deviation of the residual of noise alone.
-    pixels : Pixels
-        Samples that were summed.
+    `particle` (n_all,) are their probabilities.
     """
-    share = model / np.maximum(np.bincount(pixels.shell, minlength=model.shape[1]), 1)
-    excess = (share * (residual - expected)).sum(axis=1)
-    return np.asarray(excess / np.maximum(np.sqrt(np.square(share * deviation).sum(axis=1)), 1e-300))
+    before, scale = plan.weighting.noise, plan.weighting.scale
+    n_group, n_shell = before.shape
+    there = [result for result in results if result is not None]
+    rows = np.concatenate([np.empty(0, np.int64), *(result.rows for result in there)])
+    group = partition.particles.optics_group[rows]
+
+    def total(name: str, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        values = np.concatenate([np.empty((0, n_shell)), *(getattr(result, name) for result in there)])
+        if weight is not None:
+            values *= weight[:, None]
+        return group_sums(partition.comm, values, group, n_group, partition.particles.n)
+
+    noise = updated_noise(statistics, partition.particles, total("cross"), total("model"), before)
+    sums = (total(name, weight) for weight in (None, particle[rows]) for name in ("residual", "expected"))
+    noise *= without_junk(*sums)
+    if n_group == 1:
+        return noise, scale
+    last = max(4, int(0.7 * plan.r_high))
+    cross, model = (total(name, particle[rows]) for name in ("cross", "model"))
+    return noise, updated_scale(scale, cross, model, statistics.count, 2, last)
 
 
 def without_junk(

@@ -1,4 +1,4 @@
-"""What an iteration found, over all ranks: poses, spreads, noise, the weights of the next insertion (method.md §7)."""
+"""Figures of the poses over all ranks: spreads, changes, classes, the weights of the next insertion."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import Posterior, axis_spreads, is_broad
+from pycryo.filter.support import Posterior, RowsPosterior, axis_spreads, is_broad
 from pycryo.geometry.rotations import angle_between
-from pycryo.refinement.data.dataset import group_sums
+from pycryo.geometry.symmetry import Symmetry
 from pycryo.refinement.data.figure_of_merit import rate_classes
-from pycryo.refinement.expectation.half_pass import HalfResult
-from pycryo.refinement.maximization.noise import updated_noise, updated_scale, without_junk
-from pycryo.refinement.plan import Plan
-from pycryo.refinement.state import Poses, RowsPosterior, Setup, State
-
-Results = list[HalfResult | None]
+from pycryo.refinement.data.partition import Partition
+from pycryo.refinement.expectation.half_pass import Results
 
 # Posteriors this much more diffuse than the median count less. The support points blur a doubtful image already: a
 # factor of 1 cost 0.2 Å on sim64.
@@ -99,20 +95,36 @@ class PoseFigures:
     class_change: float
 
 
-def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
-    """Figures of the poses of all ranks. Collective."""
-    share = setup.share
-    optics, group = share.particles.optics, share.particles.optics_group
+def measure_poses(
+    partition: Partition,
+    group: Symmetry,
+    last: tuple[RowsPosterior | None, RowsPosterior | None],
+    results: Results,
+    *,
+    tells_junk: bool,
+) -> PoseFigures:
+    """Figures of the poses of all ranks. Collective.
+
+    Parameters
+    ----------
+    partition : Partition
+    group : Symmetry
+    last : two of (rows, Posterior) or None
+        Of this rank's particles in the last iteration, by half.
+    results : two of HalfResult or None
+    tells_junk : bool
+        While classes come apart, images of the one that has no map yet look like junk: then nothing is taken for it.
+    """
     mine = []
     for half, result in enumerate(results):
         if result is None or result.posterior is None:
             continue
         posterior, rows = result.posterior, result.rows
-        pixel = optics.pixel_size[group[rows]]
-        before = _before(state.posteriors[half], rows)
+        pixel = partition.particles.pixel_size[rows]
+        before = _before(last[half], rows)
         columns = (
             rows.astype(np.float64),
-            _pose_change(setup, before, posterior),
+            _pose_change(group, before, posterior),
             posterior.mode_class,
             np.zeros(len(rows)) if before is None else before.mode_class != posterior.mode_class,
             np.rad2deg(posterior.spread_rotation),
@@ -129,22 +141,19 @@ def measure_poses(setup: Setup, state: State, results: Results) -> PoseFigures:
             *posterior.class_probability.T,
         )
         mine.append(np.stack(columns))
-    gathered = share.comm.gather(mine)
+    gathered = partition.comm.gather(mine)
     # Measured by one: processors of another kind might round otherwise.
     figures = None
     if gathered is not None:
         parts = [part for rank in gathered for part in rank]
-        figures = _figures(share.half, parts, tells_junk=not state.schedule.is_joined)
-    found = share.comm.broadcast(figures)
+        figures = _figures(partition.half, parts, tells_junk=tells_junk)
+    found = partition.comm.broadcast(figures)
     assert found is not None
     return found
 
 
 def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_junk: bool) -> PoseFigures:
-    """From the columns of all particles, in any order.
-
-    While classes come apart, images of the one that has no map yet look like junk: then nothing is taken for it.
-    """
+    """From the columns of all particles, in any order."""
     table = np.concatenate(parts, axis=1)
     table = table[:, np.argsort(table[0])]
     row, change, mode_class, class_change, spread, spread_shift, distance, p_max = table[:8]
@@ -211,11 +220,11 @@ def _before(found: RowsPosterior | None, rows: NDArray[np.int64]) -> _Before | N
     return _Before(found[1].mode_quaternion[place], found[1].mode_class[place])
 
 
-def _pose_change(setup: Setup, before: _Before | None, posterior: Posterior) -> NDArray[np.float64]:
+def _pose_change(group: Symmetry, before: _Before | None, posterior: Posterior) -> NDArray[np.float64]:
     """Degrees between the modes of two iterations, modulo symmetry; infinite in the first."""
     if before is None:
         return np.full(len(posterior), np.inf)
-    old = setup.group.nearest(before.mode_quaternion, posterior.mode_quaternion)
+    old = group.nearest(before.mode_quaternion, posterior.mode_quaternion)
     return np.rad2deg(angle_between(old, posterior.mode_quaternion))
 
 
@@ -243,53 +252,3 @@ def insertion_weights(
         weight[mine] *= np.clip(_DOUBTFUL * usual / np.maximum(spread[mine], 1e-9), 0.05, 1.0)
         weight[mine] /= weight[mine].max()
     return weight
-
-
-def measure_noise(
-    setup: Setup, state: State, plan: Plan, results: Results, particle: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Noise spectra and grey scales of the next iteration, of the images that show particles. Collective.
-
-    `particle` (n_all,) are their probabilities.
-    """
-    share = setup.share
-    n_group, n_shell = plan.noise.shape
-    there = [result for result in results if result is not None]
-    rows = np.concatenate([np.empty(0, np.int64), *(result.rows for result in there)])
-    group = share.particles.optics_group[rows]
-
-    def total(name: str, weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        values = np.concatenate([np.empty((0, n_shell)), *(getattr(result, name) for result in there)])
-        if weight is not None:
-            values *= weight[:, None]
-        return group_sums(share.comm, values, group, n_group, share.particles.n)
-
-    noise = updated_noise(setup.look, share.particles, total("cross"), total("model"), plan.noise)
-    sums = (total(name, weight) for weight in (None, particle[rows]) for name in ("residual", "expected"))
-    noise *= without_junk(*sums)
-    if n_group == 1:
-        return noise, state.scale
-    last = max(4, int(0.7 * plan.r_high))
-    cross, model = (total(name, particle[rows]) for name in ("cross", "model"))
-    return noise, updated_scale(state.scale, cross, model, setup.look.count, 2, last)
-
-
-def gather_poses(setup: Setup, results: Results, score: NDArray[np.float64]) -> Poses | None:
-    """All poses on rank 0 (None elsewhere); `score` (n_all,) becomes the figure of merit. Collective."""
-    share = setup.share
-    optics, group = share.particles.optics, share.particles.optics_group
-    mine = []
-    for result in results:
-        if result is not None and result.posterior is not None:
-            p, rows = result.posterior, result.rows
-            pixel = optics.pixel_size[group[rows]][:, None]
-            pose = (rows, p.mode_quaternion, p.mode_shift * pixel, p.defocus_change, p.mode_class)
-            mine.append((*pose, p.p_max, p.n_significant, p.log_evidence))
-    gathered = share.comm.gather(mine)
-    if gathered is None:
-        return None
-    columns = [np.concatenate(part) for part in zip(*(piece for rank in gathered for piece in rank), strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    columns = [column[order] for column in columns]
-    rows, quaternion, shift, change, class_index, p_max, n_significant, log_evidence = columns
-    return Poses(rows, quaternion, shift, change, class_index, p_max, n_significant, log_evidence, score[rows])

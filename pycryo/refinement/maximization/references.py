@@ -13,8 +13,9 @@ from pycryo.kernels.shells import shell_counts
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap, join_low_resolution
 from pycryo.maps.slab_transform import SlabTransform
-from pycryo.refinement.maximization.resolution import reach, solvent_mask
-from pycryo.refinement.state import Pair, Setup
+from pycryo.refinement.data.solvent import Solvent
+from pycryo.refinement.maximization.resolution import reach
+from pycryo.refinement.state import Pair
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,15 @@ _MOST_CONTRAST = 3.0
 
 
 def make_references(
-    setup: Setup,
+    solvent: Solvent,
     pair: Pair,
     half_maps: Pair,
     mask: SlabMap,
     fsc: Fsc,
+    box: int,
     *,
     is_joined: bool = False,
-    is_blurred: bool = False,
+    signal: NDArray[np.float64] | None = None,
 ) -> Pair:
     """References from regularised half-maps. Collective.
 
@@ -49,7 +51,7 @@ def make_references(
 
     Parameters
     ----------
-    setup : Setup
+    solvent : Solvent
     pair : two SlabMap
         Regularised.
     half_maps : two SlabMap
@@ -58,14 +60,17 @@ def make_references(
         Of the molecule.
     fsc : Fsc
         Of the half-maps; the references end with it.
+    box : int
+        Of the model, px.
     is_joined : bool
         The halves share all components, and the gains, too: with other contrasts they would come to different classes.
-    is_blurred : bool
-        The poses of most images are hardly known.
+    signal : (any,) float64, optional
+        See `pycryo.refinement.data.signal_power.signal_power`, where the poses of most images are hardly known.
     """
-    first, second = join_low_resolution(*pair, math.inf if is_joined else join_shell(setup.field_of_view, fsc))
+    field = solvent.field_of_view
+    first, second = join_low_resolution(*pair, math.inf if is_joined else join_shell(field, fsc))
     # Noise outside the molecule would enter every comparison.
-    inside = solvent_mask(setup, first.box).data * mask.data
+    inside = solvent.mask(first.box).data * mask.data
     floor = _FLOOR * noise_level(first, second)
     last = reach(fsc)
     transform = SlabTransform(first.comm, first.box)
@@ -77,11 +82,11 @@ def make_references(
     if is_joined:
         sums = [sums[0] + sums[1]] * 2
     gains = [shell_gains(each, last) for each in sums]
-    if is_blurred:
+    if signal is not None:
         # The same density has sums of fewer voxels on fewer points.
-        per_voxel = (setup.box / first.box) ** 6 / shell_counts(first.box)
+        per_voxel = (box / first.box) ** 6 / shell_counts(first.box)
         powers = [np.square(gain) * each[:, 1] * per_voxel for gain, each in zip(gains, sums, strict=True)]
-        factors = [contrast(setup.signal, fsc, power, setup.field_of_view / JOIN_RESOLUTION) for power in powers]
+        factors = [contrast(signal, fsc, power, field / JOIN_RESOLUTION) for power in powers]
         gains = [gain * factor for gain, factor in zip(gains, factors, strict=True)]
         log.info("references: blurred shells are raised, by %.1f at the most", max(each.max() for each in factors))
     results = [

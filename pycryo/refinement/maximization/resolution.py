@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask
-from pycryo.maps.slab_map import SlabMap, everywhere, from_map, resample_grid, soft_sphere
+from pycryo.maps.slab_map import SlabMap, everywhere, from_map
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.state import ClassMaps, Pair, Setup
+from pycryo.refinement.data.solvent import Solvent
+from pycryo.refinement.outcome import ClassMaps
+from pycryo.refinement.state import Pair
 
 # A corrected FSC below it tells nothing.
 _CHANCE = 0.05
@@ -24,41 +26,32 @@ _SMALL = 64
 _MASK_EXTEND = 3.0
 
 
-def solvent_mask(setup: Setup, points: int) -> SlabMap:
-    """Mask of the references: the user's, else a soft sphere of the particle's diameter. Collective."""
-    pixel = setup.field_of_view / points
-    if setup.user_mask is not None:
-        mask = resample_grid(setup.user_mask, points)
-        return replace(mask, data=np.clip(mask.data, 0, 1))
-    edge = max(2.0, 0.06 * points)
-    return soft_sphere(setup.share.comm, points, min(0.5 * setup.diameter / pixel, points / 2 - edge), edge, pixel)
-
-
-def measure_fsc(setup: Setup, pair: Pair, r_insert: float) -> tuple[Fsc, SlabMap]:
+def measure_fsc(solvent: Solvent, pair: Pair, r_insert: float, seed: int) -> tuple[Fsc, SlabMap]:
     """FSC of the half-maps in the user's or an automatic mask, zero beyond the shells inserted; and the mask.
 
-    Collective.
+    Collective. `seed` is that of the phases that are randomised.
     """
-    comm = setup.share.comm
-    sphere_or_users = solvent_mask(setup, pair[0].box)
+    comm = solvent.comm
+    limit = solvent.mask(pair[0].box)
+    is_given = solvent.user_mask is not None
     if comm.size == 1 or pair[0].box > _SMALL:
-        return _measured(setup, pair, sphere_or_users, r_insert)
+        return _measured(pair, limit, r_insert, seed, is_given=is_given)
     alone = SerialComm()
-    first, second, mask = (from_map(alone, everywhere(each)) for each in (*pair, sphere_or_users))
-    fsc, mask = _measured(setup, (first, second), mask, r_insert)
+    first, second, mask = (from_map(alone, everywhere(each)) for each in (*pair, limit))
+    fsc, mask = _measured((first, second), mask, r_insert, seed, is_given=is_given)
     return fsc, from_map(comm, Map(mask.data, mask.pixel_size))
 
 
-def _measured(setup: Setup, pair: Pair, mask: SlabMap, r_insert: float) -> tuple[Fsc, SlabMap]:
-    """See `measure_fsc`; `mask` limits the automatic one. Collective over the ranks of the maps."""
+def _measured(pair: Pair, mask: SlabMap, r_insert: float, seed: int, *, is_given: bool) -> tuple[Fsc, SlabMap]:
+    """See `measure_fsc`; `mask` is the user's, or limits the automatic one. Collective over the ranks of the maps."""
     first, second = pair
     comm, pixel = first.comm, first.pixel_size
-    if setup.user_mask is None:
+    if not is_given:
         rough = corrected_fsc(first.data, second.data, pixel, comm=comm).resolution_0143
         mean = replace(first, data=0.5 * (first.data + second.data) * mask.data)
         found = auto_mask(mean, resolution=max(_MASK_RESOLUTION, rough), extend_px=_MASK_EXTEND / pixel, comm=comm)
         mask = replace(mask, data=found * mask.data)
-    fsc = corrected_fsc(first.data, second.data, pixel, mask.data, seed=setup.options.seed, comm=comm)
+    fsc = corrected_fsc(first.data, second.data, pixel, mask.data, seed=seed, comm=comm)
     return _cut(fsc, r_insert), mask
 
 
@@ -73,7 +66,7 @@ def _cut(fsc: Fsc, r_insert: float) -> Fsc:
     )
 
 
-def doubted(maps: ClassMaps, resolution: float) -> ClassMaps:
+def limited(maps: ClassMaps, resolution: float) -> ClassMaps:
     """The maps with a corrected FSC of zero beyond a resolution, Å.
 
     Both halves followed one reference of that resolution: as long as nothing is known of their poses, they agree

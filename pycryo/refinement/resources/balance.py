@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.data.dataset import deal
+from pycryo.refinement.data.partition import Partition, deal
 from pycryo.refinement.data.posteriors import from_columns, to_columns
 from pycryo.refinement.expectation.search import Effort
-from pycryo.refinement.state import Load, Setup, State
+from pycryo.refinement.outcome import Load
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +48,19 @@ def balance(setup: Setup, state: State, load: Load) -> tuple[Setup, State]:
     load : Load
         What the ranks did in it; rank 0's counts.
     """
-    share = setup.share
-    if share.comm.size == 1:
+    partition = setup.partition
+    if partition.comm.size == 1:
         return setup, state
-    move = 4 * int(share.particles.optics.box.max()) ** 2 / _READING
+    move = 4 * int(partition.particles.optics.box.max()) ** 2 / _READING
     # Decided by one: processors of another kind might round otherwise.
-    bounds = on_root(share.comm, lambda: next_bounds(share.bounds, load.busy, load.fixed, move))
+    bounds = on_root(partition.comm, lambda: next_bounds(partition.bounds, load.busy, load.fixed, move))
     if bounds is None:
         return setup, state
     log.info(
         "load: ranks were busy %s s; moved %d particles so that all take about %.1f s",
         _range(load.busy),
-        _n_moved(share.bounds, bounds).sum(),
-        _predicted(share.bounds, load.busy, load.fixed, bounds).max(),
+        _n_moved(partition.bounds, bounds).sum(),
+        _predicted(partition.bounds, load.busy, load.fixed, bounds).max(),
     )
     return redeal(setup, state, bounds)
 
@@ -71,32 +73,32 @@ class Scores:
     all: float
 
 
-def measure_load(setup: Setup, effort: Effort, seconds: float) -> tuple[Load, Scores]:
+def measure_load(partition: Partition, effort: Effort, seconds: float) -> tuple[Load, Scores]:
     """What all ranks did in the E-phase; waits for the last of them. Collective.
 
     Parameters
     ----------
-    setup : Setup
+    partition : Partition
     effort : Effort
         Of this rank.
     seconds : float
         What its E-phase took.
     """
-    share, traffic, choice = setup.share, effort.traffic, effort.choice
+    traffic, choice = effort.traffic, effort.choice
     begin = time.perf_counter()
-    share.comm.barrier()
+    partition.comm.barrier()
     idle = traffic.idle + time.perf_counter() - begin
     busy = max(0.0, seconds - traffic.idle - traffic.exposed)
     mine = (busy, traffic.making, idle, traffic.exposed, traffic.n_made, traffic.n_byte, effort.alone)
-    ranks = share.comm.all_gather((*mine, effort.n_image, effort.n_score, effort.n_score_all))
+    ranks = partition.comm.all_gather((*mine, effort.n_image, effort.n_score, effort.n_score_all))
     busies, fixed, idles, exposed, made, n_byte, alone, n_image, n_score, n_all = (
         list(each) for each in zip(*ranks, strict=True)
     )
-    way, ring_size = share.comm.broadcast(("", 1) if choice is None else (choice.way, choice.ring_size))
+    way, ring_size = partition.comm.broadcast(("", 1) if choice is None else (choice.way, choice.ring_size))
     hidden = float(np.clip(1 - sum(exposed) / sum(alone), 0, 1)) if sum(alone) > 0 else None
     images = max(1, sum(n_image))
     return (
-        Load(np.diff(share.bounds).tolist(), busies, fixed, idles, exposed, made, n_byte, way, ring_size, hidden),
+        Load(np.diff(partition.bounds).tolist(), busies, fixed, idles, exposed, made, n_byte, way, ring_size, hidden),
         Scores(sum(n_score) / images, sum(n_all) / images),
     )
 
@@ -127,7 +129,7 @@ def next_bounds(bounds: Bounds, busy: Sequence[float], fixed: Sequence[float], m
     Parameters
     ----------
     bounds : (n_rank + 1,) int64
-        Pieces now, see `Share`.
+        Pieces now, see `Partition`.
     busy : n_rank floats
         Seconds of work for them.
     fixed : n_rank floats
@@ -193,15 +195,15 @@ def redeal(setup: Setup, state: State, bounds: Bounds) -> tuple[Setup, State]:
         Not to be used any more: its communicators of the halves are given back.
     state : State
     bounds : (n_rank + 1,) int64
-        See `Share`.
+        See `Partition`.
     """
-    before = setup.share
-    share = deal(before.comm, before.particles, before.half, before.cache, bounds)
+    before = setup.partition
+    partition = deal(before.comm, before.particles, before.half, before.cache, bounds)
     columns = _moved(before.comm, to_columns(before, state.posteriors), before.bounds, bounds)
     before.free()
     # A rank that leaves a half forgets its rates: when it comes back, the others may have measured again.
-    rates = [known if before.holds(half) and share.holds(half) else None for half, known in enumerate(setup.rates)]
-    return replace(setup, share=share, rates=rates), replace(state, posteriors=from_columns(share, columns))
+    rates = [known if before.holds(half) and partition.holds(half) else None for half, known in enumerate(setup.rates)]
+    return replace(setup, partition=partition, rates=rates), replace(state, posteriors=from_columns(partition, columns))
 
 
 def _moved(comm: Comm, columns: Mapping[str, NDArray[Any]], before: Bounds, after: Bounds) -> dict[str, NDArray[Any]]:

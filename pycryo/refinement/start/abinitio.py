@@ -20,16 +20,23 @@ from pycryo.maps.slab_map import SlabMap, gather, resample_grid
 from pycryo.model.owners import halves_own
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.refinement.data.dataset import FirstLook, Share, first_look, refuse_too_many_bad, without_defocus
-from pycryo.refinement.maximization.pose_figures import gather_poses
+from pycryo.refinement.data.image_statistics import (
+    ImageStatistics,
+    measure_images,
+    refuse_too_many_bad,
+    without_defocus,
+)
+from pycryo.refinement.data.partition import Partition, commonest_geometry
+from pycryo.refinement.maximization.poses import gather_poses
+from pycryo.refinement.outcome import Poses
 from pycryo.refinement.resources.memory_plan import image_budget
 from pycryo.refinement.resources.work_plan import measure_sizes
+from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.contest import Contest, Leg
 from pycryo.refinement.start.particle_size import estimate_diameter
 from pycryo.refinement.start.small_images import read_small
 from pycryo.refinement.start.stochastic import Round
-from pycryo.refinement.state import Poses, Setup
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -117,11 +124,11 @@ def abinitio(
     last = contest.run()
     ((reference, _),) = last.state.references
     resolution = resolution_at(last.curve, reference.box, reference.pixel_size, 0.143)
-    poses = gather_poses(setup, last.results, last.figures.score)
+    poses = gather_poses(setup.partition, last.results, last.figures.score)
     planes = _on_image_grid(reference, setup, particles)
     seconds = time.perf_counter() - began
     _tell(contest, last, resolution, seconds)
-    used = np.flatnonzero(setup.share.half >= 0)
+    used = np.flatnonzero(setup.partition.half >= 0)
     found = gather(planes) if gather_map else None
     setup.free()
     return InitialModel(found, poses, resolution, setup.diameter, contest.legs, used, left_out, planes, seconds)
@@ -156,14 +163,14 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
         rows = np.sort(rows[np.argsort(draw, kind="stable")[: options.max_images]])
         log.info("%d of %d particles are used, drawn at random", len(rows), particles.n)
     _, last = options.resolutions(options.diameter or 0.0)
-    share, bad = read_small(comm, particles, rows, _PIXEL * last)
+    partition, bad = read_small(comm, particles, rows, _PIXEL * last)
     refuse_too_many_bad(particles, bad, options.max_bad_fraction)
-    if share.count(0) < 2:
-        raise InputError(f"{share.count(0)} usable particles are too few: give at least two")
-    diameter = options.diameter or estimate_diameter(share)
+    if partition.count(0) < 2:
+        raise InputError(f"{partition.count(0)} usable particles are too few: give at least two")
+    diameter = options.diameter or estimate_diameter(partition)
     # So coarse images hold no shells that are noise alone.
-    look, _ = first_look(share, 0.5 * diameter, False, corrects_norm=False)
-    setup = _make_setup(share, options, diameter, look)
+    statistics, _ = measure_images(partition, 0.5 * diameter, False, corrects_norm=False)
+    setup = _make_setup(partition, options, diameter, statistics)
     if diameter > setup.field_of_view:
         raise InputError(
             f"the particle diameter {diameter:.0f} Å is larger than the images ({setup.field_of_view:.0f} Å): give a "
@@ -172,16 +179,14 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
     return setup, bad
 
 
-def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: FirstLook) -> Setup:
+def _make_setup(partition: Partition, options: AbinitioOptions, diameter: float, statistics: ImageStatistics) -> Setup:
     """What the rounds need; the model's box is that of most images. Collective."""
-    optics, group = share.particles.optics, share.particles.optics_group[share.half >= 0]
-    geometry = np.stack([optics.box, optics.pixel_size], axis=1)[group]
-    kinds, count = np.unique(geometry, axis=0, return_counts=True)
-    box, pixel_size = int(kinds[count.argmax()][0]), float(kinds[count.argmax()][1])
-    sizes, figures = measure_sizes(share, box, options.padding, options.model, single=False, preread=True)
+    model = commonest_geometry(partition.particles, np.flatnonzero(partition.half >= 0))
+    box, pixel_size = model.box, model.pixel_size
+    sizes, figures = measure_sizes(partition, box, options.padding, options.model, single=False, preread=True)
     log.info(
         "%d particles on %d px of %.2f Å, diameter %.0f Å%s, symmetry %s",
-        share.count(0),
+        partition.count(0),
         box,
         pixel_size,
         diameter,
@@ -189,15 +194,15 @@ def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: F
         symmetry(options.symmetry).name,
     )
     return Setup(
-        share,
+        partition,
         options.refine_options(),
         symmetry(options.symmetry),
         box,
         pixel_size,
         diameter,
-        halves_own(share.comm, options.model),
+        halves_own(partition.comm, options.model),
         None,
-        look,
+        statistics,
         image_budget(sizes, options.memory, figures),
         starts=(),
         reference_mark="",
@@ -207,7 +212,7 @@ def _make_setup(share: Share, options: AbinitioOptions, diameter: float, look: F
 
 def _on_image_grid(reference: SlabMap, setup: Setup, particles: Particles) -> SlabMap:
     """The map on the grid of most images, with their grey values. Collective."""
-    group = particles.optics_group[setup.share.half >= 0]
+    group = particles.optics_group[setup.partition.half >= 0]
     fields = (particles.optics.box * particles.optics.pixel_size)[group]
     boxes = particles.optics.box[group][np.isclose(fields, setup.field_of_view)]
     kinds, count = np.unique(boxes, return_counts=True)

@@ -11,9 +11,10 @@ from pycryo.progress import track
 from pycryo.refinement.maximization.noise import first_noise
 from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.schedule import Schedule
+from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.stochastic import FIRST_SHIFT, Round, draw_batch, first_reference, log_evidence, run_round
-from pycryo.refinement.state import Setup, State
+from pycryo.refinement.state import State
 
 log = logging.getLogger(__name__)
 
@@ -98,18 +99,18 @@ class Contest:
 
     def start(self, number: int) -> Try:
         """A try with a map of images at random orientations."""
-        setup, optics = self.setup, self.setup.share.particles.optics
+        setup, optics = self.setup, self.setup.partition.particles.optics
         state = State(
             number=_KEYS * number,
             schedule=Schedule("global", self.limits[0]),
             references=(),
             class_share=np.ones(1),
-            noise=first_noise(setup.look, setup.share.particles),
+            noise=first_noise(setup.statistics, setup.partition.particles),
             scale=np.asarray(setup.pixel_size / optics.pixel_size, np.float64),
             sigma_shift=FIRST_SHIFT * setup.field_of_view,
             sigma_defocus=None,
             posteriors=(None, None),
-            insertion_weight=np.ones(setup.share.particles.n),
+            insertion_weight=np.ones(setup.partition.particles.n),
         )
         reference = first_reference(draw_batch(setup, self.options.first_batch, state.number), state)
         return Try(number, replace(state, references=((reference, reference),)))
@@ -150,7 +151,7 @@ class Contest:
         """Rounds of one try on all images."""
         state = best.state
         for k in track(range(_FINAL), _FINAL, "all images"):
-            setup = draw_batch(self.setup, self.setup.share.particles.n, _FINAL_BATCH + k)
+            setup = draw_batch(self.setup, self.setup.partition.particles.n, _FINAL_BATCH + k)
             found = run_round(setup, state, _KEYS * best.number + sum(_LEGS) + k, self.limits[1], self.timer)
             state = found.state
         return found

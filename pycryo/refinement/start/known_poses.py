@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from pycryo.errors import InputError
-from pycryo.filter.support import Posterior, Support
+from pycryo.filter.support import Posterior, RowsPosterior, Support
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
@@ -17,8 +17,8 @@ from pycryo.refinement.data.prior import PosePrior, poses_of, read_prior
 from pycryo.refinement.maximization.references import JOIN_RESOLUTION
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.plan import WIDEN
-from pycryo.refinement.reconstruct import reconstruct_slabs
-from pycryo.refinement.state import RowsPosterior, Setup
+from pycryo.refinement.reconstruct import ReconstructOptions, reconstruct_slabs
+from pycryo.refinement.setup import Setup
 
 log = logging.getLogger(__name__)
 
@@ -65,17 +65,9 @@ def reference_from_poses(comm: Comm, particles: Particles, options: RefineOption
             f"ini-high is {options.ini_high:g} Å, but without --ref both half-sets begin with one map, which must not "
             f"be finer than {JOIN_RESOLUTION:g} Å: give --ref, or a larger --ini-high"
         )
-    found = reconstruct_slabs(
-        particles,
-        symmetry=options.symmetry,
-        padding=options.padding,
-        ctf=options.ctf,
-        comm=comm,
-        max_bad_fraction=options.max_bad_fraction,
-        model=options.model,
-        single=options.single,
-        memory=options.memory,
-    )
+    names = ("symmetry", "padding", "ctf", "max_bad_fraction", "model", "single", "memory")
+    same = ReconstructOptions(**{name: getattr(options, name) for name in names})
+    found = reconstruct_slabs(particles, same, comm=comm)
     log.info("reference: made of the poses in the file")
     whole = gather(found.map)
     if whole is None or not options.invert_contrast:
@@ -90,7 +82,7 @@ def first_posteriors(setup: Setup) -> tuple[RowsPosterior | None, RowsPosterior 
 
 
 def _posterior(setup: Setup, half: int) -> RowsPosterior | None:
-    particles, rows = setup.share.particles, setup.share.rows_of(half)
+    particles, rows = setup.partition.particles, setup.partition.rows_of(half)
     if not len(rows):
         return None
     prior = setup.prior
@@ -122,6 +114,6 @@ def _posterior(setup: Setup, half: int) -> RowsPosterior | None:
 
 def first_sigma_shift(setup: Setup) -> float:
     """Spread of the shifts in the file over the particles, per axis, Å."""
-    shift = poses_of(setup.share.particles)[1][setup.share.half >= 0]
+    shift = poses_of(setup.partition.particles)[1][setup.partition.half >= 0]
     # The median of a Rayleigh distribution is 1.1774 σ.
     return float(np.median(np.hypot(*shift.T))) / 1.1774

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.refinement.data.dataset import Share, group_sums
+from pycryo.refinement.data.image_statistics import group_sums
+from pycryo.refinement.data.partition import Partition
 
 # The particle reaches to where the power above that of the background falls below this share of its greatest value,
 # and further by this factor: its tips show in few views. Seven sets: 0.86 to 1 of what `diameter_of` has from a map of
@@ -21,16 +22,16 @@ _N_RING = 24
 _BLUR = 0.02
 
 
-def estimate_diameter(share: Share) -> float:
+def estimate_diameter(partition: Partition) -> float:
     """Diameter, Å, of the circle about the centre outside which the images have the power of their background.
 
     Collective; the same on every rank.
     """
     from scipy import ndimage
 
-    particles = share.particles
+    particles = partition.particles
     profiles = [np.empty((0, _N_RING))]
-    for batch in share.batches(share.rows):
+    for batch in partition.batches(partition.rows):
         box = batch.images.shape[-1]
         blurred = ndimage.gaussian_filter(batch.images, (0, _BLUR * box, _BLUR * box), mode="nearest")
         ring = rings(box)
@@ -40,9 +41,9 @@ def estimate_diameter(share: Share) -> float:
         profiles.append(sums / counts)
     profile = np.concatenate(profiles)
     everything = np.zeros(len(profile), np.int32)
-    mean = group_sums(share.comm, profile, everything, 1, particles.n)[0]
-    field = float((particles.optics.box * particles.optics.pixel_size)[particles.optics_group[share.half >= 0]].min())
-    return edge_of(mean) * field
+    mean = group_sums(partition.comm, profile, everything, 1, particles.n)[0]
+    fields = particles.optics.box * particles.optics.pixel_size
+    return edge_of(mean) * float(fields[particles.optics_group[partition.half >= 0]].min())
 
 
 def rings(box: int) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slic
 from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map, low_pass, resample
 from pycryo.maps.masks import auto_mask
-from pycryo.refinement.data.dataset import FirstLook, Share
-from pycryo.refinement.data.prepare import batch_target, model_scale
+from pycryo.refinement.data.image_statistics import ImageStatistics
+from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ def diameter_of(reference: Map) -> float:
 
 
 def grey_scale(
-    share: Share, reference: NDArray[np.float32], plan: Plan, symmetry: Symmetry, shift_radius: float
+    partition: Partition, reference: NDArray[np.float32], plan: Plan, symmetry: Symmetry, shift_radius: float
 ) -> float:
     """Factor that brings the reference to the images' grey scale. Not collective: run on one rank.
 
     A few images are scanned, and the factor is the least-squares one at the poses found, Σ Re(X̃* S) / Σ W|S|². It is
     found again with the reference on that scale, until it settles.
     """
-    usable = np.flatnonzero(share.half >= 0)
+    particles, usable = partition.particles, np.flatnonzero(partition.half >= 0)
     order = np.argsort(uniform(plan.seed, _SCALE_STREAM, usable.astype(np.int64), 1)[:, 0], kind="stable")
     rows = np.sort(usable[order[:_N_IMAGE]]).astype(np.int64)
     rotations = quaternion_to_matrix(rotation_grid(max(200, _N_ROTATION // len(symmetry)), symmetry))
@@ -54,13 +54,13 @@ def grey_scale(
     for _ in range(3):
         numerator = denominator = 0.0
         volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_high)
-        for batch in iter_batches(share.particles, rows, max_images=_N_IMAGE):
-            scale = model_scale(share.particles, plan, batch.rows)
-            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_high)
+        for batch in iter_batches(particles, rows, max_images=_N_IMAGE):
+            scale = plan.weighting.model_scale(particles, batch.rows)
+            target = plan.weighting.target(particles, batch.rows, batch.images, plan.r_high)
             target = target.between(1, plan.r_high / scale)
             pixels = target.pixels
             step = max(1.0, pixels.box / (4 * plan.r_high))
-            ratio = plan.pixel_size / share.particles.optics.pixel_size[share.particles.optics_group[batch.rows[0]]]
+            ratio = plan.pixel_size / particles.pixel_size[batch.rows[0]]
             shifts = shift_grid(shift_radius * ratio, step)
             moved = np.broadcast_to(shifts, (len(target), *shifts.shape))
             images = shift(target.images, pixels.kx, pixels.ky, moved, pixels.box)
@@ -80,9 +80,9 @@ def grey_scale(
     return total
 
 
-def first_scale(reference: Map, look: FirstLook, box: int) -> float:
+def first_scale(reference: Map, statistics: ImageStatistics, box: int) -> float:
     """Rough grey scale: as if the reference's projections held a tenth of the images' power below its own limit."""
-    power = look.power.sum(0) / max(1, look.count.sum())
+    power = statistics.power.sum(0) / max(1, statistics.count.sum())
     slices = np.square(np.abs(np.fft.rfftn(reference.data))).sum() / max(1, reference.box)
     return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * reference.box / box)
 

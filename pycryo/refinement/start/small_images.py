@@ -12,7 +12,7 @@ from pycryo.io.particles import Particles
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
 from pycryo.progress import track
-from pycryo.refinement.data.dataset import Share, batch_size
+from pycryo.refinement.data.partition import Partition, batch_size
 from pycryo.refinement.data.prepare import transform
 from pycryo.threads import get_threads
 
@@ -50,7 +50,7 @@ def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
 
 def read_small(
     comm: Comm, particles: Particles, rows: NDArray[np.int64], pixel_size: float
-) -> tuple[Share, NDArray[np.int64]]:
+) -> tuple[Partition, NDArray[np.int64]]:
     """Read some images once and keep them on a coarse grid, dealt to the ranks in pieces of equal length. Collective.
 
     Parameters
@@ -64,7 +64,7 @@ def read_small(
 
     Returns
     -------
-    Share
+    Partition
         All in half-set 0, with the particles as if their images had been that coarse in the files.
     (n_bad,) int64
         Rows of the images with non-finite or constant pixels, which are left out.
@@ -92,7 +92,7 @@ def read_small(
     every = np.sort(np.concatenate([np.asarray(part, np.int64) for part in comm.all_gather(bad)]))
     half = np.full(particles.n, -1, np.int8)
     half[np.setdiff1d(rows, every)] = 0
-    share = Share(
+    partition = Partition(
         comm=comm,
         particles=replace(particles, optics=coarse),
         half=half,
@@ -102,4 +102,4 @@ def read_small(
         half_comm=(comm.split(0), comm.split(0)),
         cache=cache,
     )
-    return share, every
+    return partition, every

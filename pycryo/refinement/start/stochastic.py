@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter._sampling import uniform
-from pycryo.filter.draws import normal
+from pycryo.filter.draws import Draws, normal
 from pycryo.filter.phases import PhaseSettings
 from pycryo.filter.support import Support
 from pycryo.kernels.backprojector import Accumulators
@@ -19,24 +19,24 @@ from pycryo.model.insertion import Frame, Insertion, combined
 from pycryo.model.owners import deal_map
 from pycryo.model.solve import Solver, grid_box
 from pycryo.model.volume import shared_volume
-from pycryo.refinement.data.dataset import group_sums
-from pycryo.refinement.data.prepare import batch_target, model_scale
-from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.data.image_statistics import group_sums
+from pycryo.refinement.expectation.entries import posterior_entries, quanta
+from pycryo.refinement.expectation.half_pass import Results
 from pycryo.refinement.expectation.images import run_images
-from pycryo.refinement.maximization.entries import posterior_entries, quanta
-from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_noise, measure_poses
+from pycryo.refinement.maximization.noise import update_noise
+from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.references import shell_gains
-from pycryo.refinement.maximization.resolution import solvent_mask
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.schedule import Schedule
-from pycryo.refinement.state import Setup, State
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 
 # Keys of the draws, beyond those of all others: which images, and their first poses.
 _BATCH_STREAM = 3 << 50
 _POSE_STREAM = 5 << 50
-# The scan does most of it: no islands, and half the slices and two phases less than a refinement's cost 0.3° in the
-# last round.
+# The scan does most of it: no search of single modes, and half the slices and two phases less than a refinement's
+# cost 0.3° in the last round.
 _SETTINGS = PhaseSettings(n_rotation=32, min_phases=2, max_phases=3)
 # Signal-to-noise ratio taken for the shells of a map of random poses: it is all noise but for its mean shape.
 _FIRST_SSNR = 1.0
@@ -61,51 +61,43 @@ class Round:
     """
 
     state: State
-    results: list[HalfResult | None]
+    results: Results
     figures: PoseFigures
     curve: NDArray[np.float64]
 
 
 def draw_batch(setup: Setup, count: int, number: int) -> Setup:
     """`setup` with `count` images only (or all), drawn at random and split into two halves."""
-    share, look = setup.share, setup.look
-    usable = np.flatnonzero(share.half >= 0)
+    partition, statistics = setup.partition, setup.statistics
+    usable = np.flatnonzero(partition.half >= 0)
     draw = uniform(setup.options.seed, _BATCH_STREAM + number, usable, 1)[:, 0]
     chosen = usable[np.argsort(draw, kind="stable")[:count]]
-    half = np.full(len(share.half), -1, np.int8)
+    half = np.full(len(partition.half), -1, np.int8)
     half[chosen] = np.arange(len(chosen)) % 2
-    drawn = np.bincount(share.particles.optics_group[chosen], minlength=len(look.count)).astype(np.int64)
-    part = drawn / np.maximum(look.count, 1)
+    drawn = np.bincount(partition.particles.optics_group[chosen], minlength=len(statistics.count)).astype(np.int64)
+    part = drawn / np.maximum(statistics.count, 1)
     return replace(
         setup,
-        share=replace(share, half=half, rows=share.rows[half[share.rows] >= 0]),
-        look=replace(look, power=look.power * part[:, None], count=drawn),
+        partition=replace(partition, half=half, rows=partition.rows[half[partition.rows] >= 0]),
+        statistics=replace(statistics, power=statistics.power * part[:, None], count=drawn),
     )
 
 
 def first_reference(setup: Setup, state: State) -> SlabMap:
     """A map of the images of `setup` at random orientations. Collective."""
-    plan, share = make_plan(setup, state), setup.share
+    plan, partition = make_plan(setup, state), setup.partition
     sums = []
     for half in (0, 1):
         insertion = _insertion(setup, plan, half)
-        for batch in share.batches(share.rows_of(half)):
-            target = batch_target(share.particles, plan, batch.rows, batch.images, plan.r_insert)
+        for batch in partition.batches(partition.rows_of(half)):
+            target = plan.weighting.target(partition.particles, batch.rows, batch.images, plan.r_insert)
             turn = normal(plan.seed, _POSE_STREAM + 2 * plan.number, batch.rows, 4)
             turn /= np.linalg.norm(turn, axis=1, keepdims=True)
             one = (len(turn), 1)
             poses = Support(turn[:, None], np.zeros((*one, 2)), np.ones(one), np.zeros(one, np.int32))
-            (entries,) = posterior_entries(
-                plan.box,
-                target,
-                poses,
-                setup.group,
-                np.ones(len(turn)),
-                model_scale(share.particles, plan, batch.rows),
-                batch.rows,
-                plan.seed,
-                _POSE_STREAM + 2 * plan.number + 1,
-            )
+            scale = plan.weighting.model_scale(partition.particles, batch.rows)
+            draws = Draws(plan.seed, _POSE_STREAM + 2 * plan.number + 1, batch.rows)
+            (entries,) = posterior_entries(plan.box, target, poses, setup.group, np.ones(len(turn)), scale, draws)
             insertion.add(entries)
         sums.append(insertion.result())
     points = grid_box(plan.box, plan.r_insert)
@@ -113,10 +105,10 @@ def first_reference(setup: Setup, state: State) -> SlabMap:
 
 
 def _insertion(setup: Setup, plan: Plan, half: int) -> Insertion:
-    share = setup.share
-    comm = share.half_comm[half]
+    partition = setup.partition
+    comm = partition.half_comm[half]
     assert comm is not None
-    quantum = quanta(setup.look, plan, share.count(half) * len(setup.group))
+    quantum = quanta(setup.statistics, plan.weighting, partition.count(half) * len(setup.group))
     return Insertion(comm, setup.owners[half], Frame(plan.box, plan.padding, plan.r_insert, quantum))
 
 
@@ -135,8 +127,9 @@ def run_round(setup: Setup, state: State, number: int, r_high: float, timer: Tim
     timer : Timer
     """
     state, plan, results = _expect(setup, state, number, r_high, timer)
-    figures = measure_poses(setup, state, results)
-    noise, _ = measure_noise(setup, state, plan, results, np.ones(setup.share.particles.n))
+    figures = measure_poses(setup.partition, setup.group, state.posteriors, results, tells_junk=True)
+    everything = np.ones(setup.partition.particles.n)
+    noise, _ = update_noise(setup.partition, setup.statistics, plan, results, everything)
     with timer.phase("solve"):
         sums = [None if result is None else result.insertions[0].result() for result in results]
         curve = _agreement(setup, plan, sums)
@@ -145,7 +138,7 @@ def run_round(setup: Setup, state: State, number: int, r_high: float, timer: Tim
         state,
         references=((reference, reference),),
         # Groups without an image in this batch keep theirs.
-        noise=np.where((setup.look.count > 0)[:, None], noise, state.noise),
+        noise=np.where((setup.statistics.count > 0)[:, None], noise, state.noise),
         sigma_shift=float(np.clip(figures.sigma_shift, setup.pixel_size, FIRST_SHIFT * setup.field_of_view)),
     )
     return Round(following, results, figures, curve)
@@ -154,21 +147,21 @@ def run_round(setup: Setup, state: State, number: int, r_high: float, timer: Tim
 def log_evidence(setup: Setup, state: State, number: int, r_high: float, timer: Timer) -> float:
     """Mean log evidence of the images of `setup`, given the reference and the noise of `state`. Collective."""
     _, _, results = _expect(setup, state, number, r_high, timer)
-    share = setup.share
+    partition = setup.partition
     mine = [result.posterior.log_evidence for result in results if result is not None and result.posterior is not None]
     values = np.concatenate([np.empty(0), *mine])
-    total = group_sums(share.comm, values, np.zeros(len(values), np.int32), 1, share.particles.n)
-    return float(total[0]) / max(1, share.count(0) + share.count(1))
+    total = group_sums(partition.comm, values, np.zeros(len(values), np.int32), 1, partition.particles.n)
+    return float(total[0]) / max(1, partition.n)
 
 
-def _expect(
-    setup: Setup, state: State, number: int, r_high: float, timer: Timer
-) -> tuple[State, Plan, list[HalfResult | None]]:
+def _expect(setup: Setup, state: State, number: int, r_high: float, timer: Timer) -> tuple[State, Plan, Results]:
     """The state that a round begins with, its plan, and what was found for the images. Collective."""
     state = replace(state, number=number, schedule=Schedule("global", r_high), posteriors=(None, None))
-    plan = replace(make_plan(setup, state), settings=_SETTINGS, guides=())
+    plan = make_plan(setup, state)
+    assert plan.search is not None
+    plan = replace(plan, sampling=replace(plan.sampling, settings=_SETTINGS), search=replace(plan.search, guides=()))
     ((reference, _),) = state.references
-    with shared_volume(setup.share.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
+    with shared_volume(setup.partition.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
         results, _ = run_images(setup, state, plan, [[volume], [volume]], timer)
     return state, plan, results
 
@@ -176,7 +169,7 @@ def _expect(
 def _agreement(setup: Setup, plan: Plan, sums: list[Accumulators | None]) -> NDArray[np.float64]:
     """(n_shell,) FSC of the maps of both halves inside the sphere, 0 beyond the shells inserted. Collective."""
     points, double = grid_box(plan.box, plan.r_insert), not setup.options.single
-    mask = solvent_mask(setup, points).data
+    mask = setup.solvent.mask(points).data
     maps = []
     for owners, each in zip(setup.owners, sums, strict=True):
         planes = None
@@ -184,7 +177,7 @@ def _agreement(setup: Setup, plan: Plan, sums: list[Accumulators | None]) -> NDA
             solver = Solver(owners.comm, each, model=owners.model, double=double)
             planes = solver.solve(max_iterations=0).planes
         maps.append(deal_map(owners, planes, points, setup.field_of_view / points).data * mask)
-    curve = np.clip(fsc(maps[0], maps[1], comm=setup.share.comm), 0, _MOST_FSC)
+    curve = np.clip(fsc(maps[0], maps[1], comm=setup.partition.comm), 0, _MOST_FSC)
     curve[int(np.ceil(plan.r_insert)) :] = 0
     return curve
 
@@ -194,11 +187,11 @@ def _reference(setup: Setup, sums: list[Accumulators | None], ssnr: NDArray[np.f
 
     What is negative becomes zero, and each shell gets the contrast back that this took from it.
     """
-    comm = setup.share.comm
+    comm = setup.partition.comm
     everything = combined(sums[0], sums[1], setup.owners)
     solver = Solver(comm, everything, model=setup.options.model, double=not setup.options.single)
     planes = solver.solve(ssnr=ssnr, max_iterations=0).planes
-    planes = planes * solvent_mask(setup, solver.points).data
+    planes = planes * setup.solvent.mask(solver.points).data
     transform = SlabTransform(comm, solver.points)
     rows = transform.rows(np.maximum(planes, 0))
     gains = shell_gains(transform.sums(rows, transform.rows(planes)), solver.points // 2)

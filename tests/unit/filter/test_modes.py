@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pycryo.filter.modes import Known, search_islands, sort_islands, with_known
+from pycryo.filter.draws import Draws
+from pycryo.filter.modes import Known, assign_modes, search_modes, with_known
 from pycryo.filter.phases import PhaseSettings, run_phases
+from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Support
 
 RIGHT = Rotation.from_euler("ZYZ", [40, 70, -110], degrees=True)
@@ -57,12 +59,14 @@ def scan_result(n: int, share: float) -> Support:
     )
 
 
+def widths_of(n: int, rotation: float = 0.5 * STEP_R, shift: float = 0.5 * STEP_T) -> Widths:
+    return Widths(np.full(n, rotation), np.full(n, shift), 1e-4, 1e-3)
+
+
 def search(start: Support, ids: np.ndarray, known: Known | None = None):
     n = len(ids)
-    return search_islands(
-        bumps(1.0), start, np.full(n, 0.5 * STEP_R), np.full(n, 0.5 * STEP_T), guides=[bumps(0.4), bumps(0.6)],
-        ids=ids, seed=1, stream=3, floor_rotation=1e-4, floor_shift=1e-3, known=known,
-    )  # fmt: skip
+    draws = Draws(1, 3, ids)
+    return search_modes(bumps(1.0), start, widths_of(n), draws, guides=[bumps(0.4), bumps(0.6)], known=known)
 
 
 def in_right_mode(support: Support) -> np.ndarray:
@@ -77,14 +81,11 @@ def test_the_best_mode_wins_although_the_scan_prefers_another():
     np.testing.assert_allclose(found.support.weight.sum(1), 1, rtol=1e-12)
     # Peaks e^10 apart, but sixteen points find a peak to 5 or 10 units only: some images choose wrongly.
     assert (in_right_mode(found.support) > 0.9).mean() > 0.8
-    assert (found.scale_rotation <= 0.5 * STEP_R).all()
-    assert (found.scale_shift <= 0.5 * STEP_T).all()
+    assert (found.widths.rotation <= 0.5 * STEP_R).all()
+    assert (found.widths.shift <= 0.5 * STEP_T).all()
     # Two modes, three phases of 16 slices each.
     np.testing.assert_array_equal(found.n_slices, 2 * 3 * 16)
-    together = run_phases(
-        bumps(1.0), start, np.full(n, 0.5 * STEP_R), np.full(n, 0.5 * STEP_T), ids=np.arange(n), seed=1, stream=3,
-        settings=PhaseSettings(), floor_rotation=1e-4, floor_shift=1e-3,
-    )  # fmt: skip
+    together = run_phases(bumps(1.0), start, widths_of(n), Draws(1, 3, np.arange(n)), PhaseSettings())
     assert (in_right_mode(together.support) > 0.9).mean() < 0.7
 
 
@@ -94,12 +95,12 @@ def test_a_mode_that_the_scan_missed_is_kept_while_it_is_narrow():
     missed = scan_result(n, 0.0)
     points = np.tile(quaternion(RIGHT), (n, m, 1)), np.tile(RIGHT_T, (n, m, 1))
     support = Support(*points, np.full((n, m), 1 / m), np.zeros((n, m), np.int32))
-    known = Known(support, np.full(n, 2 * WIDTH_R), np.full(n, 2 * WIDTH_T), np.arange(n) < n // 2)
+    known = Known(support, widths_of(n, 2 * WIDTH_R, 2 * WIDTH_T), np.arange(n) < n // 2)
     start = with_known(missed, known)
     np.testing.assert_allclose(start.weight.sum(axis=1), 1)
-    island = sort_islands(start, 8, np.full(n, STEP_R))
-    np.testing.assert_array_equal(island[: n // 2, :m], 0)
-    np.testing.assert_array_equal(island[n // 2 :, :m], -1)
+    mode = assign_modes(start, 8, np.full(n, STEP_R))
+    np.testing.assert_array_equal(mode[: n // 2, :m], 0)
+    np.testing.assert_array_equal(mode[n // 2 :, :m], -1)
     right = in_right_mode(search(missed, np.arange(n), known).support)
     # The modes' peaks differ by e¹⁰, and nothing leads from one to the other.
     assert right[: n // 2].mean() > 0.9
@@ -108,13 +109,13 @@ def test_a_mode_that_the_scan_missed_is_kept_while_it_is_narrow():
 
 def test_an_image_does_not_depend_on_the_others():
     start, ids = scan_result(5, share=0.3), np.array([9, 2, 4, 77, 5])
-    start.weight[3, 12:] = 0  # one image has one island only
+    start.weight[3, 12:] = 0  # one image has one mode only
     whole = search(start, ids)
     for rows in ([3], [4, 0]):
         part = search(Support(*(getattr(start, f.name)[rows] for f in fields(Support))), ids[rows])
         for f in fields(Support):
             np.testing.assert_array_equal(getattr(part.support, f.name), getattr(whole.support, f.name)[rows])
-        np.testing.assert_array_equal(part.scale_rotation, whole.scale_rotation[rows])
+        np.testing.assert_array_equal(part.widths.rotation, whole.widths.rotation[rows])
         np.testing.assert_array_equal(part.n_slices, whole.n_slices[rows])
     assert whole.n_slices[3] == 3 * 16
 
@@ -127,22 +128,22 @@ def test_no_images():
     assert empty.n_slices.shape == (0,)
 
 
-@pytest.mark.parametrize("n_island", [1, 2, 4])
-def test_candidates_are_sorted_by_the_best_one_left(n_island):
+@pytest.mark.parametrize("n_mode", [1, 2, 4])
+def test_candidates_are_sorted_by_the_best_one_left(n_mode):
     angles = np.deg2rad([0.0, 10.0, 12.0, 50.0, 40.0, 100.0])
     weight = np.array([[0.1, 0.3, 0.05, 0.1, 0.25, 0.0]])
     turns = quaternion(Rotation.from_rotvec(np.outer(angles, [0, 0, 1])))[None]
     turns[0, 2] *= -1  # the same rotation
     classes = np.zeros((1, 6), np.int32)
-    island = sort_islands(Support(turns, np.zeros((1, 6, 2)), weight, classes), n_island, np.array([np.deg2rad(11)]))
+    mode = assign_modes(Support(turns, np.zeros((1, 6, 2)), weight, classes), n_mode, np.array([np.deg2rad(11)]))
     # 10° leads with 0° and 12°, then 40° with 50°; the point at 100° has no weight.
     expected = np.array([[0, 0, 0, 1, 1, -1]])
-    np.testing.assert_array_equal(island, np.where(expected < n_island, expected, -1))
+    np.testing.assert_array_equal(mode, np.where(expected < n_mode, expected, -1))
 
 
-def test_islands_are_of_one_class():
+def test_modes_are_of_one_class():
     turns = np.tile([1.0, 0, 0, 0], (1, 4, 1))
     weight = np.array([[0.4, 0.3, 0.2, 0.1]])
     classes = np.array([[1, 0, 1, 0]], np.int32)
-    island = sort_islands(Support(turns, np.zeros((1, 4, 2)), weight, classes), 3, np.array([0.1]))
-    np.testing.assert_array_equal(island, [[0, 1, 0, 1]])
+    mode = assign_modes(Support(turns, np.zeros((1, 4, 2)), weight, classes), 3, np.array([0.1]))
+    np.testing.assert_array_equal(mode, [[0, 1, 0, 1]])

@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycryo.refinement.schedule import Measured, Schedule, insertion_limit, next_schedule
+from pycryo.refinement.schedule import Limits, Measured, Schedule, insertion_limit, next_schedule
 
 BOTH = ("global", "local")
 FIRST = Schedule("global", 8.0)
+
+
+def following(now, seen, stages, r_limit, is_last, **more):
+    """The next schedule and its reason."""
+    return next_schedule(now, seen, Limits(stages, r_limit, **more), is_last=is_last)
 
 
 def measured(shell, change, spread, *defocus):
@@ -25,7 +30,7 @@ def walk(measured, stages=BOTH, start=FIRST, r_limit=100.0, max_iter=99):
     """Schedules after each iteration, until the one that ends with the final stage."""
     now, path = start, []
     for number, seen in enumerate(measured, 1):
-        now, reason = next_schedule(now, seen, stages, r_limit, number + 1 >= max_iter)
+        now, reason = following(now, seen, stages, r_limit, number + 1 >= max_iter)
         assert "\n" not in reason
         path.append((now, reason))
         if now.stage == "final":
@@ -65,7 +70,7 @@ def test_global_search_is_patient_with_broad_posteriors():
     # Nothing is known of poses as broad as that.
     now, iterations = FIRST, 0
     while now.stage == "global":
-        now, _ = next_schedule(now, Measured((10.0,), 3.0, 60.0, broad_share=1.0), BOTH, 99.0, False, unknown_spread=38)
+        now, _ = following(now, Measured((10.0,), 3.0, 60.0, broad_share=1.0), BOTH, 99.0, False, unknown_spread=38)
         iterations += 1
     assert iterations == 3
 
@@ -75,7 +80,7 @@ def test_what_follows_the_start_alone_is_doubted():
     unknown = Measured((10.0,), 5.0, 60.0, broad_share=1.0, log_evidence=0.5)
 
     def after(now, seen, **more):
-        return next_schedule(now, seen, BOTH, 99.0, False, unknown_spread=38.0, r_start=6.0, **more)
+        return following(now, seen, BOTH, 99.0, False, unknown_spread=38.0, r_start=6.0, **more)
 
     now, reason = after(FIRST, unknown)
     assert (now.stage, now.in_doubt, now.r_high) == ("global", True, 8.0)
@@ -106,7 +111,7 @@ def test_what_follows_the_start_alone_is_doubted():
 def test_a_sure_global_search_is_sharpened():
     """The half-maps agree at 1.4 times the shells compared, after the first iteration; to the end of the stage."""
     for shell, sharp in ((11.0, 1.0), (11.4, 1.3)):
-        first, reason = next_schedule(FIRST, measured(shell, 5.0, 2.0), BOTH, 99.0, False)
+        first, reason = following(FIRST, measured(shell, 5.0, 2.0), BOTH, 99.0, False)
         assert first.sharpness == sharp
         assert ("posteriors are sharpened" in reason) == (sharp > 1)
         path = walk(standing(20.0, spread=20.0), start=first)
@@ -123,7 +128,7 @@ def test_broad_posteriors_are_scanned_again_after_the_global_stage():
     # Once, at the end, more than half are; a run that is cut short ends like any other.
     for share, limit in ((0.9, 38.0), (0.9, 20.0)):
         seen = Measured((10.0,), 5.0, 30.0, broad_share=share)
-        last, _ = next_schedule(FIRST, seen, BOTH, 99.0, True, unknown_spread=limit)
+        last, _ = following(FIRST, seen, BOTH, 99.0, True, unknown_spread=limit)
         assert (last.stage, last.rescans) == ("final", limit > 30)
     # A scan for few is not worth its slices, and if hardly an image is known nothing tells signal from noise.
     for share, spread in ((0.001, 2.0), (0.9, math.inf)):
@@ -142,7 +147,7 @@ def test_defocus_after_local():
         while now.stage != "final" and len(found) < 30:
             turn = next(turns) if now.stage == "defocus" else 0.0
             seen = measured(shell, 0.1, 2.0, 50.0, turn)
-            now, reason = next_schedule(now, seen, all_three, 100.0, False, **limits)
+            now, reason = following(now, seen, all_three, 100.0, False, **limits)
             found.append((now.stage, reason))
         return found
 
@@ -173,7 +178,7 @@ def test_moving_poses_delay_the_end():
 
 
 def test_first_change_is_infinite():
-    schedule, reason = next_schedule(FIRST, measured(5.0, math.inf, 3.0), BOTH, 32.0, False)
+    schedule, reason = following(FIRST, measured(5.0, math.inf, 3.0), BOTH, 32.0, False)
     assert schedule.stage == "global"
     assert math.isfinite(schedule.r_high)
     assert "inf" in reason
@@ -222,7 +227,7 @@ def test_max_iter(max_iter, length):
 def test_final_stays_final():
     now = Schedule("final", 20.0, 18.0)
     for is_last in (False, True):
-        after, _ = next_schedule(now, measured(25.0, 0.0, 1.0), BOTH, 32.0, is_last)
+        after, _ = following(now, measured(25.0, 0.0, 1.0), BOTH, 32.0, is_last)
         assert after.stage == "final"
 
 
@@ -236,7 +241,7 @@ def test_final_stays_final():
 )
 def test_r_high_stays_between_its_limits(stage, r_high, shell, change, spread, r_limit):
     now = Schedule(stage, min(r_high, r_limit), best_shell=shell / 2)
-    after, _ = next_schedule(now, measured(shell, change, spread), BOTH, r_limit, False)
+    after, _ = following(now, measured(shell, change, spread), BOTH, r_limit, False)
     assert 3 <= after.r_high <= r_limit
     # No more than a margin beyond the resolution, so that noise is not aligned.
     assert after.r_high <= max(shell, 2) + max(3, 0.12 * shell) + 1e-9
@@ -251,11 +256,11 @@ def test_growth_of_r_high():
     growing = [schedule.r_high for schedule, _ in walk(measured(90.0 + i, 0.1, 2.0) for i in range(10))]
     np.testing.assert_allclose(growing[:4], [10.5, 13.0, 15.6, 18.72])
     local = Schedule("local", 10.0)
-    after, _ = next_schedule(local, measured(50.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = following(local, measured(50.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(56.0)
-    after, _ = next_schedule(local, measured(10.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = following(local, measured(10.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(13.0)
-    after, _ = next_schedule(local, measured(1.0, 0.1, 2.0), BOTH, 64.0, False)
+    after, _ = following(local, measured(1.0, 0.1, 2.0), BOTH, 64.0, False)
     assert after.r_high == pytest.approx(5.0)
 
 

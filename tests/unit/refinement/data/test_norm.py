@@ -9,7 +9,8 @@ from scene import lump
 from thread_comm import run_ranks
 
 from pycryo.io.particles import read_particles
-from pycryo.refinement.data.dataset import deal, first_look, split_halves
+from pycryo.refinement.data.image_statistics import measure_images
+from pycryo.refinement.data.partition import deal, split_halves
 
 N, BOX = 60, 32
 
@@ -21,7 +22,7 @@ def particles(tmp_path_factory):
 
 
 def look_of(particles, gain, monkeypatch, size=1):
-    from pycryo.refinement.data import dataset
+    from pycryo.refinement.data import partition as dataset
 
     original = dataset.iter_batches
 
@@ -32,29 +33,29 @@ def look_of(particles, gain, monkeypatch, size=1):
     monkeypatch.setattr(dataset, "iter_batches", scaled)
 
     def work(comm):
-        share = deal(comm, particles, split_halves(particles, 1), None)
-        return first_look(share, 50.0, False)[0]
+        partition = deal(comm, particles, split_halves(particles, 1), None)
+        return measure_images(partition, 50.0, False)[0]
 
     return run_ranks(size, work)
 
 
 def test_gains_are_found(particles, monkeypatch):
     gain = np.random.default_rng(2).uniform(0.5, 1.5, N)
-    (look,) = look_of(particles, gain, monkeypatch)
+    (statistics,) = look_of(particles, gain, monkeypatch)
     # 300 samples beyond half of Nyquist tell the square of the amplitude to 1/√300, itself to 2.9 %; 3.5 of these.
-    relative = look.norm / gain
+    relative = statistics.norm / gain
     np.testing.assert_allclose(relative / relative.mean(), 1, atol=0.1)
-    assert np.mean(np.square(look.norm)) == pytest.approx(1, abs=0.02)
+    assert np.mean(np.square(statistics.norm)) == pytest.approx(1, abs=0.02)
     (plain,) = look_of(particles, np.ones(N), monkeypatch)
     # The spectra are those of images without gains, but for their common grey scale.
     shells = slice(2, BOX // 2)
-    ratio = look.power[0, shells] / plain.power[0, shells]
+    ratio = statistics.power[0, shells] / plain.power[0, shells]
     np.testing.assert_allclose(ratio / ratio.mean(), 1, atol=0.1)
 
 
 def test_equal_images_are_left_alone(particles, monkeypatch):
-    (look,) = look_of(particles, np.ones(N), monkeypatch)
-    np.testing.assert_array_equal(look.norm, 1)
+    (statistics,) = look_of(particles, np.ones(N), monkeypatch)
+    np.testing.assert_array_equal(statistics.norm, 1)
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -62,7 +63,7 @@ def test_ranks_change_no_bit(particles, monkeypatch, size):
     gain = np.random.default_rng(2).uniform(0.5, 1.5, N)
     (alone,) = look_of(particles, gain, monkeypatch)
     monkeypatch.undo()
-    for look in look_of(particles, gain, monkeypatch, size):
-        np.testing.assert_array_equal(look.norm, alone.norm)
-        np.testing.assert_array_equal(look.power, alone.power)
-        np.testing.assert_array_equal(look.amplitude, alone.amplitude)
+    for statistics in look_of(particles, gain, monkeypatch, size):
+        np.testing.assert_array_equal(statistics.norm, alone.norm)
+        np.testing.assert_array_equal(statistics.power, alone.power)
+        np.testing.assert_array_equal(statistics.amplitude, alone.amplitude)

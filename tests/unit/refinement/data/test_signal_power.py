@@ -12,7 +12,8 @@ from phantom import apply_ctf, blobs, write_set
 from pycryo.io.particles import read_particles
 from pycryo.kernels.shells import shell_counts, volume_shells
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.data.dataset import deal, first_look, split_halves
+from pycryo.refinement.data.image_statistics import measure_images
+from pycryo.refinement.data.partition import deal, split_halves
 from pycryo.refinement.data.prepare import particle_power
 from pycryo.refinement.data.signal_power import signal_power
 
@@ -23,9 +24,9 @@ NOTHING = replace(blobs(), masses=np.zeros(6))
 
 def found(path, radius=RADIUS, box=BOX, **options):
     particles = read_particles(path)
-    share = deal(SerialComm(), particles, split_halves(particles, 1), None)
-    look, _ = first_look(share, radius, False, finds_particle=True)
-    return signal_power(look, particles, box, PIXEL, **options)
+    partition = deal(SerialComm(), particles, split_halves(particles, 1), None)
+    statistics, _ = measure_images(partition, radius, False, finds_particle=True)
+    return signal_power(statistics, particles, box, PIXEL, **options)
 
 
 def truth():

@@ -50,7 +50,7 @@ def by_row(outcome, name):
 
 def test_only_broad_posteriors_are_scanned(begun):
     setup, state = begun
-    broad = np.arange(setup.share.particles.n)[::3]
+    broad = np.arange(setup.partition.particles.n)[::3]
     plain = iterate(setup, local(state, rescans=False, broad=broad))
     again = iterate(setup, local(state, rescans=True, broad=broad))
     assert plain.record.n_slices_scan == 0

@@ -12,7 +12,8 @@ from pycryo.memory import core_cache, memory
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.expectation.rounds import image_bytes, rounds
 from pycryo.refinement.plan import make_plan
-from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.start.first_state import first_state
+from pycryo.refinement.start.set_up import set_up
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_every_image_is_in_one_round(prepared, fit, n_round):
     parts = list(rounds(setup, plan))
     assert len(parts) == n_round
     for half in (0, 1):
-        np.testing.assert_array_equal(np.concatenate([part[half] for part in parts]), setup.share.rows_of(half))
+        np.testing.assert_array_equal(np.concatenate([part[half] for part in parts]), setup.partition.rows_of(half))
     assert max(len(first) + len(second) for first, second in parts) <= max(fit, 2)
 
 

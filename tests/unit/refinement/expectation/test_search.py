@@ -18,7 +18,7 @@ from pycryo.kernels.reference import shift as shift_twin
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.conveyor import WAYS, Link
 from pycryo.refinement.data.prepare import Target
-from pycryo.refinement.expectation.panels import Lane
+from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.pruning import nest, survivors
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
@@ -73,14 +73,14 @@ def scans(count, symmetry_name="C1"):
     return fine, coarse
 
 
-def lane(comm, volumes, targets, fine, coarse=None):
-    return Lane(comm, 1.0, volumes, targets, fine, coarse, BOX, 1.0, SIGMA)
+def half_search(comm, volumes, targets, fine, coarse=None):
+    return HalfSearch(comm, 1.0, volumes, targets, fine, coarse, BOX, 1.0, SIGMA)
 
 
 def search(comm, volumes, targets, fine, coarse=None, way=None, ring_size=None):
     effort = Effort()
     (found,) = global_search(
-        [lane(comm, volumes, targets, fine, coarse)],
+        [half_search(comm, volumes, targets, fine, coarse)],
         symmetry("C1"),
         Policy(way, ring_size, np.inf),
         [None],

@@ -19,7 +19,8 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import Sink
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
-from pycryo.refinement.start.set_up import first_state, set_up
+from pycryo.refinement.start.first_state import first_state
+from pycryo.refinement.start.set_up import set_up
 from pycryo.refinement.step import iterate
 
 OPTIONS = RefineOptions(max_iter=2)
@@ -119,7 +120,7 @@ def test_motions_are_kept(run, tmp_path):
     ends = [iterate(run.setup, each) for each in (found, state, unmoved)]
     assert_same(ends[0].poses, ends[1].poses)
     turned = np.abs(ends[0].poses.quaternion - ends[2].poses.quaternion).max(axis=1) > 1e-4
-    np.testing.assert_array_equal(turned, run.setup.share.half == 0)
+    np.testing.assert_array_equal(turned, run.setup.partition.half == 0)
     assert ends[0].record.pose_change == pytest.approx(ends[2].record.pose_change, abs=1e-6)  # degrees
 
 
@@ -296,10 +297,10 @@ def test_the_same_files_elsewhere_are_the_same_particles(run, saved, tiny_set, t
 
 
 def test_other_setup(run, saved):
-    half = 1 - run.setup.share.half
+    half = 1 - run.setup.partition.half
     mask = SlabMap(SerialComm(), np.ones((32, 32, 32), np.float32), run.setup.pixel_size)
     for changes, message in (
-        ({"share": dataclasses.replace(run.setup.share, half=half)}, "half-sets"),
+        ({"share": dataclasses.replace(run.setup.partition, half=half)}, "half-sets"),
         ({"diameter": 77.0}, r"diameter of the particle \(was .*, is 77.0\)"),
         ({"user_mask": mask}, "mask"),
     ):

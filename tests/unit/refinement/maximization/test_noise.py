@@ -15,7 +15,8 @@ from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import fourier_volume
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.data.dataset import FirstLook, deal, first_look, group_sums, split_halves
+from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums, measure_images
+from pycryo.refinement.data.partition import deal, split_halves
 from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
 from pycryo.refinement.maximization.noise import (
     first_noise,
@@ -80,8 +81,8 @@ def test_first_noise_of_white_noise(tmp_path, sd, box):
     """A σ² of N²·sd²/2 per real component of the unnormalised transform."""
     phantom = replace(blobs(), masses=np.zeros(6))
     particles = read_particles(write_set(tmp_path, phantom, N, geometries=((box, PIXEL),), noise=sd))
-    look, _ = first_look(deal(SerialComm(), particles, split_halves(particles, 1), None), 30.0, False)
-    found = first_noise(look, particles)
+    statistics, _ = measure_images(deal(SerialComm(), particles, split_halves(particles, 1), None), 30.0, False)
+    found = first_noise(statistics, particles)
     assert found.shape == (1, box // 2 + 1)
     # Each |X|² has a standard deviation as large as its mean: N images of `shell_samples` samples each; 5 of those.
     error = 5 / np.sqrt(N * shell_samples(box, box // 2 + 1))
@@ -93,8 +94,8 @@ def test_first_noise_of_white_noise(tmp_path, sd, box):
 def test_groups_have_their_own_spectra(tmp_path, geometries):
     phantom = replace(blobs(), masses=np.zeros(6))
     particles = read_particles(write_set(tmp_path, phantom, 2 * N, geometries=geometries, noise=1.5))
-    look, _ = first_look(deal(SerialComm(), particles, split_halves(particles, 1), None), 30.0, False)
-    found = first_noise(look, particles)
+    statistics, _ = measure_images(deal(SerialComm(), particles, split_halves(particles, 1), None), 30.0, False)
+    found = first_noise(statistics, particles)
     for group, (box, _) in enumerate(geometries):
         error = 5 / np.sqrt(N * shell_samples(box, 17))
         reach = (box + 1) // 2
@@ -108,12 +109,14 @@ def test_groups_have_their_own_spectra(tmp_path, geometries):
 def test_noise_of_images_with_a_model(tmp_path, sd, assumed):
     """The signal is taken out again, whatever spectrum the products were weighted with."""
     particles = read_particles(write_set(tmp_path, blobs(), N, noise=sd))
-    look, _ = first_look(deal(SerialComm(), particles, split_halves(particles, 1), None), BACKGROUND * PIXEL, False)
+    statistics, _ = measure_images(
+        deal(SerialComm(), particles, split_halves(particles, 1), None), BACKGROUND * PIXEL, False
+    )
     true = BOX**2 * sd**2 / 2
     noise = assumed * true * np.linspace(1, 2, BOX // 2 + 1)
     both = products(particles, noise)
-    found = updated_noise(look, particles, both.cross.sum(0)[None], both.model.sum(0)[None], noise[None])[0]
-    signal = first_noise(look, particles)[0] - true
+    found = updated_noise(statistics, particles, both.cross.sum(0)[None], both.model.sum(0)[None], noise[None])[0]
+    signal = first_noise(statistics, particles)[0] - true
     assert signal[2:5].min() > 0.2 * true or sd > 2  # there is something to take out
     # 5 standard deviations of the noise power, and 3 % of the signal's for the interpolation of the slices.
     error = 5 / np.sqrt(N * shell_samples(BOX, len(found))) * true + 0.03 * np.abs(signal)
@@ -169,10 +172,12 @@ def test_power_of_junk_is_taken_out(rng):
     np.testing.assert_array_equal(without_junk(*sums[:2], *sums[:2]), 1)
 
 
-def look_at(power, count=(10,)) -> FirstLook:
+def look_at(power, count=(10,)) -> ImageStatistics:
     power = np.atleast_2d(np.asarray(power, float))
     zeros = np.zeros((*power.shape, 2))
-    return FirstLook(power, np.array(count), np.sqrt(power), np.empty(0, np.int64), np.ones(int(sum(count))), zeros)
+    return ImageStatistics(
+        power, np.array(count), np.sqrt(power), np.empty(0, np.int64), np.ones(int(sum(count))), zeros
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,14 @@ from pycryo.io.particles import read_particles
 from pycryo.maps.slab_map import gather
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.data.dataset import deal, first_look, split_halves
+from pycryo.refinement.data.image_statistics import measure_images
+from pycryo.refinement.data.partition import deal, split_halves
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
+from pycryo.refinement.outcome import Load
 from pycryo.refinement.resources import balance
 from pycryo.refinement.resources.balance import describe, next_bounds, redeal
-from pycryo.refinement.state import Load, Setup, State
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 
 # --- the pieces -------------------------------------------------------------------------------------------------------
 
@@ -162,14 +165,14 @@ def posterior_of(rows, rng):
     return rows, Posterior(support, *columns)
 
 
-def state_of(share, rng):
-    posteriors = tuple(posterior_of(share.rows_of(h), rng) if len(share.rows_of(h)) else None for h in (0, 1))
+def state_of(partition, rng):
+    posteriors = tuple(posterior_of(partition.rows_of(h), rng) if len(partition.rows_of(h)) else None for h in (0, 1))
     none = np.zeros(0)
     return State(1, None, (), np.ones(1), none, none, 1.0, None, posteriors, none)
 
 
-def setup_of(share):
-    return Setup(share, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9, None, "", None)
+def setup_of(partition):
+    return Setup(partition, RefineOptions(), None, 16, 3.0, 30.0, (None, None), None, None, 1e9, None, "", None)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -181,16 +184,16 @@ def test_every_particle_is_held_once(particles, size, preread):
 
     def work(comm):
         rng = np.random.default_rng(comm.rank)
-        share = deal(comm, particles, half, None)
+        partition = deal(comm, particles, half, None)
         if preread:
-            share = deal(comm, particles, half, first_look(share, 20.0, True)[1])
-        setup, state = setup_of(share), state_of(share, rng)
+            partition = deal(comm, particles, half, measure_images(partition, 20.0, True)[1])
+        setup, state = setup_of(partition), state_of(partition, rng)
         seen = []
         for number in range(8):
             setup, state = redeal(setup, state, cuts(size, n, number))
-            seen.append((setup.share, state.posteriors))
+            seen.append((setup.partition, state.posteriors))
             # As after a search, which measures on all ranks of a half if one of them does not know.
-            for h, comm in enumerate(setup.share.half_comm):
+            for h, comm in enumerate(setup.partition.half_comm):
                 if comm is not None:
                     known = comm.all_gather(setup.rates[h])
                     assert len(set(known) - {None}) <= 1
@@ -199,24 +202,24 @@ def test_every_particle_is_held_once(particles, size, preread):
 
     images = {batch.rows[i]: batch.images[i] for batch in every_batch(particles) for i in range(len(batch.rows))}
     for number, ranks in enumerate(zip(*run_ranks(size, work), strict=True)):
-        rows = np.concatenate([share.rows for share, _ in ranks])
+        rows = np.concatenate([partition.rows for partition, _ in ranks])
         np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(half >= 0))
-        np.testing.assert_array_equal(np.diff(ranks[0][0].bounds), [len(share.rows) for share, _ in ranks])
+        np.testing.assert_array_equal(np.diff(ranks[0][0].bounds), [len(partition.rows) for partition, _ in ranks])
         np.testing.assert_array_equal(ranks[0][0].bounds, cuts(size, n, number))
-        for share, posteriors in ranks:
-            check_posteriors(share, posteriors)
-            check_images(share, images, preread)
-        check_halves([share for share, _ in ranks])
+        for partition, posteriors in ranks:
+            check_posteriors(partition, posteriors)
+            check_images(partition, images, preread)
+        check_halves([partition for partition, _ in ranks])
 
 
 def every_batch(particles):
-    share = deal(SerialComm(), particles, np.zeros(particles.n, np.int8), None)
-    return list(share.batches(share.rows))
+    partition = deal(SerialComm(), particles, np.zeros(particles.n, np.int8), None)
+    return list(partition.batches(partition.rows))
 
 
-def check_posteriors(share, posteriors):
+def check_posteriors(partition, posteriors):
     for half, found in enumerate(posteriors):
-        mine = share.rows_of(half)
+        mine = partition.rows_of(half)
         assert (found is None) == (len(mine) == 0)
         if found is not None:
             rows, posterior = found
@@ -231,47 +234,47 @@ def check_posteriors(share, posteriors):
             assert posterior.support.quaternion.shape[1:] == (3, 4)
 
 
-def check_images(share, images, preread):
-    assert (share.cache is not None) == preread
+def check_images(partition, images, preread):
+    assert (partition.cache is not None) == preread
     if preread:
-        assert sorted(share.cache) == sorted(share.rows.tolist())
+        assert sorted(partition.cache) == sorted(partition.rows.tolist())
     for half in (0, 1):
         seen = []
-        for batch in share.batches(share.rows_of(half)):
+        for batch in partition.batches(partition.rows_of(half)):
             for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
                 np.testing.assert_array_equal(image, images[row])
                 seen.append(row)
-        assert sorted(seen) == sorted(share.rows_of(half).tolist())
+        assert sorted(seen) == sorted(partition.rows_of(half).tolist())
 
 
-def check_halves(shares):
+def check_halves(partitions):
     for half in (0, 1):
-        members = [rank for rank, share in enumerate(shares) if share.holds(half)]
-        assert members == list(shares[0].half_ranks[half])
-        holders = {rank for rank, share in enumerate(shares) if len(share.rows_of(half))}
-        assert holders | set(owner_ranks(len(shares))[half]) <= set(members)
-        assert [shares[rank].half_comm[half].rank for rank in members] == list(range(len(members)))
-        assert {shares[rank].half_comm[half].size for rank in members} == {len(members)}
+        members = [rank for rank, partition in enumerate(partitions) if partition.holds(half)]
+        assert members == list(partitions[0].half_ranks[half])
+        holders = {rank for rank, partition in enumerate(partitions) if len(partition.rows_of(half))}
+        assert holders | set(owner_ranks(len(partitions))[half]) <= set(members)
+        assert [partitions[rank].half_comm[half].rank for rank in members] == list(range(len(members)))
+        assert {partitions[rank].half_comm[half].size for rank in members} == {len(members)}
 
 
 def test_before_the_first_iteration_there_are_no_posteriors(particles):
     def work(comm):
-        share = deal(comm, particles, split_halves(particles, 1), None)
-        state = replace(state_of(share, np.random.default_rng(1)), posteriors=(None, None))
-        return redeal(setup_of(share), state, cuts(3, 23, 4))[1].posteriors
+        partition = deal(comm, particles, split_halves(particles, 1), None)
+        state = replace(state_of(partition, np.random.default_rng(1)), posteriors=(None, None))
+        return redeal(setup_of(partition), state, cuts(3, 23, 4))[1].posteriors
 
     assert run_ranks(3, work) == [(None, None)] * 3
 
 
 def test_columns_and_back(particles, rng):
-    share = deal(SerialComm(), particles, split_halves(particles, 1), None)
-    columns = to_columns(share, state_of(share, rng).posteriors)
+    partition = deal(SerialComm(), particles, split_halves(particles, 1), None)
+    columns = to_columns(partition, state_of(partition, rng).posteriors)
     assert tuple(columns) == COLUMNS
     for data in columns.values():
-        assert (data.reshape(23, -1) == share.rows[:, None]).all()
-    check_posteriors(share, from_columns(share, columns))
-    assert to_columns(share, (None, None)) == {}
-    assert from_columns(share, {}) == (None, None)
+        assert (data.reshape(23, -1) == partition.rows[:, None]).all()
+    check_posteriors(partition, from_columns(partition, columns))
+    assert to_columns(partition, (None, None)) == {}
+    assert from_columns(partition, {}) == (None, None)
 
 
 # --- the refinement ---------------------------------------------------------------------------------------------------
@@ -290,13 +293,13 @@ def test_balance_says_what_it_does(particles, caplog):
     caplog.set_level(logging.INFO)
 
     def work(comm):
-        share = deal(comm, particles, split_halves(particles, 1), None)
-        setup, state = setup_of(share), state_of(share, np.random.default_rng(1))
+        partition = deal(comm, particles, split_halves(particles, 1), None)
+        setup, state = setup_of(partition), state_of(partition, np.random.default_rng(1))
         same = balance.balance(setup, state, load_of([10.0, 10.2]))
         assert same == (setup, state)
         setup, state = balance.balance(setup, state, load_of([10.0, 30.0]))
-        check_posteriors(setup.share, state.posteriors)
-        return setup.share.bounds.tolist()
+        check_posteriors(setup.partition, state.posteriors)
+        return setup.partition.bounds.tolist()
 
     found = run_ranks(2, work)
     assert found[0] == found[1]
@@ -306,7 +309,7 @@ def test_balance_says_what_it_does(particles, caplog):
 
 
 def test_one_rank_has_nobody_to_share_with():
-    setup = SimpleNamespace(share=SimpleNamespace(comm=SerialComm()))
+    setup = SimpleNamespace(partition=SimpleNamespace(comm=SerialComm()))
     assert balance.balance(setup, "state", load_of([5.0])) == (setup, "state")
 
 

@@ -18,7 +18,7 @@ from pycryo.cli.option_arguments import options_from
 from pycryo.errors import InputError
 from pycryo.io.star import read_tables
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.data.dataset import FirstLook
+from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.start import contest
 from pycryo.refinement.start.abinitio import abinitio
@@ -72,18 +72,18 @@ def test_read_small_leaves_out_bad_images(tmp_path):
         file.data[0] = 3.0
         file.data[1, 2, 3] = np.nan
     rows = np.arange(1, 9)
-    share, bad = read_small(SerialComm(), particles, rows, 8.0)
+    partition, bad = read_small(SerialComm(), particles, rows, 8.0)
     wrong = [row for row in range(9) if particles.stack[row] == particles.stack[0] and particles.image_index[row] < 2]
     assert bad.tolist() == [row for row in wrong if row in rows]
-    assert share.rows.tolist() == [row for row in rows if row not in wrong]
-    assert share.half[0] == -1
-    optics = share.particles.optics
+    assert partition.rows.tolist() == [row for row in rows if row not in wrong]
+    assert partition.half[0] == -1
+    optics = partition.particles.optics
     np.testing.assert_allclose(
         optics.box * optics.pixel_size, particles.optics.box * particles.optics.pixel_size, rtol=1e-12
     )
-    for row in share.rows.tolist():
-        assert share.cache[row].shape == (optics.box[particles.optics_group[row]],) * 2
-    share.free()
+    for row in partition.rows.tolist():
+        assert partition.cache[row].shape == (optics.box[particles.optics_group[row]],) * 2
+    partition.free()
 
 
 @pytest.mark.parametrize("edge", [0.3, 0.5, 0.6])
@@ -110,10 +110,10 @@ def test_rings():
 def test_diameter_of_a_phantom(tmp_path):
     """Blobs of 4 Å within 30 Å of the centre: 60 Å and their width."""
     particles, _, _ = scene(tmp_path, lump(), 60, snr=0.3)
-    share, _ = read_small(SerialComm(), particles, np.arange(60), 5.0)
+    partition, _ = read_small(SerialComm(), particles, np.arange(60), 5.0)
     # A spherical body has no tips: the estimate allows for them.
-    assert 50 < estimate_diameter(share) < 95
-    share.free()
+    assert 50 < estimate_diameter(partition) < 95
+    partition.free()
 
 
 def batch_setup(n=50, seed=2):
@@ -121,11 +121,11 @@ def batch_setup(n=50, seed=2):
     half = np.zeros(n, np.int8)
     half[3] = -1
     rows = np.flatnonzero(half == 0)
-    share = _Share(half, rows, SimpleNamespace(optics_group=group))
+    partition = _Share(half, rows, SimpleNamespace(optics_group=group))
     count = np.bincount(group[rows], minlength=3)
     norm, unknown = np.ones(len(half)), np.zeros((3, 2, 2))
-    look = FirstLook(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), np.empty(0, np.int64), norm, unknown)
-    return _Setup(share, look, RefineOptions(seed=seed))
+    look = ImageStatistics(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), np.empty(0, np.int64), norm, unknown)
+    return _Setup(partition, look, RefineOptions(seed=seed))
 
 
 @dataclasses.dataclass
@@ -137,34 +137,34 @@ class _Share:
 
 @dataclasses.dataclass
 class _Setup:
-    share: _Share
-    look: FirstLook
+    partition: _Share
+    statistics: ImageStatistics
     options: RefineOptions
 
 
 def test_batches():
     whole = batch_setup()
     first, again, other = (draw_batch(whole, 21, number) for number in (5, 5, 6))
-    np.testing.assert_array_equal(first.share.half, again.share.half)
-    assert (first.share.half != other.share.half).any()
-    assert [np.count_nonzero(first.share.half == half) for half in (0, 1)] == [11, 10]
-    assert first.share.half[3] == -1
-    np.testing.assert_array_equal(first.share.rows, np.flatnonzero(first.share.half >= 0))
+    np.testing.assert_array_equal(first.partition.half, again.partition.half)
+    assert (first.partition.half != other.partition.half).any()
+    assert [np.count_nonzero(first.partition.half == half) for half in (0, 1)] == [11, 10]
+    assert first.partition.half[3] == -1
+    np.testing.assert_array_equal(first.partition.rows, np.flatnonzero(first.partition.half >= 0))
     # Σ|X|² of so many images; the third group has none at all.
-    assert first.look.count.sum() == 21
-    assert first.look.count[2] == 0
-    np.testing.assert_allclose(first.look.power, np.outer(first.look.count, [4.0, 2.0]))
+    assert first.statistics.count.sum() == 21
+    assert first.statistics.count[2] == 0
+    np.testing.assert_allclose(first.statistics.power, np.outer(first.statistics.count, [4.0, 2.0]))
     everyone = draw_batch(whole, 1000, 1)
-    assert len(everyone.share.rows) == 49
-    np.testing.assert_allclose(everyone.look.power, whole.look.power)
+    assert len(everyone.partition.rows) == 49
+    np.testing.assert_allclose(everyone.statistics.power, whole.statistics.power)
 
 
 def test_batches_do_not_depend_on_who_asks():
     whole = batch_setup()
-    part = dataclasses.replace(whole, share=dataclasses.replace(whole.share, rows=whole.share.rows[10:20]))
-    mine, all_of_it = draw_batch(part, 30, 4).share, draw_batch(whole, 30, 4).share
+    part = dataclasses.replace(whole, partition=dataclasses.replace(whole.partition, rows=whole.partition.rows[10:20]))
+    mine, all_of_it = draw_batch(part, 30, 4).partition, draw_batch(whole, 30, 4).partition
     np.testing.assert_array_equal(mine.half, all_of_it.half)
-    np.testing.assert_array_equal(mine.rows, np.intersect1d(part.share.rows, all_of_it.rows))
+    np.testing.assert_array_equal(mine.rows, np.intersect1d(part.partition.rows, all_of_it.rows))
 
 
 def test_schedule_of_a_try():

@@ -7,28 +7,29 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import systematic_resample, uniform
+from pycryo.filter._sampling import uniform
+from pycryo.filter.draws import Draws
+from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.backprojector import quantum_for
 from pycryo.model.insertion import Entries
-from pycryo.refinement.data.dataset import FirstLook
-from pycryo.refinement.data.prepare import Target
-from pycryo.refinement.plan import Plan
+from pycryo.refinement.data.image_statistics import ImageStatistics
+from pycryo.refinement.data.prepare import Target, Weighting
 
 # Key of the draws that deal images to classes.
 _DEAL_STREAM = (1 << 40) + 2
 
 
-def quanta(look: FirstLook, plan: Plan, n_slices: int) -> tuple[float, float]:
+def quanta(statistics: ImageStatistics, weighting: Weighting, n_slices: int) -> tuple[float, float]:
     """Quanta of F and T with which the insertion of `n_slices` is exact (`pycryo.kernels.backprojector.insert`).
 
     A slice is an image at one symmetry mate, all its support points together. A voxel, the origin above all, collects
     at most the trilinear weights of the samples next to it, below 8 per slice.
     """
-    value = np.abs(plan.scale)[:, None] * look.amplitude / plan.noise
-    weight = np.square(plan.scale)[:, None] / plan.noise
+    value = np.abs(weighting.scale)[:, None] * statistics.amplitude / weighting.noise
+    weight = np.square(weighting.scale)[:, None] / weighting.noise
     # CTF factors (rlnCtfScalefactor) above 1 are allowed for.
     bound = 8.0 * 4.0 * max(1, n_slices)
     return quantum_for(bound * max(float(value.max()), 1e-300)), quantum_for(bound * float(weight.max()))
@@ -41,9 +42,7 @@ def posterior_entries(
     symmetry: Symmetry,
     insertion_weight: NDArray[np.float64],
     scale: float,
-    ids: NDArray[np.int64],
-    seed: int,
-    stream: int,
+    draws: Draws,
     n_class: int = 1,
 ) -> list[Entries]:
     """Images at their support points and symmetry mates, for the model of each class, of `box` px.
@@ -54,8 +53,8 @@ def posterior_entries(
     """
     n_mate = len(symmetry)
     per_mate = -(-support.weight.shape[1] // n_mate)
-    draw = uniform(seed, stream, ids, 2)
-    pick = systematic_resample(support.weight, np.ascontiguousarray(draw[:, 0]), per_mate * n_mate)
+    draw = draws.uniform(2)
+    pick = resample(support.weight, np.ascontiguousarray(draw[:, 0]), per_mate * n_mate)
     mate = (np.arange(per_mate * n_mate) + (draw[:, 1:] * n_mate).astype(np.int64)) % n_mate
     image = np.repeat(np.arange(len(target)), pick.shape[1])
     key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + mate.ravel()

@@ -1,0 +1,125 @@
+"""Proposals of the particle filter: rotations and shifts from heavy-tailed kernels about the support points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density
+from pycryo.filter.draws import Draws, student
+from pycryo.filter.resampling import resample
+from pycryo.filter.support import Array, Support
+from pycryo.geometry.rotations import multiply
+
+Classes = NDArray[np.int32]
+
+# Share of the proposals whose class is drawn anew.
+_SWITCH = 0.1
+_SWITCH_STREAM = 1 << 51
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Scales of the proposal kernels of n images.
+
+    Attributes
+    ----------
+    rotation : (n,) float64
+        Radians per axis.
+    shift : (n,) float64
+        px per axis.
+    least_rotation, least_shift : float
+        They never become narrower than this.
+    """
+
+    rotation: Array
+    shift: Array
+    least_rotation: float
+    least_shift: float
+
+    def of(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Widths:
+        """Those of some images."""
+        return replace(self, rotation=self.rotation[rows], shift=self.shift[rows])
+
+    def towards(self, rotation: Array, shift: Array, shrink: float) -> Widths:
+        """Narrowed to `rotation` and `shift`, by a factor `shrink` at most."""
+        return replace(
+            self,
+            rotation=np.clip(rotation, np.maximum(shrink * self.rotation, self.least_rotation), self.rotation),
+            shift=np.clip(shift, np.maximum(shrink * self.shift, self.least_shift), self.shift),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Points that proposals are drawn about: rotations with their classes, and shifts, weighted each for itself.
+
+    Attributes
+    ----------
+    rotations : (n, a, 4) float64
+    classes : (n, a) int32
+    weight_rotation : (n, a) float64
+    shifts : (n, b, 2) float64
+    weight_shift : (n, b) float64
+    """
+
+    rotations: Array
+    classes: Classes
+    weight_rotation: Array
+    shifts: Array
+    weight_shift: Array
+
+    @classmethod
+    def about(cls, support: Support) -> Cloud:
+        """The rotations and the shifts of support points."""
+        return cls(support.quaternion, support.class_index, support.weight, support.shift, support.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """Rotations and shifts of n images, to be scored as pairs.
+
+    Attributes
+    ----------
+    rotations : (n, R, 4) float64
+    classes : (n, R) int32
+    shifts : (n, T, 2) float64
+    log_density : (n, R, T) float64
+        Of the pairs, up to a constant.
+    """
+
+    rotations: Array
+    classes: Classes
+    shifts: Array
+    log_density: Array
+
+    def of(self, rows: NDArray[np.bool_]) -> Proposals:
+        """Those of some images."""
+        return Proposals(self.rotations[rows], self.classes[rows], self.shifts[rows], self.log_density[rows])
+
+
+def propose(cloud: Cloud, widths: Widths, draws: Draws, n_rotation: int, n_shift: int, n_class: int) -> Proposals:
+    """Draw `n_rotation` rotations with classes and `n_shift` shifts of each image."""
+    key = draws.stream
+    offset = draws.uniform(2)
+    pick_r = resample(cloud.weight_rotation, np.ascontiguousarray(offset[:, 0]), n_rotation)
+    pick_t = resample(cloud.weight_shift, np.ascontiguousarray(offset[:, 1]), n_shift)
+    centre_r = np.take_along_axis(cloud.rotations, pick_r[..., None], axis=1)
+    centre_t = np.take_along_axis(cloud.shifts, pick_t[..., None], axis=1)
+    tangent = student(draws.at(key + 1), n_rotation, 3) * (0.5 * widths.rotation)[:, None, None]
+    turn = np.concatenate([np.ones((*tangent.shape[:2], 1)), tangent], axis=-1)
+    turn /= np.linalg.norm(turn, axis=-1, keepdims=True)
+    rotations = multiply(turn, centre_r)
+    shifts = centre_t + student(draws.at(key + 2), n_shift, 2) * widths.shift[:, None, None]
+    centre_c = np.take_along_axis(cloud.classes, pick_r, axis=1)
+    classes, other = centre_c, _SWITCH / n_class
+    if n_class > 1:
+        draw = draws.at(_SWITCH_STREAM + key).uniform(n_rotation)
+        drawn = np.minimum(draw / other, n_class - 1).astype(np.int32)
+        classes = np.where(draw < _SWITCH, drawn, centre_c)
+    same = 1 - (n_class - 1) * other
+    density_r = rotation_proposal_density(rotations, centre_r, 0.5 * widths.rotation, classes, centre_c, same, other)
+    density_t = shift_proposal_density(shifts, centre_t, widths.shift)
+    return Proposals(rotations, classes, shifts, density_r[:, :, None] + density_t[:, None, :])

@@ -1,0 +1,223 @@
+"""The partition of the particles: which a rank holds, of which half-set, and their images in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.filter._sampling import uniform
+from pycryo.io.batches import Batch, iter_batches
+from pycryo.io.particles import Particles
+from pycryo.model.owners import owner_ranks
+from pycryo.parallel.comm import Comm
+
+# Key of the draws that split the particles into halves.
+_HALF_STREAM = 1 << 40
+# Pixels of a batch of images, about 64 MiB as float32.
+_BATCH_PIXELS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The particles cut into pieces, one per rank, and the piece of this rank.
+
+    The usable particles of all ranks, half 1 first, each half in the order of the files, are cut into `comm.size`
+    pieces: of equal length at first, of equal work later (`pycryo.refinement.resources.balance`). A rank at the
+    border holds particles of both halves; no rank is idle.
+
+    Attributes
+    ----------
+    comm : Comm
+    particles : Particles
+        All particles (every rank knows the table).
+    half : (n_all,) int8
+        Half-set 0 or 1 of every particle; -1 marks an unusable one.
+    rows : (n,) int64
+        Particles of this rank, in order.
+    bounds : (comm.size + 1,) int64
+        Rank r holds the usable particles bounds[r] ... bounds[r + 1] - 1 in that order.
+    half_ranks : tuple of two range
+        Ranks (of `comm`) that hold particles of each half, or own its model.
+    half_comm : tuple of two (Comm or None)
+        Communicators of these ranks; None if this rank is not one of them.
+    cache : dict of int to (N, N) float32, or None
+        The images of `rows`, by row, if they are kept in memory.
+    """
+
+    comm: Comm
+    particles: Particles
+    half: NDArray[np.int8]
+    rows: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+    half_ranks: tuple[range, range]
+    half_comm: tuple[Comm | None, Comm | None]
+    cache: dict[int, NDArray[np.float32]] | None
+
+    def rows_of(self, half: int) -> NDArray[np.int64]:
+        """This rank's particles of one half."""
+        return np.asarray(self.rows[self.half[self.rows] == half])
+
+    def count(self, half: int) -> int:
+        """Usable particles of one half, of all ranks."""
+        return int(np.count_nonzero(self.half == half))
+
+    @property
+    def n(self) -> int:
+        """Usable particles, of all ranks."""
+        return self.count(0) + self.count(1)
+
+    def free(self) -> None:
+        """Give back the communicators of the halves. Collective."""
+        for comm in self.half_comm:
+            if comm is not None:
+                comm.free()
+
+    def holds(self, half: int) -> bool:
+        """Whether this rank is in `half_comm` of a half."""
+        return self.half_comm[half] is not None
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
+        """Images of some of this rank's particles, one optics geometry at a time."""
+        if self.cache is not None:
+            yield from _cached_batches(self.cache, self.particles, rows)
+        elif len(rows):
+            yield from iter_batches(self.particles, rows, max_images=batch_size(self.particles))
+
+
+def batch_size(particles: Particles) -> int:
+    """Images of one batch."""
+    return int(max(16, min(2048, _BATCH_PIXELS // int(particles.optics.box.max()) ** 2)))
+
+
+def _cached_batches(
+    cache: dict[int, NDArray[np.float32]], particles: Particles, rows: NDArray[np.int64]
+) -> Iterator[Batch]:
+    size = batch_size(particles)
+    geometry = geometry_of(particles)[rows]
+    for index in np.unique(geometry):
+        chosen = rows[geometry == index]
+        for start in range(0, len(chosen), size):
+            part = chosen[start : start + size]
+            yield Batch(part, np.stack([cache[row] for row in part.tolist()]))
+
+
+def geometry_of(particles: Particles) -> NDArray[np.int64]:
+    """(n,) number of each particle's geometry: optics groups with the same box and pixel size share one."""
+    optics = particles.optics
+    _, inverse = np.unique(np.stack([optics.box, optics.pixel_size], axis=1), axis=0, return_inverse=True)
+    return np.asarray(inverse.reshape(-1)[particles.optics_group], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Box in px and pixel size in Å of images."""
+
+    box: int
+    pixel_size: float
+
+    @property
+    def field_of_view(self) -> float:
+        """Edge of the box, Å."""
+        return self.box * self.pixel_size
+
+
+def geometry_at(particles: Particles, row: int) -> Geometry:
+    """Geometry of one particle's image."""
+    group = particles.optics_group[row]
+    return Geometry(int(particles.optics.box[group]), float(particles.optics.pixel_size[group]))
+
+
+def geometries(partition: Partition) -> list[Geometry]:
+    """Those of all usable particles, the same on every rank."""
+    usable = np.flatnonzero(partition.half >= 0)
+    _, places = np.unique(partition.particles.optics_group[usable], return_index=True)
+    found = {geometry_at(partition.particles, row) for row in usable[places].tolist()}
+    return sorted(found, key=lambda each: (each.box, each.pixel_size))
+
+
+def commonest_geometry(particles: Particles, rows: NDArray[np.int64] | slice = slice(None)) -> Geometry:
+    """That of most of some particles, the smallest of equals."""
+    optics = particles.optics
+    geometry = np.stack([optics.box, optics.pixel_size], axis=1)[particles.optics_group[rows]]
+    kinds, count = np.unique(geometry, axis=0, return_counts=True)
+    box, pixel_size = kinds[count.argmax()]
+    return Geometry(int(box), float(pixel_size))
+
+
+def split_halves(particles: Particles, seed: int) -> NDArray[np.int8]:
+    """(n,) half-set 0 or 1 of each particle: rlnRandomSubset if it tells two halves, else drawn, equal in size."""
+    given = particles.random_subset
+    if particles.n and set(np.unique(given).tolist()) == {1, 2}:
+        return (given - 1).astype(np.int8)
+    order = np.argsort(uniform(seed, _HALF_STREAM, np.arange(particles.n, dtype=np.int64), 1)[:, 0], kind="stable")
+    half = np.empty(particles.n, np.int8)
+    half[order] = np.arange(particles.n) % 2
+    return half
+
+
+def deal(
+    comm: Comm,
+    particles: Particles,
+    half: NDArray[np.int8],
+    cache: dict[int, NDArray[np.float32]] | None,
+    bounds: NDArray[np.int64] | None = None,
+) -> Partition:
+    """Cut the usable particles into one piece per rank. Collective.
+
+    Parameters
+    ----------
+    comm : Comm
+    particles : Particles
+    half : (n_all,) int8
+        Half-set of each; -1 marks an unusable one.
+    cache : dict of int to (N, N) float32, or None
+        Images in memory, by row: those of this rank's piece are kept, or read if they are not there. None: none are.
+    bounds : (comm.size + 1,) int64, optional
+        See `Partition`; default: pieces of equal length.
+
+    Raises
+    ------
+    InputError, RunError
+        If an image cannot be read.
+    """
+    usable = np.flatnonzero(half >= 0)
+    order = usable[np.lexsort((particles.image_index[usable], particles.stack[usable], half[usable]))]
+    if bounds is None:
+        bounds = len(order) * np.arange(comm.size + 1) // comm.size
+    rows = order[bounds[comm.rank] : bounds[comm.rank + 1]]
+    ranks = _half_ranks(comm.size, bounds, int(np.count_nonzero(half == 0)))
+    first, second = (comm.split(0 if comm.rank in each else None) for each in ranks)
+    images = None if cache is None else _kept(cache, particles, rows)
+    return Partition(comm, particles, half, rows, bounds, ranks, (first, second), images)
+
+
+def _half_ranks(size: int, bounds: NDArray[np.int64], n_first: int) -> tuple[range, range]:
+    """See `Partition`: the particles of half 1 are the first `n_first`."""
+    first, second = owner_ranks(size)
+    filled = bounds[1:] > bounds[:-1]
+    last_of_first = np.flatnonzero(filled & (bounds[:-1] < n_first))[-1:]
+    first_of_second = np.flatnonzero(filled & (bounds[1:] > n_first))[:1]
+    return (
+        range(max([first.stop, *(last_of_first + 1).tolist()])),
+        range(min([second.start, *first_of_second.tolist()]), size),
+    )
+
+
+def _kept(
+    cache: dict[int, NDArray[np.float32]], particles: Particles, rows: NDArray[np.int64]
+) -> dict[int, NDArray[np.float32]]:
+    """The images of `rows`: those of `cache`, and the others read."""
+    kept = {row: cache[row] for row in rows.tolist() if row in cache}
+    missing = rows[~np.isin(rows, list(kept))]
+    if len(missing):
+        for batch in iter_batches(particles, missing, max_images=batch_size(particles)):
+            kept.update(by_row(batch.rows, batch.images))
+    return kept
+
+
+def by_row(rows: NDArray[np.int64], images: NDArray[np.float32]) -> dict[int, NDArray[np.float32]]:
+    """Images one by one: copies, as a view keeps its whole batch in memory."""
+    return {row: image.copy() for row, image in zip(rows.tolist(), images, strict=True)}

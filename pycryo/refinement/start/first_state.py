@@ -1,0 +1,72 @@
+"""The state before the first iteration: references on the images' grey scale, noise, first poses."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from pycryo.maps.density import Map
+from pycryo.maps.slab_map import SlabMap, from_root, gather
+from pycryo.model.solve import grid_box
+from pycryo.refinement.maximization.noise import first_noise
+from pycryo.refinement.plan import make_plan
+from pycryo.refinement.schedule import Schedule
+from pycryo.refinement.setup import Setup
+from pycryo.refinement.start.known_poses import first_posteriors, first_sigma_shift
+from pycryo.refinement.start.reference import first_scale, grey_scale, to_grid
+from pycryo.refinement.state import State
+
+log = logging.getLogger(__name__)
+
+# First shift prior per axis as a share of the field of view.
+_FIRST_SIGMA = 0.05
+
+
+def first_state(setup: Setup, starts: list[Map]) -> State:
+    """State before the first iteration, from the filtered references of rank 0. Collective."""
+    partition, options = setup.partition, setup.options
+    particles = partition.particles
+    r_high = min(setup.box / 2, max(5.0, setup.field_of_view / options.ini_high + 2))
+    points = grid_box(setup.box, r_high)
+    references = []
+    for number in range(len(setup.starts)):
+        reference = from_root(partition.comm, to_grid(starts[number], points) if starts else None)
+        references.append(replace(reference, data=reference.data * setup.solvent.mask(points).data))
+    sigma_shift = _FIRST_SIGMA * setup.field_of_view
+    if options.local:
+        sigma_shift = max(sigma_shift, first_sigma_shift(setup))
+    state = State(
+        number=0,
+        schedule=Schedule("local" if options.local else "global", r_high, is_joined=options.classes > 1),
+        references=tuple((each, each) for each in references),
+        class_share=np.full(options.classes, 1 / options.classes),
+        noise=first_noise(setup.statistics, particles),
+        scale=np.asarray(setup.pixel_size / particles.optics.pixel_size, np.float64),
+        sigma_shift=sigma_shift,
+        sigma_defocus=None,
+        posteriors=first_posteriors(setup) if options.local else (None, None),
+        insertion_weight=np.ones(particles.n),
+    )
+    scaled = tuple(_on_grey_scale(setup, state, each) for each in references)
+    return replace(state, references=tuple((each, each) for each in scaled))
+
+
+def _on_grey_scale(setup: Setup, state: State, reference: SlabMap) -> SlabMap:
+    """A reference with grey values that fit the images. Collective."""
+    partition = setup.partition
+    whole = gather(reference)
+    grey = 0.0
+    if whole is not None:
+        rough = first_scale(whole, setup.statistics, setup.box)
+        grey = rough * grey_scale(
+            partition,
+            whole.data * np.float32(rough),
+            make_plan(setup, state),
+            setup.group,
+            2 * state.sigma_shift / setup.pixel_size,
+        )
+    grey = partition.comm.broadcast(grey)
+    log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", setup.options.ini_high, grey)
+    return replace(reference, data=reference.data * np.float32(grey))
