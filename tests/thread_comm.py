@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from pycryo.parallel.comm import SharedArray, Transfer
-from pycryo.parallel.shared_buffers import Rooms
 
 _SECONDS = 60
 
@@ -33,12 +32,12 @@ class ThreadComm:
 
     is_thread_safe = True
     ranks_per_node = 1000
-    # Whether the ranks of a node read each other's rooms. Dozens of threads that look at signs hold each other up.
-    has_mates = False
+    # Whether the ranks of a node read each other's buffers. Dozens of threads that look at signs hold each other up.
+    has_peers = False
 
     def __init__(self, room: _Room, rank: int) -> None:
         self._room, self.rank, self.size = room, rank, room.size
-        self._rooms = None
+        self._kept = {}
 
     def all_gather(self, value):
         room = self._room
@@ -107,12 +106,12 @@ class ThreadComm:
     def shared_array(self, shape, dtype):
         return _ThreadShared(self, self.broadcast(np.empty(shape, dtype) if self.rank == 0 else None))
 
-    def rooms(self):
-        if self._rooms is None:
+    def kept(self, make):
+        if make not in self._kept:
             alone = ThreadComm(self._room, self.rank)
             alone.ranks_per_node = 1
-            self._rooms = Rooms(self if self.has_mates else alone)
-        return self._rooms
+            self._kept[make] = make(self if self.has_peers else alone)
+        return self._kept[make]
 
     def barrier(self):
         self._room.barrier.wait()

@@ -29,17 +29,19 @@ from numpy.typing import NDArray
 import pycryo
 from pycryo import RefineOptions, refine
 from pycryo.bench import machine
+from pycryo.filter.draws import Draws
+from pycryo.filter.phases import PhaseSettings
+from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import angle_between, conjugate, euler_to_quaternion, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.io.mrc import read_map
 from pycryo.kernels.compare_local import compare_local
-from pycryo.kernels.projector import FourierVolume
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import fsc, resolution_at
 from pycryo.maps.turn import turned
-from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation import half_pass, panels
+from pycryo.refinement.expectation.posterior import Comparison
 
 Array = NDArray[np.float64]
 FILTERS = ("grid", "classic", "ours")
@@ -47,32 +49,29 @@ _START = "init40A.mrc"
 
 
 def grid_posterior(
-    volumes: Sequence[FourierVolume],
-    target: Target,
+    comparison: Comparison,
     start: Support,
-    scale_rotation: Array,
-    scale_shift: Array,
+    widths: Widths,
+    draws: Draws,
+    settings: PhaseSettings,
     *,
     r_high: float,
-    model_scale: float,
-    ids: NDArray[np.int64],
-    threads: int | None = None,
     **_: Any,
 ) -> Posterior:
     """The candidates as they are; the arguments are those of `sample_posterior`."""
-    n, image = len(ids), np.arange(len(ids))
+    n, image = len(draws.ids), np.arange(len(draws.ids))
     best = start.weight.argmax(axis=1)
     quaternion, shift = start.quaternion[image, best], start.shift[image, best]
-    near = target.between(1, r_high)
+    near = comparison.target.between(1, r_high)
     score = compare_local(
-        volumes, quaternion_to_matrix(quaternion)[:, None], shift[:, None], near.images, near.weights, near.pixels.kx,
-        near.pixels.ky, box=near.pixels.box, scale=model_scale, threads=threads,
+        comparison.volumes, quaternion_to_matrix(quaternion)[:, None], shift[:, None], near.images, near.weights,
+        near.pixels.kx, near.pixels.ky, box=near.pixels.box, scale=comparison.model_scale, threads=comparison.threads,
     )  # fmt: skip
     square_r = np.square(angle_between(start.quaternion, quaternion[:, None]))
     square_t = np.square(start.shift - shift[:, None]).sum(axis=-1)
     # At least that of a pose anywhere within its cell of the grid.
-    spread_r = np.sqrt((start.weight * square_r).sum(axis=1) / 3 + np.square(scale_rotation) / 3)
-    spread_t = np.sqrt((start.weight * square_t).sum(axis=1) / 2 + np.square(scale_shift) / 3)
+    spread_r = np.sqrt((start.weight * square_r).sum(axis=1) / 3 + np.square(widths.rotation) / 3)
+    spread_t = np.sqrt((start.weight * square_t).sum(axis=1) / 2 + np.square(widths.shift) / 3)
     none, zero = np.zeros((2, n)), np.zeros(n, np.int64)
     return Posterior(
         start, quaternion, shift, np.zeros(n, np.int32), np.ones((n, 1)), spread_r, spread_t,

@@ -8,19 +8,19 @@ over the fitted density. It replaces `pycryo.refinement.expectation.posterior.sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import systematic_resample, uniform
-from pycryo.filter.draws import normal
+from pycryo.filter.draws import Draws, normal, uniform
+from pycryo.filter.phases import PhaseSettings
+from pycryo.filter.proposals import Widths
+from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import conjugate, multiply, quaternion_to_matrix
 from pycryo.kernels.compare_local import compare_local
-from pycryo.kernels.projector import FourierVolume
-from pycryo.refinement.data.prepare import Target
+from pycryo.refinement.expectation.posterior import Comparison
 
 Array = NDArray[np.float64]
 
@@ -34,23 +34,18 @@ _LEAST_PEAK = 1e-3
 
 
 def sample(
-    volumes: Sequence[FourierVolume],
-    target: Target,
+    comparison: Comparison,
     start: Support,
-    scale_rotation: Array,
-    scale_shift: Array,
+    widths: Widths,
+    draws: Draws,
+    settings: PhaseSettings,
     *,
     r_high: float,
-    guides: Sequence[float],
-    model_scale: float,
-    ids: NDArray[np.int64],
-    seed: int,
-    stream: int,
-    threads: int | None = None,
     **_: Any,
 ) -> Posterior:
     """The posterior of a batch; the arguments are those of `sample_posterior`."""
-    near, n = target.between(1, r_high), len(ids)
+    ids, seed, stream = draws.ids, draws.seed, draws.stream
+    near, n = comparison.target.between(1, r_high), len(ids)
     is_local = start.weight.shape[1] == N_ROTATION
 
     def key(purpose: int) -> int:
@@ -60,16 +55,16 @@ def sample(
     if is_local:
         rotations, shifts = start.quaternion, start.shift[:, :N_SHIFT]
     else:
-        pick_r = systematic_resample(start.weight, np.ascontiguousarray(offset[:, 0]), N_ROTATION)
-        pick_t = systematic_resample(start.weight, np.ascontiguousarray(offset[:, 1]), N_SHIFT)
+        pick_r = resample(start.weight, np.ascontiguousarray(offset[:, 0]), N_ROTATION)
+        pick_t = resample(start.weight, np.ascontiguousarray(offset[:, 1]), N_SHIFT)
         rotations = np.take_along_axis(start.quaternion, pick_r[..., None], 1)
         shifts = np.take_along_axis(start.shift, pick_t[..., None], 1)
     mean, width = _cloud(rotations)
     deviation = shifts.std(axis=1)
     if not is_local:
         # Not narrower than the scan's own steps.
-        width = np.maximum(width, np.square(scale_rotation[:, None]))
-        deviation = np.maximum(deviation, 2 * scale_shift[:, None])
+        width = np.maximum(width, np.square(widths.rotation[:, None]))
+        deviation = np.maximum(deviation, 2 * widths.shift[:, None])
     active, best = np.arange(n), np.full((n, 3), np.inf)
     result = _empty(n)
     for phase in range(_MOST):
@@ -80,8 +75,9 @@ def sample(
         placed = shifts + factor * deviation[:, None] * step
         some = active if len(active) < n else slice(None)
         score = compare_local(
-            volumes, quaternion_to_matrix(moved), placed, near.images[some], near.weights[some], near.pixels.kx,
-            near.pixels.ky, box=near.pixels.box, scale=model_scale, threads=threads,
+            comparison.volumes, quaternion_to_matrix(moved), placed, near.images[some], near.weights[some],
+            near.pixels.kx, near.pixels.ky, box=near.pixels.box, scale=comparison.model_scale,
+            threads=comparison.threads,
         ).astype(np.float64)  # fmt: skip
         mean, width = _cloud(moved)
         deviation = placed.std(axis=1)
@@ -92,8 +88,8 @@ def sample(
         along_t = np.einsum("nrt,nr->nt", likelihood, weight_r)
         kept = np.maximum(0, along_r - _LEAST_PEAK * along_r.max(axis=1, keepdims=True))
         draw = uniform(seed, key(8 * phase + 3), here, 2)
-        pick_r = systematic_resample(_normalised(weight_r * kept), np.ascontiguousarray(draw[:, 0]), N_ROTATION)
-        pick_t = systematic_resample(_normalised(weight_t * along_t), np.ascontiguousarray(draw[:, 1]), N_SHIFT)
+        pick_r = resample(_normalised(weight_r * kept), np.ascontiguousarray(draw[:, 0]), N_ROTATION)
+        pick_t = resample(_normalised(weight_t * along_t), np.ascontiguousarray(draw[:, 1]), N_SHIFT)
         rows = np.arange(len(active))
         result.mode_quaternion[active] = moved[rows, along_r.argmax(axis=1)]
         result.mode_shift[active] = placed[rows, along_t.argmax(axis=1)]

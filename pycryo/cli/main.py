@@ -1,4 +1,4 @@
-"""Entry point ``pycryo``: one module of this folder per sub-command."""
+"""Entry point ``pycryo``: one module of `pycryo.cli.commands` per sub-command."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import sys
 from collections.abc import Sequence
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.world import launched_rank
+from pycryo.parallel.launcher import launched_rank
 from pycryo.version import __version__
 
 # name -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 COMMANDS = {
-    "refine": ("pycryo.cli.refine", "determine a structure: particles + reference -> maps"),
-    "abinitio": ("pycryo.cli.abinitio", "an initial map of particles, from no reference"),
-    "reconstruct": ("pycryo.cli.reconstruct", "map from particles with known poses"),
-    "project": ("pycryo.cli.project", "projections of a map"),
-    "simulate": ("pycryo.cli.simulate", "particles with known truth from an atomic model or a map"),
-    "select": ("pycryo.cli.select", "the good particles of a STAR file, by score or other columns"),
-    "fsc": ("pycryo.cli.fsc", "Fourier shell correlation of two half-maps"),
-    "mask": ("pycryo.cli.mask", "soft mask around a map's density"),
-    "symmetry": ("pycryo.cli.symmetry", "turn a map so that its axes lie as its point group's convention has them"),
-    "report": ("pycryo.cli.report", "(re)build the HTML report of a refinement"),
-    "info": ("pycryo.cli.info", "instruction set, threads, MPI and versions"),
-    "bench": ("pycryo.cli.bench", "microbenchmarks of the kernels"),
-    "demo": ("pycryo.cli.demo", "refine the real β-galactosidase particles shipped with pycryo"),
+    "refine": ("pycryo.cli.commands.refine", "determine a structure: particles + reference -> maps"),
+    "abinitio": ("pycryo.cli.commands.abinitio", "an initial map of particles, from no reference"),
+    "reconstruct": ("pycryo.cli.commands.reconstruct", "map from particles with known poses"),
+    "project": ("pycryo.cli.commands.project", "projections of a map"),
+    "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
+    "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
+    "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
+    "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
+    "symmetry": (
+        "pycryo.cli.commands.symmetry",
+        "turn a map so that its axes lie as its point group's convention has them",
+    ),
+    "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
+    "info": ("pycryo.cli.commands.info", "instruction set, threads, MPI and versions"),
+    "bench": ("pycryo.cli.commands.bench", "microbenchmarks of the kernels"),
+    "demo": ("pycryo.cli.commands.demo", "refine the real β-galactosidase particles shipped with pycryo"),
 }
 
 

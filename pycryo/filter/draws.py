@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import uniform
+from pycryo.filter._sampling import uniform as uniform
 
 Array = NDArray[np.float64]
 

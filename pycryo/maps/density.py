@@ -91,6 +91,11 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     return Map(data.astype(np.float32), pixel_size)
 
 
+def to_points(source: Map, points: int) -> Map:
+    """A map resampled to another number of points over its field of view."""
+    return resample(source, points, source.pixel_size * source.box / points)
+
+
 def _interpolation_matrix(n: int, m: int, step: float) -> NDArray[np.float64]:
     """(m, n) values at m points `step` old voxels apart of the Fourier series through n voxels; both centred."""
     at = (np.arange(m) - m // 2) * step

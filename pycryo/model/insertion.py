@@ -29,7 +29,7 @@ from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values,
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.model.owners import Owners, all_own, slab_voxels
 from pycryo.parallel.comm import Comm, Transfer
-from pycryo.parallel.progress_thread import Pump
+from pycryo.parallel.progress_thread import ProgressThread
 from pycryo.parallel.rows import Bounds, move_rows
 
 log = logging.getLogger(__name__)
@@ -281,7 +281,7 @@ class Insertion:
         def progress() -> bool:
             return transfer.progress()
 
-        with Pump(progress) as pump:
+        with ProgressThread(progress) as pump:
             for step in range(1, comm.size):
                 destination, source = (me + step) % comm.size, (me - step) % comm.size
                 gone = self._blocks(destination) if has_images[me] else []

@@ -7,16 +7,23 @@ never imports mpi4py.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-if TYPE_CHECKING:
-    from pycryo.parallel.shared_buffers import Rooms
-
 T = TypeVar("T")
+
+
+class Closable(Protocol):
+    """What holds memory or communicators of ranks."""
+
+    def close(self) -> None:
+        """Give them back."""
+
+
+K = TypeVar("K", bound=Closable)
 
 
 class Comm(Protocol):
@@ -93,8 +100,8 @@ class Comm(Protocol):
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
         """An array in memory that all ranks of this communicator, which are on one node, have in common."""
 
-    def rooms(self) -> Rooms:
-        """The rooms of these ranks, made by the first call."""
+    def kept(self, make: Callable[[Comm], K]) -> K:
+        """What `make` makes of this communicator: made by the first call, kept with it, closed by `free`."""
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -208,7 +215,7 @@ class SerialComm:
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
         return SharedArray(np.empty(shape, dtype))
 
-    def rooms(self) -> Rooms:
+    def kept(self, make: Callable[[Comm], K]) -> K:
         raise ValueError("a single process has nobody to exchange with")
 
     def barrier(self) -> None:

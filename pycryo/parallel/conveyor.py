@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pycryo.parallel.belt_plan import BeltPlan, plan_belt
 from pycryo.parallel.comm import Comm, Transfer
-from pycryo.parallel.progress_thread import Pump
+from pycryo.parallel.progress_thread import ProgressThread
 
 Array = NDArray[np.float32]
 # (first, last, out): make the items first ... last - 1 in out (last - first, ...).
@@ -180,13 +180,13 @@ class Conveyor(_Maker):
     def __init__(self, comm: Comm, plan: BeltPlan, shape: tuple[int, ...], make: Make) -> None:
         super().__init__(make)
         self._comm, self._plan = comm, plan
-        self._rooms = [np.empty((plan.block, *shape), np.float32) for _ in range(2)]
+        self._blocks = [np.empty((plan.block, *shape), np.float32) for _ in range(2)]
         self._transfer = Transfer()
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         plan, rank, n = self._plan, self._comm.rank, self._comm.size
-        hand, other = self._rooms
-        with Pump(self._transfer_moves) as pump:
+        hand, other = self._blocks
+        with ProgressThread(self._transfer_moves) as pump:
             for round_ in range(plan.n_round):
                 first, last = plan.part(round_, rank)
                 self._fill(first, last, hand[: last - first])

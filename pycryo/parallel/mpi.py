@@ -9,7 +9,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import pairwise
@@ -18,8 +18,7 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pycryo.parallel.comm import Comm, SharedArray, Transfer
-from pycryo.parallel.shared_buffers import Rooms
+from pycryo.parallel.comm import Comm, K, SharedArray, Transfer
 from pycryo.parallel.shared_memory import open_window
 
 T = TypeVar("T")
@@ -34,8 +33,8 @@ _DATA, _SENDING, _RECEIVING = 1, 2, 3
 
 
 @cache
-def _rooms_key() -> int:
-    """Under which MPI communicators keep their rooms."""
+def _kept_key() -> int:
+    """Under which MPI communicators keep what was made of them."""
     from mpi4py import MPI
 
     return int(MPI.Comm.Create_keyval())
@@ -177,21 +176,23 @@ class MpiComm:
     def shared_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> SharedArray:
         return open_window(self, self._mpi, self._comm, shape, np.dtype(dtype))
 
-    def rooms(self) -> Rooms:
+    def kept(self, make: Callable[[Comm], K]) -> K:
         # Kept with the MPI communicator, of which there may be other wrappers.
-        rooms: Rooms | None = self._comm.Get_attr(_rooms_key())
-        if rooms is None:
-            rooms = Rooms(self)
-            self._comm.Set_attr(_rooms_key(), rooms)
-        return rooms
+        everything: dict[Callable[[Comm], Any], Any] | None = self._comm.Get_attr(_kept_key())
+        if everything is None:
+            everything = {}
+            self._comm.Set_attr(_kept_key(), everything)
+        if make not in everything:
+            everything[make] = make(self)
+        found: K = everything[make]
+        return found
 
     def barrier(self) -> None:
         self._gathered()
 
     def free(self) -> None:
-        rooms = self._comm.Get_attr(_rooms_key())
-        if rooms is not None:
-            rooms.close()
+        for each in (self._comm.Get_attr(_kept_key()) or {}).values():
+            each.close()
         self._comm.Free()
 
     def abort(self, code: int) -> None:

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pycryo.parallel.world import launched_size
+from pycryo.parallel.launcher import launched_size
 
 _PATIENCE = 10  # seconds for `mpiexec --version`
 # Words in the versions that libraries and launchers state -> families that can talk to each other.

@@ -11,7 +11,7 @@ from types import TracebackType
 _PERIOD = 5e-4
 
 
-class Pump:
+class ProgressThread:
     """Calls `progress` now and then in a thread, from `start` until it returns true, as long as the context lasts.
 
     MPI libraries move great messages only while somebody is in one of their functions. Kernels release Python's lock,
@@ -28,7 +28,7 @@ class Pump:
         """There is a new message."""
         self._wanted.set()
 
-    def __enter__(self) -> Pump:
+    def __enter__(self) -> ProgressThread:
         self._thread.start()
         return self
 

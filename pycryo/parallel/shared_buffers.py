@@ -1,4 +1,4 @@
-"""Rooms: memory that a rank of a node writes and another one reads, so that nothing between them is a message."""
+"""Memory that a rank of a node writes and another one reads, so that nothing between them is a message."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, SharedArray
 
-# Rooms of each pair of ranks: one is filled while others are read.
-_N_ROOM = 3
+# Buffers of each pair of ranks: one is filled while others are read.
+_N_BUFFER = 3
 # Columns of the signs: the last turn that a rank has written, and read; a cache line per rank.
 _WRITTEN, _READ, _LINE = 0, 1, 8
-# Rooms begin at pages.
+# Buffers begin at pages.
 _PAGE = 4096
 # Looks at the signs before a waiting rank sleeps; seconds it sleeps first, twice as long each time, and at the most.
 _SPINS, _NAP, _LONGEST_NAP = 50, 2e-5, 1e-3
 
 
-class Rooms:
-    """The rooms of a communicator's ranks, used in turn. Making, `reserve` and `close` are collective over it.
+def shared_buffers(comm: Comm) -> SharedBuffers:
+    """The buffers of these ranks, made by the first call and kept with the communicator. Collective."""
+    return comm.kept(SharedBuffers)
 
-    A rank writes into its rooms of a turn, one for each mate, shows them, and the mates read; each says when it has
-    read all, for rooms are used again. Where a node has no memory to share, every rank is its own only mate.
+
+class SharedBuffers:
+    """The buffers of a communicator's ranks, used in turn. Making, `reserve` and `close` are collective over it.
+
+    A rank writes into its buffers of a turn, one for each peer, shows them, and the peers read; each says when it has
+    read all, for buffers are used again. Where a node has no memory to share, every rank is its own only peer.
 
     Parameters
     ----------
@@ -32,8 +37,8 @@ class Rooms:
 
     Attributes
     ----------
-    mates : list of int
-        Ranks of `comm` with which this one has rooms, in order, with itself.
+    peers : list of int
+        Ranks of `comm` with which this one has buffers, in order, with itself.
     """
 
     def __init__(self, comm: Comm) -> None:
@@ -42,48 +47,48 @@ class Rooms:
         self._everyone = self._node.all_gather(comm.rank)
         self._memory: SharedArray | None = None
         self._n_byte = self._turn = 0
-        self.mates = [comm.rank]
+        self.peers = [comm.rank]
         if self._node.rank == 0:
             self._signs.array[:] = 0
         self._signs.publish()
 
     def reserve(self, n_byte: int) -> None:
-        """Have rooms of so many bytes each, the same number on all ranks; nobody may be about to read one."""
+        """Have buffers of so many bytes each, the same number on all ranks; nobody may be about to read one."""
         if n_byte <= self._n_byte:
             return
         self._close_memory()
         self._n_byte = -(-n_byte // _PAGE) * _PAGE
         # A pair always uses the same pages, so that a rank's memory is no more than what it writes and reads.
-        memory = self._node.shared_array((self._node.size, self._node.size, _N_ROOM, self._n_byte), np.uint8)
+        memory = self._node.shared_array((self._node.size, self._node.size, _N_BUFFER, self._n_byte), np.uint8)
         if memory.is_shared and self._signs.is_shared:
-            self.mates, self._memory = self._everyone, memory
+            self.peers, self._memory = self._everyone, memory
         else:
             memory.close()
-            self.mates = self._everyone[self._node.rank : self._node.rank + 1]
+            self.peers = self._everyone[self._node.rank : self._node.rank + 1]
 
     def next_turn(self) -> int:
-        """Number of the next turn, once the mates have read what this rank's rooms of it hold. Not collective."""
+        """Number of the next turn, once the peers have read what this rank's buffers of it hold. Not collective."""
         self._turn += 1
-        self._wait(_READ, self._turn - _N_ROOM)
+        self._wait(_READ, self._turn - _N_BUFFER)
         return self._turn
 
-    def room(self, writer: int, reader: int, turn: int, dtype: DTypeLike) -> NDArray[Any]:
-        """What one mate writes for another."""
+    def buffer(self, writer: int, reader: int, turn: int, dtype: DTypeLike) -> NDArray[Any]:
+        """What one peer writes for another."""
         if self._memory is None:
-            raise ValueError("rank: expected a mate; this rank has none")
-        room: NDArray[Any] = self._memory.array[self.mates.index(writer), self.mates.index(reader), turn % _N_ROOM]
-        return room.view(dtype)
+            raise ValueError("rank: expected a peer; this rank has none")
+        buffer: NDArray[Any] = self._memory.array[self.peers.index(writer), self.peers.index(reader), turn % _N_BUFFER]
+        return buffer.view(dtype)
 
     def show(self, turn: int) -> None:
-        """Let the mates read this rank's rooms."""
+        """Let the peers read this rank's buffers."""
         self._sign(_WRITTEN, turn)
 
     def wait(self, turn: int) -> None:
-        """Wait until all mates have shown their rooms."""
+        """Wait until all peers have shown their buffers."""
         self._wait(_WRITTEN, turn)
 
     def leave(self, turn: int) -> None:
-        """All rooms of this turn have been read here."""
+        """All buffers of this turn have been read here."""
         self._sign(_READ, turn)
 
     def close(self) -> None:

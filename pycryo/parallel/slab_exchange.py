@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm, Transfer
+from pycryo.parallel.shared_buffers import shared_buffers
 
 
-class Office:
-    """Where mail is written and read: the rooms of a communicator, and arrays for messages that are kept.
+class ExchangeBuffers:
+    """Where exchanges are written and read: buffers shared by the ranks of a node, and arrays for messages, kept.
 
     Parameters
     ----------
@@ -22,7 +23,7 @@ class Office:
     """
 
     def __init__(self, comm: Comm, dtype: type) -> None:
-        self.comm, self.rooms, self.dtype = comm, comm.rooms(), dtype
+        self.comm, self.shared, self.dtype = comm, shared_buffers(comm), dtype
         self._arrays: dict[tuple[str, int], NDArray[Any]] = {}
 
     def array(self, which: str, turn: int, size: int) -> NDArray[Any]:
@@ -32,10 +33,10 @@ class Office:
             self._arrays[key] = np.empty(size, self.dtype)
         return self._arrays[key][:size]
 
-    def mails(
+    def exchanges(
         self, rounds: list[list[range]], ends: NDArray[np.int64], counts: NDArray[np.int64], *, to_planes: bool
-    ) -> Iterator[Mail]:
-        """The mail of each round, of which one may be unread while the next is filled; other parameters as for `Mail`.
+    ) -> Iterator[Exchange]:
+        """The exchange of each round; one may be unread while the next is filled. Other parameters as for `Exchange`.
 
         Parameters
         ----------
@@ -45,19 +46,19 @@ class Office:
         most = max(
             int(gives.max() * takes.max()) for gives, takes in (_flow(r, ends, counts, to_planes) for r in rounds)
         )
-        self.rooms.reserve(most * np.dtype(self.dtype).itemsize)
+        self.shared.reserve(most * np.dtype(self.dtype).itemsize)
         for rows_of in rounds:
-            yield Mail(self, rows_of, ends, counts, to_planes=to_planes)
+            yield Exchange(self, rows_of, ends, counts, to_planes=to_planes)
 
 
-class Mail:
-    """One exchange: with the ranks of this node through their rooms, with the others by messages. Collective.
+class Exchange:
+    """One exchange: with the ranks of this node through shared buffers, with the others by messages. Collective.
 
     Made, filled, sent with `begin`, read with `read`.
 
     Parameters
     ----------
-    office : Office
+    buffers : ExchangeBuffers
     rows_of : list of range
         Rows of each rank in this exchange.
     ends : (n_row + 1,) int64
@@ -78,31 +79,31 @@ class Mail:
 
     def __init__(
         self,
-        office: Office,
+        buffers: ExchangeBuffers,
         rows_of: list[range],
         ends: NDArray[np.int64],
         counts: NDArray[np.int64],
         *,
         to_planes: bool,
     ) -> None:
-        comm, rooms = office.comm, office.rooms
-        self._comm, self._rooms = comm, rooms
+        comm, shared = buffers.comm, buffers.shared
+        self._comm, self._shared = comm, shared
         self.rows_of, self._ends, self._counts, self._to_planes = rows_of, ends, counts.tolist(), to_planes
         gives, takes = _flow(rows_of, ends, counts, to_planes)
-        self._turn = rooms.next_turn()
-        is_mate = np.isin(range(comm.size), rooms.mates)
-        leaving, coming = _bounds(gives[comm.rank] * takes * ~is_mate), _bounds(takes[comm.rank] * gives * ~is_mate)
-        sent = office.array("sent", self._turn, leaving[-1])
-        received = office.array("received", self._turn, coming[-1])
+        self._turn = shared.next_turn()
+        is_peer = np.isin(range(comm.size), shared.peers)
+        leaving, coming = _bounds(gives[comm.rank] * takes * ~is_peer), _bounds(takes[comm.rank] * gives * ~is_peer)
+        sent = buffers.array("sent", self._turn, leaving[-1])
+        received = buffers.array("received", self._turn, coming[-1])
         self._messages = sent, leaving, received, coming
         self._transfer = Transfer()
 
-        def of_room(writer: int, reader: int) -> NDArray[Any]:
-            return rooms.room(writer, reader, self._turn, office.dtype)[: gives[writer] * takes[reader]]
+        def of_peer(writer: int, reader: int) -> NDArray[Any]:
+            return shared.buffer(writer, reader, self._turn, buffers.dtype)[: gives[writer] * takes[reader]]
 
         def piece(rank: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            if is_mate[rank]:
-                return of_room(comm.rank, rank), of_room(rank, comm.rank)
+            if is_peer[rank]:
+                return of_peer(comm.rank, rank), of_peer(rank, comm.rank)
             return sent[leaving[rank] : leaving[rank + 1]], received[coming[rank] : coming[rank + 1]]
 
         self.others = [rank for rank in range(comm.size) if rank != comm.rank]
@@ -119,8 +120,8 @@ class Mail:
 
     def begin(self) -> bool:
         """Send the outgoing rows, which are all written. Whether there are messages, so that `progress` has a use."""
-        self._rooms.show(self._turn)
-        has_messages = len(self._rooms.mates) < self._comm.size
+        self._shared.show(self._turn)
+        has_messages = len(self._shared.peers) < self._comm.size
         if has_messages:
             self._transfer = self._comm.begin_exchange(*self._messages)
         return has_messages
@@ -129,12 +130,12 @@ class Mail:
         """Let the messages move on. Whether they have arrived."""
         return self._transfer.progress()
 
-    def read(self, read: Callable[[Mail], None]) -> None:
+    def read(self, read: Callable[[Exchange], None]) -> None:
         """Wait for the incoming rows and call `read`, for which they are there."""
         self._transfer.wait()
-        self._rooms.wait(self._turn)
+        self._shared.wait(self._turn)
         read(self)
-        self._rooms.leave(self._turn)
+        self._shared.leave(self._turn)
 
     def _row(self, piece: NDArray[Any], sender: int, taker: int, row: int) -> NDArray[Any]:
         of_rows, of_planes = (sender, taker) if self._to_planes else (taker, sender)

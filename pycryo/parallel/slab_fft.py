@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
-from pycryo.parallel.progress_thread import Pump
+from pycryo.parallel.progress_thread import ProgressThread
 from pycryo.parallel.rows import Bounds, even_bounds
-from pycryo.parallel.slab_exchange import Mail, Office
+from pycryo.parallel.slab_exchange import Exchange, ExchangeBuffers
 from pycryo.threads import get_threads
 
 # What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.
@@ -97,7 +97,7 @@ class SlabFft:
         self.threads = threads or get_threads()
         self.rows = range(*self.bounds[comm.rank : comm.rank + 2].tolist())
         self._buffer = np.zeros((0, n, self.half), self.complex)
-        self._office: Office | None = None
+        self._office: ExchangeBuffers | None = None
         self.n_byte = 0
         # Whether rows that nobody has may be other than zero in the buffer.
         self._is_stale = False
@@ -354,7 +354,7 @@ class SlabFft:
         """Compute rows and send them as planes; those of a round travel during the work of the next."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
-        def write(mail: Mail) -> None:
+        def write(mail: Exchange) -> None:
             def one(row: int) -> None:
                 samples = work(row)
                 self._put(row, samples[planes[self.comm.rank]])
@@ -363,7 +363,7 @@ class SlabFft:
 
             list(pool.map(one, mail.rows_of[self.comm.rank]))
 
-        def read(mail: Mail) -> None:
+        def read(mail: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
                 rank, row = item
                 self._put(row, mail.incoming_row(rank, row))
@@ -376,14 +376,14 @@ class SlabFft:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
-        def write(mail: Mail) -> None:
+        def write(mail: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
                 rank, row = item
                 mail.outgoing_row(rank, row)[:] = self.planes[:, self.place[row], : self.widths[row]]
 
             list(pool.map(one, [(rank, row) for rank in mail.others for row in mail.rows_of[rank]]))
 
-        def read(mail: Mail) -> None:
+        def read(mail: Exchange) -> None:
             def one(row: int) -> None:
                 samples = self._row(row, room)
                 for rank in mail.others:
@@ -394,13 +394,15 @@ class SlabFft:
 
         self._exchange(write, read, to_planes=False)
 
-    def _exchange(self, write: Callable[[Mail], None], read: Callable[[Mail], None], *, to_planes: bool) -> None:
+    def _exchange(
+        self, write: Callable[[Exchange], None], read: Callable[[Exchange], None], *, to_planes: bool
+    ) -> None:
         """Write each round's rows and read the last one's."""
         if self._office is None:
-            self._office = Office(self.comm, self.complex)
-        last: Mail | None = None
-        mails = self._office.mails(self._rounds(), self._ends, np.diff(self.plane_bounds), to_planes=to_planes)
-        with Pump(lambda: last is None or last.progress()) as pump:
+            self._office = ExchangeBuffers(self.comm, self.complex)
+        last: Exchange | None = None
+        mails = self._office.exchanges(self._rounds(), self._ends, np.diff(self.plane_bounds), to_planes=to_planes)
+        with ProgressThread(lambda: last is None or last.progress()) as pump:
             for mail in mails:
                 write(mail)
                 self.n_byte += mail.n_byte

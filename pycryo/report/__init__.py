@@ -1,0 +1,4 @@
+"""Figures, tables and the HTML page of a run.
+
+Doors: `page`, `fsc_files`, `angdist`, `verdict`.
+"""

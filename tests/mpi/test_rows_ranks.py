@@ -11,6 +11,7 @@ import scipy.fft
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel import slab_fft
 from pycryo.parallel.rows import even_bounds, gather_rows, move_rows, with_halo
+from pycryo.parallel.shared_buffers import shared_buffers
 from pycryo.parallel.slab_fft import SlabFft
 from pycryo.parallel.world import world
 
@@ -91,10 +92,10 @@ def test_rows(monkeypatch):
 
 @pytest.mark.parallel(SIZES)
 def test_slab_transforms(monkeypatch):
-    """Several rounds of exchange, by rooms and as if the ranks were on other nodes; the grid is the same on all."""
+    """Several exchanges, by shared buffers and as if the ranks were on other nodes; the grid is the same on all."""
     monkeypatch.setattr(slab_fft, "_LEAST_EXCHANGE", 5000)
     comm = world()
-    assert comm.rooms() is world().rooms()
+    assert shared_buffers(comm) is shared_buffers(world())
     transform(comm)
     for ranks_per_node in (1, 2):
         part = comm.split(0)

@@ -1,0 +1,4 @@
+"""The particles of a run: who holds which, what their images tell, how they are weighted.
+
+Doors: `partition`, `image_statistics`, `prepare`, `posteriors`, `prior`, `signal_power`, `solvent`, `figure_of_merit`.
+"""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import uniform
+from pycryo.filter.draws import uniform
 from pycryo.io.batches import Batch, iter_batches
 from pycryo.io.particles import Particles
 from pycryo.model.owners import owner_ranks

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import uniform
-from pycryo.filter.draws import Draws
+from pycryo.filter.draws import Draws, uniform
 from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix

@@ -22,8 +22,8 @@ from pycryo.refinement.expectation.entries import dealt, posterior_entries, quan
 from pycryo.refinement.expectation.overlap import Overlap, overlap
 from pycryo.refinement.expectation.posterior import Comparison, LogPrior, sample_posterior
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.setup import Setup
+from pycryo.timer import Timer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.rounds import rounds
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State
+from pycryo.timer import Timer
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.maps.density import Map
+from pycryo.maps.density import Map, to_points
 from pycryo.maps.registration import Expected, Motion, free_parameters, register
 from pycryo.maps.slab_map import SlabMap, from_root, gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
@@ -22,7 +22,6 @@ from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.posteriors import moved
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.start.reference import to_grid
 from pycryo.refinement.state import Motions, State
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ def coarse(comm: Comm, starts: Sequence[Map]) -> tuple[SlabMap, ...]:
     """What is kept of the start references of rank 0: their coarse features on a small grid. Collective."""
     count = comm.broadcast(len(starts))
     maps = [starts[i] if starts else None for i in range(count)]
-    return tuple(from_root(comm, None if each is None else to_grid(each, min(each.box, _POINTS))) for each in maps)
+    return tuple(from_root(comm, None if each is None else to_points(each, min(each.box, _POINTS))) for each in maps)
 
 
 def motions_to_start(setup: Setup, classes: Sequence[ClassMaps]) -> tuple[Motion | None, ...]:

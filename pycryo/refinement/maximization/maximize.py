@@ -19,9 +19,9 @@ from pycryo.refinement.maximization.references import make_references
 from pycryo.refinement.maximization.resolution import measure_fsc, ssnr_of
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import Pair
+from pycryo.timer import Timer
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.filter._sampling import uniform
+from pycryo.filter.draws import uniform
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map

@@ -9,12 +9,12 @@ import numpy as np
 
 from pycryo.progress import track
 from pycryo.refinement.maximization.noise import first_noise
-from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.stochastic import FIRST_SHIFT, Round, draw_batch, first_reference, log_evidence, run_round
 from pycryo.refinement.state import State
+from pycryo.timer import Timer
 
 log = logging.getLogger(__name__)
 

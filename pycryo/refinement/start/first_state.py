@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pycryo.maps.density import Map
+from pycryo.maps.density import Map, to_points
 from pycryo.maps.slab_map import SlabMap, from_root, gather
 from pycryo.model.solve import grid_box
 from pycryo.refinement.maximization.noise import first_noise
@@ -15,7 +15,7 @@ from pycryo.refinement.plan import make_plan
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.known_poses import first_posteriors, first_sigma_shift
-from pycryo.refinement.start.reference import first_scale, grey_scale, to_grid
+from pycryo.refinement.start.reference import first_scale, grey_scale
 from pycryo.refinement.state import State
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def first_state(setup: Setup, starts: list[Map]) -> State:
     points = grid_box(setup.box, r_high)
     references = []
     for number in range(len(setup.starts)):
-        reference = from_root(partition.comm, to_grid(starts[number], points) if starts else None)
+        reference = from_root(partition.comm, to_points(starts[number], points) if starts else None)
         references.append(replace(reference, data=reference.data * setup.solvent.mask(points).data))
     sigma_shift = _FIRST_SIGMA * setup.field_of_view
     if options.local:

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import uniform
+from pycryo.filter.draws import uniform
 from pycryo.geometry.grids import rotation_grid, shift_grid
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
@@ -15,7 +15,7 @@ from pycryo.io.batches import iter_batches
 from pycryo.kernels.compare import compare, new_best, pack_images
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices
 from pycryo.kernels.shift import shift
-from pycryo.maps.density import Map, low_pass, resample
+from pycryo.maps.density import Map, low_pass
 from pycryo.maps.masks import auto_mask
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Partition
@@ -85,11 +85,6 @@ def first_scale(reference: Map, statistics: ImageStatistics, box: int) -> float:
     power = statistics.power.sum(0) / max(1, statistics.count.sum())
     slices = np.square(np.abs(np.fft.rfftn(reference.data))).sum() / max(1, reference.box)
     return float(np.sqrt(0.1 * power[1:].sum() / max(slices, 1e-300)) * reference.box / box)
-
-
-def to_grid(source: Map, points: int) -> Map:
-    """A map resampled to another number of points over its field of view."""
-    return resample(source, points, source.pixel_size * source.box / points)
 
 
 def to_volume(reference: NDArray[np.float32], box: int, padding: int, r_high: float) -> FourierVolume:

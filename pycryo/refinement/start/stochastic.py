@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import uniform
-from pycryo.filter.draws import Draws, normal
+from pycryo.filter.draws import Draws, normal, uniform
 from pycryo.filter.phases import PhaseSettings
 from pycryo.filter.support import Support
 from pycryo.kernels.backprojector import Accumulators
@@ -27,10 +26,10 @@ from pycryo.refinement.maximization.noise import update_noise
 from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.references import shell_gains
 from pycryo.refinement.plan import Plan, make_plan
-from pycryo.refinement.resources.timer import Timer
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State
+from pycryo.timer import Timer
 
 # Keys of the draws, beyond those of all others: which images, and their first poses.
 _BATCH_STREAM = 3 << 50

@@ -8,7 +8,7 @@ import pytest
 
 from pycryo import bench
 from pycryo.bench import Case, Limit, Result, check_load, find_limit, main, measure, si
-from pycryo.cli import bench as command
+from pycryo.cli.commands import bench as command
 from pycryo.errors import InputError, RunError
 
 ROOT = Path(__file__).resolve().parents[3]

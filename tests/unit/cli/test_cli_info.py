@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pycryo import _core
-from pycryo.cli import info
+from pycryo.cli.commands import info
 from pycryo.cli.main import main
 from pycryo.errors import RunError
 from pycryo.parallel import mpi_library as library

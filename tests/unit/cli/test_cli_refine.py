@@ -9,8 +9,8 @@ import pytest
 
 from pycryo import RefineOptions, progress
 from pycryo.cli import ranks
-from pycryo.cli import refine as command
-from pycryo.cli.demo import summary
+from pycryo.cli.commands import refine as command
+from pycryo.cli.commands.demo import summary
 from pycryo.cli.logs import run_logs
 from pycryo.cli.main import main
 from pycryo.cli.option_arguments import add_option_arguments, options_from

@@ -14,8 +14,9 @@ from pycryo.errors import RunError
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel import world as world_module
 from pycryo.parallel.comm import SerialComm
+from pycryo.parallel.launcher import launched_size
 from pycryo.parallel.mpi import MpiComm
-from pycryo.parallel.world import as_comm, launched_size, world
+from pycryo.parallel.world import as_comm, world
 
 VARIABLES = (*world_module._SIZE_VARIABLES, *world_module._RANK_VARIABLES)
 

@@ -83,7 +83,7 @@ def test_two_belts_at_once():
 def test_memory_is_two_blocks():
     def work(comm):
         belt = make_belt("conveyor", comm, 100_000, SHAPE, make, block=32)
-        return sum(room.nbytes for room in belt._rooms)
+        return sum(room.nbytes for room in belt._blocks)
 
     # Two blocks of about 32 items of 24 bytes; a share may be rounded up by an item.
     assert max(run_ranks(3, work)) <= 2 * 33 * 24

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pycryo.parallel.progress_thread import Pump
+from pycryo.parallel.progress_thread import ProgressThread
 
 
 def test_calls_until_there_is_nothing_left():
@@ -16,7 +16,7 @@ def test_calls_until_there_is_nothing_left():
             done.set()
         return len(calls) % 3 == 0
 
-    with Pump(progress) as pump:
+    with ProgressThread(progress) as pump:
         assert not calls
         for number in (3, 6):
             done.clear()
@@ -35,7 +35,7 @@ def test_ends_with_its_context_whatever_happens():
         return False
 
     def work():
-        with Pump(never) as pump:
+        with ProgressThread(never) as pump:
             pump.start()
             assert started.wait(10)
             raise KeyError

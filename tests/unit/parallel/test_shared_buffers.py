@@ -1,4 +1,4 @@
-"""Rooms of the ranks of a node: nobody reads too early or writes too early, and all of it without a message."""
+"""Buffers of the ranks of a node: nobody reads too early or writes too early, and all of it without a message."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 from thread_comm import ThreadComm, run_ranks
 
 from pycryo.parallel.comm import SerialComm, SharedArray
+from pycryo.parallel.shared_buffers import shared_buffers
 
 
 @pytest.fixture(autouse=True)
-def ranks_have_mates(monkeypatch):
-    monkeypatch.setattr(ThreadComm, "has_mates", True)
+def ranks_have_peers(monkeypatch):
+    monkeypatch.setattr(ThreadComm, "has_peers", True)
 
 
 def slow(*what):
@@ -22,31 +23,31 @@ def slow(*what):
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_every_room_is_read_as_it_was_written(size):
+def test_every_buffer_is_read_as_it_was_written(size):
     n_turn, n = 12, 10
 
     def work(comm):
-        rooms = comm.rooms()
-        assert rooms is comm.rooms()
-        rooms.reserve(8 * n)
-        assert rooms.mates == list(range(size))
+        shared = shared_buffers(comm)
+        assert shared is shared_buffers(comm)
+        shared.reserve(8 * n)
+        assert shared.peers == list(range(size))
         unread = []
 
         def read(turn):
-            rooms.wait(turn)
-            for rank in rooms.mates:
+            shared.wait(turn)
+            for rank in shared.peers:
                 slow(comm.rank, turn, rank)
                 np.testing.assert_array_equal(
-                    rooms.room(rank, comm.rank, turn, np.int64)[:n], 100 * turn + 10 * rank + comm.rank
+                    shared.buffer(rank, comm.rank, turn, np.int64)[:n], 100 * turn + 10 * rank + comm.rank
                 )
-            rooms.leave(turn)
+            shared.leave(turn)
 
         for _ in range(n_turn):
-            unread.append(rooms.next_turn())
+            unread.append(shared.next_turn())
             slow(comm.rank, len(unread))
-            for rank in rooms.mates:
-                rooms.room(comm.rank, rank, unread[-1], np.int64)[:n] = 100 * unread[-1] + 10 * comm.rank + rank
-            rooms.show(unread[-1])
+            for rank in shared.peers:
+                shared.buffer(comm.rank, rank, unread[-1], np.int64)[:n] = 100 * unread[-1] + 10 * comm.rank + rank
+            shared.show(unread[-1])
             if len(unread) > 1:
                 read(unread[-2])
         read(unread[-1])
@@ -55,39 +56,39 @@ def test_every_room_is_read_as_it_was_written(size):
     run_ranks(size, work)
 
 
-def test_rooms_wait_for_their_readers():
-    """The room of the fourth turn is that of the first, which the other rank has not left yet."""
+def test_buffers_wait_for_their_readers():
+    """The buffer of the fourth turn is that of the first, which the other rank has not left yet."""
 
     def work(comm):
-        rooms = comm.rooms()
-        rooms.reserve(8)
+        shared = shared_buffers(comm)
+        shared.reserve(8)
         for _ in range(3):
-            rooms.show(rooms.next_turn())
+            shared.show(shared.next_turn())
         if comm.rank == 0:
             time.sleep(0.02)
         left = time.perf_counter()
-        rooms.leave(1)
-        rooms.next_turn()
+        shared.leave(1)
+        shared.next_turn()
         return left, time.perf_counter()
 
     (left, _), (_, began) = run_ranks(2, work)
     assert began > left
 
 
-def test_rooms_grow():
+def test_buffers_grow():
     def work(comm):
-        rooms = comm.rooms()
+        shared = shared_buffers(comm)
         for n in (1, 100, 50, 10_000):
-            rooms.reserve(8 * n)
-            turn = rooms.next_turn()
-            for rank in rooms.mates:
-                rooms.room(comm.rank, rank, turn, np.int64)[:n] = n + comm.rank
-            rooms.show(turn)
-            rooms.wait(turn)
-            for rank in rooms.mates:
-                np.testing.assert_array_equal(rooms.room(rank, comm.rank, turn, np.int64)[:n], n + rank)
-            rooms.leave(turn)
-        rooms.close()
+            shared.reserve(8 * n)
+            turn = shared.next_turn()
+            for rank in shared.peers:
+                shared.buffer(comm.rank, rank, turn, np.int64)[:n] = n + comm.rank
+            shared.show(turn)
+            shared.wait(turn)
+            for rank in shared.peers:
+                np.testing.assert_array_equal(shared.buffer(rank, comm.rank, turn, np.int64)[:n], n + rank)
+            shared.leave(turn)
+        shared.close()
 
     run_ranks(3, work)
 
@@ -97,8 +98,8 @@ def test_mates_are_the_ranks_of_a_node(monkeypatch, per_node, mates):
     monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
 
     def work(comm):
-        comm.rooms().reserve(8)
-        return comm.rooms().mates
+        shared_buffers(comm).reserve(8)
+        return shared_buffers(comm).peers
 
     assert run_ranks(3, work) == mates
 
@@ -108,15 +109,15 @@ def test_nodes_without_memory_to_share(monkeypatch):
     monkeypatch.setattr(ThreadComm, "shared_array", lambda self, shape, dtype: Copy(np.zeros(shape, dtype)))
 
     def work(comm):
-        rooms = comm.rooms()
-        rooms.reserve(8)
-        turn = rooms.next_turn()
-        rooms.show(turn)
-        rooms.wait(turn)
-        rooms.leave(turn)
-        assert rooms.mates == [comm.rank]
+        shared = shared_buffers(comm)
+        shared.reserve(8)
+        turn = shared.next_turn()
+        shared.show(turn)
+        shared.wait(turn)
+        shared.leave(turn)
+        assert shared.peers == [comm.rank]
         with pytest.raises(ValueError, match="rank: expected a mate"):
-            rooms.room(comm.rank, 1 - comm.rank, turn, np.int64)
+            shared.buffer(comm.rank, 1 - comm.rank, turn, np.int64)
 
     run_ranks(2, work)
 
@@ -127,4 +128,4 @@ class Copy(SharedArray):
 
 def test_one_process_has_none():
     with pytest.raises(ValueError, match="nobody to exchange with"):
-        SerialComm().rooms()
+        shared_buffers(SerialComm())

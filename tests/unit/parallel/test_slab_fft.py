@@ -98,11 +98,11 @@ def test_rounds_change_no_bit(monkeypatch):
 
 @pytest.mark.parametrize("per_node", [1, 2, 3, 5])
 def test_nodes_change_no_bit(monkeypatch, per_node):
-    """Ranks of a node read each other's rooms, the others get messages."""
+    """Ranks of a node read each other's buffers, the others get messages."""
     points = grid(12)
     together = forward(points, 5), inverse(rows_of(points), 12, 5)
     monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
-    monkeypatch.setattr(ThreadComm, "has_mates", True)
+    monkeypatch.setattr(ThreadComm, "has_peers", True)
     np.testing.assert_array_equal(together[0], forward(points, 5))
     np.testing.assert_array_equal(together[1], inverse(rows_of(points), 12, 5))
 

@@ -31,7 +31,7 @@ def drawn(particles, n):
     return replace(particles.subset(np.arange(n)), random_subset=np.zeros(n, np.int32))
 
 
-# --- sums --------------------------------------------------------------------------------------------------------------
+# --- sums -------------------------------------------------------------------------------------------------------------
 
 
 def test_group_sums_are_the_sums(rng):
@@ -67,7 +67,7 @@ def test_group_sums_of_nothing(values):
     np.testing.assert_array_equal(found, np.zeros((2, 3)))
 
 
-# --- one pass over all images ------------------------------------------------------------------------------------------
+# --- one pass over all images -----------------------------------------------------------------------------------------
 
 
 def spoiled(folder, background=0.0):

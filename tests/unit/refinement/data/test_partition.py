@@ -29,7 +29,7 @@ def drawn(particles, n):
     return replace(particles.subset(np.arange(n)), random_subset=np.zeros(n, np.int32))
 
 
-# --- half-sets ---------------------------------------------------------------------------------------------------------
+# --- half-sets --------------------------------------------------------------------------------------------------------
 
 
 def test_half_sets_of_the_file_are_kept(two_stacks):
@@ -59,7 +59,7 @@ def test_drawn_half_sets_are_balanced_and_depend_on_the_seed(two_stacks, n):
         assert all(set(column) == {0, 1} for column in np.transpose(halves).tolist())
 
 
-# --- dealing -----------------------------------------------------------------------------------------------------------
+# --- dealing ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

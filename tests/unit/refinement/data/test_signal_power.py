@@ -13,7 +13,7 @@ from pycryo.io.particles import read_particles
 from pycryo.kernels.shells import shell_counts, volume_shells
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, split_halves
+from pycryo.refinement.data.partition import Geometry, deal, split_halves
 from pycryo.refinement.data.prepare import particle_power
 from pycryo.refinement.data.signal_power import signal_power
 
@@ -26,7 +26,7 @@ def found(path, radius=RADIUS, box=BOX, **options):
     particles = read_particles(path)
     partition = deal(SerialComm(), particles, split_halves(particles, 1), None)
     statistics, _ = measure_images(partition, radius, False, finds_particle=True)
-    return signal_power(statistics, particles, box, PIXEL, **options)
+    return signal_power(statistics, particles, Geometry(box, PIXEL), **options)
 
 
 def truth():

@@ -8,6 +8,7 @@ from phantom import CENTRES, MASSES, Phantom, write_set
 
 from pycryo import RefineOptions
 from pycryo.errors import InputError
+from pycryo.filter.draws import Draws
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.io.batches import read_images
@@ -15,7 +16,14 @@ from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import fourier_volume
 from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
-from pycryo.refinement.expectation.defocus import LEAST_SIGMA, defocus_grid, first_sigma, search_defocus, with_changes
+from pycryo.refinement.expectation.defocus import (
+    LEAST_SIGMA,
+    DefocusSearch,
+    defocus_grid,
+    first_sigma,
+    search_defocus,
+    with_changes,
+)
 from pycryo.refinement.expectation.defocus_control import next_sigma
 
 BOX, PIXEL, N = 48, 1.5, 80
@@ -52,10 +60,8 @@ def search(problem, rows=None, change=None, sigma=ERROR, seed=1):
     classes = np.zeros(weight.shape, np.int32)
     support = Support(quaternion.repeat(4, axis=1), shift.repeat(4, axis=1), weight, classes)
     change = np.zeros(len(rows)) if change is None else change
-    return search_defocus(
-        [volume], bare, particles, rows, support, change,
-        r_high=BOX / 2, model_scale=1.0, sigma=sigma, seed=seed, stream=3,
-    )  # fmt: skip
+    search = DefocusSearch([volume], particles, BOX / 2, 1.0, sigma)
+    return search_defocus(search, bare, support, change, Draws(seed, 3, rows))
 
 
 def test_errors_are_found_with_their_uncertainty(noisy):

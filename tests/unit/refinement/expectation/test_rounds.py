@@ -27,7 +27,7 @@ def prepared(tmp_path_factory):
 @pytest.mark.parametrize("fit, n_round", [(1, 30), (7, 5), (29, 2), (30, 1), (1000, 1)])
 def test_every_image_is_in_one_round(prepared, fit, n_round):
     setup, plan = prepared
-    setup = replace(setup, memory=fit * image_bytes(setup, plan) * 1.0001)
+    setup = replace(setup, memory=fit * image_bytes(setup.partition, plan) * 1.0001)
     parts = list(rounds(setup, plan))
     assert len(parts) == n_round
     for half in (0, 1):
@@ -42,21 +42,23 @@ def test_too_little_memory_for_one_image_is_for_one(prepared):
 
 def test_bytes_count_samples_and_shifts(prepared):
     setup, plan = prepared
-    fewer = replace(plan, scan=replace(plan.scan, shifts=plan.scan.shifts[:1]), coarse=None)
-    n_shift = len(plan.scan.shifts)
+    search = replace(plan.search, coarse=None)
+    fewer = replace(search, scan=replace(search.scan, shifts=search.scan.shifts[:1]))
+    n_shift = len(search.scan.shifts)
     # Of the geometry with most samples, the larger box: its Fourier px are 20·5/(24·4.5) of the model's.
-    n_pixel = np.pi / 2 * (plan.scan.r_high * 1.08) ** 2
-    difference = image_bytes(setup, replace(plan, coarse=None)) - image_bytes(setup, fewer)
+    n_pixel = np.pi / 2 * (search.scan.r_high * 1.08) ** 2
+    all_shifts, one = (image_bytes(setup.partition, replace(plan, search=each)) for each in (search, fewer))
+    difference = all_shifts - one
     assert difference == pytest.approx(8 * (n_shift - 1) * n_pixel)
 
 
 def test_only_images_that_are_kept_need_rounds(prepared):
     """A rank alone inserts at once in the local stage: it reads batch by batch, whatever the memory."""
     setup, plan = prepared
-    local = replace(plan, scan=None, coarse=None)
+    local = replace(plan, search=None)
     assert len(list(rounds(replace(setup, memory=1.0), local))) == 1
     # Samples alone: 12 bytes each, of the larger box (its Fourier px are 20·5/(24·4.5) of the model's).
-    assert image_bytes(setup, local) == pytest.approx(12 * np.pi / 2 * min(plan.r_insert * 1.08, 12) ** 2)
+    assert image_bytes(setup.partition, local) == pytest.approx(12 * np.pi / 2 * min(plan.r_insert * 1.08, 12) ** 2)
 
 
 def test_machine():

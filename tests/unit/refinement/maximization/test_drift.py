@@ -21,7 +21,8 @@ from pycryo.io.particles import read_particles
 from pycryo.maps.density import Map
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import from_root
-from pycryo.refinement.maximization.drift import coarse, motions_to_first, motions_to_start, moved
+from pycryo.refinement.data.posteriors import moved
+from pycryo.refinement.maximization.drift import coarse, motions_to_first, motions_to_start
 from pycryo.refinement.step import iterate
 
 BOX, PIXEL = 36, 3.5

@@ -8,24 +8,19 @@ import numpy as np
 import pytest
 from phantom import blobs, write_set
 
+from pycryo.filter.draws import Draws
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.io.batches import read_images
 from pycryo.io.particles import read_particles
-from pycryo.kernels.pixels import half_plane
+from pycryo.kernels.pixels import half_plane, shell_samples
 from pycryo.kernels.projector import fourier_volume
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums, measure_images
 from pycryo.refinement.data.partition import deal, split_halves
 from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
-from pycryo.refinement.maximization.noise import (
-    first_noise,
-    overlap,
-    shell_samples,
-    updated_noise,
-    updated_scale,
-    without_junk,
-)
+from pycryo.refinement.expectation.overlap import overlap
+from pycryo.refinement.maximization.noise import first_noise, updated_noise, updated_scale, without_junk
 
 BOX, PIXEL, N = 32, 3.0, 150
 # The mean of the border is subtracted; the phantom reaches 30 Å from the centre.
@@ -62,7 +57,7 @@ def products(particles, noise: np.ndarray, r_high: float = 14.0):
         np.ones(len(rows)),
     )
     volume = fourier_volume(blobs().volume(BOX, PIXEL), padding=3)
-    return overlap([volume], target, true_posterior(particles), r_high, 1.0, rows, 1, 2, BOX // 2 + 1)
+    return overlap([volume], target, true_posterior(particles), r_high, 1.0, Draws(1, 2, rows), BOX // 2 + 1)
 
 
 def test_samples_of_the_shells():

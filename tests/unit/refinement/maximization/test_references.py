@@ -14,6 +14,7 @@ from pycryo.maps.fsc import corrected_fsc, fsc
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
+from pycryo.refinement.data.solvent import Solvent
 from pycryo.refinement.maximization.references import contrast, join_shell, make_references, noise_level, shell_gains
 
 BOX = 24
@@ -30,16 +31,8 @@ def blob(rng):
     return gaussian_filter(points, 1)
 
 
-def setting(comm, signal=UNKNOWN):
-    return SimpleNamespace(
-        share=SimpleNamespace(comm=comm),
-        user_mask=None,
-        diameter=22.0 * PIXEL,
-        field_of_view=BOX * PIXEL,
-        options=None,
-        box=BOX,
-        signal=signal,
-    )
+def solvent(comm):
+    return Solvent(comm, BOX * PIXEL, 22.0 * PIXEL, None)
 
 
 def halves(rng, truth, sd):
@@ -77,17 +70,19 @@ def test_references_are_nearer_to_the_truth(size, rng):
         mine = slice(bounds[comm.rank], bounds[comm.rank + 1])
         maps = tuple(SlabMap(comm, each[mine], PIXEL) for each in pair)
         return [
-            each.data for each in make_references(setting(comm), maps, maps, SlabMap(comm, mask[mine], PIXEL), measured)
+            each.data
+            for each in make_references(solvent(comm), maps, maps, SlabMap(comm, mask[mine], PIXEL), measured, BOX)
         ]
 
     alone = [
         each.data
         for each in make_references(
-            setting(SerialComm()),
+            solvent(SerialComm()),
             tuple(SlabMap(SerialComm(), each, PIXEL) for each in pair),
             tuple(SlabMap(SerialComm(), each, PIXEL) for each in pair),
             SlabMap(SerialComm(), mask, PIXEL),
             measured,
+            BOX,
         )
     ]
     for half, parts in enumerate(zip(*run_ranks(size, work), strict=True)):
@@ -115,7 +110,10 @@ def test_halves_share_what_is_coarser_than_twice_their_resolution(rng):
     assert last >= 4
     own, joined = (
         fsc(
-            *(each.data for each in make_references(setting(SerialComm()), pair, pair, everything, measured, **options))
+            *(
+                each.data
+                for each in make_references(solvent(SerialComm()), pair, pair, everything, measured, BOX, **options)
+            )
         )
         for options in ({}, {"is_joined": True})
     )
@@ -130,7 +128,7 @@ def test_halves_of_noise_have_nothing_in_common(rng):
     pair = tuple(SlabMap(SerialComm(), each, PIXEL) for each in halves(rng, np.zeros((BOX,) * 3), 1.0))
     everything = SlabMap(SerialComm(), np.ones((BOX,) * 3, np.float32), PIXEL)
     measured = corrected_fsc(pair[0].data, pair[1].data, PIXEL)
-    first, second = make_references(setting(SerialComm()), pair, pair, everything, measured)
+    first, second = make_references(solvent(SerialComm()), pair, pair, everything, measured, BOX)
     # The FSC of noise ended in the first shells; nothing is left beyond.
     assert fsc(first.data, second.data)[5:].max() < 0.5 or np.square(first.data).sum() < 0.05 * first.data.size
 
@@ -146,18 +144,18 @@ def test_blurred_references_get_their_contrast_back(rng):
         transform = np.fft.rfftn(data)
         return np.sqrt(volume_shells(transform, transform)[:, 1] / shell_counts(BOX))
 
-    def references(signal, **options):
-        made = make_references(setting(SerialComm(), signal), pair, pair, everything, measured, **options)
+    def references(signal=None):
+        made = make_references(solvent(SerialComm()), pair, pair, everything, measured, BOX, signal=signal)
         return amplitude(made[0].data)
 
     known = np.square(amplitude(truth))
-    plain, found = references(UNKNOWN, is_blurred=True), references(known, is_blurred=True)
+    plain, found = references(UNKNOWN), references(known)
     lost = amplitude(truth) / plain
     assert lost[2] < 1.3 < 1.8 < lost[5]
     np.testing.assert_allclose((found / amplitude(truth))[2:6], 1, atol=0.2)
     np.testing.assert_allclose(found[:2], plain[:2], rtol=0.05)
     # Where the poses are known, what the halves confirm is all.
-    np.testing.assert_array_equal(references(known), plain)
+    np.testing.assert_array_equal(references(), plain)
 
 
 def test_contrast_is_what_the_images_show():

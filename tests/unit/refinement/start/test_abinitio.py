@@ -12,7 +12,7 @@ from phantom import write_set
 from scene import lump, scene
 
 from pycryo import read_particles
-from pycryo.cli import abinitio as command
+from pycryo.cli.commands import abinitio as command
 from pycryo.cli.main import main
 from pycryo.cli.option_arguments import options_from
 from pycryo.errors import InputError

@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import project_slices
-from pycryo.maps.density import Map
+from pycryo.maps.density import Map, to_points
 from pycryo.model.solve import grid_box
-from pycryo.refinement.start.reference import to_grid, to_volume
+from pycryo.refinement.start.reference import to_volume
 
 
 def exact_slices(rotations: np.ndarray, kx: np.ndarray, ky: np.ndarray, box: int, pixel: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_coarse_reference_has_the_slices_of_the_whole_map(box, pixel, r_high):
     """A reference on the grid of its limit serves images of the full box: same frequencies, same grey values."""
     r_high = min(r_high, box / 2 - 1)
     source = Map(blobs().volume(box, pixel).astype(np.float32), pixel)
-    coarse = to_grid(source, grid_box(box, r_high)).data
+    coarse = to_points(source, grid_box(box, r_high)).data
     assert len(coarse) == grid_box(box, r_high)
     assert coarse.dtype == np.float32
     rotations = Rotation.random(5, rng=np.random.default_rng(1)).as_matrix()

@@ -45,7 +45,7 @@ def find_package() -> ModuleType:
     """
     if importlib.util.find_spec("pycryo_bench") is not None:
         return importlib.import_module("pycryo_bench")
-    folder = Path(__file__).resolve().parents[2] / "bench"
+    folder = Path(__file__).resolve().parents[3] / "bench"
     spec = importlib.util.spec_from_file_location(
         "pycryo_bench", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )

@@ -14,8 +14,9 @@ from pycryo.cli.ranks import set_up_rank
 from pycryo.errors import RunError
 from pycryo.memory import memory
 from pycryo.model.owners import MODELS
+from pycryo.parallel.launcher import launched_rank
 from pycryo.parallel.mpi_library import inspect_mpi
-from pycryo.parallel.world import launched_rank, world
+from pycryo.parallel.world import world
 from pycryo.threads import available_cores, get_threads
 from pycryo.version import __version__
 
@@ -79,7 +80,7 @@ def _machine() -> list[str]:
     threads = f"{get_threads()} a process; of {os.cpu_count()} cores {available_cores()} may be used (affinity, cgroup)"
     settings = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     return [
-        _row("pycryo", f"{__version__}, {Path(__file__).resolve().parents[1]}"),
+        _row("pycryo", f"{__version__}, {Path(__file__).resolve().parents[2]}"),
         _row("machine", f"{platform.node()}, {platform.system()} {platform.release()}, {platform.machine()}"),
         _row("instruction set", f"{in_use}{lowered}; available: {', '.join(available_isas())}"),
         _row("kernels", ", ".join(_core.kernels)),

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from pycryo.cli.refine import add_run_arguments, refine_command
+from pycryo.cli.commands.refine import add_run_arguments, refine_command
 from pycryo.io.example_data import betagal
 from pycryo.parallel.world import world
 from pycryo.refinement.options import RefineOptions

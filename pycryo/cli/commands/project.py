@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.cli.commands.simulate import optics_table
 from pycryo.cli.ranks import check_output
-from pycryo.cli.simulate import optics_table
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.io.mrc import read_map, write_stack

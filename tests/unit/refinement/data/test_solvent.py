@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from thread_comm import run_ranks
 
 from pycryo.maps.density import Map, low_pass
 from pycryo.maps.slab_map import from_map, gather
-from pycryo.refinement.maximization.resolution import solvent_mask
+from pycryo.refinement.data.solvent import Solvent
 
 
 def made(points: int, field_of_view: float, diameter: float, user_mask: Map | None, size: int = 1) -> np.ndarray:
     """The whole mask, made by some ranks."""
 
     def work(comm):
-        setup = SimpleNamespace(
-            share=SimpleNamespace(comm=comm),
-            field_of_view=field_of_view,
-            diameter=diameter,
-            user_mask=None if user_mask is None else from_map(comm, user_mask),
-        )
-        return gather(solvent_mask(setup, points))
+        user = None if user_mask is None else from_map(comm, user_mask)
+        return gather(Solvent(comm, field_of_view, diameter, user).mask(points))
 
     return run_ranks(size, work)[0].data
 
