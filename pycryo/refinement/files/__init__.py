@@ -1,4 +1,5 @@
 """The files of a run.
 
-Doors: `outputs` of each iteration and of the result, `checkpoint`, `job` folder, `run_json`, `fingerprint`.
+Doors: `outputs` of each iteration and of the result, `data_star`, `checkpoint`, `job` folder, `run_json`,
+`fingerprint`.
 """

@@ -7,22 +7,18 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from pycryo.geometry.rotations import quaternion_to_euler
-from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
-from pycryo.maps.slab_map import resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.files.data_star import write_data_star
+from pycryo.refinement.files.half_maps import class_name, write_maps
 from pycryo.refinement.files.model_star import write_model_star
 from pycryo.refinement.files.run_json import write_run_json
 from pycryo.refinement.options import RefineOptions
-from pycryo.refinement.outcome import Outcome, Poses, Record
+from pycryo.refinement.outcome import Outcome, Record
 from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
@@ -72,31 +68,13 @@ class Writer:
             If a file cannot be written; on all ranks.
         """
         self.has_written = True
-        self._write_maps(setup, outcome)
+        write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations)
         on_root(self.comm, lambda: self._start(setup, outcome, list(history)))
 
     def close(self) -> None:
         """Wait until what is being written is there; errors are not raised. Not collective."""
         if self._writing is not None:
             wait([self._writing])
-
-    def _write_maps(self, setup: Setup, outcome: Outcome) -> None:
-        """Maps and mask on the grid of the images. Collective."""
-        for k, maps in enumerate(outcome.classes, 1):
-            files = {}
-            for number, half in enumerate(maps.half_maps, 1):
-                if self.keep_iterations:
-                    files[f"run_it{outcome.record.number:03d}_half{number}_class{k:03d}.mrc"] = half
-                if maps.map is not None:
-                    files[f"run_half{number}_class{k:03d}_unfil.mrc"] = half
-            if maps.map is not None:
-                files[f"run_class{k:03d}.mrc"] = maps.map
-            for name, each in files.items():
-                write_map_slabs(self.folder / name, resample_grid(each, setup.box))
-            if maps.map is not None:
-                mask = resample_grid(maps.mask, setup.box)
-                name = f"{class_name('run_mask', k)}.mrc"
-                write_map_slabs(self.folder / name, replace(mask, data=np.clip(mask.data, 0, 1)))
 
     def _start(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         """Write in a thread, after the iteration before is written; the final iteration at once."""
@@ -142,7 +120,7 @@ class Writer:
     def _write_iteration(self, setup: Setup, outcome: Outcome) -> None:
         prefix = f"run_it{outcome.record.number:03d}"
         assert outcome.poses is not None
-        self._write_particles(f"{prefix}_data.star", setup, outcome.poses)
+        write_data_star(self.folder / f"{prefix}_data.star", self.particles, setup, outcome.poses)
         names = [f"{prefix}_half1_class{k:03d}.mrc" for k in range(1, len(outcome.classes) + 1)]
         write_model_star(
             self.folder / f"{prefix}_model.star",
@@ -153,26 +131,12 @@ class Writer:
 
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None
-        self._write_particles("run_data.star", setup, outcome.poses)
+        write_data_star(self.folder / "run_data.star", self.particles, setup, outcome.poses)
         rejected = self.folder / "run_rejected.star"
         if len(setup.statistics.bad):
             write_particles(rejected, self.particles.subset(setup.statistics.bad), {})
         else:
             rejected.unlink(missing_ok=True)
-
-    def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
-        particles = self.particles.subset(poses.rows)
-        columns = pose_columns(poses, setup.partition.half[poses.rows])
-        columns["rlnNormCorrection"] = setup.statistics.norm[poses.rows]
-        if poses.defocus_change.any():
-            columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
-            columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
-        write_particles(self.folder / name, particles, columns)
-
-
-def class_name(name: str, k: int) -> str:
-    """Name of a file without its ending, of class k = 1, 2, ...: only the further classes are numbered."""
-    return name if k == 1 else f"{name}_class{k:03d}"
 
 
 def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
@@ -182,28 +146,3 @@ def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
     for verdict in (unknown, views_warning(sampling, n)):
         if verdict is not None:
             log.warning("%s", verdict)
-
-
-def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:
-    """RELION's columns of what was found for each particle.
-
-    Parameters
-    ----------
-    poses : Poses
-    half : (n,) int8
-        Half-set of each of them, 0 or 1.
-    """
-    rot, tilt, psi = quaternion_to_euler(poses.quaternion)
-    return {
-        "rlnAngleRot": rot,
-        "rlnAngleTilt": tilt,
-        "rlnAnglePsi": psi,
-        "rlnOriginXAngst": -poses.shift[:, 0],
-        "rlnOriginYAngst": -poses.shift[:, 1],
-        "rlnClassNumber": poses.class_index.astype(np.int64) + 1,
-        "rlnRandomSubset": half.astype(np.int64) + 1,
-        "rlnMaxValueProbDistribution": poses.p_max,
-        "rlnLogLikeliContribution": poses.log_evidence,
-        "rlnNrOfSignificantSamples": np.maximum(1, np.rint(poses.n_significant)).astype(np.int64),
-        "rlnParticleFigureOfMerit": poses.figure_of_merit,
-    }

@@ -14,7 +14,7 @@ from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.files.outputs import pose_columns
+from pycryo.refinement.files.data_star import pose_columns
 from pycryo.refinement.files.run_json import machine, versions
 from pycryo.refinement.start.abinitio import InitialModel
 from pycryo.refinement.start.abinitio_options import AbinitioOptions

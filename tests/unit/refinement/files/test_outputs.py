@@ -17,8 +17,9 @@ from pycryo.io.mrc import read_map
 from pycryo.io.particles import read_particles
 from pycryo.parallel.collective_errors import Meeting, on_root
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.files.data_star import pose_columns
 from pycryo.refinement.files.job import ABORTED, FAILURE, SUCCESS, JobFolder
-from pycryo.refinement.files.outputs import Writer, pose_columns
+from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.files.run_json import _plain
 from pycryo.report.angdist import bin_of, bin_spacing, sampling_factor, sphere_bins, view_directions, write_angdist
 
