@@ -93,15 +93,15 @@ def test_buffers_grow():
     run_ranks(3, work)
 
 
-@pytest.mark.parametrize("per_node, mates", [(1, [[0], [1], [2]]), (2, [[0, 1], [0, 1], [2]])])
-def test_mates_are_the_ranks_of_a_node(monkeypatch, per_node, mates):
+@pytest.mark.parametrize("per_node, peers", [(1, [[0], [1], [2]]), (2, [[0, 1], [0, 1], [2]])])
+def test_mates_are_the_ranks_of_a_node(monkeypatch, per_node, peers):
     monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
 
     def work(comm):
         shared_buffers(comm).reserve(8)
         return shared_buffers(comm).peers
 
-    assert run_ranks(3, work) == mates
+    assert run_ranks(3, work) == peers
 
 
 def test_nodes_without_memory_to_share(monkeypatch):
@@ -116,7 +116,7 @@ def test_nodes_without_memory_to_share(monkeypatch):
         shared.wait(turn)
         shared.leave(turn)
         assert shared.peers == [comm.rank]
-        with pytest.raises(ValueError, match="rank: expected a mate"):
+        with pytest.raises(ValueError, match="rank: expected a peer"):
             shared.buffer(comm.rank, 1 - comm.rank, turn, np.int64)
 
     run_ranks(2, work)

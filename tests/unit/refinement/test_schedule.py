@@ -94,9 +94,9 @@ def test_what_follows_the_start_alone_is_doubted():
     known, better = replace(unknown, spread=30.0), replace(unknown, log_evidence=2.0)
     for seen in (known, better):
         for begin in (FIRST, now):
-            following, reason = after(begin, seen)
-            assert not following.in_doubt
-            assert following.r_high > 8.0
+            onward, reason = after(begin, seen)
+            assert not onward.in_doubt
+            assert onward.r_high > 8.0
     # Classes that come apart are doubted like one.
     joined, reason = after(replace(FIRST, is_joined=True), unknown)
     assert joined.in_doubt

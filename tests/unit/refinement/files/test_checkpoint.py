@@ -300,7 +300,7 @@ def test_other_setup(run, saved):
     half = 1 - run.setup.partition.half
     mask = SlabMap(SerialComm(), np.ones((32, 32, 32), np.float32), run.setup.pixel_size)
     for changes, message in (
-        ({"share": dataclasses.replace(run.setup.partition, half=half)}, "half-sets"),
+        ({"partition": dataclasses.replace(run.setup.partition, half=half)}, "half-sets"),
         ({"diameter": 77.0}, r"diameter of the particle \(was .*, is 77.0\)"),
         ({"user_mask": mask}, "mask"),
     ):

@@ -40,7 +40,7 @@ def found_on(ranks: int, here: Phantom, start: Phantom, group: str = "C1") -> Mo
     def work(comm):
         root = comm.rank == 0
         setup = SimpleNamespace(
-            share=SimpleNamespace(comm=comm),
+            partition=SimpleNamespace(comm=comm),
             group=symmetry(group),
             diameter=100.0,
             prior=None,
@@ -92,7 +92,7 @@ def test_half_2_is_brought_to_half_1(ranks):
             return from_root(comm, volume(phantom, 40) if comm.rank == 0 else None)
 
         setup = SimpleNamespace(
-            share=SimpleNamespace(comm=comm),
+            partition=SimpleNamespace(comm=comm),
             group=symmetry("C1"),
             diameter=100.0,
             prior=None,
