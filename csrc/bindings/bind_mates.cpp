@@ -19,17 +19,17 @@ void check_rotation(const Array<std::int32_t>& rotation) {
 }
 
 void add(const Array<std::int32_t>& rotation, bool is_imaginary, std::int32_t radius, const Array<std::int64_t>& start,
-         std::int32_t from_first, std::int32_t from_last, const Array<double>& from, std::int32_t first,
-         std::int32_t last, Array<double> to, int threads) {
+         std::int32_t source_first, std::int32_t source_last, const Array<double>& source, std::int32_t first,
+         std::int32_t last, Array<double> target, int threads) {
   check_rotation(rotation);
-  const InsertSlab from_slab = check_slab(radius, start, from_first, from_last);
-  const InsertSlab to_slab = check_slab(radius, start, first, last);
-  check_shape(from, "from", {end_voxel(from_slab) - first_voxel(from_slab)});
-  check_shape(to, "to", {end_voxel(to_slab) - first_voxel(to_slab)});
+  const InsertSlab source_slab = check_slab(radius, start, source_first, source_last);
+  const InsertSlab target_slab = check_slab(radius, start, first, last);
+  check_shape(source, "source", {end_voxel(source_slab) - first_voxel(source_slab)});
+  check_shape(target, "target", {end_voxel(target_slab) - first_voxel(target_slab)});
   check_positive(threads, "threads");
-  double* sums = to.mutable_data();
+  double* sums = target.mutable_data();
   py::gil_scoped_release release;
-  add_mates(rotation.data(), is_imaginary, from_slab, from.data(), to_slab, sums, threads);
+  add_mates(rotation.data(), is_imaginary, source_slab, source.data(), target_slab, sums, threads);
 }
 
 }  // namespace
@@ -38,6 +38,6 @@ void add(const Array<std::int32_t>& rotation, bool is_imaginary, std::int32_t ra
 void bind_mates(pybind11::module_& module) {
   using namespace pybind11::literals;
   module.def("add_mates", &pycryo::bindings::add, "rotation"_a.noconvert(), "is_imaginary"_a, "radius"_a,
-             "start"_a.noconvert(), "from_first"_a, "from_last"_a, "from"_a.noconvert(), "first"_a, "last"_a,
-             "to"_a.noconvert(), "threads"_a);
+             "start"_a.noconvert(), "source_first"_a, "source_last"_a, "source"_a.noconvert(), "first"_a, "last"_a,
+             "target"_a.noconvert(), "threads"_a);
 }

@@ -63,9 +63,9 @@ def test_wrong_arguments():
         add_mates(values, whole, others, whole, ball, np.array([[1, 0, 0], [1, 0, 0], [0, 0, 1]], np.int32))
     with pytest.raises(ValueError, match="rotation: expected one 1 or -1"):
         add_mates(values, whole, others, whole, ball, 2 * identity)
-    with pytest.raises(ValueError, match="to: expected shape"):
+    with pytest.raises(ValueError, match="target: expected shape"):
         add_mates(values[1:], whole, others, whole, ball, identity)
-    with pytest.raises(ValueError, match="from: expected shape"):
+    with pytest.raises(ValueError, match="source: expected shape"):
         add_mates(values, whole, others[1:], whole, ball, identity)
     with pytest.raises(ValueError, match="layers: expected 0 to 7"):
         add_mates(values, (0, 8), others, whole, ball, identity)
