@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: embedsignature=True, embedsignature.format=c
 """Per-image bookkeeping of the particle filter: counter-based draws, resampling, proposal densities."""
 
 import numpy as np

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +166,16 @@ def insertion_arguments(
     entry_weight: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
-) -> tuple[NDArray[Any], ...]:
+) -> tuple[
+    NDArray[np.float32],
+    NDArray[np.float32],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int32],
+    NDArray[np.int32],
+]:
     """The arrays of `insert` as the kernels take them.
 
     Raises
@@ -175,12 +183,13 @@ def insertion_arguments(
     ValueError
         If a pose is not finite.
     """
-    numbers = {"rotations": rotations, "shifts": shifts, "entry_weight": entry_weight}
     return (
         images,
         weights,
         np.ascontiguousarray(entry_image, np.int64),
-        *(finite(name, array) for name, array in numbers.items()),
+        finite("rotations", rotations),
+        finite("shifts", shifts),
+        finite("entry_weight", entry_weight),
         kx,
         ky,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from pycryo import _core
 from pycryo.threads import get_threads
 
-CELL_SLICES: int = _core.compare_cell_slices
+CELL_SLICES = _core.compare_cell_slices
 """Slices of a cell, the unit in which `compare` chooses slices for an image."""
 
 # Rows (image, shift) that one thread compares at a time: products of 512 slices fill a quarter MiB of its cache.
@@ -234,6 +235,7 @@ def compare(
     threads = threads or get_threads()
     if not isinstance(slices, SlicePanel):
         slices = pack_slices(slices, threads=threads)
+    cells = active.view(np.uint8) if active is not None and active.dtype == np.bool_ else active
     _core.compare(
         panel.rows,
         panel.weights,
@@ -248,7 +250,7 @@ def compare(
         slice_offset,
         log_prior_shift,
         log_prior_slice,
-        active.view(np.uint8) if active is not None and active.dtype == np.bool_ else active,
+        cast("NDArray[np.uint8] | None", cells),
         best.score,
         best.index,
         best.log_max,

@@ -175,8 +175,7 @@ def deviation(ball: Ball, layer: int, samples: NDArray[Any]) -> float:
     ValueError
         If there are too few samples.
     """
-    worst: float = _core.gridding_deviation(*_place(ball, layer), _parts(samples))
-    return worst
+    return _core.gridding_deviation(*_place(ball, layer), _parts(samples))
 
 
 def divide(ball: Ball, layer: int, samples: NDArray[Any], w: NDArray[np.float64]) -> None:

@@ -116,7 +116,7 @@ def count_key_values(
     ValueError
         If shapes disagree or a rotation is not finite.
     """
-    count = _core.count_key_values(
+    return _core.count_key_values(
         finite("rotations", rotations),
         kx,
         ky,
@@ -126,7 +126,6 @@ def count_key_values(
         *(layers or (0, sphere.layers)),
         threads or get_threads(),
     )
-    return int(count)
 
 
 def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) -> KeyValues:

@@ -1,0 +1,18 @@
+# Arrays are C-contiguous and of exactly this type, or ValueError.
+import numpy as np
+from numpy.typing import NDArray
+
+def uniform(seed: int, stream: int, ids: NDArray[np.int64], count: int) -> NDArray[np.float64]: ...
+def systematic_resample(weight: NDArray[np.float64], offset: NDArray[np.float64], count: int) -> NDArray[np.int64]: ...
+def rotation_proposal_density(
+    points: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    class_of_point: NDArray[np.int32],
+    class_of_centre: NDArray[np.int32],
+    same: float,
+    other: float,
+) -> NDArray[np.float64]: ...
+def shift_proposal_density(
+    points: NDArray[np.float64], centres: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]: ...
