@@ -1,9 +1,9 @@
 """Rotations as RELION Euler angles, matrices and unit quaternions.
 
-The matrix A of a pose takes volume vectors to the image frame (method.md §1): its rows are the image's x, y and viewing
-axes in the volume. Quaternions are (w, x, y, z) of A; q and -q are the same rotation. ``multiply(d, q)`` turns the pose
-in the image frame (axes 1, 2 out of plane, axis 3 in plane); ``multiply(q, s)`` with a symmetry operator s leaves the
-projection unchanged.
+The matrix A of a pose takes volume vectors to the image frame (docs/conventions.md, Rotations): its rows are the
+image's x, y and viewing axes in the volume. Quaternions are (w, x, y, z) of A; q and -q are the same rotation.
+``multiply(d, q)`` turns the pose in the image frame (axes 1, 2 out of plane, axis 3 in plane); ``multiply(q, s)`` with
+a symmetry operator s leaves the projection unchanged.
 """
 
 from __future__ import annotations

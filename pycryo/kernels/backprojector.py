@@ -15,7 +15,9 @@ from pycryo.threads import get_threads
 
 @dataclass(frozen=True, slots=True)
 class Accumulators:
-    """Weighted sums F and T of a reconstruction on a slab of the padded half volume (method.md §6).
+    """Weighted sums F and T of a reconstruction on a slab of the padded half volume.
+
+    See docs/method.md, Insertion and reconstruction.
 
     Attributes
     ----------

@@ -201,10 +201,11 @@ def compare(
 ) -> None:
     """Score every image at every shift against every slice and keep the best and the log-sum-exp in `best`.
 
-    The score is Re⟨X̃, S⟩ - ½⟨W, |S|²⟩ plus the log priors (method.md §1, §3). Beside the packed slices, memory does
-    not depend on their number. A score's rounding error is about 6e-8·sqrt(256 + n_pixel/128) times its greatest
-    partial sum. Neither the number of threads nor the other images change a bit of an image's result; the split of
-    slices into calls changes no pose, and `log_sum` only within its error.
+    The score is Re⟨X̃, S⟩ - ½⟨W, |S|²⟩ plus the log priors (docs/method.md, Model and likelihood). Beside the
+    packed slices, memory does not depend on their number. A score's rounding error is about
+    6e-8·sqrt(256 + n_pixel/128) times its greatest partial sum. Neither the number of threads nor the other images
+    change a bit of an image's result; the split of slices into calls changes no pose, and `log_sum` only within its
+    error.
 
     Parameters
     ----------

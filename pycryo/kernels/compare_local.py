@@ -27,7 +27,7 @@ def compare_local(
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Score every image against its own orientations × its own shifts (method.md §1, §4).
+    """Score every image against its own orientations × its own shifts (docs/method.md, Model and likelihood).
 
     ``score[i,r,t] = Σ_k Re(images_i·exp(+2πi k·shifts_it/box)·conj(S_ir)) - ½ Σ_k weights_i·|S_ir|²``
     with the slice ``S_ir`` of `pycryo.kernels.projector.project_slices`, which is never stored as a whole.

@@ -64,7 +64,7 @@ def defocus_scores(
     *,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
-    """Log-likelihood (method.md) of evenly spaced changes of the defocus at each pose.
+    """Log-likelihood (docs/method.md, Defocus of each particle) of evenly spaced changes of the defocus at each pose.
 
     ``Σ_k CTF·Re(X·S*) - ½ CTF²·b`` with ``CTF = sine·cos φ + cosine·sin φ``, ``φ = phase·(first + d·step)``.
 

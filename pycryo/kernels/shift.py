@@ -21,7 +21,8 @@ def shift(
 ) -> NDArray[np.float32]:
     """Multiply image transforms by ``exp(+2πi (kx·sx + ky·sy) / box)``.
 
-    Moves image i by -(sx, sy) px: a particle at t = -rlnOrigin is centred with ``shifts = t`` (method.md §1).
+    Moves image i by -(sx, sy) px: a particle at t = -rlnOrigin is centred with ``shifts = t``
+    (docs/method.md, Model and likelihood).
 
     Parameters
     ----------

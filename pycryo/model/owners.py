@@ -1,4 +1,4 @@
-"""Which ranks own the model of a half-set, and in what form (parallel.md §2)."""
+"""Which ranks own the model of a half-set, and in what form (docs/scaling.md, The M-phase)."""
 
 from __future__ import annotations
 

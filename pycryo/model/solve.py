@@ -1,4 +1,4 @@
-"""From accumulators F and T to a map: weighting and gridding (method.md §6; paper, Algorithm 2)."""
+"""From accumulators F and T to a map: weighting and gridding (docs/method.md, Insertion and reconstruction)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symmetrised F and T, without gathering them (parallel.md §2).
+"""Symmetrised F and T, without gathering them (docs/method.md, Insertion and reconstruction).
 
 A rotation of the point group that maps the Fourier grid onto itself takes voxels to voxels: images need not be inserted
 at the mates that it makes, F and T are summed over it instead. The others of the group are inserted, since resampling F

@@ -1,8 +1,8 @@
-"""Fourier transforms of a real grid whose planes z are dealt to ranks; rows y of the transform are (parallel.md §2).
+"""Fourier transforms of a real grid whose planes z are dealt to ranks; rows y of the transform are.
 
 The three-dimensional transform is made of scipy.fft's of two axes on each plane, an exchange that brings each rank all
 z of its rows, and one along z. Every thread works on one row or plane at a time, which stays in its cache: this takes
-half the time of one call for all of them.
+half the time of one call for all of them. How much is sent: docs/scaling.md, Formulas.
 """
 
 from __future__ import annotations

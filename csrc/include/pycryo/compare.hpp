@@ -1,4 +1,5 @@
-// compare: log-likelihoods of images × shifts against slices that all images share (method.md §1, §3).
+// compare: log-likelihoods of images × shifts against slices that all images share
+// (docs/method.md, Model and likelihood).
 //
 //   score[i,t,s] = Σ_k X̃[i,t,k]·S[s,k] - ½ Σ_p W[i,p]·|S[s,p]|² + prior_shift[i,t] + prior_slice[s]
 //

@@ -101,7 +101,7 @@ def test_a_score_depends_on_nothing_else(rng):
 
 
 def test_the_true_pose_scores_best(rng):
-    """An image made as method.md §1 says is recognised: the score is ½ Σ W |S|² at the truth and lower elsewhere."""
+    """An image of the model is recognised: the score is ½ Σ W |S|² at the truth and lower elsewhere."""
     pixels = half_plane(BOX, 12)
     volume = fourier_volume(rng.standard_normal((BOX,) * 3).astype(np.float32), r_high=12)
     rotations = Rotation.from_euler("ZYZ", [[10, 50, 20], [12, 50, 20], [10, 55, 20]], degrees=True).as_matrix()[None]
