@@ -1,8 +1,10 @@
-"""The phases of the particle filter: perturb, evaluate, reweigh, estimate the spread, resample (method.md §4).
+"""The phases of the particle filter: perturb, evaluate, reweigh, estimate the spread, resample.
 
 Rotations and shifts are proposed separately, from mixtures of heavy-tailed kernels about the current support points,
 and every proposed rotation is scored with every proposed shift of its image. The weights of the pairs are joint: score
 plus prior minus the log density of both proposals.
+
+See docs/method.md, The particle filter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The refinement: iterations of expectation and maximization until nothing improves (method.md §2)."""
+"""The refinement: iterations of expectation and maximization until nothing improves.
+
+See docs/architecture.md, One road of data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control of a refinement: stage and frequency limits follow from what was measured (method.md §7)."""
+"""Control of a refinement: stage and frequency limits follow from what was measured (docs/method.md, Control)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to the weighted Fourier samples that the kernels take (method.md §1)."""
+"""Images to the weighted Fourier samples that the kernels take (docs/method.md, Model and likelihood)."""
 
 from __future__ import annotations
 

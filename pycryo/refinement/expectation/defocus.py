@@ -1,4 +1,7 @@
-"""The defocus of each image: a search about the value in the file, at the poses of its posterior (method.md §5)."""
+"""The defocus of each image: a search about the value in the file, at the poses of its posterior.
+
+See docs/method.md, Defocus of each particle.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The changes of the defocus between iterations, and the width of their prior (method.md §5)."""
+"""The changes of the defocus between iterations, and the width of their prior.
+
+See docs/method.md, Defocus of each particle.
+"""
 
 from __future__ import annotations
 

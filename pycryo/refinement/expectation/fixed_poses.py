@@ -1,4 +1,7 @@
-"""Images inserted at the poses that their file has: F and T of each half (docs/method.md, Reconstruction)."""
+"""Images inserted at the poses that their file has: F and T of each half.
+
+See docs/method.md, Insertion and reconstruction.
+"""
 
 from __future__ import annotations
 

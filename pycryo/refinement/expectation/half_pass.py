@@ -1,4 +1,7 @@
-"""What becomes of the images of one half-set on a rank: posterior, noise statistics, insertion (method.md §2)."""
+"""What becomes of the images of one half-set on a rank: posterior, noise statistics, insertion.
+
+See docs/architecture.md, One road of data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of a half-set, packed for a scan, and the candidates that it leaves (method.md §3)."""
+"""Images of a half-set, packed for a scan, and the candidates that it leaves (docs/method.md, Global search)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Coarse to fine: which slices and shifts of a fine scan an image still needs after a coarse one (method.md §3)."""
+"""Coarse to fine: which slices and shifts of a fine scan an image still needs after a coarse one.
+
+See docs/method.md, Global search.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The global scan: images against slices of the reference that all of them share (method.md §3)."""
+"""The global scan: images against slices of the reference that all of them share (docs/method.md, Global search)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The global search: every image against the shared slices, coarse to fine, over all ranks of a half-set (§3)."""
+"""The global search: every image against the shared slices, coarse to fine, over all ranks of a half-set.
+
+See docs/method.md, Global search.
+"""
 
 from __future__ import annotations
 

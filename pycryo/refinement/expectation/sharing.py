@@ -1,4 +1,7 @@
-"""How the ranks of a half-set come by the slices of a scan: a cost model from measured rates (parallel.md §1)."""
+"""How the ranks of a half-set come by the slices of a scan: a cost model from measured rates.
+
+See docs/scaling.md, The E-phase.
+"""
 
 from __future__ import annotations
 

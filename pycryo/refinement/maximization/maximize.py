@@ -1,4 +1,7 @@
-"""M-phase over all ranks: half-maps, FSC, the references of the next iteration (method.md §6, §7)."""
+"""M-phase over all ranks: half-maps, FSC, the references of the next iteration.
+
+See docs/method.md, Insertion and reconstruction.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""References of the next iteration from the half-maps: what is known of a density, and no more (method.md §6)."""
+"""References of the next iteration from the half-maps: what is known of a density, and no more.
+
+See docs/method.md, References.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far two half-maps agree, inside which mask, and what follows for the next map (method.md §7)."""
+"""How far two half-maps agree, inside which mask, and what follows for the next map (docs/method.md, Control)."""
 
 from __future__ import annotations
 

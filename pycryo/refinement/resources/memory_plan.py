@@ -1,4 +1,4 @@
-"""How much memory each phase of a refinement takes on a rank, known before it begins (parallel.md §2)."""
+"""How much memory each phase of a refinement takes on a rank, known before it begins."""
 
 from __future__ import annotations
 
