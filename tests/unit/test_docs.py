@@ -1,4 +1,4 @@
-"""Links between the pages and to files of the source tree lead somewhere."""
+"""Links between the pages, to files of the source tree and from the sources to headings lead somewhere."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+SOURCES = [
+    path
+    for folder in ("pycryo", "csrc", "bench")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".pyi", ".pyx", ".cpp", ".hpp"}
+]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
 
 
@@ -16,3 +22,47 @@ def test_links(page):
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [each for each in targets if "://" not in each and not (page.parent / each).exists()]
     assert not missing
+
+
+def headings(page: Path) -> set[str]:
+    """Headings of a page, of all levels."""
+    text = re.sub(r"^( {4}|```).*", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return set(re.findall(r"^#+ (.+?) *$", text, re.MULTILINE))
+
+
+def cited(text: str) -> list[tuple[str, str]]:
+    """Page and heading of each citation as in "(docs/method.md, Global search)", which may go on in the next line."""
+    flowing = re.sub(r"\s*\n\s*(?:(?://|#)\s*)?", " ", text)
+    return re.findall(r"\b(docs/\w+\.md), ([A-Z][^).;:\"]*)", flowing)
+
+
+def test_citations_name_a_heading():
+    missing, n_found = [], 0
+    for path in SOURCES:
+        for page, heading in cited(path.read_text(encoding="utf-8")):
+            n_found += 1
+            if not (ROOT / page).is_file() or heading not in headings(ROOT / page):
+                missing.append(f"{path.relative_to(ROOT)}: {page}, {heading}")
+    assert n_found > 20
+    assert not missing
+
+
+def test_no_page_is_cited_that_is_not_there():
+    """Pages by their path from the root or from the file; sections by heading, the pages have no numbers."""
+    wrong = []
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?<![\w/.*{}-])[\w/.-]+\.md\b", text))
+        wrong += [
+            f"{path.relative_to(ROOT)}: {each}"
+            for each in sorted(named)
+            if not (ROOT / each).is_file() and not (path.parent / each).is_file()
+        ]
+    # Roman numerals are sections of the paper.
+    wrong += [
+        f"{path.relative_to(ROOT)}: {each}"
+        for path in [*SOURCES, *PAGES]
+        if path.is_file()
+        for each in re.findall(r".*§(?! ?[IVX]).*", path.read_text(encoding="utf-8"))
+    ]
+    assert not wrong
