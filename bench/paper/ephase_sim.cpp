@@ -2,8 +2,9 @@
 //
 //   ephase_sim PLATFORM.xml CASE.txt [--cfg=...]
 //
-// simulate.py writes both files and says what the fields of a case are. The schedule comes from pycryo.parallel.belt_plan as
-// tables; this program only follows it. Hosts are called n0, n1, ... The result is one line of JSON.
+// simulate.py writes both files and says what the fields of a case are. The schedule comes from
+// pycryo.parallel.belt_plan as tables; this program only follows it. Hosts are called n0, n1, ... The result is one
+// line of JSON.
 
 #include <algorithm>
 #include <cmath>

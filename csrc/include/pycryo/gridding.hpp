@@ -1,5 +1,5 @@
-// gridding: element-wise work on one layer of a packed sphere (pycryo.kernels.sphere.Sphere), the voxels of one y row by row,
-// and on one plane of the grid.
+// gridding: element-wise work on one layer of a packed sphere (pycryo.kernels.sphere.Sphere), the voxels of one y row
+// by row, and on one plane of the grid.
 //
 // Shell of a voxel: round(|k| · shells_per_px), halves to the even one. Voxels with |k|² ≤ inside are *inside*; W is
 // zero elsewhere. *Interior* are those whose neighbours up to 2 voxels away along every axis are inside and within
