@@ -1,5 +1,6 @@
 """Links between the pages, to files of the source tree and from the sources to headings lead somewhere."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -66,3 +67,28 @@ def test_no_page_is_cited_that_is_not_there():
         for each in re.findall(r".*§(?! ?[IVX]).*", path.read_text(encoding="utf-8"))
     ]
     assert not wrong
+
+
+def defined(path: Path) -> set[str]:
+    """Functions, classes and methods of a source file."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
+def test_walks_name_what_is_there():
+    """Each step of the walks through the package: a file, and a function, method or class that it defines."""
+    steps = re.findall(r"`(pycryo/\S+\.py)` · `(\w+)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert len(steps) >= 20
+    assert not [step for step in steps if not (ROOT / step[0]).is_file() or step[1] not in defined(ROOT / step[0])]
+
+
+def test_paths_in_pages_are_there():
+    """`folder/file.py` in a page is a file, or its end."""
+    files = [f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    for page in PAGES:
+        if page.is_file():
+            for path in re.findall(r"`([\w/]+/\w+\.py)`", page.read_text(encoding="utf-8")):
+                assert any(each.endswith(f"/{path}") for each in files), f"{page.name}: {path}"
