@@ -1,7 +1,7 @@
 # make demo   refine the real particles shipped with pycryo on two MPI ranks
 # make test   the whole test suite, MPI tests included
 # make dev    the developer's environment: editable install, linters, pre-commit
-# Needs Python >= 3.10 with venv and a C++ compiler. All goes into $(VENV) and $(OUT).
+# Needs Python >= 3.10 with venv and a C++ compiler. All goes into $(VENV) and $(OUT); pycryo is built once for both.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,11 +10,15 @@ RANKS ?= 2
 
 BIN := $(abspath $(VENV))/bin
 RUN := PATH="$(BIN):$$PATH"
+PIP := $(BIN)/python -m pip
+WHEELS := $(abspath $(VENV))/wheels
+SOURCES := $(shell find bench cmake csrc examples pycryo -type f ! -name '*.so' ! -name '*.pyc') \
+  CMakeLists.txt LICENSE MANIFEST.in README.md pyproject.toml setup.py
 
 .PHONY: demo test dev clean
 
-demo: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet '.[mpich]'
+demo: $(WHEELS)/installed
+	$(PIP) install --quiet "$$(ls $(WHEELS)/pycryo-*.whl)[mpich]"
 	$(RUN) mpiexec -n $(RANKS) pycryo demo --out $(OUT)
 	@echo
 	@echo 'map:     $(OUT)/run_class001.mrc'
@@ -22,13 +26,19 @@ demo: $(VENV)/pyvenv.cfg
 	@echo 'report:  $(OUT)/report.html'
 
 # From inside tests/, so that the installed package is tested, not the source tree.
-test: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet '.[mpich,test]'
+test: $(WHEELS)/installed
+	$(PIP) install --quiet "$$(ls $(WHEELS)/pycryo-*.whl)[mpich,test]"
 	cd tests && $(RUN) pytest $(PYTEST_ARGS)
 
 dev: $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(PIP) install --quiet -e '.[dev]'
 	$(RUN) pre-commit install
+
+$(WHEELS)/installed: $(SOURCES) | $(VENV)/pyvenv.cfg
+	rm -rf $(WHEELS)
+	$(PIP) wheel --quiet --no-deps --wheel-dir $(WHEELS) .
+	$(PIP) install --quiet --force-reinstall --no-deps $(WHEELS)/pycryo-*.whl
+	touch $@
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
