@@ -1,6 +1,6 @@
 """The refinement: iterations of expectation and maximization until nothing improves.
 
-See docs/architecture.md, One road of data.
+See docs/architecture.md, Floors and the road of data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What ``import pycryo`` offers, and that it is quick."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -24,6 +26,18 @@ def test_everything_is_there_and_documented(name):
     assert callable(getattr(pycryo, name))
     assert getattr(pycryo, name).__doc__
     assert name in dir(pycryo)
+
+
+def test_types_are_those_of_the_names():
+    """The stub takes each public name from where it is found."""
+    stub = (Path(pycryo.__file__).parent / "__init__.pyi").read_text(encoding="utf-8")
+    typed = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(stub))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == {**pycryo._HOMES, "__version__": "pycryo.version"}
 
 
 def test_unknown_name():

@@ -1,6 +1,6 @@
 """What becomes of the images of one half-set on a rank: posterior, noise statistics, insertion.
 
-See docs/architecture.md, One road of data.
+See docs/architecture.md, Floors and the road of data.
 """
 
 from __future__ import annotations

@@ -1,0 +1,15 @@
+from pycryo.io.mrc import read_map as read_map
+from pycryo.io.particle_set import Particles as Particles
+from pycryo.io.particles import read_particles as read_particles
+from pycryo.kernels.ctf import ctf as ctf
+from pycryo.kernels.projector import project as project
+from pycryo.maps.density import Map as Map
+from pycryo.maps.fsc import fsc as fsc
+from pycryo.refinement.loop import Result as Result
+from pycryo.refinement.loop import refine as refine
+from pycryo.refinement.options import RefineOptions as RefineOptions
+from pycryo.refinement.reconstruct import reconstruct as reconstruct
+from pycryo.refinement.start.abinitio import InitialModel as InitialModel
+from pycryo.refinement.start.abinitio import abinitio as abinitio
+from pycryo.refinement.start.abinitio_options import AbinitioOptions as AbinitioOptions
+from pycryo.version import __version__ as __version__
