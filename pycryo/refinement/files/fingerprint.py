@@ -57,7 +57,7 @@ def option_marks(options: RefineOptions) -> Marks:
 
 
 def setup_marks(setup: Setup) -> Marks:
-    """Of what the first look at the images and the reference gave. Collective."""
+    """Of what images and reference gave before the first iteration. Collective."""
     particles, prior = setup.partition.particles, setup.prior
     poses = [getattr(particles, name) for name in ("rot", "tilt", "psi", "origin_x", "origin_y")]
     poses += [] if prior is None else [prior.quaternion, prior.shift]

@@ -1,4 +1,4 @@
-"""Before the first iteration: a look at all images, the reference on their grid and grey scale."""
+"""Before the first iteration: all images are measured and dealt out, the references brought to their grid."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def set_up(
     mask: Map | None,
     options: RefineOptions,
 ) -> tuple[Setup, list[Map]]:
-    """Look at all images, deal them out, filter the reference, or that of each class. Collective.
+    """Measure all images, deal them out, filter the reference, or that of each class. Collective.
 
     References and mask are rank 0's, the filtered references are on rank 0 only (none elsewhere).
 
@@ -56,23 +56,18 @@ def set_up(
     """
     group = symmetry(options.symmetry)
     prior = pose_prior(particles, group, options)
-    references = [reference] if isinstance(reference, Map) else list(reference or ())
-    reference_mark = on_root(comm, lambda: maps_mark(references))
-    if options.local and not reference_mark:
-        made = reference_from_poses(comm, particles, options)
-        references = [] if made is None else [made]
-    on_root(comm, lambda: _check_count(references, options))
+    references, reference_mark = _given(comm, particles, reference, options)
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
     model = commonest_geometry(particles)
     filtered: list[Map] = []
     whole: list[Map] = []
 
-    def look_at_maps() -> tuple[float, bool]:
+    def prepare_maps() -> tuple[float, bool]:
         whole.extend(_on_model(each, model) for each in references)
         filtered.extend(filtered_reference(each, options.ini_high) for each in whole)
         return max(_diameter(each, options) for each in filtered), mask is not None
 
-    diameter, has_mask = on_root(comm, look_at_maps)
+    diameter, has_mask = on_root(comm, prepare_maps)
     starts = coarse(comm, whole)
     whole.clear()
     user_mask = from_root(comm, _checked(comm, mask, model, options)) if has_mask else None
@@ -106,6 +101,19 @@ def set_up(
         prior,
     )
     return setup, filtered
+
+
+def _given(
+    comm: Comm, particles: Particles, reference: Map | Sequence[Map] | None, options: RefineOptions
+) -> tuple[list[Map], str]:
+    """The references of rank 0, or one made of the poses in the file, and the mark of those given. Collective."""
+    references = [reference] if isinstance(reference, Map) else list(reference or ())
+    mark = on_root(comm, lambda: maps_mark(references))
+    if options.local and not mark:
+        made = reference_from_poses(comm, particles, options)
+        references = [] if made is None else [made]
+    on_root(comm, lambda: _check_count(references, options))
+    return references, mark
 
 
 def _usable(
