@@ -17,6 +17,7 @@ from pycryo.io.mrc import read_map
 from pycryo.io.particles import read_particles
 from pycryo.parallel.collective_errors import Meeting, on_root
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.files import outputs
 from pycryo.refinement.files.data_star import pose_columns
 from pycryo.refinement.files.job import ABORTED, FAILURE, SUCCESS, JobFolder
 from pycryo.refinement.files.outputs import Writer
@@ -207,9 +208,9 @@ class OtherRank(SerialComm):
 
 
 def test_other_ranks_write_only_maps(tmp_path, monkeypatch):
-    monkeypatch.setattr(Writer, "_write_maps", lambda *_: None)
+    monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
     writer = Writer(tmp_path, None, None, OtherRank((None, None, "None")))
-    writer(None, None, [])
+    writer(SimpleNamespace(box=8), None, [])
     assert not list(tmp_path.iterdir())
 
 
@@ -221,17 +222,17 @@ def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypa
         raise RunError("the disc is full")
 
     monkeypatch.setattr(Writer, "_write", write)
-    monkeypatch.setattr(Writer, "_write_maps", lambda *_: None)
+    monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
     writer = Writer(tmp_path, None, None, SerialComm())
     history = [1]
-    writer(None, SimpleNamespace(is_final=False), history)
+    writer(SimpleNamespace(box=8), SimpleNamespace(is_final=False), history)
     history.append(2)
     writer.close()
     with pytest.raises(RunError, match="disc is full"):
-        writer(None, SimpleNamespace(is_final=False), history)
+        writer(SimpleNamespace(box=8), SimpleNamespace(is_final=False), history)
     assert started == [[1]]
     with pytest.raises(RunError, match="disc is full"):
-        Writer(tmp_path, None, None, SerialComm())(None, SimpleNamespace(is_final=True), history)
+        Writer(tmp_path, None, None, SerialComm())(SimpleNamespace(box=8), SimpleNamespace(is_final=True), history)
 
 
 def test_on_root_shares_results_and_errors():
