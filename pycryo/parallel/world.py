@@ -6,7 +6,7 @@ from typing import Any
 
 from pycryo.errors import RunError
 from pycryo.parallel.comm import Comm, SerialComm
-from pycryo.parallel.launcher import launched_size
+from pycryo.parallel.launcher import launched_size, yield_cores
 from pycryo.parallel.mpi import MpiComm
 
 
@@ -21,6 +21,7 @@ def world() -> Comm:
     launched = launched_size()
     if launched is None:
         return SerialComm()
+    yield_cores()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

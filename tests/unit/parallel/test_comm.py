@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from pycryo.errors import RunError
+from pycryo.parallel import launcher as launcher_module
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel import world as world_module
 from pycryo.parallel.comm import SerialComm
-from pycryo.parallel.launcher import launched_size
+from pycryo.parallel.launcher import launched_size, yield_cores
 from pycryo.parallel.mpi import MpiComm
 from pycryo.parallel.world import as_comm, world
 
-VARIABLES = (*world_module._SIZE_VARIABLES, *world_module._RANK_VARIABLES)
+VARIABLES = (*launcher_module._SIZE_VARIABLES, *launcher_module._RANK_VARIABLES, *launcher_module._NODE_SIZE_VARIABLES)
+NAPS = "MPIR_CVAR_ENABLE_HEAVY_YIELD"
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +133,19 @@ def test_launched_size(monkeypatch, variables, size):
     assert launched_size() == size
 
 
+@pytest.mark.parametrize("ranks, bound, naps", [(2, False, False), (3, False, True), (2, True, False), (3, True, True)])
+def test_ranks_that_outnumber_the_cores_take_naps(monkeypatch, ranks, bound, naps):
+    """On a node of two cores, to one of which each rank may be bound."""
+    monkeypatch.delenv(NAPS, raising=False)
+    monkeypatch.setenv("MPI_LOCALNRANKS", str(ranks))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1} if pid or not bound else {0})
+    yield_cores()
+    assert os.environ.get(NAPS) == ("1" if naps else None)
+    monkeypatch.setenv(NAPS, "0")
+    yield_cores()
+    assert os.environ[NAPS] == "0"  # the user's choice
+
+
 def test_world_without_launcher_does_not_import_mpi4py(monkeypatch):
     pretend_no_mpi4py(monkeypatch)
     assert isinstance(world(), SerialComm)
@@ -148,7 +163,7 @@ def test_world_of_one_process(monkeypatch, variables, has_mpi4py):
     assert isinstance(world(), SerialComm)
 
 
-@pytest.mark.parametrize("name", world_module._SIZE_VARIABLES)
+@pytest.mark.parametrize("name", launcher_module._SIZE_VARIABLES)
 def test_world_explains_that_mpi4py_is_missing(monkeypatch, name):
     monkeypatch.setenv(name, "3")
     pretend_no_mpi4py(monkeypatch)
@@ -169,7 +184,7 @@ def test_world_explains_that_mpi4py_finds_no_library(monkeypatch):
         world()
 
 
-@pytest.mark.parametrize("name", world_module._SIZE_VARIABLES)
+@pytest.mark.parametrize("name", launcher_module._SIZE_VARIABLES)
 def test_world_explains_a_foreign_launcher(monkeypatch, name):
     monkeypatch.setenv(name, "4")
     pretend_mpi4py(monkeypatch, size=1)
