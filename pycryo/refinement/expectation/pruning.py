@@ -27,6 +27,11 @@ _GRID_MARGIN = 0.1
 _SHIFT_REACH = 0.7
 
 
+# The last grids and their neighbours: the same in all rounds of an iteration, and two search trees to find.
+_Neighbours = tuple[NDArray[np.float64], NDArray[np.float64], Symmetry, NDArray[np.int64], NDArray[np.int64]]
+_last: _Neighbours | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Nesting:
     """How a fine scan refines a coarse one.
@@ -51,20 +56,32 @@ class Nesting:
 
 def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
     """Find the coarse neighbours of all fine rotations and shifts."""
-    nearest, child = (_nearest(*pair, symmetry) for pair in ((coarse, fine), (fine, coarse)))
+    nearest, child = _neighbours(coarse.rotations, fine.rotations, symmetry)
     away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
     near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
     return Nesting(nearest, child, near, len(coarse.rotations))
 
 
-def _nearest(scan: Scan, other: Scan, symmetry: Symmetry) -> NDArray[np.int64]:
-    """The rotation of `scan` next to each of `other`, modulo the symmetry."""
+def _neighbours(
+    coarse: NDArray[np.float64], fine: NDArray[np.float64], symmetry: Symmetry
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`nearest` and `child` of a `Nesting`."""
+    global _last
+    last = _last
+    if last is None or not (last[0] is coarse and last[1] is fine and last[2] is symmetry):
+        last = coarse, fine, symmetry, _nearest(coarse, fine, symmetry), _nearest(fine, coarse, symmetry)
+        _last = last
+    return last[3:]
+
+
+def _nearest(rotations: NDArray[np.float64], others: NDArray[np.float64], symmetry: Symmetry) -> NDArray[np.int64]:
+    """The rotation next to each of the others, modulo the symmetry."""
     from scipy.spatial import KDTree
 
-    n = len(scan.rotations)
-    mates = multiply(np.tile(scan.rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
+    n = len(rotations)
+    mates = multiply(np.tile(rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
     # q and -q are the same rotation.
-    _, found = KDTree(np.concatenate([mates, -mates])).query(other.rotations)
+    _, found = KDTree(np.concatenate([mates, -mates])).query(others)
     return np.asarray(found % n, np.int64)
 
 
