@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from pycryo.parallel.world import yield_cores
-
-yield_cores()  # before mpi-pytest imports mpi4py
-
 settings.register_profile("pycryo", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("pycryo")
 

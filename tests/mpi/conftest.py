@@ -20,6 +20,8 @@ from shutil import which
 import pytest
 from pytest_mpi.plugin import CHILD_PROCESS_FLAG, MPIImplementation, detect_mpi_implementation
 
+from pycryo.threads import available_cores
+
 # Set for the ranks: the folder they write to.
 FOLDER = "PYCRYO_TEST_RANKS_FOLDER"
 # Seconds that the ranks have to end after the last test, and that others have to fail, too, after one has failed.
@@ -79,13 +81,16 @@ class Launch:
         # The tests are chosen already (-m ""), and who expects a failure is told of it.
         words += ["-q", "-m", "", "--runxfail", "-p", "no:cacheprovider"]
         words += [f"--rootdir={config.rootpath}", *(f"{item.path}::{item.nodeid.split('::', 1)[1]}" for item in items)]
+        environment = os.environ | {CHILD_PROCESS_FLAG: "1", FOLDER: self._folder.name}
+        if size > available_cores():  # as `yield_cores`, before which mpi-pytest has imported mpi4py
+            environment.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
         self._output = (self.folder / "output").open("w")
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {CHILD_PROCESS_FLAG: "1", FOLDER: self._folder.name},
+            env=environment,
         )
 
     def outcome(self, test: str) -> None:

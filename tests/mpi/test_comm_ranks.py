@@ -14,7 +14,6 @@ from pycryo.parallel.collective_errors import Meeting, on_root
 from pycryo.parallel.mpi import MpiComm
 from pycryo.parallel.world import as_comm, world
 
-# Every test starts mpiexec once per size: the cases are loops inside.
 SIZES = [2, 3]
 SHAPES = [(), (0,), (1,), (7,), (3, 4, 5)]
 TYPES = [np.float64, np.float32, np.int64, np.uint8]

@@ -15,7 +15,6 @@ from pycryo.parallel.shared_buffers import shared_buffers
 from pycryo.parallel.slab_fft import SlabFft
 from pycryo.parallel.world import world
 
-# Every test starts mpiexec once per size: the cases are loops inside.
 SIZES = [2, 3]
 TYPES = [np.complex128, np.float32, np.uint8]
 
