@@ -34,16 +34,16 @@ def scan_case(r_high: float) -> Case:
     radius = volume_radius(2, r_high)
     size = 2 * radius + 1
     volume = FourierVolume(rng.standard_normal((size, size, radius + 1, 2), dtype=np.float32), BOX, 2, r_high)
-    group, step = symmetry("C1"), BOX / (4 * r_high)
-    scan = make_scan(N_SLICE, group, TURN, shift_grid(2.2 * step, step), step, r_high)
+    step = BOX / (4 * r_high)
+    scan = make_scan(N_SLICE, symmetry("C1"), TURN, shift_grid(2.2 * step, step), step, r_high)
     search = HalfSearch(SerialComm(), 1.0, (volume,), [Target(pixels, images, weights)], scan, None, BOX, 1.0, 3 * step)
     policy = Policy(None, None, np.inf)
     first = Effort()
     rates: list[Rates | None] = [None]
-    global_search([search], group, policy, rates, first)
+    global_search([search], None, policy, rates, first)
     return Case(
         name=f"scan, {len(pixels)} pixels",
-        run=lambda: global_search([search], group, policy, rates, Effort()),
+        run=lambda: global_search([search], None, policy, rates, Effort()),
         work=first.flops,
         unit="flop/s",
         limit="sgemm_peak",

@@ -14,6 +14,7 @@ from pycryo.refinement.data.partition import Geometry, Partition, geometries, ge
 from pycryo.refinement.data.prepare import Target, particle_ctf
 from pycryo.refinement.expectation.half_pass import HalfPass, Results
 from pycryo.refinement.expectation.panels import HalfSearch
+from pycryo.refinement.expectation.pruning import Neighbours, find_neighbours
 from pycryo.refinement.expectation.rounds import rounds
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
@@ -58,10 +59,14 @@ def run_images(
         for half, references in enumerate(volumes)
         if references is not None
     ]
+    neighbours = None
+    if plan.search is not None and plan.search.coarse is not None:
+        with timer.phase("scan"):
+            neighbours = find_neighbours(plan.search.coarse, plan.search.scan, setup.group)
     for number, rows in enumerate(rounds(setup, plan)):
         for one in passes if number else ():
             one.exchange()
-        _run_round(setup, plan, passes, rows, effort, timer)
+        _run_round(setup, plan, neighbours, passes, rows, effort, timer)
     results: Results = [None, None]
     for one in passes:
         results[one.half] = one.result()
@@ -72,6 +77,7 @@ def run_images(
 def _run_round(
     setup: Setup,
     plan: Plan,
+    neighbours: Neighbours | None,
     passes: list[HalfPass],
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     effort: Effort,
@@ -87,7 +93,7 @@ def _run_round(
         images.extend(_load(setup.partition, plan, one, mine[is_scanned], timer))
     if plan.search is not None:
         for geometry in geometries(setup.partition):
-            _search(setup, plan, geometry, passes, images, effort, timer)
+            _search(setup, plan, geometry, neighbours, passes, images, effort, timer)
 
 
 def _load(partition: Partition, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
@@ -108,6 +114,7 @@ def _search(
     setup: Setup,
     plan: Plan,
     geometry: Geometry,
+    neighbours: Neighbours | None,
     passes: list[HalfPass],
     images: list[_Loaded],
     effort: Effort,
@@ -124,7 +131,7 @@ def _search(
     policy = Policy(setup.options.slices, setup.options.ring_size, setup.memory)
     known = [setup.rates[one.half] for one in passes]
     with timer.phase("scan"):
-        found = global_search(searches, setup.group, policy, known, effort)
+        found = global_search(searches, neighbours, policy, known, effort)
     for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
         setup.rates[one.half] = measured
         for each, support in zip(mine, supports, strict=True):

@@ -27,9 +27,27 @@ _GRID_MARGIN = 0.1
 _SHIFT_REACH = 0.7
 
 
-# The last grids and their neighbours: the same in all rounds of an iteration, and two search trees to find.
-_Neighbours = tuple[NDArray[np.float64], NDArray[np.float64], Symmetry, NDArray[np.int64], NDArray[np.int64]]
-_last: _Neighbours | None = None
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Which rotations of a coarse and a fine grid are next to each other, modulo the symmetry.
+
+    Attributes
+    ----------
+    nearest : (n_fine,) int64
+        The coarse rotation next to each fine one.
+    child : (n_coarse,) int64
+        The fine rotation next to each coarse one: of small grids some are the next one to none.
+    """
+
+    nearest: NDArray[np.int64]
+    child: NDArray[np.int64]
+
+
+def find_neighbours(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Neighbours:
+    """The neighbours of all rotations of two scans: the same for images of any geometry."""
+    pairs = (coarse.rotations, fine.rotations), (fine.rotations, coarse.rotations)
+    nearest, child = (_nearest(*pair, symmetry) for pair in pairs)
+    return Neighbours(nearest, child)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +56,25 @@ class Nesting:
 
     Attributes
     ----------
-    nearest : (n_fine,) int64
-        The coarse rotation next to each fine one, modulo the symmetry.
-    child : (n_coarse,) int64
-        The fine rotation next to each coarse one: of small grids some are the next one to none.
+    neighbours : Neighbours
     shifts : (n_coarse_shift, n_fine_shift) bool
         Fine shifts that belong to each coarse one.
-    n_coarse : int
-        Coarse rotations.
     """
 
-    nearest: NDArray[np.int64]
-    child: NDArray[np.int64]
+    neighbours: Neighbours
     shifts: NDArray[np.bool_]
-    n_coarse: int
+
+    @property
+    def n_coarse(self) -> int:
+        """Coarse rotations."""
+        return len(self.neighbours.child)
 
 
-def nest(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Nesting:
-    """Find the coarse neighbours of all fine rotations and shifts."""
-    nearest, child = _neighbours(coarse.rotations, fine.rotations, symmetry)
+def nest(neighbours: Neighbours, coarse: Scan, fine: Scan) -> Nesting:
+    """Find the fine shifts of all coarse ones, beside the rotations' `neighbours`."""
     away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
     near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
-    return Nesting(nearest, child, near, len(coarse.rotations))
-
-
-def _neighbours(
-    coarse: NDArray[np.float64], fine: NDArray[np.float64], symmetry: Symmetry
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`nearest` and `child` of a `Nesting`."""
-    global _last
-    last = _last
-    if last is None or not (last[0] is coarse and last[1] is fine and last[2] is symmetry):
-        last = coarse, fine, symmetry, _nearest(coarse, fine, symmetry), _nearest(fine, coarse, symmetry)
-        _last = last
-    return last[3:]
+    return Nesting(neighbours, near)
 
 
 def _nearest(rotations: NDArray[np.float64], others: NDArray[np.float64], symmetry: Symmetry) -> NDArray[np.int64]:
@@ -125,12 +128,12 @@ def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
     chosen = np.zeros((len(keep), n_shift), bool)
     chosen[image, shift] = True
     chosen[everything] = True
-    parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.nearest).ravel()
+    parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.neighbours.nearest).ravel()
     n_cell = -(-len(parent) // CELL_SLICES)
     items = np.zeros((len(keep), n_cell * CELL_SLICES), bool)
     items[:, : len(parent)] = coarse[:, parent]
     image, item = np.nonzero(coarse)
     number, rotation = np.divmod(item, nesting.n_coarse)
-    items[image, number * len(nesting.nearest) + nesting.child[rotation]] = True
+    items[image, number * len(nesting.neighbours.nearest) + nesting.neighbours.child[rotation]] = True
     cells = np.asarray(items.reshape(len(keep), n_cell, CELL_SLICES).any(axis=2))
     return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))

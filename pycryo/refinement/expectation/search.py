@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pycryo.filter.support import Support
-from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.compare import CELL_SLICES
 from pycryo.kernels.pixels import half_plane
 from pycryo.parallel.comm import Comm
@@ -27,7 +26,7 @@ from pycryo.refinement.expectation.panels import (
     supports_of,
     surviving_poses,
 )
-from pycryo.refinement.expectation.pruning import Nesting, nest
+from pycryo.refinement.expectation.pruning import Neighbours, Nesting, nest
 from pycryo.refinement.expectation.scan import Panel, Scan, run_belts, slice_maker
 from pycryo.refinement.expectation.sharing import Choice, Rates, choose_way, measure_rates
 
@@ -84,7 +83,7 @@ class Policy:
 
 def global_search(
     searches: Sequence[HalfSearch],
-    symmetry: Symmetry,
+    neighbours: Neighbours | None,
     policy: Policy,
     rates: list[Rates | None],
     effort: Effort,
@@ -98,7 +97,8 @@ def global_search(
     ----------
     searches : sequence of HalfSearch
         Of the same geometry, in the order of the half-sets; scans are the same on all ranks of a search.
-    symmetry : Symmetry
+    neighbours : Neighbours or None
+        Of the rotations of both scans; None if there is no coarse one.
     policy : Policy
     rates : list of (Rates or None)
         One per search; measured here if None.
@@ -115,7 +115,8 @@ def global_search(
     firsts: list[list[Group]] = [[] for _ in searches]
     nesting: Nesting | None = None
     if coarse is not None:
-        nesting = nest(coarse, scan, symmetry)
+        assert neighbours is not None
+        nesting = nest(neighbours, coarse, scan)
         begin = time.perf_counter()
         firsts = [list(all_poses(search, coarse, N_COARSE, threads)) for search in searches]
         effort.packing += time.perf_counter() - begin

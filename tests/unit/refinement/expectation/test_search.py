@@ -19,7 +19,7 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.conveyor import WAYS, Link
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.panels import HalfSearch
-from pycryo.refinement.expectation.pruning import nest, survivors
+from pycryo.refinement.expectation.pruning import find_neighbours, nest, survivors
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.expectation.sharing import Rates, choose_way
@@ -81,7 +81,7 @@ def search(comm, volumes, targets, fine, coarse=None, way=None, ring_size=None):
     effort = Effort()
     (found,) = global_search(
         [half_search(comm, volumes, targets, fine, coarse)],
-        symmetry("C1"),
+        None if coarse is None else find_neighbours(coarse, fine, symmetry("C1")),
         Policy(way, ring_size, np.inf),
         [None],
         effort,
@@ -155,7 +155,7 @@ def test_every_coarse_rotation_leaves_a_fine_one():
         turns = np.random.default_rng(seed).standard_normal((2, 4))
         turns /= np.linalg.norm(turns, axis=1, keepdims=True)
         coarse, fine = (make_scan(n, group, turn, shifts, 1.0, 5.0) for n, turn in zip((40, 50), turns, strict=True))
-        nesting = nest(coarse, fine, group)
+        nesting = nest(find_neighbours(coarse, fine, group), coarse, fine)
         n = len(coarse.rotations)
         # Each coarse rotation in turn is the only survivor; a list of one would count as cut off, and everything stay.
         score = np.tile(np.float32([1, -99]), (n, 1))
@@ -193,12 +193,12 @@ def test_images_that_tell_nothing_are_compared_with_everything():
 def test_every_fine_pose_belongs_to_the_next_coarse_one(name):
     group = symmetry(name)
     fine, coarse = scans(3000 // len(group), name)
-    nesting = nest(coarse, fine, group)
+    nesting = nest(find_neighbours(coarse, fine, group), coarse, fine)
     mates = np.stack(
         [multiply(coarse.rotations, np.broadcast_to(q, coarse.rotations.shape)) for q in group.quaternions]
     )
     cosine = np.abs(np.einsum("fi,gci->gcf", fine.rotations, mates)).max(axis=0)
-    chosen = cosine[nesting.nearest, np.arange(len(fine.rotations))]
+    chosen = cosine[nesting.neighbours.nearest, np.arange(len(fine.rotations))]
     np.testing.assert_allclose(chosen, cosine.max(axis=0), atol=1e-12)
     assert nesting.shifts.any(axis=0).all()
 
