@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.bench import Case, main
 from pycryo.kernels.backprojector import insert, new_accumulators
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 
 
@@ -26,10 +27,8 @@ def insertion(box: int, r_high: float, n_image: int, slabs: int = 1) -> Iterator
     first, last = bounds[slabs // 2 :][:2].tolist()
     accumulators = new_accumulators(box, r_high=r_high, layers=(first, last))
     poses = Rotation.random(n_image, rng).as_matrix(), rng.normal(0, 3, (n_image, 2))
-    run = partial(
-        insert, accumulators, images, weights, np.arange(n_image), *poses, np.ones(n_image), pixels.kx, pixels.ky
-    )
-    run = partial(run, quantum_value=2.0**-30, quantum_weight=2.0**-30)
+    entries = Entries(images, weights, np.arange(n_image), *poses, np.ones(n_image), pixels.kx, pixels.ky)
+    run = partial(insert, accumulators, entries, quantum=(2.0**-30, 2.0**-30))
     name = f"backprojector {box}" + (f" 1/{slabs}" if slabs > 1 else "")
     yield Case(name=name, run=run, work=n_image * len(pixels), unit="pixel/s")
     moved = (images.nbytes + weights.nbytes) / slabs + 2 * 3 * accumulators.re.nbytes

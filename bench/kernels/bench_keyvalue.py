@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.bench import Case, main
 from pycryo.kernels.backprojector import new_accumulators
-from pycryo.kernels.keyvalue import add_key_values, count_key_values, merge_key_values, to_key_values
+from pycryo.kernels.entries import Entries
+from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
 from pycryo.kernels.pixels import half_plane
 
 BOX, R_HIGH, N_IMAGE, N_RANK = 256, 64, 20, 4
@@ -24,24 +25,13 @@ def cases() -> list[Case]:
     accumulators = new_accumulators(BOX, r_high=R_HIGH)
     rotations = Rotation.random(N_RANK * N_IMAGE, rng).as_matrix().reshape(N_RANK, N_IMAGE, 3, 3)
 
-    def make(rank: int) -> object:
-        return to_key_values(
-            accumulators.sphere,
-            images,
-            weights,
-            np.arange(N_IMAGE),
-            rotations[rank],
-            np.zeros((N_IMAGE, 2)),
-            np.ones(N_IMAGE),
-            pixels.kx,
-            pixels.ky,
-            box=BOX,
-            padding=2,
-            quantum_value=2.0**-30,
-            quantum_weight=2.0**-30,
-        )
+    number, nowhere, ones = np.arange(N_IMAGE), np.zeros((N_IMAGE, 2)), np.ones(N_IMAGE)
+    entries = [Entries(images, weights, number, each, nowhere, ones, pixels.kx, pixels.ky) for each in rotations]
 
-    count = partial(count_key_values, accumulators.sphere, rotations[0], pixels.kx, pixels.ky, padding=2)
+    def make(rank: int) -> KeyValues:
+        return to_key_values(accumulators.sphere, entries[rank], box=BOX, padding=2, quantum=(2.0**-30, 2.0**-30))
+
+    count = partial(count_key_values, accumulators.sphere, entries[0], padding=2)
     lists = [make(rank) for rank in range(N_RANK)]
     merged = merge_key_values(lists)
     n_sample, n_key = N_IMAGE * len(pixels), sum(map(len, lists))

@@ -28,6 +28,7 @@ from scipy.spatial.transform import Rotation
 from pycryo.bench import check_load, machine
 from pycryo.errors import RunError
 from pycryo.kernels.backprojector import Accumulators, insert, new_accumulators
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.threads import get_threads
 
@@ -68,23 +69,13 @@ def ours(work: Work) -> Callable[[], Accumulators]:
     """A call that makes our sums."""
     n_image, box = len(work.images), work.pixels.box
     accumulators = new_accumulators(box, padding=PADDING, r_high=box / 2)
+    poses = np.arange(n_image), work.rotations, work.shifts, np.ones(n_image)
+    entries = Entries(work.images, work.weights, *poses, work.pixels.kx, work.pixels.ky)
 
     def run() -> Accumulators:
         for sums in (accumulators.re, accumulators.im, accumulators.weight):
             sums.fill(0)
-        insert(
-            accumulators,
-            work.images,
-            work.weights,
-            np.arange(n_image),
-            work.rotations,
-            work.shifts,
-            np.ones(n_image),
-            work.pixels.kx,
-            work.pixels.ky,
-            quantum_value=2.0**-30,
-            quantum_weight=2.0**-30,
-        )
+        insert(accumulators, entries, quantum=(2.0**-30, 2.0**-30))
         return accumulators
 
     return run

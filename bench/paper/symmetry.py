@@ -29,6 +29,7 @@ from pycryo.geometry.cosets import coset_representatives, grid_rotations
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry
 from pycryo.kernels.backprojector import Accumulators, fold_hermitian, insert, new_accumulators
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import fourier_volume, project_slices
 from pycryo.maps.fsc import fsc
@@ -86,8 +87,7 @@ def inserted(images: Images, mates: NDArray[np.float64]) -> tuple[Accumulators, 
     n_image, n_mate, box = len(images.values), len(mates), images.pixels.box
     sums = new_accumulators(box, padding=PADDING, r_high=box / 2)
     begin = time.perf_counter()
-    insert(
-        sums,
+    entries = Entries(
         images.values,
         images.weights,
         np.repeat(np.arange(n_image), n_mate),
@@ -96,9 +96,8 @@ def inserted(images: Images, mates: NDArray[np.float64]) -> tuple[Accumulators, 
         np.ones(n_image * n_mate),
         images.pixels.kx,
         images.pixels.ky,
-        quantum_value=2.0**-20,
-        quantum_weight=2.0**-20,
     )
+    insert(sums, entries, quantum=(2.0**-20, 2.0**-20))
     seconds = time.perf_counter() - begin
     fold_hermitian(sums)
     return sums, seconds

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.threads import get_threads
 
@@ -90,20 +91,7 @@ def quantum_for(bound: float) -> float:
 
 
 def insert(
-    accumulators: Accumulators,
-    images: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    entry_image: NDArray[np.int64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    entry_weight: NDArray[np.float64],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
-    *,
-    scale: float = 1.0,
-    quantum_value: float,
-    quantum_weight: float,
-    threads: int | None = None,
+    accumulators: Accumulators, entries: Entries, *, quantum: tuple[float, float], threads: int | None = None
 ) -> None:
     """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, 0).
 
@@ -117,23 +105,9 @@ def insert(
     ----------
     accumulators : Accumulators
         Changed in place.
-    images : (n_image, 2, n_pixel) float32
-        X̃ = CTF·X/σ², unshifted: real parts, then imaginary parts of the samples listed in `kx`, `ky`.
-    weights : (n_image, n_pixel) float32
-        W = CTF²/σ².
-    entry_image : (n_entry,) int64
-        Image of each entry.
-    rotations : (n_entry, 3, 3) float64
-        A of each entry.
-    shifts : (n_entry, 2) float64
-        t = -rlnOrigin of each entry, px of the full box, (x, y).
-    entry_weight : (n_entry,) float64
-        Weight w of each entry.
-    kx, ky : (n_pixel,) int32
-        Fourier indices.
-    scale : float
-        Fourier px of the volume per Fourier px of the images.
-    quantum_value, quantum_weight : float
+    entries : Entries
+        The images and their poses; X̃, W, A, t, w and scale are explained there.
+    quantum : (float, float)
         Quanta of F and of T, powers of two; 0: no rounding.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
@@ -144,10 +118,10 @@ def insert(
         If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
     """
     _core.backproject(
-        *insertion_arguments(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky),
+        *entry_arrays(entries),
         float(accumulators.box),
-        accumulators.padding * scale,
-        *checked_quanta(quantum_value, quantum_weight),
+        accumulators.padding * entries.scale,
+        *checked_quanta(quantum),
         accumulators.sphere.radius,
         accumulators.sphere.start,
         accumulators.first,
@@ -157,72 +131,6 @@ def insert(
         accumulators.weight,
         threads or get_threads(),
     )
-
-
-def insertion_arguments(
-    images: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    entry_image: NDArray[np.int64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    entry_weight: NDArray[np.float64],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
-) -> tuple[
-    NDArray[np.float32],
-    NDArray[np.float32],
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.int32],
-    NDArray[np.int32],
-]:
-    """The arrays of `insert` as the kernels take them.
-
-    Raises
-    ------
-    ValueError
-        If a pose is not finite.
-    """
-    return (
-        images,
-        weights,
-        np.ascontiguousarray(entry_image, np.int64),
-        finite("rotations", rotations),
-        finite("shifts", shifts),
-        finite("entry_weight", entry_weight),
-        kx,
-        ky,
-    )
-
-
-def finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The array, contiguous.
-
-    Raises
-    ------
-    ValueError
-        If a number in it is not finite.
-    """
-    array = np.ascontiguousarray(array, np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite numbers only")
-    return array
-
-
-def checked_quanta(quantum_value: float, quantum_weight: float) -> tuple[float, float]:
-    """Both quanta.
-
-    Raises
-    ------
-    ValueError
-        If one is neither 0 nor a power of two.
-    """
-    for name, quantum in (("quantum_value", quantum_value), ("quantum_weight", quantum_weight)):
-        if quantum != 0 and math.frexp(quantum)[0] != 0.5:
-            raise ValueError(f"{name}: expected 0 or a power of two, got {quantum}")
-    return quantum_value, quantum_weight
 
 
 def fold_hermitian(accumulators: Accumulators) -> None:

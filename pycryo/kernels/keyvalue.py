@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
-from pycryo.kernels.backprojector import Accumulators, checked_quanta, finite, insertion_arguments
+from pycryo.kernels.backprojector import Accumulators
+from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays, finite
 from pycryo.kernels.sphere import Sphere
 from pycryo.threads import get_threads
 
@@ -44,20 +45,11 @@ class KeyValues:
 
 def to_key_values(
     sphere: Sphere,
-    images: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    entry_image: NDArray[np.int64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    entry_weight: NDArray[np.float64],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
+    entries: Entries,
     *,
     box: int,
     padding: int,
-    scale: float = 1.0,
-    quantum_value: float,
-    quantum_weight: float,
+    quantum: tuple[float, float],
     layers: tuple[int, int] | None = None,
     threads: int | None = None,
 ) -> KeyValues:
@@ -66,12 +58,11 @@ def to_key_values(
     Parameters
     ----------
     sphere : Sphere
-    images, weights, entry_image, rotations, shifts, entry_weight, kx, ky
-        See `pycryo.kernels.backprojector.insert`, and its errors.
+    entries : Entries
     box, padding : int
         Of the accumulators.
-    scale, quantum_value, quantum_weight : float
-        See there.
+    quantum : (float, float)
+        See `pycryo.kernels.backprojector.insert`, and its errors.
     layers : (int, int), optional
         Only voxels of the layers layers[0] ... layers[1] - 1. Default: all.
     threads : int, optional
@@ -79,10 +70,10 @@ def to_key_values(
     """
     return KeyValues(
         *_core.to_key_values(
-            *insertion_arguments(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky),
+            *entry_arrays(entries),
             float(box),
-            padding * scale,
-            *checked_quanta(quantum_value, quantum_weight),
+            padding * entries.scale,
+            *checked_quanta(quantum),
             sphere.radius,
             sphere.start,
             *(layers or (0, sphere.layers)),
@@ -93,22 +84,19 @@ def to_key_values(
 
 def count_key_values(
     sphere: Sphere,
-    rotations: NDArray[np.float64],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
+    entries: Entries,
     *,
     padding: int,
-    scale: float = 1.0,
     layers: tuple[int, int] | None = None,
     threads: int | None = None,
 ) -> int:
-    """Upper bound of the number of key-values of samples at these orientations, found without making any.
+    """Upper bound of the number of key-values of entries, found from their orientations without making any.
 
     Of each tile of some thousand voxels it counts the voxels, or 8 for each sample there if that is less.
 
     Parameters
     ----------
-    sphere, rotations, kx, ky, padding, scale, layers, threads
+    sphere, entries, padding, layers, threads
         See `to_key_values`.
 
     Raises
@@ -117,10 +105,10 @@ def count_key_values(
         If shapes disagree or a rotation is not finite.
     """
     return _core.count_key_values(
-        finite("rotations", rotations),
-        kx,
-        ky,
-        padding * scale,
+        finite("rotations", entries.rotations),
+        entries.kx,
+        entries.ky,
+        padding * entries.scale,
         sphere.radius,
         sphere.start,
         *(layers or (0, sphere.layers)),

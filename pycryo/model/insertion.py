@@ -25,6 +25,7 @@ from pycryo.kernels.backprojector import (
     insert,
     new_accumulators,
 )
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.model.owners import Owners, all_own, slab_voxels
@@ -45,64 +46,6 @@ _LEAST_BLOCK = 16 << 20
 _MOST_BLOCK = 1 << 30
 # Key-values of one message, at most.
 _MESSAGE = 1 << 26
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Images and the poses at which they are to be inserted; see `pycryo.kernels.backprojector.insert`.
-
-    Attributes
-    ----------
-    images : (n_image, 2, n_pixel) float32
-    weights : (n_image, n_pixel) float32
-    image : (n,) int64
-    rotations : (n, 3, 3) float64
-    shifts : (n, 2) float64
-    weight : (n,) float64
-    kx, ky : (n_pixel,) int32
-    scale : float
-    """
-
-    images: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    image: NDArray[np.int64]
-    rotations: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    kx: NDArray[np.int32]
-    ky: NDArray[np.int32]
-    scale: float
-
-    def part(self, number: int, n: int) -> Entries:
-        """One of `n` parts, of consecutive poses."""
-        return self.some(slice(number * len(self.image) // n, (number + 1) * len(self.image) // n))
-
-    def some(self, some: slice | NDArray[np.int64]) -> Entries:
-        """Some of the poses."""
-        return replace(
-            self,
-            image=self.image[some],
-            rotations=self.rotations[some],
-            shifts=self.shifts[some],
-            weight=self.weight[some],
-        )
-
-    def insert(self, accumulators: Accumulators, quantum: tuple[float, float]) -> None:
-        """Add them to accumulators."""
-        insert(
-            accumulators,
-            self.images,
-            self.weights,
-            self.image,
-            self.rotations,
-            self.shifts,
-            self.weight,
-            self.kx,
-            self.ky,
-            scale=self.scale,
-            quantum_value=quantum[0],
-            quantum_weight=quantum[1],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +105,7 @@ class Insertion:
         """Insert, now or at the next exchange; what `entries` holds must not be changed until then."""
         if self._is_direct:
             assert self._own is not None
-            entries.insert(self._own, self._frame.quantum)
+            insert(self._own, entries, quantum=self._frame.quantum)
         else:
             self._pending.append(entries)
 
@@ -173,7 +116,8 @@ class Insertion:
         begin = time.perf_counter()
         self._comm.barrier()
         self.idle += time.perf_counter() - begin
-        counted = sum(self._count(entries) for entries in self._pending)
+        frame = self._frame
+        counted = sum(count_key_values(frame.sphere, each, padding=frame.padding) for each in self._pending)
         counts = self._comm.all_gather(counted)
         if not any(counts):
             return
@@ -215,30 +159,9 @@ class Insertion:
         rank = np.clip(np.arange(self._comm.size + 1) - self._first, 0, len(self._owners.ranks))
         return np.asarray(world[rank + self._owners.ranks.start], np.int64)
 
-    def _count(self, entries: Entries) -> int:
-        frame = self._frame
-        return count_key_values(
-            frame.sphere, entries.rotations, entries.kx, entries.ky, padding=frame.padding, scale=entries.scale
-        )
-
     def _key_values(self, entries: Entries) -> KeyValues:
         frame = self._frame
-        return to_key_values(
-            frame.sphere,
-            entries.images,
-            entries.weights,
-            entries.image,
-            entries.rotations,
-            entries.shifts,
-            entries.weight,
-            entries.kx,
-            entries.ky,
-            box=frame.box,
-            padding=frame.padding,
-            scale=entries.scale,
-            quantum_value=frame.quantum[0],
-            quantum_weight=frame.quantum[1],
-        )
+        return to_key_values(frame.sphere, entries, box=frame.box, padding=frame.padding, quantum=frame.quantum)
 
     def _send_key_values(self, some: list[Entries]) -> None:
         mine = merge_key_values([self._key_values(entries) for entries in some])
@@ -274,7 +197,7 @@ class Insertion:
         comm, me = self._comm, self._comm.rank
         if self._own is not None:
             for entries in self._pending:
-                entries.insert(self._own, self._frame.quantum)
+                insert(self._own, entries, quantum=self._frame.quantum)
         room = _Room(self._largest_block())
         transfer, arriving = Transfer(), None
 
@@ -327,7 +250,7 @@ class Insertion:
             last=layers[1],
         )
         for entries in self._pending:
-            entries.insert(part, self._frame.quantum)
+            insert(part, entries, quantum=self._frame.quantum)
         return room
 
     def _add(self, layers: tuple[int, int] | None, block: NDArray[np.float64]) -> None:

@@ -5,34 +5,24 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.sphere import Sphere
 
 
 def insert(
-    sphere: Sphere,
-    layers: tuple[int, int],
-    images: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    entry_image: NDArray[np.int64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    entry_weight: NDArray[np.float64],
-    kx: ArrayLike,
-    ky: ArrayLike,
-    *,
-    box: int,
-    padding: int,
-    scale: float = 1.0,
+    sphere: Sphere, layers: tuple[int, int], entries: Entries, *, box: int, padding: int
 ) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """F and T, each (n_voxel,), of `pycryo.kernels.backprojector.insert` without quanta; other shapes as there."""
+    """F and T, each (n_voxel,), of `pycryo.kernels.backprojector.insert` without quanta."""
+    images, weights = entries.images.astype(float), entries.weights.astype(float)
     radius = sphere.radius
     begin, end = sphere.voxels(*layers)
     value, weight = np.zeros(end - begin, complex), np.zeros(end - begin)
-    k = np.stack([np.asarray(kx), np.asarray(ky)]).astype(float)
-    for i, rotation, shift, share in zip(entry_image, rotations, shifts, entry_weight, strict=True):
-        q = padding * scale * rotation.T[:, :2] @ k
+    k = np.stack([entries.kx, entries.ky]).astype(float)
+    poses = zip(entries.image, entries.rotations, entries.shifts, entries.weight, strict=True)
+    for i, rotation, shift, share in poses:
+        q = padding * entries.scale * rotation.T[:, :2] @ k
         inside = np.linalg.norm(q, axis=0) < radius - 0.5
         q, sample, t = q[:, inside], images[i][:, inside], share * weights[i][inside]
         f = share * (sample[0] + 1j * sample[1]) * np.exp(2j * np.pi / box * (shift @ k[:, inside]))

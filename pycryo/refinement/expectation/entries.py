@@ -13,7 +13,7 @@ from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.backprojector import quantum_for
-from pycryo.model.insertion import Entries
+from pycryo.kernels.entries import Entries
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.prepare import Target, Weighting
 

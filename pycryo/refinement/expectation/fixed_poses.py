@@ -15,8 +15,9 @@ from pycryo.geometry.rotations import euler_to_quaternion, multiply, quaternion_
 from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import Accumulators, quantum_for
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
-from pycryo.model.insertion import Entries, Frame, Insertion, waits
+from pycryo.model.insertion import Frame, Insertion, waits
 from pycryo.model.owners import Owners
 from pycryo.model.symmetrise import Mates, symmetrise
 from pycryo.refinement.data.image_statistics import ImageStatistics

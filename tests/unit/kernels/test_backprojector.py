@@ -1,5 +1,6 @@
 """Kernel `backprojector` against its float64 twin, as adjoint of slicing, and its exact sums."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -15,15 +16,15 @@ from pycryo.kernels.backprojector import (
     new_accumulators,
     quantum_for,
 )
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.reference import backprojector as twin
 from pycryo.kernels.sphere import sphere
 
 
-def random_work(rng, box, r_high, n_image, n_entry):
-    """Images, weights, entries and the pixel list: the positional arguments of `insert` after the accumulators."""
+def random_work(rng, box, r_high, n_image, n_entry) -> Entries:
     pixels = half_plane(box, r_high)
-    return (
+    return Entries(
         rng.standard_normal((n_image, 2, len(pixels))).astype(np.float32),
         rng.random((n_image, len(pixels))).astype(np.float32),
         rng.integers(0, max(n_image, 1), n_entry),
@@ -35,24 +36,15 @@ def random_work(rng, box, r_high, n_image, n_entry):
     )
 
 
-def insert_new(work, box, r_high, *, padding=2, layers=None, quantum=0.0, **options) -> Accumulators:
+def insert_new(work, box, r_high, *, padding=2, layers=None, quantum=0.0, threads=None) -> Accumulators:
     accumulators = new_accumulators(box, padding=padding, r_high=r_high, layers=layers)
-    insert(accumulators, *work, quantum_value=quantum, quantum_weight=quantum, **options)
+    insert(accumulators, work, quantum=(quantum, quantum), threads=threads)
     return accumulators
 
 
-def twin_of(accumulators, work, **options):
-    images, weights, *rest = work
-    return twin.insert(
-        accumulators.sphere,
-        (accumulators.first, accumulators.last),
-        images.astype(float),
-        weights.astype(float),
-        *rest,
-        box=accumulators.box,
-        padding=accumulators.padding,
-        **options,
-    )
+def twin_of(accumulators, work):
+    layers = (accumulators.first, accumulators.last)
+    return twin.insert(accumulators.sphere, layers, work, box=accumulators.box, padding=accumulators.padding)
 
 
 def assert_equal_twin(accumulators, value, weight, n_entry):
@@ -84,18 +76,24 @@ def test_equals_twin(box, r_high, padding, n_image, n_entry, rng):
 
 @pytest.mark.parametrize("n_pixel", [0, 1, 7, 8, 9, 255, 256, 257])
 def test_any_number_of_pixels(n_pixel, rng):
-    images, weights, *poses, kx, ky = random_work(rng, 64, 25, 2, 3)
-    work = (images[:, :, :n_pixel].copy(), weights[:, :n_pixel].copy(), *poses, kx[:n_pixel], ky[:n_pixel])
+    work = random_work(rng, 64, 25, 2, 3)
+    work = replace(
+        work,
+        images=work.images[:, :, :n_pixel].copy(),
+        weights=work.weights[:, :n_pixel].copy(),
+        kx=work.kx[:n_pixel],
+        ky=work.ky[:n_pixel],
+    )
     result = insert_new(work, 64, 25)
     assert_equal_twin(result, *twin_of(result, work), 3)
 
 
 def test_samples_outside_are_left_out(rng):
-    work = random_work(rng, 32, 15, 2, 3)
-    result = insert_new(work, 32, 9, scale=1.3)
-    value, weight = twin_of(result, work, scale=1.3)
+    work = replace(random_work(rng, 32, 15, 2, 3), scale=1.3)
+    result = insert_new(work, 32, 9)
+    value, weight = twin_of(result, work)
     assert_equal_twin(result, value, weight, 3)
-    full = insert_new(work, 32, 20, scale=1.3)
+    full = insert_new(work, 32, 20)
     assert result.weight.sum() < 0.5 * full.weight.sum()
 
 
@@ -120,15 +118,15 @@ def slice_of(sphere, volume, rotation, kx, ky, step):
 
 def test_is_the_adjoint_of_slicing(rng):
     work = random_work(rng, 32, 10, 2, 4)
-    images, weights, entry_image, rotations, shifts, entry_weight, kx, ky = work
+    images, kx, ky = work.images, work.kx, work.ky
     result = insert_new(work, 32, 10)
     volume = rng.standard_normal(result.re.shape) + 1j * rng.standard_normal(result.re.shape)
     expected = expected_weight = size = 0.0
-    for e, i in enumerate(entry_image):
-        slice_ = slice_of(result.sphere, volume, rotations[e], kx, ky, 2)
-        moved = (images[i, 0] + 1j * images[i, 1]) * np.exp(2j * np.pi / 32 * (shifts[e] @ np.stack([kx, ky])))
-        expected += entry_weight[e] * (slice_.conj() @ moved).real
-        expected_weight += entry_weight[e] * (slice_.real @ weights[i])
+    for e, i in enumerate(work.image):
+        slice_ = slice_of(result.sphere, volume, work.rotations[e], kx, ky, 2)
+        moved = (images[i, 0] + 1j * images[i, 1]) * np.exp(2j * np.pi / 32 * (work.shifts[e] @ np.stack([kx, ky])))
+        expected += work.weight[e] * (slice_.conj() @ moved).real
+        expected_weight += work.weight[e] * (slice_.real @ work.weights[i])
         size += np.abs(slice_) @ np.abs(moved)
     # Float32 roundings of the values (11, see above) relative to the sum of the terms' magnitudes.
     tolerance = 11 * 6e-8 * size
@@ -153,11 +151,11 @@ def test_many_entries_are_the_sum_of_few(rng):
 
     def work(part):
         n = len(rotations[part])
-        return images, weights, np.zeros(n, int), rotations[part], np.zeros((n, 2)), np.ones(n), kx, ky
+        return Entries(images, weights, np.zeros(n, int), rotations[part], np.zeros((n, 2)), np.ones(n), kx, ky)
 
     few = new_accumulators(64, r_high=40)
     for start in range(0, n_entry, 20_000):
-        insert(few, *work(slice(start, start + 20_000)), quantum_value=quantum, quantum_weight=quantum)
+        insert(few, work(slice(start, start + 20_000)), quantum=(quantum, quantum))
     assert_same_bits(few, insert_new(work(slice(None)), 64, 40, quantum=quantum, threads=2))
 
 
@@ -175,23 +173,27 @@ _MATRICES = {
 def test_any_matrix(name, scale, rng):
     rotations = _MATRICES[name]
     n = len(rotations)
-    work = list(random_work(rng, 96, 40, 1, n))
-    work[3] = rotations
-    result = insert_new(tuple(work), 96, 40, scale=scale)
-    value, weight = twin_of(result, work, scale=scale)
+    work = replace(random_work(rng, 96, 40, 1, n), rotations=rotations, scale=scale)
+    result = insert_new(work, 96, 40)
+    value, weight = twin_of(result, work)
     # Which mate of a pair at x = 0 gets a sample is a matter of rounding.
     fold_hermitian(result)
     twin.fold_hermitian(result.sphere, value, weight)
     # On a line or point, and with rows of less than a voxel, all samples of an entry may fall on one voxel.
-    assert_equal_twin(result, value, weight, n * len(work[6]) / 8 if name in ("line", "point") else 12 * n)
+    assert_equal_twin(result, value, weight, n * len(work.kx) / 8 if name in ("line", "point") else 12 * n)
 
 
 def test_any_order_of_pixels(rng):
-    images, weights, *poses, kx, ky = random_work(rng, 64, 30, 2, 3)
-    order = rng.permutation(np.arange(len(kx)))
-    side = rng.choice(np.array([-1, 1], np.int32), len(kx))
-    work = (images[:, :, order], weights[:, order], *poses, (side * kx)[order], ky[order])
-    work = tuple(np.ascontiguousarray(each) for each in work)
+    work = random_work(rng, 64, 30, 2, 3)
+    order = rng.permutation(np.arange(len(work.kx)))
+    side = rng.choice(np.array([-1, 1], np.int32), len(work.kx))
+    work = replace(
+        work,
+        images=np.ascontiguousarray(work.images[:, :, order]),
+        weights=np.ascontiguousarray(work.weights[:, order]),
+        kx=(side * work.kx)[order],
+        ky=work.ky[order],
+    )
     result = insert_new(work, 64, 30)
     assert_equal_twin(result, *twin_of(result, work), 3)
 
@@ -239,7 +241,7 @@ def test_more_than_two_to_the_31_voxels(rng):
     kx, ky = np.concatenate([slow, slow[::7]]), np.concatenate([slow[::-1] // 40, slow[::7]])
     rotation = Rotation.from_euler("zx", [[85, 10], [-80, 20]], degrees=True).as_matrix()
     images, weights = rng.random((2, 2, len(kx)), np.float32), rng.random((2, len(kx)), np.float32)
-    work = (images, weights, np.arange(2), rotation, np.zeros((2, 2)), np.ones(2), kx, ky)
+    work = Entries(images, weights, np.arange(2), rotation, np.zeros((2, 2)), np.ones(2), kx, ky)
     result = insert_new(work, 1400, 700, layers=layers)
     assert result.re.nbytes < 2**30
     value, weight = twin_of(result, work)
@@ -248,18 +250,17 @@ def test_more_than_two_to_the_31_voxels(rng):
 
 
 def test_order_and_partition_change_no_bit(rng):
-    images, weights, *entries, kx, ky = random_work(rng, 48, 18, 5, 12)
+    work = random_work(rng, 48, 18, 5, 12)
     quantum = quantum_for(12 * 8 * 8.0)  # 12 entries, 8 samples of a voxel, values up to 8
-    once = insert_new((images, weights, *entries, kx, ky), 48, 18, quantum=quantum)
-    halves = [[array[part] for array in entries] for part in (slice(0, 5), slice(5, None))]
+    once = insert_new(work, 48, 18, quantum=quantum)
+    halves = [work.some(slice(0, 5)), work.some(slice(5, None))]
     for order in (halves, halves[::-1]):
         twice = new_accumulators(48, r_high=18)
         for half in order:
-            insert(twice, images, weights, *half, kx, ky, quantum_value=quantum, quantum_weight=quantum)
+            insert(twice, half, quantum=(quantum, quantum))
         assert_same_bits(once, twice)
-    backwards = insert_new((images, weights, *(a[::-1] for a in entries), kx, ky), 48, 18, quantum=quantum)
-    assert_same_bits(once, backwards)
-    ranks = [insert_new((images, weights, *half, kx, ky), 48, 18, quantum=quantum) for half in halves]
+    assert_same_bits(once, insert_new(work.some(slice(None, None, -1)), 48, 18, quantum=quantum))
+    ranks = [insert_new(half, 48, 18, quantum=quantum) for half in halves]
     np.testing.assert_array_equal(once.re, ranks[0].re + ranks[1].re)
     np.testing.assert_array_equal(once.weight, ranks[0].weight + ranks[1].weight)
 
@@ -282,18 +283,19 @@ def test_quantum_for_keeps_the_bound_below_two_to_the_51():
 
 def test_errors_name_the_argument(rng):
     accumulators = new_accumulators(32, r_high=5)
-    images, weights, entry_image, rotations, *rest = random_work(rng, 32, 5, 2, 3)
-    options = {"quantum_value": 0.0, "quantum_weight": 0.0}
-    with pytest.raises(ValueError, match=r"entry_image: element 1 is 2, expected 0 to 1"):
-        insert(accumulators, images, weights, np.array([0, 2, 1]), rotations, *rest, **options)
-    with pytest.raises(ValueError, match=r"rotations: expected shape \(3, 3, 3\), got \(2, 3, 3\)"):
-        insert(accumulators, images, weights, entry_image, rotations[:2], *rest, **options)
-    with pytest.raises(ValueError, match="rotations: expected finite"):
-        insert(accumulators, images, weights, entry_image, rotations * np.nan, *rest, **options)
-    with pytest.raises(ValueError, match="quantum_value: expected 0 or a power of two, got 3"):
-        insert(accumulators, images, weights, entry_image, rotations, *rest, quantum_value=3, quantum_weight=0)
+    work = random_work(rng, 32, 5, 2, 3)
+    for change, words in (
+        ({"image": np.array([0, 2, 1])}, r"entry_image: element 1 is 2, expected 0 to 1"),
+        ({"rotations": work.rotations[:2]}, r"rotations: expected shape \(3, 3, 3\), got \(2, 3, 3\)"),
+        ({"rotations": work.rotations * np.nan}, "rotations: expected finite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            insert(accumulators, replace(work, **change), quantum=(0, 0))
+    for quantum in ((3, 0), (0, 3)):
+        with pytest.raises(ValueError, match="quantum: expected 0 or a power of two, got 3"):
+            insert(accumulators, work, quantum=quantum)
     with pytest.raises(TypeError):
-        insert(accumulators, images.astype(float), weights, entry_image, rotations, *rest, **options)
+        insert(accumulators, replace(work, images=work.images.astype(float)), quantum=(0, 0))
     with pytest.raises(ValueError, match="r_high"):
         new_accumulators(32, r_high=0)
     with pytest.raises(ValueError, match="layers: expected 0 to 23 ascending, got 0, 24"):

@@ -1,5 +1,6 @@
 """Kernel `keyvalue` against dense insertion, its twin, and its arguments."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pycryo.kernels.backprojector import insert, new_accumulators
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.reference import keyvalue as twin
@@ -15,10 +17,9 @@ from pycryo.kernels.sphere import sphere
 PARTS = ("re", "im", "weight")
 
 
-def random_work(rng, box, r_high, n_image, n_entry):
-    """Images, weights, entries and the pixel list: the arguments of `to_key_values` after the sphere."""
+def random_work(rng, box, r_high, n_image, n_entry) -> Entries:
     pixels = half_plane(box, r_high)
-    return (
+    return Entries(
         rng.standard_normal((n_image, 2, len(pixels))).astype(np.float32),
         rng.random((n_image, len(pixels))).astype(np.float32) + 0.5,
         rng.integers(0, max(n_image, 1), n_entry),
@@ -32,7 +33,7 @@ def random_work(rng, box, r_high, n_image, n_entry):
 
 def inserted(work, box, r_high, *, padding=2, layers=None, quantum=0.0):
     accumulators = new_accumulators(box, padding=padding, r_high=r_high, layers=layers)
-    insert(accumulators, *work, quantum_value=quantum, quantum_weight=quantum)
+    insert(accumulators, work, quantum=(quantum, quantum))
     return accumulators
 
 
@@ -40,11 +41,10 @@ def listed(accumulators, work, *, quantum=0.0, **options) -> KeyValues:
     """The key-values of the same work on the layers of accumulators."""
     return to_key_values(
         accumulators.sphere,
-        *work,
+        work,
         box=accumulators.box,
         padding=accumulators.padding,
-        quantum_value=quantum,
-        quantum_weight=quantum,
+        quantum=(quantum, quantum),
         layers=(accumulators.first, accumulators.last),
         **options,
     )
@@ -114,7 +114,7 @@ def test_more_than_two_to_the_31_voxels(rng):
     kx = np.arange(-699, 700, dtype=np.int32)
     rotation = Rotation.from_euler("zx", [[-80, 20]], degrees=True).as_matrix()
     images, weights = rng.random((1, 2, len(kx)), np.float32), np.ones((1, len(kx)), np.float32)
-    work = (images, weights, np.zeros(1, int), rotation, np.zeros((1, 2)), np.ones(1), kx, kx[::-1] // 40)
+    work = Entries(images, weights, np.zeros(1, int), rotation, np.zeros((1, 2)), np.ones(1), kx, kx[::-1] // 40)
     dense = inserted(work, 1400, 700, layers=layers)
     key_values = listed(dense, work)
     assert key_values.key[0] > 2**31
@@ -134,12 +134,11 @@ def test_merge_equals_twin(sizes, most, threads, rng):
 
 
 def test_quantised_ranks_merge_to_the_same_bits(rng):
-    images, weights, *entries, kx, ky = random_work(rng, 48, 18, 5, 12)
+    work = random_work(rng, 48, 18, 5, 12)
     empty = new_accumulators(48, r_high=18)
     quantum = 2.0**-30
-    once = listed(empty, (images, weights, *entries, kx, ky), quantum=quantum)
-    halves = [[array[part] for array in entries] for part in (slice(0, 5), slice(5, None))]
-    parts = [listed(empty, (images, weights, *half, kx, ky), quantum=quantum) for half in halves]
+    once = listed(empty, work, quantum=quantum)
+    parts = [listed(empty, work.some(half), quantum=quantum) for half in (slice(0, 5), slice(5, None))]
     assert_same_bits(once, merge_key_values(parts))
     assert_same_bits(once, merge_key_values(parts[::-1]))
 
@@ -150,7 +149,7 @@ def test_count_is_an_upper_bound(n_entry, layers, rng):
     work = random_work(rng, 64, 20, 1, n_entry)
     accumulators = new_accumulators(64, r_high=20, layers=layers)
     n = len(listed(accumulators, work))
-    count = count_key_values(accumulators.sphere, work[3], work[6], work[7], padding=2, layers=layers)
+    count = count_key_values(accumulators.sphere, work, padding=2, layers=layers)
     assert n <= count <= len(accumulators.weight)
     if n_entry == 1 and layers is None:
         # Rows of samples are two voxels apart: nearly every sample has eight voxels of its own.
@@ -159,15 +158,15 @@ def test_count_is_an_upper_bound(n_entry, layers, rng):
 
 def test_errors_name_the_argument(rng):
     work = random_work(rng, 32, 5, 2, 3)
-    options = {"box": 32, "padding": 2, "quantum_value": 0.0, "quantum_weight": 0.0}
+    options = {"box": 32, "padding": 2, "quantum": (0, 0)}
     whole = sphere(11)
     with pytest.raises(ValueError, match="layers: expected 0 to 23 ascending, got 3, 24"):
-        to_key_values(whole, *work, layers=(3, 24), **options)
-    with pytest.raises(ValueError, match="quantum_value: expected 0 or a power of two, got 3"):
-        to_key_values(whole, *work, **{**options, "quantum_value": 3})
+        to_key_values(whole, work, layers=(3, 24), **options)
+    with pytest.raises(ValueError, match="quantum: expected 0 or a power of two, got 3"):
+        to_key_values(whole, work, **{**options, "quantum": (3, 0)})
     with pytest.raises(ValueError, match="rotations: expected finite"):
-        count_key_values(whole, work[3] * np.nan, work[6], work[7], padding=2)
-    key_values = to_key_values(whole, *work, **options)
+        count_key_values(whole, replace(work, rotations=work.rotations * np.nan), padding=2)
+    key_values = to_key_values(whole, work, **options)
     with pytest.raises(ValueError, match="key: expected ascending numbers, got 7 after 7"):
         merge_key_values([KeyValues(np.full(2, 7), *np.zeros((3, 2)))])
     with pytest.raises(ValueError, match=r"re: expected shape \(\d+\), got \(1\)"):

@@ -9,10 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from thread_comm import run_ranks
 
-from pycryo.kernels.backprojector import fold_hermitian, quantum_for
+from pycryo.kernels.backprojector import fold_hermitian, insert, quantum_for
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 from pycryo.model import insertion as insertion_module
-from pycryo.model.insertion import Entries, Frame, Insertion, combined
+from pycryo.model.insertion import Frame, Insertion, combined
 from pycryo.model.owners import Owners, all_own, halves_own, owner_ranks, slab_voxels
 from pycryo.parallel.comm import SerialComm
 
@@ -42,7 +43,7 @@ def whole(batches: list[Entries]):
     """F and T of all images by one process."""
     expected = FRAME.accumulators(None)
     for each in batches:
-        each.insert(expected, FRAME.quantum)
+        insert(expected, each, quantum=FRAME.quantum)
     fold_hermitian(expected)
     return expected
 

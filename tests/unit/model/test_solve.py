@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from thread_comm import run_ranks
 
 from pycryo.kernels.backprojector import Accumulators, insert, new_accumulators
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.gridding import ball
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.reference import gridding as twin
@@ -296,20 +297,8 @@ def test_map_of_inserted_slices(rng):
     slices = gaussian_transform(box, plane @ rotations)
     images = np.stack([slices.real, slices.imag], axis=1).astype(np.float32)
     ones, nowhere = np.ones((n, len(pixels)), np.float32), np.zeros((n, 2))
-    order = np.arange(n)
-    insert(
-        made,
-        images,
-        ones,
-        order,
-        rotations,
-        nowhere,
-        np.ones(n),
-        pixels.kx,
-        pixels.ky,
-        quantum_value=0,
-        quantum_weight=0,
-    )
+    entries = Entries(images, ones, np.arange(n), rotations, nowhere, np.ones(n), pixels.kx, pixels.ky)
+    insert(made, entries, quantum=(0, 0))
     fold(made)
     expected = blobs(box, box)
     found = solve(SerialComm(), made).planes

@@ -11,10 +11,11 @@ from scipy.spatial.transform import Rotation
 from thread_comm import run_ranks
 
 from pycryo.geometry.symmetry import symmetry
-from pycryo.kernels.backprojector import fold_hermitian, quantum_for
+from pycryo.kernels.backprojector import fold_hermitian, insert, quantum_for
+from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 from pycryo.model import insertion as insertion_module
-from pycryo.model.insertion import Entries, Frame, Insertion
+from pycryo.model.insertion import Frame, Insertion
 from pycryo.model.owners import MODELS, all_own, halves_own
 from pycryo.model.symmetrise import choose_mates, symmetrise
 from pycryo.parallel.comm import SerialComm
@@ -64,7 +65,7 @@ def entries(frame, mates, images=slice(None)):
 def inserted(frame, mates):
     """Folded sums of the images at the poses of their mates, by one process."""
     sums = frame.accumulators(None)
-    entries(frame, mates).insert(sums, frame.quantum)
+    insert(sums, entries(frame, mates), quantum=frame.quantum)
     fold_hermitian(sums)
     return sums
 
