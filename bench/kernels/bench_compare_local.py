@@ -31,7 +31,7 @@ def cases() -> list[Case]:
     slices = np.empty((len(flat), 2, len(pixels)), np.float32)
 
     def compare(n_shift: int) -> None:
-        compare_local(volume, rotations, shifts[:, :n_shift], images, weights, pixels.kx, pixels.ky, box=128)
+        compare_local(volume, rotations, shifts[:, :n_shift], images, weights, pixels)
 
     def read_slices() -> None:
         project_slices(volume, flat, pixels.kx, pixels.ky, out=slices)

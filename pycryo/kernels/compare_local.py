@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.threads import get_threads
 
@@ -18,10 +19,8 @@ def compare_local(
     shifts: NDArray[np.float64],
     images: NDArray[np.float32],
     weights: NDArray[np.float32],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
+    pixels: Pixels,
     *,
-    box: int,
     classes: NDArray[np.int32] | None = None,
     scale: float = 1.0,
     out: NDArray[np.float32] | None = None,
@@ -44,10 +43,8 @@ def compare_local(
         CTF·X/σ²: real parts, then imaginary parts.
     weights : (n_image, n_pixel) float32
         CTF²/σ².
-    kx, ky : (n_pixel,) int32
-        Fourier indices, |kx|, |ky| < 4096.
-    box : int
-        Box of the images, px.
+    pixels : Pixels
+        The samples, |kx|, |ky| < 4096, and the box of the images.
     classes : (n_image, n_rotation) int32, optional
         Index of the volume that each slice is read from. Default: the first.
     scale : float
@@ -78,5 +75,18 @@ def compare_local(
     step = volumes[0].padding * float(scale)
     data = [volume.data for volume in volumes]
     threads = threads or get_threads()
-    _core.compare_local(data, classes, rotations, shifts, images, weights, kx, ky, float(box), step, out, threads)
+    _core.compare_local(
+        data,
+        classes,
+        rotations,
+        shifts,
+        images,
+        weights,
+        pixels.kx,
+        pixels.ky,
+        float(pixels.box),
+        step,
+        out,
+        threads,
+    )
     return out

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pycryo.kernels.compare_local import compare_local
-from pycryo.kernels.pixels import half_plane
+from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices, volume_radius
 from pycryo.kernels.reference.compare_local import compare_local as twin
 
@@ -27,20 +27,19 @@ def problem(rng, n_image, n_rotation, n_shift, n_pixel, r_high=10):
         rng.uniform(-4, 4, (n_image, n_shift, 2)),
         rng.standard_normal((n_image, 2, n_pixel), dtype=np.float32),
         rng.uniform(0, 1, (n_image, n_pixel)).astype(np.float32),
-        pixels.kx[pick],
-        pixels.ky[pick],
+        Pixels(BOX, pixels.kx[pick], pixels.ky[pick], pixels.shell[pick]),
     )
 
 
 def check(arguments):
-    volume, rotations, shifts, images, weights, kx, ky = arguments
-    result = compare_local(*arguments, box=BOX)
+    volume, rotations, shifts, images, weights, pixels = arguments
+    result = compare_local(*arguments)
     values = volume.data[..., 0].astype(float) + 1j * volume.data[..., 1]
-    expected = twin(values, rotations, shifts, images.astype(float), weights.astype(float), kx, ky, box=BOX, step=2.0)
+    expected = twin(values, rotations, shifts, images.astype(float), weights.astype(float), pixels, step=2.0)
     # Each of the n terms (size ~ 1) carries the projector's error, up to 3·21·3·6e-8 px × a gradient of 4, and a few
     # roundings; as random signs add: √(2n) of it, and twice that for the largest. Sums in float of 64 terms, then the
     # result's rounding: 6e-8·|score| ~ 6e-8·2n.
-    n = max(1, len(kx))
+    n = max(1, len(pixels))
     atol = 4 * (2 * n) ** 0.5 * (3 * 21 * 3 * 4 + 64) * 6e-8 + 2 * n * 6e-8
     np.testing.assert_allclose(result, expected, atol=atol, rtol=0)
 
@@ -67,10 +66,10 @@ def test_shifts_of_many_boxes_keep_their_phase(rng):
 
 
 def test_scale_sets_the_step(rng):
-    volume, rotations, shifts, images, weights, kx, ky = problem(rng, 2, 3, 2, 40)
+    volume, rotations, shifts, images, weights, pixels = problem(rng, 2, 3, 2, 40)
     twice = FourierVolume(volume.data, BOX, 1, 2 * volume.r_high)
-    expected = compare_local(volume, rotations, shifts, images, weights, kx, ky, box=BOX)
-    result = compare_local(twice, rotations, shifts, images, weights, kx, ky, box=BOX, scale=2.0)
+    expected = compare_local(volume, rotations, shifts, images, weights, pixels)
+    result = compare_local(twice, rotations, shifts, images, weights, pixels, scale=2.0)
     np.testing.assert_array_equal(result, expected)
 
 
@@ -78,25 +77,23 @@ def test_each_slice_is_read_from_the_volume_of_its_class(rng):
     first, rotations, *rest = problem(rng, 3, 7, 4, 60)
     second = problem(rng, 1, 1, 1, 1)[0]
     classes = rng.integers(0, 2, (3, 7)).astype(np.int32)
-    both = compare_local([first, second], rotations, *rest, box=BOX, classes=classes)
-    apart = [compare_local(volume, rotations, *rest, box=BOX) for volume in (first, second)]
+    both = compare_local([first, second], rotations, *rest, classes=classes)
+    apart = [compare_local(volume, rotations, *rest) for volume in (first, second)]
     np.testing.assert_array_equal(both, np.where(classes[..., None] == 0, *apart))
     with pytest.raises(ValueError, match=r"classes: element \d+ is 2, expected 0 to 1"):
-        compare_local([first, second], rotations, *rest, box=BOX, classes=classes + 1)
+        compare_local([first, second], rotations, *rest, classes=classes + 1)
 
 
 def test_a_score_depends_on_nothing_else(rng):
     """Threads, other images, orientations, shifts, and the place among them change no bit."""
-    volume, rotations, shifts, images, weights, kx, ky = problem(rng, 4, 17, 7, 700)
-    whole = compare_local(volume, rotations, shifts, images, weights, kx, ky, box=BOX, threads=1)
+    volume, rotations, shifts, images, weights, pixels = problem(rng, 4, 17, 7, 700)
+    whole = compare_local(volume, rotations, shifts, images, weights, pixels, threads=1)
     for threads in (2, 3, 8):
-        many = compare_local(volume, rotations, shifts, images, weights, kx, ky, box=BOX, threads=threads)
+        many = compare_local(volume, rotations, shifts, images, weights, pixels, threads=threads)
         np.testing.assert_array_equal(many, whole)
     for i, r, t in ((0, 0, 0), (3, 16, 6), (1, 5, 4), (2, 12, 3)):
         one = (slice(i, i + 1), slice(r, r + 1)), (slice(i, i + 1), slice(t, t + 1)), slice(i, i + 1)
-        alone = compare_local(
-            volume, rotations[one[0]], shifts[one[1]], images[one[2]], weights[one[2]], kx, ky, box=BOX
-        )
+        alone = compare_local(volume, rotations[one[0]], shifts[one[1]], images[one[2]], weights[one[2]], pixels)
         assert alone[0, 0, 0] == whole[i, r, t]
 
 
@@ -111,15 +108,15 @@ def test_the_true_pose_scores_best(rng):
     weight = rng.uniform(0.5, 1, len(pixels)).astype(np.float32)
     image = weight * (slices[0, 0] + 1j * slices[0, 1]) * ramp
     images = np.stack([image.real, image.imag])[None].astype(np.float32)
-    scores = compare_local(volume, rotations, shifts, images, weight[None], pixels.kx, pixels.ky, box=BOX)[0]
+    scores = compare_local(volume, rotations, shifts, images, weight[None], pixels)[0]
     best = 0.5 * np.sum(weight * np.sum(slices[0].astype(float) ** 2, axis=0))
     np.testing.assert_allclose(scores[0, 0], best, rtol=1e-6)  # ~ 500 positive terms: a few float roundings
     assert np.sum(scores >= scores[0, 0]) == 1
 
 
 def test_errors_name_argument_and_shape(rng):
-    volume, rotations, shifts, images, weights, kx, ky = problem(rng, 2, 3, 4, 20)
+    volume, rotations, shifts, images, weights, pixels = problem(rng, 2, 3, 4, 20)
     with pytest.raises(ValueError, match=r"shifts: expected shape \(2, any, 2\), got \(1, 4, 2\)"):
-        compare_local(volume, rotations, shifts[:1], images, weights, kx, ky, box=BOX)
+        compare_local(volume, rotations, shifts[:1], images, weights, pixels)
     with pytest.raises(ValueError, match=r"weights: expected shape \(2, 20\), got \(2, 19\)"):
-        compare_local(volume, rotations, shifts, images, weights[:, :19].copy(), kx, ky, box=BOX)
+        compare_local(volume, rotations, shifts, images, weights[:, :19].copy(), pixels)
