@@ -65,7 +65,7 @@ def grid_posterior(
     near = comparison.target.between(1, r_high)
     score = compare_local(
         comparison.volumes, quaternion_to_matrix(quaternion)[:, None], shift[:, None], near.images, near.weights,
-        near.pixels.kx, near.pixels.ky, box=near.pixels.box, scale=comparison.model_scale, threads=comparison.threads,
+        near.pixels, scale=comparison.model_scale, threads=comparison.threads,
     )  # fmt: skip
     square_r = np.square(angle_between(start.quaternion, quaternion[:, None]))
     square_t = np.square(start.shift - shift[:, None]).sum(axis=-1)

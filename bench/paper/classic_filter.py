@@ -76,8 +76,7 @@ def sample(
         some = active if len(active) < n else slice(None)
         score = compare_local(
             comparison.volumes, quaternion_to_matrix(moved), placed, near.images[some], near.weights[some],
-            near.pixels.kx, near.pixels.ky, box=near.pixels.box, scale=comparison.model_scale,
-            threads=comparison.threads,
+            near.pixels, scale=comparison.model_scale, threads=comparison.threads,
         ).astype(np.float64)  # fmt: skip
         mean, width = _cloud(moved)
         deviation = placed.std(axis=1)

@@ -85,7 +85,6 @@ class Comparison:
     def score(self, r_high: float) -> Score:
         """Log-likelihood of the samples 1 ≤ |k| < `r_high` (Fourier px of the images), sharpened, and log prior."""
         near = self.target.between(1, r_high)
-        pixels = near.pixels
 
         def score(
             rows: NDArray[np.int64],
@@ -100,9 +99,7 @@ class Comparison:
                 shifts,
                 near.images if everyone else near.images[rows],
                 near.weights if everyone else near.weights[rows],
-                pixels.kx,
-                pixels.ky,
-                box=pixels.box,
+                near.pixels,
                 classes=classes,
                 scale=self.model_scale,
                 threads=self.threads,
