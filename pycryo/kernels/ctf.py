@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,15 +89,37 @@ def ctf(
         "b_factor": b_factor,
         "scale": scale,
     }
-    coefficients = _coefficients(*_checked(parameters))
+    coefficients = _coefficients(_checked(parameters))
     if out is None:
         out = np.empty((len(coefficients), len(kx)), np.float32)
     _core.ctf(coefficients, kx, ky, out, threads or get_threads())
     return out
 
 
-def _checked(parameters: dict[str, ArrayLike]) -> list[NDArray[np.float64]]:
-    """The parameters as finite float64 arrays of one shape (n,)."""
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """Parameters of the images, units as in `ctf`: each (n,) float64, finite."""
+
+    frequency_step: NDArray[np.float64]
+    defocus_u: NDArray[np.float64]
+    defocus_v: NDArray[np.float64]
+    defocus_angle: NDArray[np.float64]
+    voltage: NDArray[np.float64]
+    spherical_aberration: NDArray[np.float64]
+    amplitude_contrast: NDArray[np.float64]
+    phase_shift: NDArray[np.float64]
+    b_factor: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+
+def _checked(parameters: dict[str, ArrayLike]) -> _Parameters:
+    """The parameters, broadcast to each other.
+
+    Raises
+    ------
+    ValueError
+        If one has another shape, is not finite or out of range.
+    """
     arrays = [np.atleast_1d(np.asarray(value, np.float64)) for value in parameters.values()]
     for name, array in zip(parameters, arrays, strict=True):
         if array.ndim > 1:
@@ -107,35 +130,24 @@ def _checked(parameters: dict[str, ArrayLike]) -> list[NDArray[np.float64]]:
             raise ValueError(f"voltage: expected positive kV, got {array.min()}")
         if name == "amplitude_contrast" and (np.abs(array) > 1).any():
             raise ValueError(f"amplitude_contrast: expected -1 to 1, got {array[np.abs(array) > 1][0]}")
-    return list(np.broadcast_arrays(*arrays))
+    return _Parameters(**dict(zip(parameters, np.broadcast_arrays(*arrays), strict=True)))
 
 
-def _coefficients(
-    step: NDArray[np.float64],
-    defocus_u: NDArray[np.float64],
-    defocus_v: NDArray[np.float64],
-    defocus_angle: NDArray[np.float64],
-    voltage: NDArray[np.float64],
-    spherical_aberration: NDArray[np.float64],
-    amplitude_contrast: NDArray[np.float64],
-    phase_shift: NDArray[np.float64],
-    b_factor: NDArray[np.float64],
-    scale: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _coefficients(of: _Parameters) -> NDArray[np.float64]:
     """Coefficients (n, 7) of the kernel: kx², kx·ky, ky², |k|⁴, constant, exponent of 2 per |k|², factor."""
-    wavelength = electron_wavelength(voltage)
+    step, wavelength = of.frequency_step, electron_wavelength(of.voltage)
     per_defocus = np.pi * wavelength * step**2
-    mean, half = (defocus_u + defocus_v) / 2, (defocus_u - defocus_v) / 2
-    along, across = half * np.cos(2 * np.deg2rad(defocus_angle)), half * np.sin(2 * np.deg2rad(defocus_angle))
+    mean, half = (of.defocus_u + of.defocus_v) / 2, (of.defocus_u - of.defocus_v) / 2
+    along, across = half * np.cos(2 * np.deg2rad(of.defocus_angle)), half * np.sin(2 * np.deg2rad(of.defocus_angle))
     return np.stack(
         [
             per_defocus * (mean + along),
             per_defocus * 2 * across,
             per_defocus * (mean - along),
-            -np.pi / 2 * 1e7 * spherical_aberration * wavelength**3 * step**4,
-            np.deg2rad(phase_shift) + np.arcsin(amplitude_contrast),
-            -b_factor / 4 * step**2 / math.log(2),
-            scale,
+            -np.pi / 2 * 1e7 * of.spherical_aberration * wavelength**3 * step**4,
+            np.deg2rad(of.phase_shift) + np.arcsin(of.amplitude_contrast),
+            -of.b_factor / 4 * step**2 / math.log(2),
+            of.scale,
         ],
         axis=1,
     )
