@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.kernels.sphere import sphere, sphere_radius
 from pycryo.parallel.rows import even_bounds
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_rounds import exchange_rounds
 
 MODELS = ("replicated", "sharded", "slab")
 # Bytes of a voxel: F and T; W; C; a key with F and T.
@@ -36,7 +34,7 @@ class Layout:
     planes, kept : (n_rank,) float64
         Planes of each rank of the whole grid, and of the field of view.
     rounds : list of list of range
-        The rows of each rank in each exchange, as `pycryo.parallel.slab_fft` makes them.
+        The rows of each rank in each exchange, as `pycryo.parallel.slabs.slab_rounds` makes them.
     """
 
     n: int
@@ -91,15 +89,8 @@ def make_layout(box: int, padding: int, n_rank: int) -> Layout:
         row_voxels=np.diff(layer_start)[on_grid].astype(float),
         planes=np.diff(even_bounds(n, n_rank)).astype(float),
         kept=np.diff(even_bounds(box, n_rank)).astype(float),
-        rounds=exchange_rounds(np.clip(bounds - beyond, 0, 2 * reach + 1), samples, n),
+        rounds=exchange_rounds(n, np.clip(bounds - beyond, 0, 2 * reach + 1), samples, _GRID),
     )
-
-
-def exchange_rounds(bounds: NDArray[np.int64], widths: NDArray[np.int64], n: int) -> list[list[range]]:
-    """The rows of each rank in each exchange of a slab transform in double precision, rows of these widths."""
-    anyone: Any = SimpleNamespace(rank=0, size=len(bounds) - 1)
-    # Without planes it takes no memory.
-    return SlabFft(anyone, n, place=np.arange(bounds[-1]), widths=widths, bounds=bounds, extent=(0, 0))._rounds()
 
 
 def memory(model: str, layout: Layout, n_weight: int = 1) -> float:

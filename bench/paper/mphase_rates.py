@@ -54,7 +54,7 @@ def _side_by_side(make: Callable[[], Callable[[], object]], work: float, threads
 
 
 def measure(n: int, threads: int) -> Rates:
-    """Rates at a grid of n³ points, one row or plane at a time per thread as `pycryo.parallel.slab_fft` works."""
+    """Rates at a grid of n³ points, one row or plane at a time per thread as `pycryo.parallel.slabs.slab_fft` works."""
     import scipy.fft
 
     half, width = n // 2 + 1, round(math.pi / 4 * (n // 2 + 1))  # the mean row of a sphere

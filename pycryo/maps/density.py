@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 
 # Old voxels: a new voxel that is this little outside the old field of view is on its edge.
 _NO_STEP = 1e-6

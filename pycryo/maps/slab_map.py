@@ -13,7 +13,7 @@ from pycryo.maps import density
 from pycryo.maps.density import Map
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import Bounds, even_bounds, gather_rows, move_rows
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 from pycryo.threads import get_threads
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pycryo.kernels.shells import layer_shells
 from pycryo.parallel.comm import Comm
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 
 Planes = NDArray[np.float32]
 Rows = NDArray[np.complex64]

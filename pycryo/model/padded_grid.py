@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycryo.kernels.gridding import Ball, place
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import Bounds
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 from pycryo.threads import get_threads
 
 # Bytes of what all ranks bring together at a time.

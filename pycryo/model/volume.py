@@ -15,7 +15,7 @@ from pycryo.kernels.projector import FourierVolume, volume_radius
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 from pycryo.threads import get_threads
 
 # Bytes of the layers that travel together, at most (but one layer always).

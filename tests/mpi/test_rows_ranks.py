@@ -9,10 +9,10 @@ import pytest
 import scipy.fft
 
 from pycryo.parallel import mpi as mpi_module
-from pycryo.parallel import slab_fft
 from pycryo.parallel.rows import even_bounds, gather_rows, move_rows, with_halo
 from pycryo.parallel.shared_buffers import shared_buffers
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs import slab_rounds
+from pycryo.parallel.slabs.slab_fft import SlabFft
 from pycryo.parallel.world import world
 
 SIZES = [2, 3]
@@ -92,7 +92,7 @@ def test_rows(monkeypatch):
 @pytest.mark.parallel(SIZES)
 def test_slab_transforms(monkeypatch):
     """Several exchanges, by shared buffers and as if the ranks were on other nodes; the grid is the same on all."""
-    monkeypatch.setattr(slab_fft, "_LEAST_EXCHANGE", 5000)
+    monkeypatch.setattr(slab_rounds, "_LEAST_EXCHANGE", 5000)
     comm = world()
     assert shared_buffers(comm) is shared_buffers(world())
     transform(comm)

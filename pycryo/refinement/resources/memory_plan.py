@@ -15,7 +15,8 @@ from pycryo.model.solve import grid_box
 
 _GIB = 1 << 30
 # Rows of a transform on their way to other ranks and from them, three exchanges at a time: share of a rank's planes,
-# and at most (pycryo.parallel.slab_fft); what is gathered at a time for a whole grid (pycryo.model.padded_grid).
+# and at most (pycryo.parallel.slabs.slab_rounds); what is gathered at a time for a whole grid
+# (pycryo.model.padded_grid).
 _EXCHANGED, _LEAST_EXCHANGED, _MOST_EXCHANGED, _GATHERED = 6 / 48, 6 * 2 << 20, 6 * 24 << 20, 32 << 20
 # Bytes per particle: 32 support points of 7 doubles, the rest of the posterior; the table of all particles.
 _POSTERIOR = 2500

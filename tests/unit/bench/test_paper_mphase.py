@@ -14,7 +14,7 @@ from pycryo.kernels.backprojector import new_accumulators
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.sphere import sphere
 from pycryo.parallel.comm import SerialComm
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 
 PAPER = Path(__file__).resolve().parents[3] / "bench" / "paper"
 sys.path.insert(0, str(PAPER))

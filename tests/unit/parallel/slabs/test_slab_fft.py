@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from thread_comm import ThreadComm, run_ranks
 
 from pycryo.kernels.sphere import sphere
-from pycryo.parallel import slab_fft
 from pycryo.parallel.comm import SerialComm
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.rows import even_bounds
+from pycryo.parallel.slabs import slab_fft, slab_rounds
+from pycryo.parallel.slabs.slab_fft import SlabFft
 
 RANKS = [1, 2, 3, 5, 11]
 # Rounding of a transform grows with the logarithm of its size: below ten units of the last place of the largest value.
@@ -22,7 +23,7 @@ TOLERANCE = {True: 10 * np.finfo(np.float64).eps, False: 10 * np.finfo(np.float3
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch):
     """Several rounds of exchange, and threads, even on small grids: 3 kB hold one to three rows of those here."""
-    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 3000)
+    monkeypatch.setattr(slab_rounds, "_MOST_EXCHANGE", 3000)
     monkeypatch.setattr(slab_fft, "_LEAST_THREADED", 0)
 
 
@@ -90,8 +91,8 @@ def test_ranks_and_threads_change_no_bit(n, double):
 def test_rounds_change_no_bit(monkeypatch):
     points = grid(12)
     several = forward(points, 3), inverse(rows_of(points), 12, 3)
-    assert len(SlabFft(SerialComm(), 12)._rounds()) > 3
-    monkeypatch.setattr(slab_fft, "_MOST_EXCHANGE", 1 << 20)
+    assert len(slab_rounds.exchange_rounds(12, even_bounds(12, 1), np.full(12, 7), 16)) > 3
+    monkeypatch.setattr(slab_rounds, "_MOST_EXCHANGE", 1 << 20)
     np.testing.assert_array_equal(several[0], forward(points, 3))
     np.testing.assert_array_equal(several[1], inverse(rows_of(points), 12, 3))
 

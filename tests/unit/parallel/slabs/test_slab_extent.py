@@ -7,7 +7,7 @@ import pytest
 import scipy.fft
 from thread_comm import run_ranks
 
-from pycryo.parallel.slab_fft import SlabFft
+from pycryo.parallel.slabs.slab_fft import SlabFft
 
 # Rounding of a transform grows with the logarithm of its size: below ten units of the last place of the largest value.
 TOLERANCE = 10 * np.finfo(np.float64).eps

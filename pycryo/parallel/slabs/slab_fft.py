@@ -7,28 +7,21 @@ half the time of one call for all of them. How much is sent: docs/scaling.md, Fo
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import pairwise
-from math import ceil
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
-from pycryo.parallel.progress_thread import ProgressThread
 from pycryo.parallel.rows import Bounds, even_bounds
-from pycryo.parallel.slab_exchange import Exchange, ExchangeBuffers
+from pycryo.parallel.slabs.plane_transform import read_plane, write_plane
+from pycryo.parallel.slabs.slab_exchange import Exchange
+from pycryo.parallel.slabs.slab_rounds import Rounds
+from pycryo.parallel.slabs.thread_team import RowMemory, Team, team_of
 from pycryo.threads import get_threads
 
-# What a rank sends in one exchange: this share of its planes, but at least and at most so many bytes.
-_EXCHANGE_SHARE, _LEAST_EXCHANGE, _MOST_EXCHANGE = 1 / 48, 2 << 20, 24 << 20
-# Bytes of the rows of a plane that are transformed at a time: larger arrays would go back to the system each time, and
-# getting them anew cost a third of the transform.
-_BLOCK_BYTES = 256 << 10
 # Grids below so many points per axis are transformed by one thread: two take 1.4 (128 points) to 4 times (48) as long.
 _LEAST_THREADED = 160
 
@@ -69,8 +62,6 @@ class SlabFft:
         Planes plane_bounds[rank] ... are a rank's.
     planes : (n_plane, n, n // 2 + 1) complex
         This rank's planes, transformed along y and x, between `load` and `store`.
-    n_byte : int
-        Sent to other ranks so far.
     """
 
     def __init__(
@@ -90,18 +81,20 @@ class SlabFft:
         self.place = np.arange(n) if place is None else place
         self.widths = np.full(len(self.place), self.half) if widths is None else np.minimum(widths, self.half)
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
-        # Samples of all rows before each.
-        self._ends = np.concatenate([[0], np.cumsum(self.widths)])
         self.real: Any = np.float64 if double else np.float32
         self.complex: Any = np.complex128 if double else np.complex64
         self.threads = threads or get_threads()
         self.rows = range(*self.bounds[comm.rank : comm.rank + 2].tolist())
         self._buffer = np.zeros((0, n, self.half), self.complex)
-        self._office: ExchangeBuffers | None = None
-        self.n_byte = 0
+        self._rounds = Rounds(comm, n, self.bounds, self.widths, self.complex)
         # Whether rows that nobody has may be other than zero in the buffer.
         self._is_stale = False
         self.deal((0, n) if extent is None else extent)
+
+    @property
+    def n_byte(self) -> int:
+        """Sent to other ranks so far."""
+        return self._rounds.n_byte
 
     def deal(self, extent: tuple[int, int]) -> None:
         """Deal the planes z = extent[0] ... extent[1] - 1, cyclic, to the ranks; the others are zero, or not wanted.
@@ -134,20 +127,20 @@ class SlabFft:
         """
         import scipy.fft
 
-        room = self._row_room()
+        memory = self._row_memory()
 
         def work(row: int) -> NDArray[Any]:
-            samples = room.samples(int(self.widths[row]))
+            samples = memory.samples(int(self.widths[row]))
             fill(row, samples)
             return np.asarray(scipy.fft.ifft(samples, axis=0, overwrite_x=True, norm="forward"))
 
         chosen = self._chosen(rows)
         self._clear_rows()
-        with self._pool() as pool:
+        with self._team() as team:
             if self.comm.size == 1:
-                list(pool.map(lambda row: self._put(row, work(row)[self._z(0)]), chosen))
+                list(team.map(lambda row: self._put(row, work(row)[self._z(0)]), chosen))
             else:
-                self._exchange_rows(pool, work)
+                self._exchange_rows(team, work)
 
     def store(self, take: RowWork, rows: Sequence[int] | None = None) -> None:
         """Give `take` each of this rank's rows, made of `planes`, transformed along z; `planes` stay as they are.
@@ -167,16 +160,16 @@ class SlabFft:
         import scipy.fft
 
         chosen = self._chosen(rows)
-        room = self._row_room()
+        memory = self._row_memory()
 
         def work(row: int, samples: NDArray[Any]) -> None:
             take(row, scipy.fft.fft(samples, axis=0, overwrite_x=True))
 
-        with self._pool() as pool:
+        with self._team() as team:
             if self.comm.size == 1:
-                list(pool.map(lambda row: work(row, self._row(row, room)), chosen))
+                list(team.map(lambda row: work(row, self._row(row, memory)), chosen))
             else:
-                self._exchange_planes(pool, work, room)
+                self._exchange_planes(team, work, memory)
 
     def fill_planes(self, fill: PlaneWork) -> None:
         """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
@@ -184,7 +177,7 @@ class SlabFft:
         def one(index: int, points: NDArray[Any]) -> None:
             points[:] = 0
             fill(self.plane_numbers[index], points)
-            self._write_plane(index, points)
+            write_plane(points, self.planes[index])
 
         self._for_planes(one)
 
@@ -195,10 +188,10 @@ class SlabFft:
         """
 
         def one(index: int, points: NDArray[Any]) -> None:
-            self._read_plane(index, slice(None), points)
+            read_plane(self.planes[index], slice(None), points)
             work(self.plane_numbers[index], points)
             if back:
-                self._write_plane(index, points)
+                write_plane(points, self.planes[index])
 
         self._for_planes(one)
 
@@ -211,7 +204,7 @@ class SlabFft:
         n_row = extent[1] - extent[0]
 
         def one(index: int, points: NDArray[Any]) -> None:
-            self._read_plane(index, chosen, points[:n_row])
+            read_plane(self.planes[index], chosen, points[:n_row])
             work(self.plane_numbers[index], np.ascontiguousarray(points[:n_row, chosen]))
 
         self._for_planes(one)
@@ -255,13 +248,8 @@ class SlabFft:
         self.on_planes(take, back=False)
         return points
 
-    @contextmanager
-    def _pool(self) -> Iterator[_Pool]:
-        if self.threads == 1 or self.n < _LEAST_THREADED:
-            yield _Caller()
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                yield _Team(pool, self.threads)
+    def _team(self) -> AbstractContextManager[Team]:
+        return team_of(1 if self.n < _LEAST_THREADED else self.threads)
 
     def _chosen(self, rows: Sequence[int] | None) -> Sequence[int]:
         if rows is not None and self.comm.size > 1:
@@ -278,32 +266,8 @@ class SlabFft:
                 work(index, points)
 
         self._is_stale = True
-        with self._pool() as pool:
-            list(pool.map(on_thread, range(self.threads)))
-
-    def _blocks(self, n_row: int) -> Iterator[slice]:
-        """Parts of the rows of a plane."""
-        step = max(1, _BLOCK_BYTES // (self.half * self._buffer.itemsize))
-        return (slice(first, min(n_row, first + step)) for first in range(0, n_row, step))
-
-    def _read_plane(self, index: int, rows: slice | NDArray[np.int64], points: NDArray[Any]) -> None:
-        """Transform a plane, which is lost, to the grid points (n_row, n) of some rows."""
-        import scipy.fft
-
-        spectrum = scipy.fft.ifft(self.planes[index], axis=0, overwrite_x=True, norm="forward")[rows]
-        for block in self._blocks(len(points)):
-            points[block] = scipy.fft.irfft(spectrum[block], self.n, axis=1, norm="forward")
-
-    def _write_plane(self, index: int, points: NDArray[Any]) -> None:
-        """Transform grid points to a plane."""
-        import scipy.fft
-
-        plane = self.planes[index]
-        for block in self._blocks(self.n):
-            plane[block] = scipy.fft.rfft(points[block], axis=1)
-        spectrum = scipy.fft.fft(plane, axis=0, overwrite_x=True)
-        if not np.may_share_memory(spectrum, plane):
-            plane[:] = spectrum
+        with self._team() as team:
+            list(team.map(on_thread, range(self.threads)))
 
     def _z(self, rank: int) -> slice | NDArray[np.int64]:
         """Index of a rank's planes among all z."""
@@ -321,12 +285,12 @@ class SlabFft:
         target[:, :width] = samples
         target[:, width:] = 0
 
-    def _row_room(self) -> _RowRoom:
-        return _RowRoom(self.n, int(self.widths.max(initial=1)), self.complex)
+    def _row_memory(self) -> RowMemory:
+        return RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
 
-    def _row(self, row: int, room: _RowRoom) -> NDArray[Any]:
+    def _row(self, row: int, memory: RowMemory) -> NDArray[Any]:
         """The samples of a row at this rank's planes, 0 elsewhere."""
-        samples = room.samples(int(self.widths[row]))
+        samples = memory.samples(int(self.widths[row]))
         samples[self._z(self.comm.rank)] = self.planes[:, self.place[row], : samples.shape[1]]
         return samples
 
@@ -336,126 +300,46 @@ class SlabFft:
             self._buffer[:, np.setdiff1d(np.arange(self.n), self.place)] = 0
         self._is_stale = False
 
-    def _rounds(self) -> list[list[range]]:
-        """The rows of each rank in each exchange: as many samples each time, for a rank waits for the slowest."""
-        grid = self.n * self.n * self.half * self._buffer.itemsize
-        n_byte = np.clip(_EXCHANGE_SHARE * grid / self.comm.size, _LEAST_EXCHANGE, _MOST_EXCHANGE)
-        ends = self._ends[self.bounds]
-        n_round = max(1, ceil(np.diff(ends).max() * self.n * self._buffer.itemsize / n_byte))
-        cuts = [
-            np.searchsorted(self._ends, np.linspace(first, last, n_round + 1))
-            for first, last in pairwise(ends.tolist())
-        ]
-        for cut, (first, last) in zip(cuts, pairwise(self.bounds.tolist()), strict=True):
-            cut[0], cut[-1] = first, last
-        return [[range(int(cut[j]), int(cut[j + 1])) for cut in cuts] for j in range(n_round)]
-
-    def _exchange_rows(self, pool: _Pool, work: Callable[[int], NDArray[Any]]) -> None:
+    def _exchange_rows(self, team: Team, work: Callable[[int], NDArray[Any]]) -> None:
         """Compute rows and send them as planes; those of a round travel during the work of the next."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
-        def write(mail: Exchange) -> None:
+        def write(exchange: Exchange) -> None:
             def one(row: int) -> None:
                 samples = work(row)
                 self._put(row, samples[planes[self.comm.rank]])
-                for rank in mail.others:
-                    mail.outgoing_row(rank, row)[:] = samples[planes[rank]]
+                for rank in exchange.others:
+                    exchange.outgoing_row(rank, row)[:] = samples[planes[rank]]
 
-            list(pool.map(one, mail.rows_of[self.comm.rank]))
+            list(team.map(one, exchange.rows_of[self.comm.rank]))
 
-        def read(mail: Exchange) -> None:
+        def read(exchange: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
                 rank, row = item
-                self._put(row, mail.incoming_row(rank, row))
+                self._put(row, exchange.incoming_row(rank, row))
 
-            list(pool.map(one, [(rank, row) for rank in mail.others for row in mail.rows_of[rank]]))
+            list(team.map(one, [(rank, row) for rank in exchange.others for row in exchange.rows_of[rank]]))
 
-        self._exchange(write, read, to_planes=True)
+        self._rounds.run(write, read, np.diff(self.plane_bounds), to_planes=True)
 
-    def _exchange_planes(self, pool: _Pool, work: RowWork, room: _RowRoom) -> None:
+    def _exchange_planes(self, team: Team, work: RowWork, memory: RowMemory) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
-        def write(mail: Exchange) -> None:
+        def write(exchange: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
                 rank, row = item
-                mail.outgoing_row(rank, row)[:] = self.planes[:, self.place[row], : self.widths[row]]
+                exchange.outgoing_row(rank, row)[:] = self.planes[:, self.place[row], : self.widths[row]]
 
-            list(pool.map(one, [(rank, row) for rank in mail.others for row in mail.rows_of[rank]]))
+            list(team.map(one, [(rank, row) for rank in exchange.others for row in exchange.rows_of[rank]]))
 
-        def read(mail: Exchange) -> None:
+        def read(exchange: Exchange) -> None:
             def one(row: int) -> None:
-                samples = self._row(row, room)
-                for rank in mail.others:
-                    samples[planes[rank]] = mail.incoming_row(rank, row)
+                samples = self._row(row, memory)
+                for rank in exchange.others:
+                    samples[planes[rank]] = exchange.incoming_row(rank, row)
                 work(row, samples)
 
-            list(pool.map(one, mail.rows_of[self.comm.rank]))
+            list(team.map(one, exchange.rows_of[self.comm.rank]))
 
-        self._exchange(write, read, to_planes=False)
-
-    def _exchange(
-        self, write: Callable[[Exchange], None], read: Callable[[Exchange], None], *, to_planes: bool
-    ) -> None:
-        """Write each round's rows and read the last one's."""
-        if self._office is None:
-            self._office = ExchangeBuffers(self.comm, self.complex)
-        last: Exchange | None = None
-        mails = self._office.exchanges(self._rounds(), self._ends, np.diff(self.plane_bounds), to_planes=to_planes)
-        with ProgressThread(lambda: last is None or last.progress()) as pump:
-            for mail in mails:
-                write(mail)
-                self.n_byte += mail.n_byte
-                before, last = last, mail
-                if mail.begin() and self.comm.is_thread_safe:
-                    pump.start()
-                if before is not None:
-                    before.read(read)
-            if last is not None:
-                last.read(read)
-
-
-class _Pool(Protocol):
-    """Threads at work."""
-
-    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
-        """Call `work` with each item, in any order."""
-
-
-class _Caller:
-    """The calling thread alone."""
-
-    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
-        """See `_Pool`."""
-        return map(work, items)
-
-
-class _Team:
-    """Threads that each take the next item when they are ready: a task per item would cost more than a short row."""
-
-    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        self._pool, self._threads = pool, threads
-
-    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
-        """See `_Pool`."""
-        left = iter(items)
-
-        def on_thread(_: int) -> None:
-            for item in left:
-                work(item)
-
-        return self._pool.map(on_thread, range(self._threads))
-
-
-class _RowRoom(threading.local):
-    """Memory of each thread for a row, so that the allocator keeps no pieces of all sizes."""
-
-    def __init__(self, n: int, width: int, dtype: type) -> None:
-        self._n = n
-        self._flat: NDArray[Any] = np.empty(n * width, dtype)
-
-    def samples(self, width: int) -> NDArray[Any]:
-        """(n, width) zeros."""
-        array = self._flat[: self._n * width].reshape(self._n, width)
-        array[:] = 0
-        return array
+        self._rounds.run(write, read, np.diff(self.plane_bounds), to_planes=False)

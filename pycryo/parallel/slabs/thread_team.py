@@ -1,0 +1,75 @@
+"""Threads that share many short pieces of work, such as the rows of a transform."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Team(Protocol):
+    """Threads at work."""
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """Call `work` with each item, in any order."""
+
+
+@contextmanager
+def team_of(threads: int) -> Iterator[Team]:
+    """So many threads; the calling one alone if 1."""
+    if threads == 1:
+        yield _Caller()
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            yield _Threads(pool, threads)
+
+
+class _Caller:
+    """The calling thread alone."""
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """See `Team`."""
+        return map(work, items)
+
+
+class _Threads:
+    """Threads that each take the next item when they are ready: a task per item would cost more than a short row."""
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
+        self._pool, self._threads = pool, threads
+
+    def map(self, work: Callable[[Any], None], items: Iterable[Any], /) -> Iterator[None]:
+        """See `Team`."""
+        left = iter(items)
+
+        def on_thread(_: int) -> None:
+            for item in left:
+                work(item)
+
+        return self._pool.map(on_thread, range(self._threads))
+
+
+class RowMemory(threading.local):
+    """Memory of each thread for a row, so that the allocator keeps no pieces of all sizes.
+
+    Parameters
+    ----------
+    n, width : int
+        Rows and columns of the largest array.
+    dtype : type
+    """
+
+    def __init__(self, n: int, width: int, dtype: type) -> None:
+        self._n = n
+        self._flat: NDArray[Any] = np.empty(n * width, dtype)
+
+    def samples(self, width: int) -> NDArray[Any]:
+        """(n, width) zeros."""
+        array = self._flat[: self._n * width].reshape(self._n, width)
+        array[:] = 0
+        return array
