@@ -26,8 +26,9 @@ from pycryo.kernels.backprojector import (
     new_accumulators,
 )
 from pycryo.kernels.entries import Entries
-from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values
+from pycryo.kernels.keyvalue import count_key_values, merge_key_values, to_key_values
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
+from pycryo.model.key_value_exchange import KEY_VALUE_BYTES, send_key_values
 from pycryo.model.owners import Owners, all_own, slab_voxels
 from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.progress_thread import ProgressThread
@@ -35,17 +36,14 @@ from pycryo.parallel.rows import Bounds, move_rows
 
 log = logging.getLogger(__name__)
 
-# Bytes of a voxel of F and T, and of a key-value.
+# Bytes of a voxel of F and T.
 VOXEL_BYTES = 24
-KEY_VALUE_BYTES = 32
 # A slab is sent in at most so many blocks of not less than so many bytes; three blocks are in memory beside it. As many
 # key-values are made at a time as a block has voxels.
 _MOST_BLOCKS = 8
 _LEAST_BLOCK = 16 << 20
 # Nor of more than so many bytes: messages stay below 2³¹.
 _MOST_BLOCK = 1 << 30
-# Key-values of one message, at most.
-_MESSAGE = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,38 +157,16 @@ class Insertion:
         rank = np.clip(np.arange(self._comm.size + 1) - self._first, 0, len(self._owners.ranks))
         return np.asarray(world[rank + self._owners.ranks.start], np.int64)
 
-    def _key_values(self, entries: Entries) -> KeyValues:
-        frame = self._frame
-        return to_key_values(frame.sphere, entries, box=frame.box, padding=frame.padding, quantum=frame.quantum)
-
     def _send_key_values(self, some: list[Entries]) -> None:
-        mine = merge_key_values([self._key_values(entries) for entries in some])
-        ends = np.searchsorted(mine.key, self._voxels()).astype(np.int64)
-        sizes = np.array(self._comm.all_gather(np.diff(ends)), np.int64)
-        n_round = max(1, -(-int(sizes.max()) // _MESSAGE))
-        for number in range(n_round):
-            arrived = self._exchanged(mine, ends, sizes, number, n_round)
-            if self._own is not None:
-                for part in arrived:
-                    add_key_values(self._own, part)
-
-    def _exchanged(
-        self, mine: KeyValues, ends: Bounds, sizes: NDArray[np.int64], number: int, n_round: int
-    ) -> list[KeyValues]:
-        """The key-values that every rank sends here in one of several rounds."""
-        low, high = ends[:-1] + number * np.diff(ends) // n_round, ends[:-1] + (number + 1) * np.diff(ends) // n_round
-        coming = sizes[:, self._comm.rank]
-        arriving = (number + 1) * coming // n_round - number * coming // n_round
-        send_bounds = np.concatenate([[0], np.cumsum(high - low)]).astype(np.int64)
-        receive_bounds = np.concatenate([[0], np.cumsum(arriving)]).astype(np.int64)
-        received = []
-        for values in (mine.key, mine.re, mine.im, mine.weight):
-            leaving = np.concatenate([values[a:b] for a, b in zip(low, high, strict=True)])
-            here = np.empty(receive_bounds[-1], values.dtype)
-            self._comm.begin_exchange(leaving, send_bounds, here, receive_bounds).wait()
-            self.n_byte += leaving.nbytes - int(high[self._comm.rank] - low[self._comm.rank]) * values.itemsize
-            received.append(here)
-        return [KeyValues(*(values[a:b] for values in received)) for a, b in pairwise(receive_bounds.tolist())]
+        """Those of some images."""
+        frame = self._frame
+        mine = merge_key_values(
+            [
+                to_key_values(frame.sphere, each, box=frame.box, padding=frame.padding, quantum=frame.quantum)
+                for each in some
+            ]
+        )
+        self.n_byte += send_key_values(self._comm, mine, self._voxels(), self._own)
 
     def _send_slabs(self, has_images: list[bool]) -> None:
         """Each rank to each owner in turn, so that nobody gets two slabs at a time; the own one without a message."""
