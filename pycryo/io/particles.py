@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,34 @@ _DEFAULTS = {
 }
 
 
+_Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A STAR file: its tables, and name and content of the one with the particles."""
+
+    path: Path
+    tables: dict[str, Table | dict[str, str]]
+    name: str
+    table: Table
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.path}, data_{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Names of the images, their stacks, the folders where names begin, and the stacks' headers if they were read."""
+
+    names: ImageNames
+    stacks: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    headers: tuple[MrcHeader, ...]
+
+
 def read_particles(
     path: str | os.PathLike[str], *, particles_dir: str | os.PathLike[str] | None = None, validate: bool = True
 ) -> Particles:
@@ -66,25 +95,24 @@ def read_particles(
     """
     path = Path(path)
     tables = dict(read_tables(path))
-    name, table = particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot")
-    optics = _as_table(tables.get("optics"))
+    source = _Source(path, tables, *particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot"))
+    table, optics = source.table, _as_table(tables.get("optics"))
     refuse_unsupported(path, (optics, table))
     if not table.n:
-        raise InputError(f"{path}: data_{name} has no particles; give a file with at least one")
-    where = f"{path}, data_{name}"
+        raise InputError(f"{path}: data_{source.name} has no particles; give a file with at least one")
     labels = (*_POSE_LABELS, *_ORIGIN_LABELS, *_PIXEL_ORIGIN_LABELS, *_DEFOCUS_LABELS, *_DEFAULTS)
     numbers = [label for label in (*labels, *optics_labels(table)) if label in table.columns]
     texts = [label for label in ("rlnImageName",) if label in table.columns]
     columns = table.values(list(dict.fromkeys(numbers)), texts)
-    names, stacks, folders, headers = _locate(path, where, columns, table.n, particles_dir, validate)
+    images = _locate(source, columns, particles_dir, validate)
     boxes = sizes = None
-    if headers:
-        boxes = np.array([header.nx for header in headers])[names.stack]
-        sizes = np.array([header.pixel_size for header in headers])[names.stack]
+    if images.headers:
+        boxes = np.array([header.nx for header in images.headers])[images.names.stack]
+        sizes = np.array([header.pixel_size for header in images.headers])[images.names.stack]
     found = resolve_optics(path, optics, table, columns, boxes, sizes)
     if boxes is not None:
-        _check_boxes(where, found, names, stacks, boxes)
-    return _assemble(where, path, tables, name, columns, names, found, stacks, headers, folders)
+        _check_boxes(source.where, found, images, boxes)
+    return _assemble(source, columns, images, found)
 
 
 def write_particles(path: str | os.PathLike[str], particles: Particles, updates: Mapping[str, ArrayLike]) -> None:
@@ -158,84 +186,56 @@ def _columns(table: Table | Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _locate(
-    path: Path,
-    where: str,
-    columns: Mapping[str, NDArray[Any]],
-    n: int,
-    particles_dir: str | os.PathLike[str] | None,
-    validate: bool,
-) -> tuple[ImageNames, tuple[Path, ...], tuple[Path, ...], tuple[MrcHeader, ...]]:
+    source: _Source, columns: _Columns, particles_dir: str | os.PathLike[str] | None, validate: bool
+) -> _Images:
     """Take the image names apart; find and check the stacks if asked to."""
+    n = source.table.n
     if "rlnImageName" not in columns:
-        return ImageNames(np.zeros(n, np.int64), np.zeros(n, np.int32), ()), (), (), ()
-    names = split_names(columns["rlnImageName"], where)
+        return _Images(ImageNames(np.zeros(n, np.int64), np.zeros(n, np.int32), ()), (), (), ())
+    names = split_names(columns["rlnImageName"], source.where)
     if not validate:
-        return names, tuple(Path(stack) for stack in names.stacks), (), ()
-    noted = [line.removeprefix(_FOLDER_COMMENT) for line in read_comments(path) if line.startswith(_FOLDER_COMMENT)]
+        return _Images(names, tuple(Path(stack) for stack in names.stacks), (), ())
+    comments = read_comments(source.path)
+    noted = [line.removeprefix(_FOLDER_COMMENT) for line in comments if line.startswith(_FOLDER_COMMENT)]
     given = [Path(particles_dir)] if particles_dir is not None else []
-    folders = [*given, path.parent, Path(), *map(Path, noted)]
-    stacks, used = find_stacks(names, where, folders, [*given, *map(Path, noted)])
-    return names, stacks, used, check_stacks(names, stacks, where)
+    folders = [*given, source.path.parent, Path(), *map(Path, noted)]
+    stacks, used = find_stacks(names, source.where, folders, [*given, *map(Path, noted)])
+    return _Images(names, stacks, used, check_stacks(names, stacks, source.where))
 
 
-def _check_boxes(
-    where: str, found: Optics, names: ImageNames, stacks: tuple[Path, ...], boxes: NDArray[np.int64]
-) -> None:
+def _check_boxes(where: str, found: Optics, images: _Images, boxes: NDArray[np.int64]) -> None:
     expected = found.groups.box[found.group]
     if np.any(bad := boxes != expected):
         row = int(np.argmax(bad))
         raise InputError(
-            f"{where}, row {row + 1}: {stacks[names.stack[row]]} has images of {boxes[row]} px, but rlnImageSize is "
-            f"{expected[row]}; correct rlnImageSize or the image name"
+            f"{where}, row {row + 1}: {images.stacks[images.names.stack[row]]} has images of {boxes[row]} px, but "
+            f"rlnImageSize is {expected[row]}; correct rlnImageSize or the image name"
         )
 
 
-def _assemble(
-    where: str,
-    path: Path,
-    tables: Mapping[str, Table | dict[str, str]],
-    table_name: str,
-    columns: Mapping[str, NDArray[Any]],
-    names: ImageNames,
-    found: Optics,
-    stacks: tuple[Path, ...],
-    headers: tuple[MrcHeader, ...],
-    folders: tuple[Path, ...],
-) -> Particles:
-    n = len(names.index)
+def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics) -> Particles:
+    """The particles, all values checked."""
+    n, where = source.table.n, source.where
+    x, y = _origins(where, columns, found)
     zeros = np.zeros(n)
-    pixel_size = found.groups.pixel_size[found.group]
-    if "rlnOriginX" in columns and "rlnOriginXAngst" not in columns and np.isnan(pixel_size).any():
-        raise InputError(f"{where}: rlnOriginX is in pixels, but there is no pixel size; add rlnImagePixelSize (Å)")
-    x, y = (
-        columns[angst] if angst in columns else columns[pixels] * pixel_size if pixels in columns else zeros.copy()
-        for angst, pixels in zip(_ORIGIN_LABELS, _PIXEL_ORIGIN_LABELS, strict=True)
-    )
-    poses = [columns.get(label, zeros.copy()) for label in _POSE_LABELS]
-    for label, values in zip((*_POSE_LABELS, *_ORIGIN_LABELS), (*poses, x, y), strict=True):
-        if np.any(bad := ~np.isfinite(values)):
-            raise InputError(
-                f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row"
-            )
+    rot, tilt, psi = (columns.get(label, zeros.copy()) for label in _POSE_LABELS)
+    _check_finite(where, dict(zip((*_POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True)))
     phase, b_factor, scale, subset, class_number = (
         columns.get(label, np.full(n, float(value))) for label, value in _DEFAULTS.items()
     )
     if np.any(bad := ~np.isin(subset, (0, 1, 2))):
         row = int(np.argmax(bad))
         raise InputError(f"{where}, row {row + 1}: rlnRandomSubset is {subset[row]:g}; it must be 1 or 2")
-    missing = [label for label in _DEFOCUS_LABELS if label not in columns]
-    shared = (found.groups.voltage, found.groups.spherical_aberration, found.groups.amplitude_contrast)
-    missing += [label for label, values in zip(SHARED_LABELS, shared, strict=True) if np.isnan(values).any()]
     return Particles(
-        path=path,
-        tables=tables,
-        table_name=table_name,
+        path=source.path,
+        tables=source.tables,
+        table_name=source.name,
         rows=np.arange(n),
-        stacks=stacks,
-        headers=headers,
-        folders=folders,
-        stack=names.stack,
-        image_index=np.where(names.index == NO_NUMBER, 0, names.index),
+        stacks=images.stacks,
+        headers=images.headers,
+        folders=images.folders,
+        stack=images.names.stack,
+        image_index=np.where(images.names.index == NO_NUMBER, 0, images.names.index),
         optics=found.groups,
         optics_group=found.group,
         optics_table=found.table,
@@ -246,16 +246,44 @@ def _assemble(
         phase_shift=phase,
         ctf_b_factor=b_factor,
         ctf_scale=scale,
-        rot=poses[0],
-        tilt=poses[1],
-        psi=poses[2],
+        rot=rot,
+        tilt=tilt,
+        psi=psi,
         origin_x=x,
         origin_y=y,
         random_subset=subset.astype(np.int32),
         class_number=_integers(where, class_number, "rlnClassNumber"),
-        missing_ctf=tuple(missing),
+        missing_ctf=_missing_ctf(columns, found),
         has_poses=all(label in columns for label in _POSE_LABELS),
     )
+
+
+def _origins(where: str, columns: _Columns, found: Optics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Origins x and y, (n,) Å; 0 where the file has none."""
+    pixel_size = found.groups.pixel_size[found.group]
+    zeros = np.zeros(len(pixel_size))
+    if "rlnOriginX" in columns and "rlnOriginXAngst" not in columns and np.isnan(pixel_size).any():
+        raise InputError(f"{where}: rlnOriginX is in pixels, but there is no pixel size; add rlnImagePixelSize (Å)")
+    x, y = (
+        columns[angst] if angst in columns else columns[pixels] * pixel_size if pixels in columns else zeros.copy()
+        for angst, pixels in zip(_ORIGIN_LABELS, _PIXEL_ORIGIN_LABELS, strict=True)
+    )
+    return x, y
+
+
+def _check_finite(where: str, columns: _Columns) -> None:
+    for label, values in columns.items():
+        if np.any(bad := ~np.isfinite(values)):
+            raise InputError(
+                f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row"
+            )
+
+
+def _missing_ctf(columns: _Columns, found: Optics) -> tuple[str, ...]:
+    """Labels without which no CTF can be computed."""
+    shared = (found.groups.voltage, found.groups.spherical_aberration, found.groups.amplitude_contrast)
+    missing = [label for label in _DEFOCUS_LABELS if label not in columns]
+    return (*missing, *(label for label, values in zip(SHARED_LABELS, shared, strict=True) if np.isnan(values).any()))
 
 
 def _integers(where: str, values: NDArray[np.float64], label: str) -> NDArray[np.int32]:
