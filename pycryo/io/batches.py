@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.io.mrc import read_stack
+from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.particles import Particles
 
 

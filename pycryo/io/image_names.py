@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.mrc import MrcHeader, read_header
+from pycryo.io.mrc_header import MrcHeader, read_header
 
 NO_NUMBER = -1  # a name without ``@``: the only image of its file
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.mrc import MrcHeader
+from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.table import Table
 

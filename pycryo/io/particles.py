@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.image_names import NO_NUMBER, ImageNames, check_stacks, find_stacks, split_names
-from pycryo.io.mrc import MrcHeader
+from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
     MOVED_LABELS,
     SHARED_LABELS,

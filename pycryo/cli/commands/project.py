@@ -18,7 +18,8 @@ from pycryo.cli.commands.simulate import optics_table
 from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
-from pycryo.io.mrc import read_map, write_stack
+from pycryo.io.mrc import read_map
+from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import Particles, read_particles, write_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder
-from pycryo.io.mrc import read_map, write_map, write_stack
+from pycryo.io.mrc import read_map, write_map
+from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.star import write_star
 from pycryo.io.table import Table, make_table
 from pycryo.maps.atoms import is_model, model_density

@@ -8,7 +8,7 @@ import pytest
 from pycryo.errors import RunError
 from pycryo.io import batches
 from pycryo.io.batches import find_bad_images, iter_batches, read_images
-from pycryo.io.mrc import write_stack
+from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles
 
 

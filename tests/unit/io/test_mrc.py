@@ -1,9 +1,7 @@
-"""MRC headers, maps and stacks against mrcfile, odd and hostile files included."""
+"""MRC maps against mrcfile, odd and hostile files included."""
 
-import bz2
 import contextlib
 import errno
-import gzip
 import itertools
 import os
 import struct
@@ -16,132 +14,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mrc_files import patched
 from thread_comm import run_ranks
 
 from pycryo.errors import InputError, RunError
 from pycryo.io import mrc
-from pycryo.io.mrc import MODES, read_header, read_map, read_stack, write_map, write_map_slabs, write_stack
+from pycryo.io.mrc import read_map, write_map, write_map_slabs
+from pycryo.io.mrc_header import read_header
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import from_map
-
-
-def make_stack(path, data, *, big_endian=False, extended=b"", pixel_size=1.5, stamp=None):
-    """A stack written by mrcfile, with the byte order, extended header and machine stamp asked for."""
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(data)
-        file.set_image_stack()
-        file.voxel_size = pixel_size
-        if extended:
-            file.set_extended_header(np.frombuffer(extended, "V1"))
-    if big_endian:
-        raw = path.read_bytes()
-        header = np.frombuffer(raw, mrcfile.dtypes.HEADER_DTYPE, 1).astype(
-            mrcfile.dtypes.HEADER_DTYPE.newbyteorder(">")
-        )
-        header["machst"] = (0x11, 0x11, 0, 0)
-        path.write_bytes(header.tobytes() + extended + data.astype(data.dtype.newbyteorder(">")).tobytes())
-    if stamp is not None:
-        raw = bytearray(path.read_bytes())
-        raw[212:216] = stamp
-        path.write_bytes(raw)
-    return path
-
-
-def images_of(dtype, rng, shape=(7, 6, 6)):
-    values = rng.normal(0, 40, shape) + (100 if dtype == "u2" else 0)
-    return values.astype(dtype)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("big_endian", [False, True])
-@pytest.mark.parametrize("extended", [b"", b"x" * 320])
-def test_modes_and_byte_orders(tmp_path, rng, mode, big_endian, extended):
-    data = images_of(MODES[mode], rng)
-    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, extended=extended)
-    header = read_header(path)
-    assert (header.nx, header.ny, header.nz, header.mode) == (6, 6, 7, mode)
-    assert header.offset == 1024 + len(extended)
-    assert header.pixel_size == 1.5
-    rows = [5, 0, 1, 2, 6, 2]
-    result = read_stack(path, rows)
-    assert result.dtype == np.float32
-    np.testing.assert_array_equal(result, data[rows].astype(np.float32))
-
-
-@pytest.mark.parametrize("big_endian", [False, True])
-@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"\x44\x44\0\0", b"\x11\x11\0\0", b"\x44\x41\0\0"])
-def test_wrong_or_missing_machine_stamp(tmp_path, rng, big_endian, stamp):
-    data = images_of("f4", rng)
-    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, stamp=stamp)
-    np.testing.assert_array_equal(read_stack(path, range(7)), data)
-
-
-@given(st.lists(st.integers(0, 8), max_size=20), st.integers(1, 400))
-@settings(max_examples=60, deadline=None)
-def test_any_order_and_read_size(tmp_path_factory, indices, read_bytes):
-    path = tmp_path_factory.mktemp("order") / "a.mrcs"
-    data = np.arange(9 * 4 * 4, dtype=np.float32).reshape(9, 4, 4)
-    write_stack(path, [data], (4, 4), 1.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mrc, "_READ_BYTES", read_bytes)
-        np.testing.assert_array_equal(read_stack(path, indices), data[indices])
-
-
-def test_neighbours_are_one_read(tmp_path, rng, monkeypatch):
-    data = images_of("f4", rng)
-    write_stack(tmp_path / "a.mrcs", [data], (6, 6), 1.0)
-    header = read_header(tmp_path / "a.mrcs")
-    calls = []
-    preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda *args: calls.append(args[2]) or preadv(*args))
-    read_stack(header, [4, 1, 2, 3, 6])
-    assert len(calls) == 2
-
-
-def test_index_beyond_and_file_cut_during_the_run(tmp_path, rng):
-    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
-    header = read_header(path)
-    with pytest.raises(InputError, match="has 7 images; there is no image 8"):
-        read_stack(path, [0, 7])
-    with pytest.raises(InputError, match="there is no image 0"):
-        read_stack(path, [-1])
-    os.truncate(path, 1024 + 3 * 144)
-    with pytest.raises(RunError, match="cut off during the run"):
-        read_stack(header, range(7))
-    path.unlink()
-    with pytest.raises(RunError, match="cannot read"):
-        read_stack(header, [0])
-
-
-def patched(path, **fields):
-    """Overwrite header fields of a file."""
-    raw = bytearray(path.read_bytes())
-    for name, value in fields.items():
-        offset = mrcfile.dtypes.HEADER_DTYPE.fields[name][1]
-        raw[offset : offset + 4] = struct.pack("<i", value)
-    path.write_bytes(raw)
-
-
-@pytest.mark.parametrize(
-    "fields, words",
-    [
-        ({"nx": 1 << 30, "ny": 1 << 30, "nz": 1 << 30}, "is cut off"),
-        ({"nz": 8}, "is cut off: 8 × 6 × 6 pixels of mode 2 need 2176 bytes, but it has 2032"),
-        ({"nx": -6}, "not an MRC file"),
-        ({"nz": 0}, "not an MRC file"),
-        ({"mode": 77}, "not an MRC file"),
-        ({"mode": 4}, r"mode 4 \(complex 32-bit\), which is not read; convert it to mode 2"),
-        ({"mode": 101}, r"mode 101 \(4-bit\)"),
-        ({"nsymbt": -4}, "not an MRC file"),
-        ({"nsymbt": 1 << 30}, "is cut off"),
-    ],
-)
-def test_hostile_headers(tmp_path, rng, fields, words):
-    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
-    patched(path, **fields)
-    with pytest.raises(InputError, match=words) as caught:
-        read_header(path)
-    assert str(path) in str(caught.value)
 
 
 @given(st.binary(min_size=0, max_size=1400))
@@ -167,24 +48,6 @@ def test_damaged_headers_never_crash(tmp_path_factory, data):
         assert read_map(path).data.size <= len(raw)
 
 
-@pytest.mark.parametrize("pack, word", [(gzip.compress, "gunzip"), (bz2.compress, "bunzip2")])
-def test_packed_files_are_refused(tmp_path, rng, pack, word):
-    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
-    path.write_bytes(pack(path.read_bytes()))
-    with pytest.raises(InputError, match=word):
-        read_header(path)
-
-
-def test_missing_empty_and_folder(tmp_path):
-    with pytest.raises(InputError, match="No such file"):
-        read_header(tmp_path / "none.mrc")
-    (tmp_path / "empty.mrc").touch()
-    with pytest.raises(InputError, match="has 0 bytes"):
-        read_header(tmp_path / "empty.mrc")
-    with pytest.raises(InputError, match="directory"):
-        read_header(tmp_path)
-
-
 def test_map_round_trip_and_mrcfile_agree(tmp_path, rng):
     path = tmp_path / "map.mrc"
     data = rng.normal(0, 1, (8, 8, 8)).astype(np.float32)
@@ -202,6 +65,67 @@ def test_map_round_trip_and_mrcfile_agree(tmp_path, rng):
     first = path.read_bytes()
     write_map(path, data, 1.2345)
     assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize("axes", [(1, 2, 3), (3, 1, 2), (2, 1, 3), (3, 2, 1), (2, 3, 1), (1, 3, 2)])
+def test_axis_orders(tmp_path, rng, axes):
+    data = rng.normal(0, 1, (4, 4, 4)).astype(np.float32)  # [z, y, x]
+    by_axis = data.transpose(2, 1, 0)  # [x, y, z]
+    columns, rows, sections = (axis - 1 for axis in axes)
+    write_map(tmp_path / "a.mrc", by_axis.transpose(sections, rows, columns), 1.0)
+    patched(tmp_path / "a.mrc", mapc=axes[0], mapr=axes[1], maps=axes[2])
+    np.testing.assert_array_equal(read_map(tmp_path / "a.mrc").data, data)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda d: d[:-1], "is 6 × 6 × 5 voxels; pad or crop it to a cube"),
+        (lambda d: np.where(d == d.max(), np.nan, d), "NaN or infinite"),
+        (lambda d: np.where(d == d.max(), np.inf, d), "NaN or infinite"),
+        (lambda d: 0 * d, "same value 0 in all voxels"),
+    ],
+)
+def test_bad_maps(tmp_path, rng, change, words):
+    path = tmp_path / "a.mrc"
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        write_map(path, change(rng.normal(0, 1, (6, 6, 6)).astype(np.float32)), 1.0)
+    with pytest.raises(InputError, match=words):
+        read_map(path)
+
+
+def test_missing_and_unequal_pixel_size(tmp_path, rng):
+    path = tmp_path / "a.mrc"
+    data = rng.normal(0, 1, (6, 6, 6)).astype(np.float32)
+    write_map(path, data, 0.0)
+    with pytest.raises(InputError, match="no pixel size in its header; set it first"):
+        read_map(path)
+    assert read_map(path, pixel_size=1.3).pixel_size == 1.3
+    write_map(path, data, 1.0)
+    patched(path, mz=3)
+    with pytest.raises(InputError, match="pixel sizes 1, 1, 2 Å; resample"):
+        read_map(path)
+
+
+def test_published_maps(shared):
+    for name, pixel_size in [
+        ("EMD-3197.map", 11.4),
+        ("betagal_relion_tutorial.mrc", 3.54),
+        ("emd_1997_groel.map", 2.02),
+        ("ribo80s_emd_3883_8.66A_64.mrc", 8.66),
+    ]:
+        path = shared / "data" / "maps" / name
+        result = read_map(path)
+        assert result.pixel_size == pytest.approx(pixel_size, rel=1e-4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with mrcfile.open(path, permissive=True) as file:
+                np.testing.assert_array_equal(result.data, file.data)
+    with pytest.raises(InputError, match="73 × 43 × 25"):
+        read_map(shared / "data" / "maps" / "EMD-3001.map")
+    header = read_header(shared / "data" / "maps" / "EMD-3001.map")
+    assert (header.axes, header.offset) == ((3, 1, 2), 1184)
 
 
 # --- written by ranks -------------------------------------------------------------------------------------------------
@@ -290,89 +214,3 @@ def test_offsets_beyond_32_bits_and_short_writes(monkeypatch):
     assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(written))
     assert sum(written[-1]) == 1024 + 1400 * size
     np.testing.assert_array_equal(statistics, [[0.5, 0.5, 0.5 * 1400**2, 0.25 * 1400**2]] * 2)
-
-
-# --- stacks -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", [2, 12])
-def test_stack_is_streamed_and_valid(tmp_path, rng, mode):
-    data = rng.normal(0, 1, (5, 4, 4)).astype(MODES[mode])
-    path = tmp_path / "a.mrcs"
-    assert write_stack(path, iter([data[:2], data[2], data[3:]]), (4, 4), 2.2, mode=mode) == 5
-    assert mrcfile.validate(path)
-    with mrcfile.open(path) as file:
-        np.testing.assert_array_equal(file.data, data)
-        assert file.is_image_stack()
-    assert read_header(path).pixel_size == 2.2
-    with pytest.raises(ValueError, match=r"expected shape \(4, 4\), got \(5, 4\)"):
-        write_stack(path, [np.zeros((1, 5, 4))], (4, 4), 2.2)
-    assert os.listdir(tmp_path) == ["a.mrcs"]
-    assert read_header(path).nz == 5
-
-
-def test_stack_of_nothing_is_refused_on_reading(tmp_path):
-    assert write_stack(tmp_path / "a.mrcs", [], (4, 4), 1.0) == 0
-    with pytest.raises(InputError):
-        read_header(tmp_path / "a.mrcs")
-
-
-@pytest.mark.parametrize("axes", [(1, 2, 3), (3, 1, 2), (2, 1, 3), (3, 2, 1), (2, 3, 1), (1, 3, 2)])
-def test_axis_orders(tmp_path, rng, axes):
-    data = rng.normal(0, 1, (4, 4, 4)).astype(np.float32)  # [z, y, x]
-    by_axis = data.transpose(2, 1, 0)  # [x, y, z]
-    columns, rows, sections = (axis - 1 for axis in axes)
-    write_map(tmp_path / "a.mrc", by_axis.transpose(sections, rows, columns), 1.0)
-    patched(tmp_path / "a.mrc", mapc=axes[0], mapr=axes[1], maps=axes[2])
-    np.testing.assert_array_equal(read_map(tmp_path / "a.mrc").data, data)
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (lambda d: d[:-1], "is 6 × 6 × 5 voxels; pad or crop it to a cube"),
-        (lambda d: np.where(d == d.max(), np.nan, d), "NaN or infinite"),
-        (lambda d: np.where(d == d.max(), np.inf, d), "NaN or infinite"),
-        (lambda d: 0 * d, "same value 0 in all voxels"),
-    ],
-)
-def test_bad_maps(tmp_path, rng, change, words):
-    path = tmp_path / "a.mrc"
-    with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        write_map(path, change(rng.normal(0, 1, (6, 6, 6)).astype(np.float32)), 1.0)
-    with pytest.raises(InputError, match=words):
-        read_map(path)
-
-
-def test_missing_and_unequal_pixel_size(tmp_path, rng):
-    path = tmp_path / "a.mrc"
-    data = rng.normal(0, 1, (6, 6, 6)).astype(np.float32)
-    write_map(path, data, 0.0)
-    with pytest.raises(InputError, match="no pixel size in its header; set it first"):
-        read_map(path)
-    assert read_map(path, pixel_size=1.3).pixel_size == 1.3
-    write_map(path, data, 1.0)
-    patched(path, mz=3)
-    with pytest.raises(InputError, match="pixel sizes 1, 1, 2 Å; resample"):
-        read_map(path)
-
-
-def test_published_maps(shared):
-    for name, pixel_size in [
-        ("EMD-3197.map", 11.4),
-        ("betagal_relion_tutorial.mrc", 3.54),
-        ("emd_1997_groel.map", 2.02),
-        ("ribo80s_emd_3883_8.66A_64.mrc", 8.66),
-    ]:
-        path = shared / "data" / "maps" / name
-        result = read_map(path)
-        assert result.pixel_size == pytest.approx(pixel_size, rel=1e-4)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with mrcfile.open(path, permissive=True) as file:
-                np.testing.assert_array_equal(result.data, file.data)
-    with pytest.raises(InputError, match="73 × 43 × 25"):
-        read_map(shared / "data" / "maps" / "EMD-3001.map")
-    header = read_header(shared / "data" / "maps" / "EMD-3001.map")
-    assert (header.axes, header.offset) == ((3, 1, 2), 1184)

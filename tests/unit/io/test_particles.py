@@ -8,7 +8,7 @@ import pytest
 import starfile
 
 from pycryo.errors import InputError
-from pycryo.io.mrc import write_stack
+from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
 from pycryo.io.star import read_star
 

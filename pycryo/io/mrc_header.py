@@ -1,0 +1,187 @@
+"""Headers of MRC files: read and checked against the file, and made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+
+HEADER_BYTES = 1024
+MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+_OTHER_MODES = {3: "complex 16-bit", 4: "complex 32-bit", 16: "RGB", 17: "RGB", 101: "4-bit"}
+_PACKED = {b"\x1f\x8b\x08": ("gzip", "gunzip"), b"BZh": ("bzip2", "bunzip2"), b"\xfd7zXZ": ("xz", "unxz")}
+
+
+@dataclass(frozen=True, slots=True)
+class MrcHeader:
+    """What an MRC header says, checked against the length of its file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    nx, ny, nz : int
+        Columns, rows and sections (images) as stored.
+    mode : int
+        MRC mode: 0 int8, 1 int16, 2 float32, 6 uint16, 12 float16.
+    dtype : numpy.dtype
+        Type of a pixel with the byte order of the file.
+    pixel_size : float
+        Å along the columns; 0 where the header has none.
+    pixel_sizes : (3,) floats
+        Å along the axes x, y, z of the map.
+    offset : int
+        Byte at which the pixels begin: 1024 + the extended header.
+    axes : (3,) ints
+        Which of the axes x, y, z (1, 2, 3) columns, rows and sections are.
+    """
+
+    path: Path
+    nx: int
+    ny: int
+    nz: int
+    mode: int
+    dtype: np.dtype[Any]
+    pixel_size: float
+    pixel_sizes: tuple[float, float, float]
+    offset: int
+    axes: tuple[int, int, int]
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one section."""
+        return self.nx * self.ny * self.dtype.itemsize
+
+
+def read_header(path: str | os.PathLike[str]) -> MrcHeader:
+    """Read and check the header of an MRC file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, packed, not MRC, of an unsupported mode, or shorter than its header claims.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(HEADER_BYTES)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    for magic, (name, command) in _PACKED.items():
+        if raw.startswith(magic):
+            raise InputError(f"{path} is packed with {name}; unpack it first (`{command}`) and name the unpacked file")
+    if len(raw) < HEADER_BYTES:
+        raise InputError(f"{path} has {size} bytes, less than an MRC header; it is cut off or not an MRC file")
+    headers = [_interpret(path, raw, order) for order in _byte_orders(raw)]
+    complaints = [_complaint(header, size) for header in headers]
+    for header, complaint in zip(headers, complaints, strict=True):
+        if not complaint:
+            return header
+    raise InputError(f"{path} {complaints[0]}")
+
+
+def statistics_of(image: NDArray[Any]) -> NDArray[np.float64]:
+    """(1, 4) minimum, maximum, sum and sum of squares of an image."""
+    if image.size == 0:
+        return np.array([[np.inf, -np.inf, 0, 0]])
+    values = image.reshape(-1).astype(np.float64)
+    found = np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
+    return found + 0.0  # no -0.0, whose sign would depend on the order of the planes
+
+
+def summary(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1, 4) `statistics_of` of all images from those (n, 4) of each."""
+    low, high = statistics[:, 0].min(initial=np.inf), statistics[:, 1].max(initial=-np.inf)
+    return np.array([[low, high, *statistics[:, 2:].sum(0)]])
+
+
+def new_header(
+    shape: tuple[int, ...], pixel_size: float, mode: int, statistics: NDArray[np.float64], *, is_volume: bool
+) -> NDArray[np.void]:
+    """An MRC2014 header in little-endian order, without a time so that equal maps make equal files.
+
+    Parameters
+    ----------
+    shape : (nz, ny, nx)
+    pixel_size : float
+        Å.
+    mode : int
+    statistics : (1, 4) float64
+        `summary` of all sections.
+    is_volume : bool
+        A map, else a stack of images.
+    """
+    header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
+    nz, ny, nx = shape
+    header["nx"], header["ny"], header["nz"] = nx, ny, nz
+    header["mode"] = mode
+    grid = (nx, ny, nz if is_volume else 1)
+    header["mx"], header["my"], header["mz"] = grid
+    header["cella"] = tuple(n * pixel_size for n in grid)
+    header["cellb"] = (90.0, 90.0, 90.0)
+    header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
+    header["ispg"] = 1 if is_volume else 0
+    header["nversion"] = 20141
+    header["map"] = b"MAP "
+    header["machst"] = (0x44, 0x44, 0, 0)
+    if nz:
+        low, high, total, squares = statistics[0]
+        pixels = max(1, nx * ny * nz)
+        mean = total / pixels
+        header["dmin"], header["dmax"], header["dmean"] = low, high, mean
+        header["rms"] = max(0.0, squares / pixels - mean * mean) ** 0.5
+    header["nlabl"] = 1
+    header["label"][0] = b"pycryo"
+    return header
+
+
+def _byte_orders(raw: bytes) -> tuple[Literal["<", ">"], ...]:
+    """Byte orders to try, the one of the machine stamp first; old files have a wrong or no stamp."""
+    return (">", "<") if raw[212:214] == b"\x11\x11" else ("<", ">")
+
+
+def _interpret(path: Path, raw: bytes, order: Literal["<", ">"]) -> MrcHeader:
+    h = np.frombuffer(raw, HEADER_DTYPE.newbyteorder(order), 1)[0]
+    cell = [float(h["cella"][axis]) for axis in "xyz"]
+    grid = [int(h[name]) for name in ("mx", "my", "mz")]
+    # The cell is float32: 7 digits give back the pixel size that was written.
+    sizes = [float(f"{c / m:.7g}") if m > 0 and 0 < c < np.inf else 0.0 for c, m in zip(cell, grid, strict=True)]
+    axes = (int(h["mapc"]), int(h["mapr"]), int(h["maps"]))
+    mode = int(h["mode"])
+    return MrcHeader(
+        path=path,
+        nx=int(h["nx"]),
+        ny=int(h["ny"]),
+        nz=int(h["nz"]),
+        mode=mode,
+        dtype=np.dtype(MODES.get(mode, "u1")).newbyteorder(order),
+        pixel_size=sizes[axes[0] - 1] if axes[0] in (1, 2, 3) else sizes[0],
+        pixel_sizes=(sizes[0], sizes[1], sizes[2]),
+        offset=HEADER_BYTES + int(h["nsymbt"]),
+        axes=axes if sorted(axes) == [1, 2, 3] else (1, 2, 3),
+    )
+
+
+def _complaint(header: MrcHeader, size: int) -> str:
+    """What is wrong with a header for a file of `size` bytes; empty if nothing."""
+    if header.mode in _OTHER_MODES:
+        return (
+            f"has mode {header.mode} ({_OTHER_MODES[header.mode]}), which is not read; convert it to mode 2 (float32)"
+        )
+    if header.mode not in MODES or min(header.nx, header.ny, header.nz) < 1 or header.offset < HEADER_BYTES:
+        return "is not an MRC file: its header makes no sense; check the path, or write the file again"
+    need = header.offset + header.nz * header.image_bytes
+    if need > size:
+        return (
+            f"is cut off: {header.nz} × {header.ny} × {header.nx} pixels of mode {header.mode} need {need} bytes, "
+            f"but it has {size}; copy or write it again"
+        )
+    return ""

@@ -1,0 +1,98 @@
+"""MRC stacks against mrcfile, of all modes and byte orders."""
+
+import os
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mrc_files import images_of, make_stack
+
+from pycryo.errors import InputError, RunError
+from pycryo.io import mrc_stacks
+from pycryo.io.mrc_header import MODES, read_header
+from pycryo.io.mrc_stacks import read_stack, write_stack
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("extended", [b"", b"x" * 320])
+def test_modes_and_byte_orders(tmp_path, rng, mode, big_endian, extended):
+    data = images_of(MODES[mode], rng)
+    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, extended=extended)
+    header = read_header(path)
+    assert (header.nx, header.ny, header.nz, header.mode) == (6, 6, 7, mode)
+    assert header.offset == 1024 + len(extended)
+    assert header.pixel_size == 1.5
+    rows = [5, 0, 1, 2, 6, 2]
+    result = read_stack(path, rows)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, data[rows].astype(np.float32))
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"\x44\x44\0\0", b"\x11\x11\0\0", b"\x44\x41\0\0"])
+def test_wrong_or_missing_machine_stamp(tmp_path, rng, big_endian, stamp):
+    data = images_of("f4", rng)
+    path = make_stack(tmp_path / "a.mrcs", data, big_endian=big_endian, stamp=stamp)
+    np.testing.assert_array_equal(read_stack(path, range(7)), data)
+
+
+@given(st.lists(st.integers(0, 8), max_size=20), st.integers(1, 400))
+@settings(max_examples=60, deadline=None)
+def test_any_order_and_read_size(tmp_path_factory, indices, read_bytes):
+    path = tmp_path_factory.mktemp("order") / "a.mrcs"
+    data = np.arange(9 * 4 * 4, dtype=np.float32).reshape(9, 4, 4)
+    write_stack(path, [data], (4, 4), 1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mrc_stacks, "_READ_BYTES", read_bytes)
+        np.testing.assert_array_equal(read_stack(path, indices), data[indices])
+
+
+def test_neighbours_are_one_read(tmp_path, rng, monkeypatch):
+    data = images_of("f4", rng)
+    write_stack(tmp_path / "a.mrcs", [data], (6, 6), 1.0)
+    header = read_header(tmp_path / "a.mrcs")
+    calls = []
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *args: calls.append(args[2]) or preadv(*args))
+    read_stack(header, [4, 1, 2, 3, 6])
+    assert len(calls) == 2
+
+
+def test_index_beyond_and_file_cut_during_the_run(tmp_path, rng):
+    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
+    header = read_header(path)
+    with pytest.raises(InputError, match="has 7 images; there is no image 8"):
+        read_stack(path, [0, 7])
+    with pytest.raises(InputError, match="there is no image 0"):
+        read_stack(path, [-1])
+    os.truncate(path, 1024 + 3 * 144)
+    with pytest.raises(RunError, match="cut off during the run"):
+        read_stack(header, range(7))
+    path.unlink()
+    with pytest.raises(RunError, match="cannot read"):
+        read_stack(header, [0])
+
+
+@pytest.mark.parametrize("mode", [2, 12])
+def test_stack_is_streamed_and_valid(tmp_path, rng, mode):
+    data = rng.normal(0, 1, (5, 4, 4)).astype(MODES[mode])
+    path = tmp_path / "a.mrcs"
+    assert write_stack(path, iter([data[:2], data[2], data[3:]]), (4, 4), 2.2, mode=mode) == 5
+    assert mrcfile.validate(path)
+    with mrcfile.open(path) as file:
+        np.testing.assert_array_equal(file.data, data)
+        assert file.is_image_stack()
+    assert read_header(path).pixel_size == 2.2
+    with pytest.raises(ValueError, match=r"expected shape \(4, 4\), got \(5, 4\)"):
+        write_stack(path, [np.zeros((1, 5, 4))], (4, 4), 2.2)
+    assert os.listdir(tmp_path) == ["a.mrcs"]
+    assert read_header(path).nz == 5
+
+
+def test_stack_of_nothing_is_refused_on_reading(tmp_path):
+    assert write_stack(tmp_path / "a.mrcs", [], (4, 4), 1.0) == 0
+    with pytest.raises(InputError):
+        read_header(tmp_path / "a.mrcs")
