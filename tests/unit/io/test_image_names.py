@@ -1,0 +1,62 @@
+"""Image names of particles: where the stacks are looked for, and which image is meant."""
+
+import numpy as np
+import pytest
+from particle_files import star_31
+
+from pycryo.errors import InputError
+from pycryo.io.mrc_stacks import write_stack
+from pycryo.io.particles import read_particles, write_particles
+
+
+def test_places_of_stacks(tmp_path, monkeypatch):
+    (tmp_path / "star").mkdir()
+    (tmp_path / "work" / "deep").mkdir(parents=True)
+    path = star_31(tmp_path / "star", rows={"all": {"rlnImageName": "{i}@deep/a.mrcs"}})
+    (tmp_path / "star" / "a.mrcs").rename(tmp_path / "work" / "deep" / "a.mrcs")
+    words = r"row 1: there is no file 'deep/a\.mrcs' in .*star.*; name its folder by --particles-dir"
+    with pytest.raises(InputError, match=words):
+        read_particles(path)
+    assert read_particles(path, particles_dir=tmp_path / "work").stacks[0].name == "a.mrcs"
+    assert read_particles(path, particles_dir=tmp_path / "work" / "deep").stacks[0].name == "a.mrcs"
+    monkeypatch.chdir(tmp_path / "work")
+    particles = read_particles(path)
+    monkeypatch.chdir(tmp_path)
+    write_particles(tmp_path / "o.star", particles, {})
+    assert len(read_particles(tmp_path / "o.star")) == 3
+
+
+def test_output_is_read_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    particles = read_particles(star_31(tmp_path / "in"))
+    write_particles(tmp_path / "out" / "o.star", particles, {})
+    again = read_particles(tmp_path / "out" / "o.star")
+    assert again.stacks == (tmp_path / "in" / "a.mrcs",)
+    (tmp_path / "third").mkdir()
+    write_particles(tmp_path / "third" / "p.star", again, {})  # the note is handed on
+    assert read_particles(tmp_path / "third" / "p.star").stacks == again.stacks
+    monkeypatch.chdir(tmp_path / "in")
+    assert len(read_particles("in.star")) == 3
+
+
+def test_absolute_and_bare_names(tmp_path):
+    write_stack(tmp_path / "one.mrc", [np.eye(8)], (8, 8), 1.5)
+    rows = {
+        0: {"rlnImageName": f"2@{tmp_path}/a.mrcs"},
+        1: {"rlnImageName": "one.mrc"},
+        2: {"rlnImageName": "2@a.mrcs"},
+    }
+    particles = read_particles(star_31(tmp_path, rows=rows))
+    np.testing.assert_array_equal(particles.image_index, [1, 0, 1])
+    assert len(particles.stacks) == 3
+
+
+def test_bad_stacks_are_named_with_the_row(tmp_path):
+    path = star_31(tmp_path)
+    write_stack(tmp_path / "a.mrcs", [np.zeros((5, 8, 6))], (8, 6), 1.5)
+    with pytest.raises(InputError, match=r"row 1: .*a\.mrcs has images of 6 × 8 px; extract them again as squares"):
+        read_particles(path)
+    (tmp_path / "a.mrcs").write_bytes(b"\x1f\x8b\x08" + bytes(2000))
+    with pytest.raises(InputError, match=r"row 1: .*a\.mrcs is packed with gzip; unpack it first"):
+        read_particles(path)
