@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pycryo.bench import LIMITS, Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.limits import LIMITS
+from pycryo.benchmark.script import main
 
 
 def cases() -> list[Case]:

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.backprojector import insert, new_accumulators
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane

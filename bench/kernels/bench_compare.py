@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.compare import CELL_SLICES, compare, new_best, pack_images, pack_slices
 
 N_IMAGE, N_SHIFT, N_SLICE, N_BEST, BLOCK = 200, 21, 4096, 200, 512

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import Case, Limit, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.limits import Limit
+from pycryo.benchmark.script import main
 from pycryo.kernels.compare_local import compare_local
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices, volume_radius

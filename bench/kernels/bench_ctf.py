@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.ctf import ctf
 from pycryo.kernels.pixels import half_plane
 

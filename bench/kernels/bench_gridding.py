@@ -7,7 +7,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from pycryo.bench import Case, Limit, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.limits import Limit
+from pycryo.benchmark.script import main
 from pycryo.kernels import gridding
 from pycryo.kernels.backprojector import Accumulators, new_accumulators
 from pycryo.model.padded_grid import transform_only

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.backprojector import new_accumulators
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.keyvalue import KeyValues, add_key_values, count_key_values, merge_key_values, to_key_values

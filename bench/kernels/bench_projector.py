@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices, volume_radius
 

@@ -6,7 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.shells import image_shells, volume_shells
 

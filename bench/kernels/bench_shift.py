@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.shift import shift
 

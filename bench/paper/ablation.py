@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import pycryo
 from pycryo import RefineOptions, refine
-from pycryo.bench import machine
+from pycryo.benchmark.environment import machine
 from pycryo.filter.draws import Draws
 from pycryo.filter.phases import PhaseSettings
 from pycryo.filter.proposals import Widths

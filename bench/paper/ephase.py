@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.bench import machine
+from pycryo.benchmark.environment import machine
 from pycryo.errors import RunError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.kernels.compare import CELL_SLICES, new_best, pack_images

@@ -24,7 +24,7 @@ from scenarios import BOXES, N_SHIFT, N_SLICE, Maker, r_high
 from simulate import Case, simulate_all
 from tables import lines
 
-from pycryo.bench import check_load, machine
+from pycryo.benchmark.environment import check_load, machine
 from pycryo.errors import RunError
 from pycryo.kernels.compare import CELL_SLICES
 from pycryo.parallel.conveyor import WAYS, Way

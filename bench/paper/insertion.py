@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import check_load, machine
+from pycryo.benchmark.environment import check_load, machine
 from pycryo.errors import RunError
 from pycryo.kernels.backprojector import Accumulators, insert, new_accumulators
 from pycryo.kernels.entries import Entries

@@ -17,7 +17,7 @@ from mphase_rates import measure_all
 from platforms import PLATFORMS
 from tables import mphase_lines
 
-from pycryo.bench import check_load
+from pycryo.benchmark.environment import check_load
 from pycryo.threads import available_cores
 
 HERE = Path(__file__).resolve().parent

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from mphase import Rates
 
-from pycryo.bench import LIMITS, check_load, machine
+from pycryo.benchmark.environment import check_load, machine
+from pycryo.benchmark.limits import LIMITS
 from pycryo.threads import set_threads
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "kernels"))

@@ -22,7 +22,7 @@ import numpy as np
 from ephase import forget_peak, memory
 from numpy.typing import NDArray
 
-from pycryo.bench import machine
+from pycryo.benchmark.environment import machine
 from pycryo.errors import RunError
 from pycryo.kernels.backprojector import Accumulators, new_accumulators
 from pycryo.kernels.sphere import sphere, sphere_radius

@@ -11,7 +11,7 @@ from typing import Any
 
 from measure import run_ranks
 
-from pycryo.bench import check_load
+from pycryo.benchmark.environment import check_load
 
 REPEAT = 5
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from pycryo.bench import check_load, machine
+from pycryo.benchmark.environment import check_load, machine
 from pycryo.geometry.cosets import coset_representatives, grid_rotations
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry, symmetry

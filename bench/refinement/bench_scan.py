@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycryo.bench import Case, main
+from pycryo.benchmark.cases import Case
+from pycryo.benchmark.script import main
 from pycryo.geometry.grids import shift_grid
 from pycryo.geometry.symmetry import symmetry
 from pycryo.kernels.pixels import half_plane

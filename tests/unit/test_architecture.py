@@ -32,7 +32,7 @@ FLOORS = (
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
-    ("report", "simulate", "bench"),
+    ("report", "simulate", "benchmark"),
     ("refinement",),
     ("cli",),
 )

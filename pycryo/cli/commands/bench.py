@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from pycryo.bench import add_options, run_cases
+from pycryo.benchmark.script import add_options, run_cases
 from pycryo.errors import InputError
 
 

@@ -1,0 +1,4 @@
+"""The harness of the benchmarks: rates of kernels as fractions of limits that it measures in the same run.
+
+Doors: `cases` are timed, `limits` measured, `environment` says on what machine, `script` runs them.
+"""

@@ -1,0 +1,144 @@
+"""Benchmarks and the timing of them: a case and its limit in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from pycryo.benchmark.limits import LIMITS, Limit
+
+# Idle OpenBLAS and OpenMP threads spin: a case right after a product was measured at a quarter of its speed.
+PAUSE_SECONDS = 0.1
+# A timing repeats a short run until it lasts about as long.
+TIMING_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One benchmark.
+
+    Attributes
+    ----------
+    name : str
+        Unique name, the kernel's first.
+    run : callable
+        What is timed.
+    work : float
+        Amount of useful work of one run, in the unit before "/s".
+    unit : str
+        Unit of the rate, that of the limit.
+    limit : str or Limit, optional
+        What the rate is held against: a name of `LIMITS`, or work of its own.
+    goal : float, optional
+        Ratio that is wanted.
+    setup : callable, optional
+        Called before every run, not timed.
+    """
+
+    name: str
+    run: Callable[[], object]
+    work: float
+    unit: str
+    limit: str | Limit | None = None
+    goal: float | None = None
+    setup: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Rates of a case and of its limit: medians over alternating repetitions.
+
+    Attributes
+    ----------
+    name, unit : str
+        Of the case.
+    seconds : float
+        Median time of one run.
+    rate : float
+        Work per second.
+    spread : float
+        Interquartile range of the case's times over their median.
+    limit : str or None
+        Name of the limit.
+    limit_rate, ratio : float or None
+        Rate of the limit, and rate / limit_rate.
+    goal : float or None
+        Ratio that is wanted.
+    """
+
+    name: str
+    unit: str
+    seconds: float
+    rate: float
+    spread: float
+    limit: str | None
+    limit_rate: float | None
+    ratio: float | None
+    goal: float | None
+
+
+def find_limit(case: Case, known: dict[str, Limit]) -> Limit | None:
+    """The limit of a case; a named one is prepared once and kept in `known`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the units differ.
+    """
+    limit = case.limit
+    if isinstance(limit, str):
+        if limit not in LIMITS:
+            raise ValueError(f"case {case.name}: unknown limit {limit}, expected one of {', '.join(LIMITS)}")
+        if limit not in known:
+            known[limit] = LIMITS[limit]()
+        limit = known[limit]
+    if limit is not None and limit.unit != case.unit:
+        raise ValueError(f"case {case.name}: its unit {case.unit} is not {limit.unit}, the unit of {limit.name}")
+    return limit
+
+
+def measure(case: Case, limit: Limit | None, repeat: int) -> Result:
+    """Time case and limit in turn, `repeat` times each."""
+    tasks: list[tuple[Callable[[], object], Callable[[], object] | None]] = [(case.run, case.setup)]
+    if limit is not None:
+        tasks.append((limit.run, None))
+    calls = [_calls(*task) for task in tasks]
+    times: list[list[float]] = [[] for _ in tasks]
+    for _ in range(repeat):
+        for task, n, record in zip(tasks, calls, times, strict=True):
+            time.sleep(PAUSE_SECONDS)
+            record.append(_seconds(*task, n))
+    seconds = median(times[0])
+    low, _, high = quantiles(times[0], n=4) if repeat > 1 else (seconds,) * 3
+    rate = case.work / seconds
+    limit_rate = None if limit is None else limit.work / median(times[1])
+    return Result(
+        name=case.name,
+        unit=case.unit,
+        seconds=seconds,
+        rate=rate,
+        spread=(high - low) / seconds,
+        limit=None if limit is None else limit.name,
+        limit_rate=limit_rate,
+        ratio=None if limit_rate is None else rate / limit_rate,
+        goal=case.goal,
+    )
+
+
+def _seconds(run: Callable[[], object], setup: Callable[[], object] | None, calls: int) -> float:
+    """Mean time of one of `calls` runs."""
+    total = 0.0
+    for _ in range(calls):
+        if setup is not None:
+            setup()
+        start = time.perf_counter()
+        run()
+        total += time.perf_counter() - start
+    return total / calls
+
+
+def _calls(run: Callable[[], object], setup: Callable[[], object] | None) -> int:
+    """Runs per timing; warms up."""
+    return max(1, round(TIMING_SECONDS / max(min(_seconds(run, setup, 1), _seconds(run, setup, 1)), 1e-9)))
