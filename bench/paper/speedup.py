@@ -22,7 +22,7 @@ def seconds(record: dict[str, Any]) -> float:
 
 
 def hidden(record: dict[str, Any]) -> float:
-    """Partition of the messages' own time that no rank waited for."""
+    """Share of the messages' own time that no rank waited for."""
     ranks, link = record["ways"]["conveyor"]["ranks"], record["link"]
     alone = sum(each["n_message"] * link["latency"] + each["n_byte"] / link["bandwidth"] for each in ranks)
     return float(1 - sum(each["exposed"] for each in ranks) / alone)
