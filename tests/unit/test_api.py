@@ -11,6 +11,7 @@ import pytest
 from phantom import blobs, write_set
 
 import pycryo
+from pycryo.cli.main import COMMANDS
 
 # Imported only by what needs them.
 HEAVY = ("numpy", "pandas", "scipy", "matplotlib", "gemmi", "h5py", "mpi4py", "rich", "jinja2")
@@ -48,6 +49,20 @@ def test_unknown_name():
 def test_import_is_light():
     loaded = python("import sys, pycryo; print(*sys.modules)").split()
     assert not [name for name in HEAVY if name in loaded]
+
+
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_is_light(words):
+    """Help needs no library but NumPy, of whose types some options are."""
+    code = f"""
+import contextlib, io, sys
+from pycryo.cli.main import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main({words})
+print(*sys.modules)
+"""
+    loaded = python(code).split()
+    assert not [name for name in HEAVY if name in loaded and (name != "numpy" or words == ["--help"])]
 
 
 def test_idle_threads_sleep():
