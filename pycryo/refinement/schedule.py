@@ -93,8 +93,9 @@ class Limits:
         Largest r_high (Nyquist).
     defocus_from : float
         The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
-    r_joined : float
-        Largest r_high while the halves share their references.
+    r_joined : two float
+        Largest r_high while the halves share their references, at the beginning and after the climb; the same if there
+        is none.
     unknown_spread : float
         Median spread, degrees, of poses of which nothing is known.
     r_start : float
@@ -104,7 +105,7 @@ class Limits:
     stages: tuple[str, ...]
     r_limit: float
     defocus_from: float = 0.0
-    r_joined: float = math.inf
+    r_joined: tuple[float, float] = (math.inf, math.inf)
     unknown_spread: float = math.inf
     r_start: float = math.inf
 
@@ -115,8 +116,10 @@ _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
 # Classes are settled when no larger share of the images changes theirs.
 _SETTLED_CLASSES = 0.03
-# Iterations for which classes may share their halves' references, at the least and at the most.
-_JOINED = (3, 10)
+# Iterations for which classes may share their halves' references, at the least and at the most; of classes that begin
+# with the same reference, so many of them, from the second on, climb: finer features are first those of the noise and
+# of the chance shares, and images that follow them at wrong poses or in the wrong class do not come back.
+_JOINED, _CLIMB = (3, 12), 7
 # Iterations without progress after which the global search is settled; and while most images have broad posteriors,
 # which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
 _PATIENCE, _PATIENCE_BROAD = 2, 5
@@ -208,14 +211,18 @@ def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, st
 
 def _after_joined(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
     """The halves share their references until the classes are apart."""
+    coarsest, finest = limits.r_joined
     least, most = _JOINED
+    if coarsest < finest:
+        least = _CLIMB + 2
     apart = seen.class_change <= _SETTLED_CLASSES
-    r_high = min(onward.r_high, limits.r_joined)
     figures = f"{100 * seen.class_change:.1f} % of the images changed their class, {figures}"
     if onward.iterations < most and (onward.iterations < least or not apart):
-        return replace(onward, r_high=r_high, is_joined=True), f"classes come apart: {figures}"
+        share = min(1.0, (onward.iterations - 1) / _CLIMB)
+        r_joined = finest if share == 1 else coarsest + share * (finest - coarsest)
+        return replace(onward, r_high=min(onward.r_high, r_joined), is_joined=True), f"classes come apart: {figures}"
     reason = "classes are apart" if apart else "classes do not come apart any more"
-    return Schedule(onward.stage, r_high), f"{reason}, the half-sets part: {figures}"
+    return Schedule(onward.stage, min(onward.r_high, finest)), f"{reason}, the half-sets part: {figures}"
 
 
 def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
@@ -260,8 +267,11 @@ def _after_defocus(onward: Schedule, seen: Measured, limits: Limits, figures: st
 
 
 def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) -> tuple[Schedule, str]:
-    """The first iteration of a global search tells whether the others are sharpened."""
-    if now.iterations > 0:
+    """The first iteration of a global search tells whether the others are sharpened.
+
+    Not while classes come apart: sharp posteriors hold images where they are.
+    """
+    if now.is_joined or now.iterations > 0:
         return replace(following, sharpness=now.sharpness), reason
     further = max(seen.shells) / now.r_high
     if further < _SURE:

@@ -36,8 +36,8 @@ from pycryo.timer import Timer
 
 log = logging.getLogger(__name__)
 
-# Å to which images are compared while classes come apart.
-_JOINED_RESOLUTION = 20.0
+# Å to which images are compared while classes come apart, in the end, and in the beginning if all have one reference.
+_JOINED_RESOLUTION, _COARSEST_JOINED = 20.0, 40.0
 # Poses that are hardly known of a larger share of the images than this blur the map.
 _BLURRED = 0.5
 # Figures of the poses that a record holds under the same name.
@@ -133,12 +133,14 @@ def _decide(
         defocus_moved=defocus.moved,
         defocus_turn=defocus.turn,
     )
+    finest = field / _JOINED_RESOLUTION
+    coarsest = field / _COARSEST_JOINED if len(setup.starts) == 1 else finest
     limits = Limits(
         setup.options.stage_list(),
         # The outermost shell has no neighbours to be interpolated from.
         r_limit=setup.box / 2 - 1,
         defocus_from=field / setup.options.defocus_resolution(),
-        r_joined=field / _JOINED_RESOLUTION,
+        r_joined=(coarsest, finest),
         unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
         r_start=field / setup.options.ini_high,
     )

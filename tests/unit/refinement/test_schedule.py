@@ -108,6 +108,24 @@ def test_what_follows_the_start_alone_is_doubted():
     assert not after(after(FIRST, better)[0], unknown)[0].in_doubt
 
 
+def test_classes_come_apart_from_coarse_to_fine():
+    """After the first iteration; they part at the finest shell, unless each began with its own reference."""
+    seen = Measured((12.0,), 1.0, 5.0, class_change=0.0)
+
+    def walk_joined(r_joined):
+        now, limits = replace(FIRST, is_joined=True), []
+        while now.is_joined:
+            now, reason = following(now, seen, BOTH, 99.0, False, r_joined=r_joined)
+            assert now.sharpness == 1
+            limits.append(now.r_high)
+        assert "classes are apart, the half-sets part" in reason
+        return limits
+
+    climb = walk_joined((3.0, 6.5))
+    assert climb == pytest.approx([3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 6.5])
+    assert walk_joined((6.5, 6.5)) == [6.5] * 3
+
+
 def test_a_sure_global_search_is_sharpened():
     """The half-maps agree at 1.4 times the shells compared, after the first iteration; to the end of the stage."""
     for shell, sharp in ((11.0, 1.0), (11.4, 1.3)):
