@@ -109,7 +109,7 @@ def test_what_follows_the_start_alone_is_doubted():
 
 
 def test_classes_come_apart_from_coarse_to_fine():
-    """After the first iteration; they part at the finest shell, unless each began with its own reference."""
+    """They part after the climb; there is none if each began with its own reference."""
     seen = Measured((12.0,), 1.0, 5.0, class_change=0.0)
 
     def walk_joined(r_joined):
