@@ -212,14 +212,13 @@ def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, st
 def _after_joined(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
     """The halves share their references until the classes are apart."""
     coarsest, finest = limits.r_joined
-    least, most = _JOINED
-    if coarsest < finest:
-        least = _CLIMB + 2
+    climbs = coarsest < finest
+    least, most = (_CLIMB + 2 if climbs else _JOINED[0]), _JOINED[1]
     apart = seen.class_change <= _SETTLED_CLASSES
     figures = f"{100 * seen.class_change:.1f} % of the images changed their class, {figures}"
     if onward.iterations < most and (onward.iterations < least or not apart):
-        share = min(1.0, (onward.iterations - 1) / _CLIMB)
-        r_joined = finest if share == 1 else coarsest + share * (finest - coarsest)
+        done = min(1.0, (onward.iterations - 1) / _CLIMB)
+        r_joined = coarsest + done * (finest - coarsest) if climbs and done < 1 else finest
         return replace(onward, r_high=min(onward.r_high, r_joined), is_joined=True), f"classes come apart: {figures}"
     reason = "classes are apart" if apart else "classes do not come apart any more"
     return Schedule(onward.stage, min(onward.r_high, finest)), f"{reason}, the half-sets part: {figures}"
