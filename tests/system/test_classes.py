@@ -21,43 +21,31 @@ from pycryo.refinement.maximization import maximize as maximization
 PIXEL = 3.5
 
 
-@pytest.fixture(scope="module")
-def mixture(tmp_path_factory):
+def mix(folder, snr):
     """140 images of two bodies, half of each; the start is the mean of both."""
-    folder = tmp_path_factory.mktemp("mixture")
     for number, seed in enumerate((3, 8), 1):
         volume = lump(seed=seed).volume(32, PIXEL).astype(np.float32)
         write_map(folder / f"body{number}.mrc", volume, PIXEL)
     words = [str(folder / "body1.mrc"), str(folder / "body2.mrc"), "--out", str(folder / "set")]
-    assert main(["simulate", *words, "--n", "140", "--snr", "1", "--shift-sd", "1", "--seed", "4"]) == 0
+    assert main(["simulate", *words, "--n", "140", "--snr", snr, "--shift-sd", "1", "--seed", "4"]) == 0
     return folder / "set"
+
+
+def refine_two(mixture, out, *more):
+    words = [str(mixture / "particles.star"), "--ref", str(mixture / "init40A.mrc"), "--out", str(out), "--K", "2"]
+    words += ["--ini-high", "30", "--stages", "global", "--threads", "2", "--quiet"]
+    assert main(["refine", *words, *more]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    return mix(tmp_path_factory.mktemp("mixture"), "1")
 
 
 @pytest.fixture(scope="module")
 def refined(mixture, tmp_path_factory):
-    out = tmp_path_factory.mktemp("refined") / "run"
-    words = [str(mixture / "particles.star"), "--ref", str(mixture / "init40A.mrc"), "--out", str(out)]
-    assert (
-        main(
-            [
-                "refine",
-                *words,
-                "--K",
-                "2",
-                "--ini-high",
-                "30",
-                "--stages",
-                "global",
-                "--max-iter",
-                "15",
-                "--threads",
-                "2",
-                "--quiet",
-            ]
-        )
-        == 0
-    )
-    return out
+    return refine_two(mixture, tmp_path_factory.mktemp("refined") / "run", "--max-iter", "15")
 
 
 def test_images_come_apart(mixture, refined):
@@ -78,14 +66,36 @@ def test_images_come_apart(mixture, refined):
 
 
 def test_poses_are_those_of_one_body(mixture, refined):
-    """Up to a common turn of each map, and its hand, which is a matter of chance."""
-    true, found = (starfile.read(path)["particles"] for path in (mixture / "truth.star", refined / "run_data.star"))
+    assert min(shares_within(mixture, refined, 20.0)) >= 0.9
+
+
+@pytest.mark.slow
+def test_noisy_images_come_apart_at_their_poses(tmp_path):
+    """Of five seeds at least four; compared to 20 Å from the second iteration on, two of them did (docs/method.md)."""
+    mixture = mix(tmp_path, "0.3")
+    true = starfile.read(mixture / "truth.star")["particles"]["rlnClassNumber"].to_numpy()
+    good = 0
+    for seed in range(1, 6):
+        out = refine_two(mixture, tmp_path / f"run{seed}", "--max-iter", "18", "--seed", str(seed))
+        same = (true == starfile.read(out / "run_data.star")["particles"]["rlnClassNumber"].to_numpy()).mean()
+        good += max(same, 1 - same) >= 0.95 and min(shares_within(mixture, out, 20.0)) >= 0.9
+    assert good >= 4
+
+
+def shares_within(mixture, run, degrees):
+    """Of each class the share of images whose pose is right.
+
+    Up to a common turn of each map, and its hand, which is a matter of chance.
+    """
+    true, found = (starfile.read(path)["particles"] for path in (mixture / "truth.star", run / "run_data.star"))
+    shares = []
     for number in (1, 2):
         mine = (found["rlnClassNumber"] == number).to_numpy()
         mine = mine & (true["rlnClassNumber"] == true["rlnClassNumber"][mine].mode()[0]).to_numpy()
         at, seen = (_rotations(each[mine]) for each in (true, found))
         half_turn = Rotation.from_euler("z", 180, degrees=True)
-        assert max(_share_within(at.inv() * each, 20.0) for each in (seen, half_turn * seen)) >= 0.9
+        shares.append(max(_share_within(at.inv() * each, degrees) for each in (seen, half_turn * seen)))
+    return shares
 
 
 def _rotations(particles):
