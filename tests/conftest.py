@@ -28,11 +28,20 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The maintainers' folder of test data beside the project; tests that want it are skipped in a user's clone."""
+    """The maintainers' folder of test data beside the project; tests that want it are skipped in a user's clone.
+
+    What they test is tested on data of our own as well, everywhere.
+    """
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip("the maintainers' data folder is not here")
+        pytest.skip("the maintainers' data folder is not here; data of our own were tested")
     return folder
+
+
+@pytest.fixture(scope="session")
+def own_star() -> Path:
+    """Folder of small STAR files of our own, in the forms of several programs and versions."""
+    return Path(__file__).parent / "data" / "star"
 
 
 @pytest.fixture(scope="session")

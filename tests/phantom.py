@@ -124,3 +124,27 @@ def write_set(
     )
     starfile.write({"optics": optics, "particles": particles}, folder / "particles.star", overwrite=True)
     return folder / "particles.star"
+
+
+def write_30(path: Path) -> Path:
+    """A set with one geometry as RELION 3.0 has it, old.star: one table, origins in px, no pixel size but by parts."""
+    tables = starfile.read(path)
+    optics, particles = tables["optics"].iloc[0], tables["particles"].drop(columns="rlnOpticsGroup")
+    pixel = optics["rlnImagePixelSize"]
+    for axis in "XY":
+        particles[f"rlnOrigin{axis}"] = particles.pop(f"rlnOrigin{axis}Angst") / pixel
+    for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
+        particles[label] = optics[label]
+    particles["rlnDetectorPixelSize"], particles["rlnMagnification"] = 5.0, 5e4 / pixel
+    starfile.write(particles, path.with_name("old.star"), overwrite=True)
+    return path.with_name("old.star")
+
+
+def write_single_table(path: Path) -> Path:
+    """A set with one geometry as converters write it, single.star: all in data_particles, in the order of the names."""
+    tables = starfile.read(path)
+    particles = tables["particles"].drop(columns="rlnOpticsGroup")
+    for label in ("rlnImagePixelSize", "rlnImageSize", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
+        particles[label] = tables["optics"].iloc[0][label]
+    starfile.write({"particles": particles[sorted(particles)]}, path.with_name("single.star"), overwrite=True)
+    return path.with_name("single.star")
