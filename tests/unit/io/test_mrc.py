@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mrc_files import patched
+from mrc_files import images_of, patched
 from thread_comm import run_ranks
 
 from pycryo.errors import InputError, RunError
 from pycryo.io import mrc
 from pycryo.io.mrc import read_map, write_map, write_map_slabs
-from pycryo.io.mrc_header import read_header
+from pycryo.io.mrc_header import MODES, read_header
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import from_map
 
@@ -108,24 +108,61 @@ def test_missing_and_unequal_pixel_size(tmp_path, rng):
         read_map(path)
 
 
-def test_published_maps(shared):
-    for name, pixel_size in [
-        ("EMD-3197.map", 11.4),
-        ("betagal_relion_tutorial.mrc", 3.54),
-        ("emd_1997_groel.map", 2.02),
-        ("ribo80s_emd_3883_8.66A_64.mrc", 8.66),
-    ]:
-        path = shared / "data" / "maps" / name
+def maintainers_maps(shared):
+    """Maps with their pixel sizes (Å), one that is no cube, its size in words and the length of its header."""
+    folder = shared / "data" / "maps"
+    sizes = {
+        "EMD-3197.map": 11.4,
+        "betagal_relion_tutorial.mrc": 3.54,
+        "emd_1997_groel.map": 2.02,
+        "ribo80s_emd_3883_8.66A_64.mrc": 8.66,
+    }
+    return {folder / name: size for name, size in sizes.items()}, folder / "EMD-3001.map", "73 × 43 × 25", 1184
+
+
+def own_maps(folder, rng):
+    """The same of maps that mrcfile wrote with what other programs put into headers."""
+    sizes = {}
+    headers = [  # mode, bytes of the extended header, first voxel, origin (Å)
+        (2, 0, (0, 0, 0), (0, 0, 0)),
+        (2, 240, (-8, -8, -8), (0, 0, 0)),
+        (1, 0, (5, 6, 7), (10.5, -3, 2)),
+        (0, 80, (0, 0, 0), (-20, -20, -20)),
+        (6, 0, (0, 0, 0), (0, 0, 0)),
+        (12, 1600, (-1, -1, -1), (0, 0, 0)),
+    ]
+    for i, (mode, extended, start, origin) in enumerate(headers):
+        path, size = folder / f"{i}.map", 0.5 + 1.27 * i
+        with mrcfile.new(path) as file:
+            file.set_data(images_of(MODES[mode], rng, (12, 12, 12)))
+            file.voxel_size, file.nstart = size, start
+            file.header.origin = origin
+            file.header.nlabl, file.header.label[0] = 1, "made by a test"
+            file.set_extended_header(np.zeros(extended, "V1"))
+        sizes[path] = size
+    with mrcfile.new(folder / "odd.map") as file:
+        file.set_data(images_of(MODES[2], rng, (5, 8, 13)))
+        file.voxel_size = 1.8
+        file.set_extended_header(np.frombuffer(b"x" * 160, "V1"))
+        file.header.mapc, file.header.mapr, file.header.maps = 3, 1, 2
+    return sizes, folder / "odd.map", "13 × 8 × 5", 1184
+
+
+@pytest.mark.parametrize("source", ["own", "maintainers"])
+def test_published_maps(source, request, tmp_path, rng):
+    own = source == "own"
+    sizes, odd, words, offset = own_maps(tmp_path, rng) if own else maintainers_maps(request.getfixturevalue("shared"))
+    for path, pixel_size in sizes.items():
         result = read_map(path)
         assert result.pixel_size == pytest.approx(pixel_size, rel=1e-4)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with mrcfile.open(path, permissive=True) as file:
                 np.testing.assert_array_equal(result.data, file.data)
-    with pytest.raises(InputError, match="73 × 43 × 25"):
-        read_map(shared / "data" / "maps" / "EMD-3001.map")
-    header = read_header(shared / "data" / "maps" / "EMD-3001.map")
-    assert (header.axes, header.offset) == ((3, 1, 2), 1184)
+    with pytest.raises(InputError, match=words):
+        read_map(odd)
+    header = read_header(odd)
+    assert (header.axes, header.offset) == ((3, 1, 2), offset)
 
 
 # --- written by ranks -------------------------------------------------------------------------------------------------
