@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from schedules import follow_blocks
 from thread_comm import run_ranks
 
 from pycryo.geometry.rotations import quaternion_to_matrix
@@ -28,7 +29,7 @@ import simulate  # noqa: E402
 import tables  # noqa: E402
 from platforms import PLATFORMS  # noqa: E402
 
-needs_simgrid = pytest.mark.skipif(not simulate.available(), reason="SimGrid or g++ is not installed")
+SIMGRID = pytest.param("SimGrid", marks=pytest.mark.simgrid)
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no peak memory of Linux")
 
 # Seconds per slice, bytes per slice, bytes/s, s.
@@ -64,15 +65,23 @@ def test_platforms_have_all_hosts_once(name, n):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def built(tmp_path_factory):
     return simulate.build(tmp_path_factory.mktemp("simulator"))
+
+
+@pytest.fixture(params=["followed", SIMGRID])
+def program(request, monkeypatch):
+    """The simulator on SimGrid; or None, and its lines are followed without."""
+    if request.param == "SimGrid":
+        return request.getfixturevalue("built")
+    monkeypatch.setattr(simulate, "run", follow_blocks)
+    return None
 
 
 # Message of a ring of 4 with 128 slices.
 MESSAGE = LATENCY + 32 * ITEM / BANDWIDTH
 
 
-@needs_simgrid
 @pytest.mark.parametrize(
     "settings, seconds",
     [
@@ -99,7 +108,7 @@ def test_simulated_time_is_the_closed_form(program, settings, seconds):
     assert found["seconds"] == pytest.approx(seconds, abs=1e-7)
 
 
-@needs_simgrid
+@pytest.mark.parametrize("program", [SIMGRID], indirect=True)
 def test_jitter_has_a_seed_and_mean_one(program):
     settings = {"way": "conveyor", "n_node": 32, "n_slice": 3200, "block": 10, "jitter": 0.2}
     first, again, other = (simulate.simulate(program, case(**settings, seed=seed)) for seed in (1, 1, 2))
@@ -108,12 +117,25 @@ def test_jitter_has_a_seed_and_mean_one(program):
     assert first["comparing"] == pytest.approx(3200 * COMPARE, rel=0.01)
 
 
-@needs_simgrid
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_networks_run_and_bytes_are_counted(program, name):
     settings = {"platform": name, "n_node": 260, "n_slice": 260, "block": 32, "grain": 1, "ring_size": 130}
     found = simulate.simulate(program, case("conveyor", **settings))
     assert found["bytes"] == pytest.approx(129 / 130 * 260 * ITEM)
+
+
+@pytest.mark.parametrize("program", [SIMGRID], indirect=True)
+@pytest.mark.parametrize("way", ["allgather", "conveyor"])
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_messages_that_share_links_take_longer(program, monkeypatch, platform, way):
+    settings = case(way, 260, 2600, platform=platform, block=8)
+    found = simulate.simulate(program, settings)
+    monkeypatch.setattr(simulate, "run", follow_blocks)
+    alone = simulate.simulate(program, settings)
+    # SimGrid's clock has steps of 1 ns; a rank sends some thousand messages.
+    assert found["seconds"] >= alone["seconds"] - 1e-5
+    for name in ("making", "comparing", "bytes"):
+        assert found[name] == pytest.approx(alone[name], rel=1e-8)  # 9 digits are printed
 
 
 def options(**kwargs):

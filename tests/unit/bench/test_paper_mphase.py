@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from schedules import count_operations
 from scipy.spatial.transform import Rotation
 from thread_comm import run_ranks
 
@@ -28,7 +29,8 @@ import solve  # noqa: E402
 import tables  # noqa: E402
 from mphase import Operation  # noqa: E402
 
-needs_simgrid = pytest.mark.skipif(not simulate.available(), reason="SimGrid or g++ is not installed")
+SIMGRID = pytest.param("SimGrid", marks=pytest.mark.simgrid)
+only_simgrid = pytest.mark.parametrize("program", [SIMGRID], indirect=True)
 
 BANDWIDTH, LATENCY = 1e8, 1e-4
 RATES = mphase.Rates(insert=1e7, fft_x=4e8, fft_y=2e8, fft_z=1e8, copy=1e10)
@@ -40,8 +42,18 @@ def case(model="slab", n_node=4, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
+def built(tmp_path_factory):
     return simulate.build(tmp_path_factory.mktemp("simulator"), "mphase_sim")
+
+
+@pytest.fixture(params=["counted", SIMGRID])
+def program(request, monkeypatch):
+    """The simulator on SimGrid; or None, and its lines are counted without."""
+    if request.param == "SimGrid":
+        return request.getfixturevalue("built")
+    monkeypatch.setattr(mphase, "run", count_operations)
+    monkeypatch.setattr(mphase, "run_all", lambda name, cases, one, *_: [one(None, each) for each in cases])
+    return None
 
 
 def message(n_byte):
@@ -65,7 +77,7 @@ N, MB = 4, 1e6
 ROUND = 3 * message(MB)
 
 
-@needs_simgrid
+@only_simgrid
 @pytest.mark.parametrize(
     "operation, overlap, seconds",
     [
@@ -91,7 +103,7 @@ def test_operations_take_the_time_of_closed_forms(program, operation, overlap, s
     assert found["ends"] == pytest.approx([seconds, seconds], abs=1e-6)
 
 
-@needs_simgrid
+@only_simgrid
 def test_two_exchanges_at_a_time_do_not_mix(program):
     """Ranks at very different paces, and messages of very different sizes."""
     rng = np.random.default_rng(1)
@@ -106,7 +118,6 @@ def test_two_exchanges_at_a_time_do_not_mix(program):
     assert found["ends"][0] >= 2 * work.max()
 
 
-@needs_simgrid
 @pytest.mark.parametrize("model", layouts.MODELS)
 def test_one_rank_does_the_same_in_all_models(program, model):
     found = mphase.simulate(program, case(model, 1, n_image=10))
@@ -118,7 +129,6 @@ def test_one_rank_does_the_same_in_all_models(program, model):
     assert found["inserting"] == pytest.approx(10 * np.pi / 2 * 8**2 / 1e7, abs=1e-8)
 
 
-@needs_simgrid
 @pytest.mark.parametrize("n", [2, 3, 8])
 def test_bytes_of_the_models(program, n):
     voxels = layouts.make_layout(16, 2, n).voxels
@@ -134,6 +144,20 @@ def test_bytes_of_the_models(program, n):
     few = mphase.simulate(program, case(n_node=n, n_image=n))
     assert few["form"] == "keys"
     assert few["bytes"] < found["slab"]["bytes"]
+
+
+@only_simgrid
+@pytest.mark.parametrize("model", layouts.MODELS)
+@pytest.mark.parametrize("overlap", [True, False])
+def test_simgrid_moves_what_is_counted(program, monkeypatch, model, overlap):
+    settings = case(model, 6, n_group=2, n_image=100, n_check=3, step=1e-3, overlap=overlap)
+    found = mphase.simulate(program, settings)
+    monkeypatch.setattr(mphase, "run", count_operations)
+    counted = mphase.simulate(None, settings)
+    for name in ("bytes", "messages", "computing"):
+        # The simulator prints 9 digits.
+        assert found[name] == pytest.approx(counted[name], rel=1e-8)
+    assert found["seconds"] > counted["seconds"]
 
 
 def test_slab_messages_are_those_of_the_program():
@@ -251,8 +275,7 @@ def test_runs_are_read(tmp_path):
     assert {row["memory"] for row in runs} == {10**6}
 
 
-@needs_simgrid
-def test_points_are_drawn(tmp_path, monkeypatch):
+def test_points_are_drawn(tmp_path, monkeypatch, program):
     monkeypatch.setattr(mphase_points, "BOXES", (16, 32))
     monkeypatch.setattr(mphase_points, "BOX_NODES", 8)
     monkeypatch.setattr(mphase_plots, "BOX_NODES", 8)
@@ -282,7 +305,6 @@ def test_recorded_results_are_drawn(tmp_path):
     assert {path.stem for path in tmp_path.glob("*.png")} == {"fig4", "fig9"}
 
 
-@needs_simgrid
 @pytest.mark.parametrize("n", [2, 3, 7])
 @pytest.mark.parametrize("model", layouts.MODELS)
 def test_bytes_of_a_solve_are_those_of_the_program(program, model, n):
