@@ -20,6 +20,16 @@ if "_PYTEST_MPI_CHILD_PROCESS" in os.environ:
     os.environ["PYTEST_DEBUG_TEMPROOT"] = _root.name
 
 
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip here, not by a mark or in a fixture: pytest would write a line for each test function."""
+    if item.get_closest_marker("maintainers") and not SHARED.is_dir():
+        pytest.skip("the maintainers' data folder is not here; data of our own were tested")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator with a fixed seed, new for each test."""
@@ -28,14 +38,11 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The maintainers' folder of test data beside the project; tests that want it are skipped in a user's clone.
+    """The maintainers' folder of test data beside the project, for tests with the mark `maintainers`.
 
-    What they test is tested on data of our own as well, everywhere.
+    They are skipped in a user's clone. What they test is tested on data of our own as well, everywhere.
     """
-    folder = Path(__file__).resolve().parents[2] / "shared"
-    if not folder.is_dir():
-        pytest.skip("the maintainers' data folder is not here; data of our own were tested")
-    return folder
+    return SHARED
 
 
 @pytest.fixture(scope="session")

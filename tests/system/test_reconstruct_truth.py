@@ -59,6 +59,7 @@ def test_true_poses_of_a_phantom(tmp_path, body, box, pixel):
     assert off[inside].max() < 1
 
 
+@pytest.mark.maintainers
 @pytest.mark.parametrize("name", ["sim64", "sim128"])
 def test_true_poses(shared, name):
     folder = shared / "data" / name

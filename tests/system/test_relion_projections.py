@@ -92,6 +92,7 @@ def test_command_on_exact_projections(exact, box, form, tmp_path):
     assert correlation(mrcfile.read(tmp_path / "out.mrcs"), images, 0.9 * box / 2).min() > ENOUGH
 
 
+@pytest.mark.maintainers
 @pytest.mark.parametrize("stem", ["rln_proj_65", "rln_proj_65_centered", "rln_proj_65_shifted"])
 def test_odd_box(stem, folder):
     """RELION puts the centre of a 65 px image on pixel 33, pycryo on 65 // 2 = 32: one px in x and in y."""
@@ -102,6 +103,7 @@ def test_odd_box(stem, folder):
     assert correlation(ours, images, 0.9 * 65 / 2).min() > ENOUGH
 
 
+@pytest.mark.maintainers
 @pytest.mark.parametrize(
     "stem, centred", [("rln_proj_64", False), ("rln_proj_64_centered", True), ("rln_proj_64_shifted", True)]
 )
@@ -113,6 +115,7 @@ def test_even_box(stem, centred, folder):
     assert correlation(project(density, rotations, shifts=origins), images, 0.9 * 64 / 2).min() > ENOUGH
 
 
+@pytest.mark.maintainers
 def test_simulated_particles(folder, shared):
     """24 projections of the sim128 map with origins in Å."""
     rotations, origins, index = read_poses(folder / "sim128_relion_project.star", 1.1)
@@ -121,6 +124,7 @@ def test_simulated_particles(folder, shared):
     assert correlation(project(density, rotations, shifts=origins), images, 0.9 * 128 / 2).min() > ENOUGH
 
 
+@pytest.mark.maintainers
 @pytest.mark.parametrize("stem", ["rln_proj_65_centered", "sim128_relion_project"])
 def test_command(stem, folder, shared, tmp_path):
     """`pycryo project` with the poses of RELION's STAR files; the box of 65 px is one px off, see `test_odd_box`."""

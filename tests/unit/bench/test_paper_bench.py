@@ -125,17 +125,16 @@ def test_networks_run_and_bytes_are_counted(program, name):
 
 
 @pytest.mark.parametrize("program", [SIMGRID], indirect=True)
-@pytest.mark.parametrize("way", ["allgather", "conveyor"])
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_messages_that_share_links_take_longer(program, monkeypatch, platform, way):
-    settings = case(way, 260, 2600, platform=platform, block=8)
-    found = simulate.simulate(program, settings)
+def test_messages_that_share_links_take_longer(program, monkeypatch):
+    cases = [case(way, 260, 2600, platform=name, block=8) for way in ("allgather", "conveyor") for name in PLATFORMS]
+    on_links = [simulate.simulate(program, each) for each in cases]
     monkeypatch.setattr(simulate, "run", follow_blocks)
-    alone = simulate.simulate(program, settings)
-    # SimGrid's clock has steps of 1 ns; a rank sends some thousand messages.
-    assert found["seconds"] >= alone["seconds"] - 1e-5
-    for name in ("making", "comparing", "bytes"):
-        assert found[name] == pytest.approx(alone[name], rel=1e-8)  # 9 digits are printed
+    for each, found in zip(cases, on_links, strict=True):
+        alone = simulate.simulate(program, each)
+        # SimGrid's clock has steps of 1 ns; a rank sends some thousand messages.
+        assert found["seconds"] >= alone["seconds"] - 1e-5
+        for name in ("making", "comparing", "bytes"):
+            assert found[name] == pytest.approx(alone[name], rel=1e-8)  # 9 digits are printed
 
 
 def options(**kwargs):

@@ -147,17 +147,16 @@ def test_bytes_of_the_models(program, n):
 
 
 @only_simgrid
-@pytest.mark.parametrize("model", layouts.MODELS)
-@pytest.mark.parametrize("overlap", [True, False])
-def test_simgrid_moves_what_is_counted(program, monkeypatch, model, overlap):
-    settings = case(model, 6, n_group=2, n_image=100, n_check=3, step=1e-3, overlap=overlap)
-    found = mphase.simulate(program, settings)
+def test_simgrid_moves_what_is_counted(program, monkeypatch):
+    settings = {"n_group": 2, "n_image": 100, "n_check": 3, "step": 1e-3}
+    cases = [case(model, 6, overlap=way, **settings) for model in layouts.MODELS for way in (True, False)]
+    moved = [mphase.simulate(program, each) for each in cases]
     monkeypatch.setattr(mphase, "run", count_operations)
-    counted = mphase.simulate(None, settings)
-    for name in ("bytes", "messages", "computing"):
-        # The simulator prints 9 digits.
-        assert found[name] == pytest.approx(counted[name], rel=1e-8)
-    assert found["seconds"] > counted["seconds"]
+    for each, found in zip(cases, moved, strict=True):
+        counted = mphase.simulate(program, each)
+        for name in ("bytes", "messages", "computing"):
+            assert found[name] == pytest.approx(counted[name], rel=1e-8)  # 9 digits are printed
+        assert found["seconds"] > counted["seconds"]
 
 
 def test_slab_messages_are_those_of_the_program():

@@ -148,7 +148,7 @@ def own_maps(folder, rng):
     return sizes, folder / "odd.map", "13 × 8 × 5", 1184
 
 
-@pytest.mark.parametrize("source", ["own", "maintainers"])
+@pytest.mark.parametrize("source", ["own", pytest.param("maintainers", marks=pytest.mark.maintainers)])
 def test_published_maps(source, request, tmp_path, rng):
     own = source == "own"
     sizes, odd, words, offset = own_maps(tmp_path, rng) if own else maintainers_maps(request.getfixturevalue("shared"))

@@ -156,6 +156,7 @@ def test_poses_without_images(tmp_path):
         read_particles(path)
 
 
+MAINTAINERS = pytest.param("maintainers", marks=pytest.mark.maintainers)
 # Particles, pixel size (Å; None: not stated) and whether the CTF is known, by file.
 FILES = {
     "own": {
@@ -197,7 +198,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("source", ["own", "maintainers"])
+@pytest.mark.parametrize("source", ["own", MAINTAINERS])
 def test_published_files(source, request):
     own = source == "own"
     star = request.getfixturevalue("own_star") if own else request.getfixturevalue("shared") / "data" / "star"
@@ -254,7 +255,7 @@ def maintainers_sets(data):
     ]
 
 
-@pytest.mark.parametrize("source", ["own", "maintainers"])
+@pytest.mark.parametrize("source", ["own", MAINTAINERS])
 def test_data_sets(source, request, tmp_path):
     if source == "own":
         sets = own_sets(tmp_path)

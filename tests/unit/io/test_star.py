@@ -50,7 +50,7 @@ UNEVEN = {
 }
 
 
-@pytest.fixture(params=["own", "maintainers"])
+@pytest.fixture(params=["own", pytest.param("maintainers", marks=pytest.mark.maintainers)])
 def star_files(request, tmp_path) -> list[Path]:
     """Files of many programs; our own as they are, with the line ends of Windows, and without the last line end."""
     if request.param == "maintainers":

@@ -208,7 +208,7 @@ def union_of_balls():
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, 4.0])
-@pytest.mark.parametrize("source", ["own", "maintainers"])
+@pytest.mark.parametrize("source", ["own", pytest.param("maintainers", marks=pytest.mark.maintainers)])
 def test_simulated_protein(source, noise, rng, request):
     own = source == "own"
     truth, reference, pixel, enough = union_of_balls() if own else simulated_protein(request.getfixturevalue("shared"))
