@@ -25,10 +25,11 @@ demo: $(WHEELS)/installed
 	@echo 'FSC:     $(OUT)/run_fsc.star, $(OUT)/run_fsc.xml'
 	@echo 'report:  $(OUT)/report.html'
 
-# From inside tests/, so that the installed package is tested, not the source tree.
+# From inside tests/, so that the installed package is tested, not the source tree. PYTEST_ARGS="-n 0": one after the
+# other, as a plain pytest does.
 test: $(WHEELS)/installed
 	$(PIP) install --quiet "$$(ls $(WHEELS)/pycryo-*.whl)[mpich,test]"
-	cd tests && $(RUN) pytest $(PYTEST_ARGS)
+	cd tests && $(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 dev: $(VENV)/pyvenv.cfg
 	$(PIP) install --quiet -e '.[dev]'

@@ -4,6 +4,7 @@ import atexit
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip here, not by a mark or in a fixture: pytest would write a line for each test function."""
     if item.get_closest_marker("maintainers") and not SHARED.is_dir():
         pytest.skip("the maintainers' data folder is not here; data of our own were tested")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: the tests of a file stay together, and all those of several ranks, which begin first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "mpi" if "mpi" in file.split("/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture

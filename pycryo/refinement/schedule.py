@@ -120,7 +120,9 @@ _SETTLED_CLASSES = 0.03
 # with the same reference, so many of them, from the second on, climb: finer features are first those of the noise and
 # of the chance shares, and images that follow them at wrong poses or in the wrong class do not come back.
 _JOINED, _CLIMB = (3, 12), 7
-# Iterations without progress after which the global search is settled; and while most images have broad posteriors,
+# Iterations of the global or local stage at the least.
+_LEAST_ITERATIONS = 3
+# Iterations without progress after which a stage is settled; the global one, while most images have broad posteriors,
 # which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
 _PATIENCE, _PATIENCE_BROAD = 2, 5
 # Where posteriors overlap, expectation-maximization creeps; less so with this power of the likelihood. It would make up
@@ -228,7 +230,9 @@ def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str
     """The end of the global stage: no progress, for longer where posteriors are broad and gain slowly."""
     gains_slowly = seen.broad_share > _RESCANNED[1] and seen.spread < limits.unknown_spread
     patience = _PATIENCE_BROAD if gains_slowly else _PATIENCE
-    settled = (onward.iterations >= 3 and onward.stalled >= patience) or onward.iterations >= _MAX_GLOBAL
+    settled = (
+        onward.iterations >= _LEAST_ITERATIONS and onward.stalled >= patience
+    ) or onward.iterations >= _MAX_GLOBAL
     if not settled:
         return onward, f"global search goes on: {figures}"
     if gains_slowly and not _allows_defocus(onward, limits):
@@ -242,7 +246,7 @@ def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str
 def _after_local(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
     """The end of the local stage: no progress, and poses that stay where they are."""
     still = seen.pose_change < 0.5 * seen.spread
-    settled = onward.iterations >= 3 and onward.stalled >= 2
+    settled = onward.iterations >= _LEAST_ITERATIONS and onward.stalled >= _PATIENCE
     if settled and _allows_defocus(onward, limits):
         begun = Schedule("defocus", onward.r_high, onward.best_shell)
         return begun, f"local search is settled, defocus search begins: {figures}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving import force_moves, refine_moving
+from moving import force_moves, hurry, refine_moving
 from scene import lump, scene
 
 from pycryo import RefineOptions, refine
@@ -19,6 +19,7 @@ from pycryo.parallel.world import world
 def test_moves_do_not_change_a_bit(monkeypatch, preread):
     comm = world()
     force_moves(monkeypatch)
+    hurry(monkeypatch)
     with tempfile.TemporaryDirectory() as folder:
         particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
         options = RefineOptions(ini_high=30.0, threads=1, preread=preread, stages="global,local,defocus")

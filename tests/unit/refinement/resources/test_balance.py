@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moving import cuts, force_moves, refine_moving
+from moving import cuts, force_moves, hurry, refine_moving
 from phantom import blobs, write_set
 from scene import lump, scene
 from thread_comm import run_ranks
@@ -328,10 +328,12 @@ OPTIONS = RefineOptions(stages="global,local,defocus", ini_high=30.0, threads=1)
 
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory):
-    """33 images in both halves, what they began with, and the result of a single rank."""
+    """33 images in both halves, what they began with, and the result of a single rank, in a hurry."""
     folder = tmp_path_factory.mktemp("refined")
     particles, _, start = scene(folder, lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
-    return particles, start, refine(particles, start, OPTIONS)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        hurry(monkeypatch)
+        return particles, start, refine(particles, start, OPTIONS)
 
 
 @pytest.mark.parametrize(("size", "preread"), [(2, False), (3, True), pytest.param(5, False, marks=pytest.mark.slow)])
@@ -339,6 +341,7 @@ def test_moves_do_not_change_a_bit(refined, monkeypatch, size, preread):
     particles, start, alone = refined
     options = replace(OPTIONS, preread=preread)
     force_moves(monkeypatch)
+    hurry(monkeypatch)
 
     def work(comm):
         outcome, *others = refine_moving(particles, start, options, comm)
