@@ -41,8 +41,10 @@ def test_ranks_do_not_change_a_bit(monkeypatch):
         assert (together.map, together.half_maps, together.poses) == (None, None, None)
     for value in ((together.resolution, together.fsc.corrected.tolist()), [each.decision for each in together.history]):
         assert comm.all_gather(value) == [value] * comm.size
-    check_fewer_images_than_ranks(comm)
-    check_local_start(comm)
+    if comm.size > 2:
+        check_fewer_images_than_ranks(comm)
+    if comm.size == 3:
+        check_local_start(comm)
 
 
 @pytest.mark.parallel([2, 3])

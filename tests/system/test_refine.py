@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import mrcfile
 import numpy as np
 import pytest
+from moving import hurry
 from scene import lump, pose_errors, scene
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -168,13 +169,14 @@ def assert_same(one, other):
     assert [record.decision for record in one.history] == [record.decision for record in other.history]
 
 
-def test_same_seed_same_result(little):
+def test_same_seed_same_result(little, monkeypatch):
+    hurry(monkeypatch)
     particles, _, start = little
     first, *others = (
         refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, **options))
         for options in ({"threads": 1}, {"threads": 1, "preread": True}, {"threads": 2})
     )
-    assert {"global", "final"} <= {record.stage for record in first.history}
+    assert {"global", "local", "final"} <= {record.stage for record in first.history}
     for other in others:
         assert_same(first, other)
     another = refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, threads=2, seed=2))
