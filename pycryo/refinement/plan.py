@@ -12,7 +12,7 @@ from pycryo.filter.phases import PhaseSettings
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.expectation.defocus import first_sigma
 from pycryo.refinement.expectation.scan import Scan
-from pycryo.refinement.expectation.slice_grid import choose_scans
+from pycryo.refinement.expectation.slice_grid import choose_scans, random_turn
 from pycryo.refinement.schedule import insertion_limit
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import Motions, State
@@ -160,7 +160,16 @@ def _global_search(setup: Setup, state: State, step: float) -> GlobalSearch | No
     """None in the local stages, but for images that are scanned again."""
     if state.schedule.stage != "global" and not state.schedule.rescans:
         return None
-    scan, coarse = choose_scans(setup, state, step)
+    options = setup.options
+    scan, coarse = choose_scans(
+        setup.group,
+        setup.box,
+        state.schedule.r_high,
+        step,
+        state.sigma_shift / setup.pixel_size,
+        random_turn(options.seed, state.number),
+        coarse_to_fine=options.coarse_to_fine,
+    )
     return GlobalSearch(scan, coarse, _guides(scan.r_high, state.schedule.r_high), state.schedule.rescans)
 
 

@@ -15,10 +15,11 @@ from pycryo.kernels.projector import FourierVolume
 from pycryo.maps.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
+from pycryo.refinement.data.posteriors import moved_posteriors
 from pycryo.refinement.expectation.defocus_control import DefocusFigures, measure_defocus
 from pycryo.refinement.expectation.half_pass import HalfResult, Results
 from pycryo.refinement.expectation.images import run_images
-from pycryo.refinement.maximization.drift import motions_to_first, motions_to_start, moved_state
+from pycryo.refinement.maximization.drift import motions_to_first, motions_to_start
 from pycryo.refinement.maximization.handedness import inverted_result
 from pycryo.refinement.maximization.maximize import Maximum, maximize
 from pycryo.refinement.maximization.noise import update_noise
@@ -64,11 +65,14 @@ def iterate(setup: Setup, state: State) -> Outcome:
     began = time.perf_counter()
     plan = make_plan(setup, state)
     results, load, scores = _expect(setup, state, plan, timer)
-    state = moved_state(state, plan.motions, setup.partition.particles.pixel_size)
+    last = moved_posteriors(state.posteriors, plan.motions, setup.partition.particles.pixel_size)
+    state = replace(state, posteriors=last)
     figures = _figures(setup, state, results)
     partition, particle = setup.partition, figures.particle
-    defocus = measure_defocus(partition, plan, state.posteriors, state.sigma_defocus, results, particle)
-    noise, scale = update_noise(partition, setup.statistics, plan, results, particle)
+    frequency = plan.r_high / setup.field_of_view
+    searched = (state.sigma_defocus, plan.sigma_defocus)
+    defocus = measure_defocus(partition, state.posteriors, results, particle, searched, frequency)
+    noise, scale = update_noise(partition, setup.statistics, plan.weighting, plan.r_high, results, particle)
     # The images show the mean power of all classes, not that of each.
     is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
     maxima = maximize(setup, plan, state.references, results, figures.class_count, timer, is_blurred=is_blurred)
@@ -108,7 +112,7 @@ def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Resul
         with timer.phase("reference"):
             volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
         began = time.perf_counter()
-        results, effort = run_images(setup, state, plan, volumes, timer)
+        results, effort = run_images(setup, plan, volumes, state.posteriors, state.insertion_weight, timer)
         return results, *measure_load(setup.partition, effort, time.perf_counter() - began)
 
 

@@ -131,11 +131,11 @@ def test_each_half_is_compared_with_its_own_reference(main_run, monkeypatch):
     compared, made = [], []
     original = step.run_images
 
-    def spy(setup, state, plan, volumes, *rest):
+    def spy(setup, plan, volumes, *rest):
         for half, (volume,) in enumerate(volumes):
             copy = replace(volume, data=volume.data.copy())
             compared.append((plan.number, half, copy, plan.padding, plan.r_high))
-        return original(setup, state, plan, volumes, *rest)
+        return original(setup, plan, volumes, *rest)
 
     monkeypatch.setattr(step, "run_images", spy)
     options = RefineOptions(ini_high=30.0, max_iter=3, threads=2)

@@ -51,6 +51,19 @@ def from_columns(
     return found[0], found[1]
 
 
+def moved_posteriors(
+    posteriors: tuple[RowsPosterior | None, RowsPosterior | None],
+    motions: tuple[tuple[Motion | None, ...], tuple[Motion | None, ...]],
+    pixel_size: NDArray[np.float64],
+) -> tuple[RowsPosterior | None, RowsPosterior | None]:
+    """Those of both halves in the maps read at M u + c: `motions` of each half and class, `pixel_size` (n_all,), Å."""
+    first, second = (
+        None if found is None else (found[0], moved(found[1], of_half, pixel_size[found[0]]))
+        for found, of_half in zip(posteriors, motions, strict=True)
+    )
+    return first, second
+
+
 def moved(posterior: Posterior, motions: tuple[Motion | None, ...], pixel_size: NDArray[np.float64]) -> Posterior:
     """Poses in the maps read at M u + c, from those in the maps; `motions` of each class, `pixel_size` (n,) in Å."""
     for k, motion in enumerate(motions):

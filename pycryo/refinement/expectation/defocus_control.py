@@ -15,7 +15,6 @@ from pycryo.kernels.ctf import electron_wavelength
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.expectation.defocus import LEAST_SIGMA, first_sigma
 from pycryo.refinement.expectation.half_pass import Results
-from pycryo.refinement.plan import Plan
 
 Array = NDArray[np.float64]
 
@@ -47,28 +46,30 @@ class DefocusFigures:
 
 def measure_defocus(
     partition: Partition,
-    plan: Plan,
     last: tuple[RowsPosterior | None, RowsPosterior | None],
-    sigma: float | None,
     results: Results,
     particle: Array,
+    sigma: tuple[float | None, float | None],
+    frequency: float,
 ) -> DefocusFigures:
     """Figures of the changes of all ranks. Collective.
 
     Parameters
     ----------
     partition : Partition
-    plan : Plan
     last : two of (rows, Posterior) or None
         Of this rank's particles in the last iteration, by half.
-    sigma : float or None
-        Prior of the changes before this iteration, Å.
     results : two of HalfResult or None
     particle : (n_all,) float64
         Probabilities that the images show particles: what fits junk best says nothing of the errors of defoci.
+    sigma : two of (float or None)
+        Prior of the changes before this iteration, and in its search, Å; None: they were not searched.
+    frequency : float
+        The highest that was compared, 1/Å.
     """
-    if plan.sigma_defocus is None:
-        return DefocusFigures(0.0, 0.0, 0.0, 0.0, sigma)
+    was, searched = sigma
+    if searched is None:
+        return DefocusFigures(0.0, 0.0, 0.0, 0.0, was)
     before = np.zeros(partition.particles.n)
     for found in last:
         if found is not None:
@@ -83,7 +84,6 @@ def measure_defocus(
     gathered = gathered[:, np.argsort(gathered[0])]
     seen = particle[gathered[0].astype(np.int64)] >= 0.5
     _, change, moved, spread = gathered[:, seen if seen.any() else slice(None)]
-    frequency = plan.r_high / plan.weighting.field_of_view
     optics = partition.particles.optics
     wavelength = float(np.median(electron_wavelength(optics.voltage)[partition.particles.optics_group]))
     distance = float(np.median(np.abs(moved)))
@@ -94,7 +94,7 @@ def measure_defocus(
         spread=float(np.median(spread)),
         sigma=max(
             LEAST_SIGMA,
-            next_sigma(change, spread, plan.sigma_defocus, most=first_sigma(partition.particles, partition.half)),
+            next_sigma(change, spread, searched, most=first_sigma(partition.particles, partition.half)),
         ),
     )
 

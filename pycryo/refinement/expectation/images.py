@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter.support import RowsPosterior
 from pycryo.kernels.projector import FourierVolume
 from pycryo.progress import track
 from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
@@ -19,7 +20,6 @@ from pycryo.refinement.expectation.rounds import rounds
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.state import State
 from pycryo.timer import Timer
 
 
@@ -36,9 +36,10 @@ class _Loaded:
 
 def run_images(
     setup: Setup,
-    state: State,
     plan: Plan,
     volumes: list[list[FourierVolume] | None],
+    last: tuple[RowsPosterior | None, RowsPosterior | None],
+    insertion_weight: NDArray[np.float64],
     timer: Timer,
 ) -> tuple[Results, Effort]:
     """Posterior of this rank's images, and their insertion. Collective.
@@ -46,16 +47,18 @@ def run_images(
     Parameters
     ----------
     setup : Setup
-    state : State
-        Of the last iteration.
     plan : Plan
     volumes : list of two (list of FourierVolume, or None)
         The references of each half, one per class; None if this rank is not one of the half's.
+    last : two of (rows, Posterior) or None
+        Of this rank's particles in the last iteration, by half.
+    insertion_weight : (n_all,) float64
+        u_p of every particle.
     timer : Timer
     """
     effort = Effort()
     passes = [
-        HalfPass(setup, plan, half, references, state.posteriors[half], state.insertion_weight, timer)
+        HalfPass(setup, plan, half, references, last[half], insertion_weight, timer)
         for half, references in enumerate(volumes)
         if references is not None
     ]
@@ -63,7 +66,7 @@ def run_images(
     if plan.search is not None and plan.search.coarse is not None:
         with timer.phase("scan"):
             neighbours = find_neighbours(plan.search.coarse, plan.search.scan, setup.group)
-    for number, rows in enumerate(rounds(setup, plan)):
+    for number, rows in enumerate(rounds(setup.partition, setup.owners, plan, setup.memory)):
         for one in passes if number else ():
             one.exchange()
         _run_round(setup, plan, neighbours, passes, rows, effort, timer)

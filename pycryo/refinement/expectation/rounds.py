@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.model.insertion import waits
+from pycryo.model.owners import Owners
 from pycryo.refinement.data.partition import Partition, geometries
 from pycryo.refinement.plan import Plan
-from pycryo.refinement.setup import Setup
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,18 @@ def _samples(r_high: float, box: int) -> float:
     return pi / 2 * min(r_high, box / 2) ** 2
 
 
-def rounds(setup: Setup, plan: Plan) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """This rank's particles of both halves, in as many parts as the fullest rank needs. Collective."""
-    partition = setup.partition
+def rounds(
+    partition: Partition, owners: tuple[Owners, Owners], plan: Plan, memory: float
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """This rank's particles of both halves, in as many parts as the fullest rank needs. Collective.
+
+    `memory` is in bytes.
+    """
     each = image_bytes(partition, plan)
     is_kept = plan.search is not None or any(
-        comm is not None and waits(comm, owners) for comm, owners in zip(partition.half_comm, setup.owners, strict=True)
+        comm is not None and waits(comm, each) for comm, each in zip(partition.half_comm, owners, strict=True)
     )
-    n_round = round_count(partition, each if is_kept else 0.0, setup.memory)
+    n_round = round_count(partition, each if is_kept else 0.0, memory)
     if n_round > 1:
         log.info(
             "images are %s in %d rounds of at most %d per rank (%.3g kB each, %.3g GiB allowed); more --memory or more "
@@ -56,7 +60,7 @@ def rounds(setup: Setup, plan: Plan) -> Iterator[tuple[NDArray[np.int64], NDArra
             n_round,
             ceil(len(partition.rows) / n_round),
             each / 1e3,
-            setup.memory / 2**30,
+            memory / 2**30,
         )
     yield from parts(partition, n_round)
 

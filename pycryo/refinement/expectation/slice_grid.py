@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.filter.draws import normal
 from pycryo.geometry.grids import rotation_count, shift_grid
+from pycryo.geometry.symmetry import Symmetry
 from pycryo.refinement.expectation.scan import Scan, make_scan
-from pycryo.refinement.setup import Setup
-from pycryo.refinement.state import State
 
 # Slices of a scan over the whole of SO(3): at most, at least.
 _MAX_SLICES = 20_000
@@ -26,29 +26,53 @@ _SHIFT_RADIUS = 2.5
 _TURN_STREAM = 1 << 41
 
 
-def choose_scans(setup: Setup, state: State, step: float) -> tuple[Scan, Scan | None]:
+def choose_scans(
+    group: Symmetry,
+    box: int,
+    r_high: float,
+    step: float,
+    sigma_shift: float,
+    turn: NDArray[np.float64],
+    *,
+    coarse_to_fine: bool,
+) -> tuple[Scan, Scan | None]:
     """The fine scan and the coarse one before it: as fine as r_high asks, or as the allowed number of slices allows.
 
-    `step` is the angle, radians, by which a turn moves the outermost sample by the width of the particle's transform.
+    Parameters
+    ----------
+    group : Symmetry
+    box : int
+        Of the model, px.
+    r_high : float
+        Samples below it are compared, Fourier px of the model.
+    step : float
+        Angle, radians, that moves the outermost sample by the width of the particle's transform.
+    sigma_shift : float
+        Shift prior per axis, px of the model.
+    turn : (4,) float64
+        Rotation of the whole grid.
+    coarse_to_fine : bool
+        Else there is no coarse scan.
     """
-    r_scan = state.schedule.r_high
-    order = len(setup.group)
-    count = rotation_count(_STEP * step, setup.group)
+    r_scan, order = r_high, len(group)
+    count = rotation_count(_STEP * step, group)
     most = _MAX_SLICES // order
     if count > most:
         r_scan = max(5.0, r_scan * (most / count) ** (1 / 3))
         count = most
     count = max(count, _MIN_SLICES // order, _LEAST_SLICES)
-    fine = _scan(setup, state, count, r_scan)
+
+    def scan(count: int, r_high: float) -> Scan:
+        step_shift = max(1.0, box / (4 * r_high))
+        return make_scan(count, group, turn, shift_grid(_SHIFT_RADIUS * sigma_shift, step_shift), step_shift, r_high)
+
     r_coarse = max(_COARSE * r_scan, _LEAST_COARSE)
-    if not setup.options.coarse_to_fine or r_coarse > _MOST_COARSE * r_scan:
-        return fine, None
-    return fine, _scan(setup, state, max(1, round(count * (r_coarse / r_scan) ** 3)), r_coarse)
+    if not coarse_to_fine or r_coarse > _MOST_COARSE * r_scan:
+        return scan(count, r_scan), None
+    return scan(count, r_scan), scan(max(1, round(count * (r_coarse / r_scan) ** 3)), r_coarse)
 
 
-def _scan(setup: Setup, state: State, count: int, r_high: float) -> Scan:
-    """A scan of about `count` rotations, turned anew in each iteration."""
-    turn = normal(setup.options.seed, _TURN_STREAM + state.number, np.zeros(1, np.int64), 4)[0]
-    step_shift = max(1.0, setup.box / (4 * r_high))
-    shifts = shift_grid(_SHIFT_RADIUS * state.sigma_shift / setup.pixel_size, step_shift)
-    return make_scan(count, setup.group, turn / np.linalg.norm(turn), shifts, step_shift, r_high)
+def random_turn(seed: int, number: int) -> NDArray[np.float64]:
+    """(4,) rotation of the grid in the iteration after iteration `number`."""
+    turn = normal(seed, _TURN_STREAM + number, np.zeros(1, np.int64), 4)[0]
+    return np.asarray(turn / np.linalg.norm(turn))

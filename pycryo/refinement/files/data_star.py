@@ -10,14 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.geometry.rotations import quaternion_to_euler
 from pycryo.io.particles import Particles, write_particles
 from pycryo.refinement.outcome import Poses
-from pycryo.refinement.setup import Setup
 
 
-def write_data_star(path: Path, every: Particles, setup: Setup, poses: Poses) -> None:
-    """Write the particles that have poses, with all columns of their file, atomically."""
+def write_data_star(
+    path: Path, every: Particles, poses: Poses, half: NDArray[np.int8], norm: NDArray[np.float64]
+) -> None:
+    """Write the particles that have poses, with all columns of their file, atomically.
+
+    `half` and `norm` (n_all,) are half-set and norm of every particle.
+    """
     particles = every.subset(poses.rows)
-    columns = pose_columns(poses, setup.partition.half[poses.rows])
-    columns["rlnNormCorrection"] = setup.statistics.norm[poses.rows]
+    columns = pose_columns(poses, half[poses.rows])
+    columns["rlnNormCorrection"] = norm[poses.rows]
     if poses.defocus_change.any():
         columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
         columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change

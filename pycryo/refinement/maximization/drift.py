@@ -12,17 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pycryo.maps.density import Map, to_points
 from pycryo.maps.registration import Expected, Motion, free_parameters, register
 from pycryo.maps.slab_map import SlabMap, from_root, gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.data.posteriors import moved
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.state import Motions, State
 
 log = logging.getLogger(__name__)
 
@@ -112,15 +109,3 @@ def _motion(
 
     # Measured by one: processors of another kind might round otherwise.
     return on_root(setup.partition.comm, find)
-
-
-def moved_state(state: State, motions: Motions, pixel_size: NDArray[np.float64]) -> State:
-    """The state with the poses in the maps read at M u + c; its references stay where they are.
-
-    `pixel_size` (n_all,) in Å of the particles.
-    """
-    first, second = (
-        None if found is None else (found[0], moved(found[1], of_half, pixel_size[found[0]]))
-        for found, of_half in zip(state.posteriors, motions, strict=True)
-    )
-    return replace(state, posteriors=(first, second))

@@ -9,8 +9,8 @@ from pycryo.io.particles import Particles
 from pycryo.kernels.pixels import shell_samples
 from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums
 from pycryo.refinement.data.partition import Partition
+from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.expectation.half_pass import Results
-from pycryo.refinement.plan import Plan
 
 
 def first_noise(statistics: ImageStatistics, particles: Particles) -> NDArray[np.float64]:
@@ -51,15 +51,30 @@ def updated_noise(
 def update_noise(
     partition: Partition,
     statistics: ImageStatistics,
-    plan: Plan,
+    weighting: Weighting,
+    r_high: float,
     results: Results,
     particle: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Noise spectra and grey scales of the next iteration, of the images that show particles. Collective.
 
-    `particle` (n_all,) are their probabilities.
+    Parameters
+    ----------
+    partition : Partition
+    statistics : ImageStatistics
+    weighting : Weighting
+        Of this iteration.
+    r_high : float
+        Samples below it were compared, Fourier px of the model.
+    results : two of HalfResult or None
+    particle : (n_all,) float64
+        Probabilities that the images show particles.
+
+    Returns
+    -------
+    (n_group, n_shell), (n_group,) float64
     """
-    before, scale = plan.weighting.noise, plan.weighting.scale
+    before, scale = weighting.noise, weighting.scale
     n_group, n_shell = before.shape
     there = [result for result in results if result is not None]
     rows = np.concatenate([np.empty(0, np.int64), *(result.rows for result in there)])
@@ -76,7 +91,7 @@ def update_noise(
     noise *= without_junk(*sums)
     if n_group == 1:
         return noise, scale
-    last = max(4, int(0.7 * plan.r_high))
+    last = max(4, int(0.7 * r_high))
     cross, model = (total(name, particle[rows]) for name in ("cross", "model"))
     return noise, updated_scale(scale, cross, model, statistics.count, 2, last)
 

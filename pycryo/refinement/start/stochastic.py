@@ -128,7 +128,7 @@ def run_round(setup: Setup, state: State, number: int, r_high: float, timer: Tim
     state, plan, results = _expect(setup, state, number, r_high, timer)
     figures = measure_poses(setup.partition, setup.group, state.posteriors, results, tells_junk=True)
     everything = np.ones(setup.partition.particles.n)
-    noise, _ = update_noise(setup.partition, setup.statistics, plan, results, everything)
+    noise, _ = update_noise(setup.partition, setup.statistics, plan.weighting, plan.r_high, results, everything)
     with timer.phase("solve"):
         sums = [None if result is None else result.insertions[0].result() for result in results]
         curve = _agreement(setup, plan, sums)
@@ -161,7 +161,7 @@ def _expect(setup: Setup, state: State, number: int, r_high: float, timer: Timer
     plan = replace(plan, sampling=replace(plan.sampling, settings=_SETTINGS), search=replace(plan.search, guides=()))
     ((reference, _),) = state.references
     with shared_volume(setup.partition.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
-        results, _ = run_images(setup, state, plan, [[volume], [volume]], timer)
+        results, _ = run_images(setup, plan, [[volume], [volume]], state.posteriors, state.insertion_weight, timer)
     return state, plan, results
 
 

@@ -28,7 +28,7 @@ def prepared(tmp_path_factory):
 def test_every_image_is_in_one_round(prepared, fit, n_round):
     setup, plan = prepared
     setup = replace(setup, memory=fit * image_bytes(setup.partition, plan) * 1.0001)
-    parts = list(rounds(setup, plan))
+    parts = list(rounds(setup.partition, setup.owners, plan, setup.memory))
     assert len(parts) == n_round
     for half in (0, 1):
         np.testing.assert_array_equal(np.concatenate([part[half] for part in parts]), setup.partition.rows_of(half))
@@ -37,7 +37,7 @@ def test_every_image_is_in_one_round(prepared, fit, n_round):
 
 def test_too_little_memory_for_one_image_is_for_one(prepared):
     setup, plan = prepared
-    assert len(list(rounds(replace(setup, memory=1.0), plan))) == 30
+    assert len(list(rounds(setup.partition, setup.owners, plan, 1.0))) == 30
 
 
 def test_bytes_count_samples_and_shifts(prepared):
@@ -56,7 +56,7 @@ def test_only_images_that_are_kept_need_rounds(prepared):
     """A rank alone inserts at once in the local stage: it reads batch by batch, whatever the memory."""
     setup, plan = prepared
     local = replace(plan, search=None)
-    assert len(list(rounds(replace(setup, memory=1.0), local))) == 1
+    assert len(list(rounds(setup.partition, setup.owners, local, 1.0))) == 1
     # Samples alone: 12 bytes each, of the larger box (its Fourier px are 20·5/(24·4.5) of the model's).
     assert image_bytes(setup.partition, local) == pytest.approx(12 * np.pi / 2 * min(plan.r_insert * 1.08, 12) ** 2)
 
