@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from pycryo.refinement import schedule
+from pycryo.refinement import stage_schedule
 from pycryo.refinement.resources import balance
+from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.refinement.start.set_up import set_up
 from pycryo.refinement.step import iterate
 
 
 def hurry(monkeypatch) -> None:
     """Let each stage be over after an iteration or two: what is tested is that all of them give the same."""
-    monkeypatch.setattr(schedule, "_MAX_GLOBAL", 2)
-    monkeypatch.setattr(schedule, "_LEAST_ITERATIONS", 2)
-    monkeypatch.setattr(schedule, "_PATIENCE", 0)
+    monkeypatch.setattr(stage_schedule, "_MAX_GLOBAL", 2)
+    monkeypatch.setattr(stage_schedule, "_LEAST_ITERATIONS", 2)
+    monkeypatch.setattr(stage_schedule, "_PATIENCE", 0)
 
 
 def cuts(size: int, n: int, number: int) -> np.ndarray:

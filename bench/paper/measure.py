@@ -14,7 +14,7 @@ from typing import Any
 from ephase import make_work, scan
 
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.expectation.sharing import rate_and_overhead
+from pycryo.refinement.expectation.slice_sharing import rate_and_overhead
 
 HERE = Path(__file__).resolve().parent
 # Slices of a block that times are measured for, and how many slices and repetitions a time is of.

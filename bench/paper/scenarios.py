@@ -11,8 +11,8 @@ from simulate import Case
 
 from pycryo.kernels.compare import CELL_SLICES
 from pycryo.parallel.conveyor import Link, Way
-from pycryo.refinement.expectation.sharing import Choice, choose_way
-from pycryo.refinement.expectation.sharing import Rates as WayRates
+from pycryo.refinement.expectation.slice_sharing import Choice, choose_way
+from pycryo.refinement.expectation.slice_sharing import Rates as WayRates
 
 # The paper's data set (§IV), its number of slices as in THUNDER's first iterations, a disc of shifts.
 N_IMAGE, N_SLICE, N_SHIFT, BOX = 211_826, 20_000, 21, 256

@@ -19,7 +19,7 @@ from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
-from pycryo.refinement.expectation.sharing import Rates
+from pycryo.refinement.expectation.slice_sharing import Rates
 
 BOX, N_IMAGE, N_SLICE, SPREAD = 128, 250, 8192, 10.0
 TURN = np.array([1.0, 0, 0, 0])

@@ -28,8 +28,8 @@ from pycryo.kernels.backprojector import (
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.keyvalue import count_key_values, merge_key_values, to_key_values
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
-from pycryo.model.key_value_exchange import KEY_VALUE_BYTES, send_key_values
 from pycryo.model.owners import Owners, all_own, slab_voxels
+from pycryo.model.sum_exchange import KEY_VALUE_BYTES, send_key_values
 from pycryo.parallel.comm import Comm, Transfer
 from pycryo.parallel.progress_thread import ProgressThread
 from pycryo.parallel.rows import Bounds, move_rows

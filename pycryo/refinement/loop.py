@@ -24,8 +24,8 @@ from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Recor
 from pycryo.refinement.resources.balance import balance, describe
 from pycryo.refinement.resources.work_plan import tell
 from pycryo.refinement.setup import Setup
+from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.refinement.start.set_up import set_up
 from pycryo.refinement.state import State
 from pycryo.refinement.step import iterate
 from pycryo.threads import set_threads

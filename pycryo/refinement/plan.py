@@ -13,8 +13,8 @@ from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.expectation.defocus import first_sigma
 from pycryo.refinement.expectation.scan import Scan
 from pycryo.refinement.expectation.slice_grid import choose_scans, random_turn
-from pycryo.refinement.schedule import insertion_limit
 from pycryo.refinement.setup import Setup
+from pycryo.refinement.stage_schedule import insertion_limit
 from pycryo.refinement.state import Motions, State
 
 # r_high grows by this factor at most from the scan to the phases, and from one guiding phase to the next.
@@ -53,7 +53,7 @@ class Sampling:
     ----------
     settings : PhaseSettings
     sharpness : float
-        See `pycryo.refinement.schedule.Schedule`.
+        See `pycryo.refinement.stage_schedule.Schedule`.
     class_share : (n_class,) float64
         Prior of the classes.
     sigma_shift : float

@@ -14,7 +14,7 @@ from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.prior import PosePrior
 from pycryo.refinement.data.solvent import Solvent
-from pycryo.refinement.expectation.sharing import Rates
+from pycryo.refinement.expectation.slice_sharing import Rates
 from pycryo.refinement.options import RefineOptions
 
 

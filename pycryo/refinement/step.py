@@ -29,8 +29,8 @@ from pycryo.refinement.maximization.resolution import limited
 from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.balance import Scores, measure_load
-from pycryo.refinement.schedule import Limits, Measured, Schedule, next_schedule
 from pycryo.refinement.setup import Setup
+from pycryo.refinement.stage_schedule import Limits, Measured, Schedule, next_schedule
 from pycryo.refinement.state import Motions, State
 from pycryo.report.verdict import UNKNOWN_SPREAD
 from pycryo.timer import Timer

@@ -28,8 +28,8 @@ from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.loop import refine
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.work_plan import tell
+from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.refinement.start.set_up import set_up
 from pycryo.threads import get_threads, set_threads
 from pycryo.version import __version__
 

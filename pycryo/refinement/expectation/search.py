@@ -28,7 +28,7 @@ from pycryo.refinement.expectation.panels import (
 )
 from pycryo.refinement.expectation.pruning import Neighbours, Nesting, nest
 from pycryo.refinement.expectation.scan import Panel, Scan, run_belts, slice_maker
-from pycryo.refinement.expectation.sharing import Choice, Rates, choose_way, measure_rates
+from pycryo.refinement.expectation.slice_sharing import Choice, Rates, choose_way, measure_rates
 
 log = logging.getLogger(__name__)
 

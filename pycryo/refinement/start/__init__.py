@@ -1,4 +1,4 @@
 """What comes before the first iteration: a reference, or a search for one.
 
-Doors: `set_up` and `first_state` of a refinement; `abinitio` with `abinitio_options` and `abinitio_outputs`.
+Doors: `first_setup` and `first_state` of a refinement; `abinitio` with `abinitio_options` and `abinitio_outputs`.
 """

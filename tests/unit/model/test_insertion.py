@@ -13,7 +13,7 @@ from pycryo.kernels.backprojector import fold_hermitian, insert, quantum_for
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 from pycryo.model import insertion as insertion_module
-from pycryo.model import key_value_exchange
+from pycryo.model import sum_exchange
 from pycryo.model.insertion import Frame, Insertion, combined
 from pycryo.model.owners import Owners, all_own, halves_own, owner_ranks, slab_voxels
 from pycryo.parallel.comm import SerialComm
@@ -81,7 +81,7 @@ def test_any_ranks_find_what_one_finds(size, model):
 def test_slabs_and_key_values_give_the_same(monkeypatch, block):
     """Many images go as dense slabs, in one block or in four; few as key-values, in one message or in many."""
     monkeypatch.setattr(insertion_module, "_LEAST_BLOCK", block)
-    monkeypatch.setattr(key_value_exchange, "_MESSAGE", block)
+    monkeypatch.setattr(sum_exchange, "_MESSAGE", block)
     chosen = []
     for name in ("_send_slabs", "_send_key_values"):
         plain = getattr(Insertion, name)

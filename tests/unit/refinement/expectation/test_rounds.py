@@ -12,8 +12,8 @@ from pycryo.memory import core_cache, memory
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.expectation.rounds import image_bytes, rounds
 from pycryo.refinement.plan import make_plan
+from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.refinement.start.set_up import set_up
 
 
 @pytest.fixture(scope="module")

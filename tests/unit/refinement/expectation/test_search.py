@@ -22,7 +22,7 @@ from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.pruning import find_neighbours, nest, survivors
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
-from pycryo.refinement.expectation.sharing import Rates, choose_way
+from pycryo.refinement.expectation.slice_sharing import Rates, choose_way
 
 BOX, R_HIGH, SIGMA = 24, 9.0, 1.5
 TURN = np.array([0.8, 0.2, -0.4, 0.4])

@@ -19,8 +19,8 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import Sink
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.refinement.start.set_up import set_up
 from pycryo.refinement.step import iterate
 
 OPTIONS = RefineOptions(max_iter=2)

@@ -1,4 +1,4 @@
-"""Key-values of many ranks, sent to the owners of their voxels."""
+"""The exchange of F and T as key-values: those of many ranks, sent to the owners of their voxels."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycryo.refinement.schedule import Limits, Measured, Schedule, insertion_limit, next_schedule
+from pycryo.refinement.stage_schedule import Limits, Measured, Schedule, insertion_limit, next_schedule
 
 BOTH = ("global", "local")
 FIRST = Schedule("global", 8.0)

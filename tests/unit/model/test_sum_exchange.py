@@ -6,8 +6,8 @@ from thread_comm import run_ranks
 
 from pycryo.kernels.backprojector import new_accumulators
 from pycryo.kernels.keyvalue import KeyValues, add_key_values
-from pycryo.model import key_value_exchange
-from pycryo.model.key_value_exchange import KEY_VALUE_BYTES, send_key_values
+from pycryo.model import sum_exchange
+from pycryo.model.sum_exchange import KEY_VALUE_BYTES, send_key_values
 
 WHOLE = new_accumulators(12, r_high=4.0).sphere
 
@@ -23,7 +23,7 @@ def key_values(rank: int) -> KeyValues:
 @pytest.mark.parametrize("message", [1, 7, 1 << 20])
 def test_owners_add_what_all_ranks_have(size, message, monkeypatch):
     """All ranks but the last own a slab; the last owns nothing unless it is alone."""
-    monkeypatch.setattr(key_value_exchange, "_MESSAGE", message)
+    monkeypatch.setattr(sum_exchange, "_MESSAGE", message)
     bounds = WHOLE.bounds(max(1, size - 1)).tolist()
     bounds += bounds[-1:] * (size > 1)
     slabs = np.array([WHOLE.voxels(0, layer)[1] for layer in bounds])
