@@ -189,7 +189,7 @@ D2 = Rotation.create_group("D2", axis="Z")
 
 @pytest.mark.parametrize("name, group", [("C3", C3), ("D2", D2)])
 def test_symmetry(tmp_path, name, group):
-    particles, truth, start = scene(tmp_path, lump(group, n=8), 80, snr=0.4)
+    particles, truth, start = scene(tmp_path, lump(group, n=8), 120, snr=0.4)
     result = refine(particles, start, RefineOptions(ini_high=30.0, symmetry=name, threads=2))
     errors = pose_errors(result.poses, particles, group)
     check_against_truth(result, truth, errors)
@@ -246,13 +246,13 @@ GEOMETRIES = {
 @pytest.mark.parametrize("geometries", GEOMETRIES.values(), ids=GEOMETRIES.keys())
 def test_two_optics_groups(tmp_path, geometries):
     """Two microscopes see the same body; each image's pose and shift are right in Å."""
-    particles, truth, start = scene(tmp_path, lump(), 110, snr=0.4, geometries=geometries)
-    particles = particles.subset(np.arange(100))  # 55 and 45: the first group decides the map's grid
+    particles, truth, start = scene(tmp_path, lump(), 132, snr=0.4, geometries=geometries)
+    particles = particles.subset(np.arange(120))  # 66 and 54: the first group decides the map's grid
     result = refine(particles, start, RefineOptions(ini_high=30.0, max_iter=8, threads=2))
     check_against_truth(result, truth, pose_errors(result.poses, particles))
     for group in (0, 1):
         rows = np.flatnonzero(particles.optics_group == group)
-        assert len(rows) == (55, 45)[group]
+        assert len(rows) == (66, 54)[group]
         angle, shift = pose_errors(result.poses, particles, rows=rows)
         assert np.median(angle) < ANGLE
         assert np.median(shift) < SHIFT
