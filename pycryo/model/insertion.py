@@ -174,29 +174,29 @@ class Insertion:
         if self._own is not None:
             for entries in self._pending:
                 insert(self._own, entries, quantum=self._frame.quantum)
-        room = _Room(self._largest_block())
+        buffer = _Buffer(self._largest_block())
         transfer, arriving = Transfer(), None
 
         def progress() -> bool:
             return transfer.progress()
 
-        with ProgressThread(progress) as pump:
+        with ProgressThread(progress) as thread:
             for step in range(1, comm.size):
                 destination, source = (me + step) % comm.size, (me - step) % comm.size
                 gone = self._blocks(destination) if has_images[me] else []
                 come = self._blocks(me) if has_images[source] else []
                 for number in range(max(len(gone), len(come))):
-                    leaving = self._block(gone[number], room.next()) if number < len(gone) else None
+                    leaving = self._block(gone[number], buffer.next()) if number < len(gone) else None
                     transfer.wait()
-                    self._add(arriving, room.incoming)
+                    self._add(arriving, buffer.incoming)
                     arriving = come[number] if number < len(come) else None
-                    receive = None if arriving is None else room.incoming[: 3 * self._n_voxel(arriving)]
+                    receive = None if arriving is None else buffer.incoming[: 3 * self._n_voxel(arriving)]
                     transfer = comm.begin_shift(leaving, destination, receive, source)
                     self.n_byte += 0 if leaving is None else leaving.nbytes
                     if comm.is_thread_safe:
-                        pump.start()
+                        thread.start()
             transfer.wait()
-        self._add(arriving, room.incoming)
+        self._add(arriving, buffer.incoming)
 
     def _blocks(self, rank: int) -> list[tuple[int, int]]:
         """Layers of the blocks in which a rank's slab travels; none if it owns nothing."""
@@ -213,21 +213,21 @@ class Insertion:
         """Voxels."""
         return max(self._n_voxel(block) for rank in range(self._comm.size) for block in self._blocks(rank))
 
-    def _block(self, layers: tuple[int, int], room: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _block(self, layers: tuple[int, int], buffer: NDArray[np.float64]) -> NDArray[np.float64]:
         """What waits, inserted into some layers: re, im and weight one after the other."""
         n = self._n_voxel(layers)
-        room = room[: 3 * n]
-        room[:] = 0
+        buffer = buffer[: 3 * n]
+        buffer[:] = 0
         part = replace(
             self._frame.accumulators((layers[0], layers[0])),
-            re=room[:n],
-            im=room[n : 2 * n],
-            weight=room[2 * n :],
+            re=buffer[:n],
+            im=buffer[n : 2 * n],
+            weight=buffer[2 * n :],
             last=layers[1],
         )
         for entries in self._pending:
             insert(part, entries, quantum=self._frame.quantum)
-        return room
+        return buffer
 
     def _add(self, layers: tuple[int, int] | None, block: NDArray[np.float64]) -> None:
         """Add a block that arrived."""
@@ -257,7 +257,7 @@ def block_count(n_voxel: int) -> int:
     return max(1, min(_MOST_BLOCKS, n_byte // _LEAST_BLOCK), -(-n_byte // _MOST_BLOCK))
 
 
-class _Room:
+class _Buffer:
     """Memory for three blocks: one that is filled, one on its way out, one on its way in."""
 
     def __init__(self, n_voxel: int) -> None:

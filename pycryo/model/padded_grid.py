@@ -87,10 +87,10 @@ class SlabGrid:
     def load(self, values: LayerValues, parts: int) -> None:
         """See `PaddedGrid`."""
         first = self._ball.layers.start
-        room = _Room(parts, max(_n_voxel(self._ball, layer) for layer in self._ball.layers))
+        buffer = _Buffer(parts, max(_n_voxel(self._ball, layer) for layer in self._ball.layers))
 
         def fill(row: int, samples: NDArray[Any]) -> None:
-            arrays = [array[: _n_voxel(self._ball, first + row)] for array in room.arrays]
+            arrays = [array[: _n_voxel(self._ball, first + row)] for array in buffer.arrays]
             values(first + row, arrays)
             place(self._ball, first + row, arrays[0], arrays[1] if parts == 2 else None, samples)
 
@@ -157,7 +157,7 @@ class WholeGrid:
         return pairwise(self._bounds.tolist())
 
 
-class _Room(threading.local):
+class _Buffer(threading.local):
     """Arrays that each thread uses again and again: getting them from the system took longer than the work on them."""
 
     def __init__(self, n_array: int, size: int) -> None:

@@ -152,7 +152,7 @@ class _Packed:
         sizes = [n_z * n_x for n_z, n_x in map(layers.shape, range(layers.n))]
         self._start = [0, *accumulate(sizes)]
         self._first = self._bounds[comm.rank]
-        self._own = self._room(self._first, self._bounds[comm.rank + 1])
+        self._own = self._buffer(self._first, self._bounds[comm.rank + 1])
 
     def put(self, layer: int, samples: Samples) -> None:
         """Keep a layer of this rank."""
@@ -190,12 +190,12 @@ class _Packed:
             if rank != leader:
                 self._comm.send_array(piece, leader)
             return piece
-        piece = self._room(first, last)
+        piece = self._buffer(first, last)
         if rank == leader:
             self._comm.receive_array(piece, owner)
         return piece
 
-    def _room(self, first: int, last: int) -> Samples:
+    def _buffer(self, first: int, last: int) -> Samples:
         """Array for the samples of layers first ... last - 1."""
         return np.empty(self._start[last] - self._start[first], np.complex64)
 

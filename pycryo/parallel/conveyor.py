@@ -134,13 +134,13 @@ class Local(_Maker):
     def __init__(self, plan: BeltPlan, shape: tuple[int, ...], make: Make) -> None:
         super().__init__(make)
         self._plan = plan
-        self._room = np.empty((plan.block, *shape), np.float32)
+        self._buffer = np.empty((plan.block, *shape), np.float32)
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
         for first, last in self._plan.parts():
             if last > first:
-                self._fill(first, last, self._room[: last - first])
-                yield first, self._room[: last - first]
+                self._fill(first, last, self._buffer[: last - first])
+                yield first, self._buffer[: last - first]
 
     def progress(self) -> None:
         pass
@@ -152,23 +152,23 @@ class AllGather(_Maker):
     def __init__(self, comm: Comm, plan: BeltPlan, shape: tuple[int, ...], make: Make, block: int) -> None:
         super().__init__(make)
         self._comm, self._plan, self._block = comm, plan, max(block, plan.grain) // plan.grain * plan.grain
-        self._room = np.empty((plan.n_item, *shape), np.float32)
+        self._buffer = np.empty((plan.n_item, *shape), np.float32)
 
     def blocks(self) -> Iterator[tuple[int, Array]]:
-        comm, room = self._comm, self._room
+        comm, buffer = self._comm, self._buffer
         parts = list(self._plan.parts())
         first, last = parts[comm.rank]
-        self._fill(first, last, room[first:last])
+        self._fill(first, last, buffer[first:last])
         begin = time.perf_counter()
         comm.barrier()
         all_there = time.perf_counter()
-        comm.gather_parts(room, [0, *(last for _, last in parts)])
+        comm.gather_parts(buffer, [0, *(last for _, last in parts)])
         self.traffic.idle += all_there - begin
         self.traffic.exposed += time.perf_counter() - all_there
         self.traffic.n_message += comm.size - 1
-        self.traffic.n_byte += (comm.size - 1) * room[first:last].nbytes
-        for start in range(0, len(room), self._block):
-            yield start, room[start : start + self._block]
+        self.traffic.n_byte += (comm.size - 1) * buffer[first:last].nbytes
+        for start in range(0, len(buffer), self._block):
+            yield start, buffer[start : start + self._block]
 
     def progress(self) -> None:
         pass
@@ -186,7 +186,7 @@ class Conveyor(_Maker):
     def blocks(self) -> Iterator[tuple[int, Array]]:
         plan, rank, n = self._plan, self._comm.rank, self._comm.size
         hand, other = self._blocks
-        with ProgressThread(self._transfer_moves) as pump:
+        with ProgressThread(self._transfer_moves) as thread:
             for round_ in range(plan.n_round):
                 first, last = plan.part(round_, rank)
                 self._fill(first, last, hand[: last - first])
@@ -196,7 +196,7 @@ class Conveyor(_Maker):
                         coming = plan.part(round_, plan.owner(rank, step + 1))
                         self._begin(hand[: last - first], other[: coming[1] - coming[0]])
                         if self._comm.is_thread_safe:
-                            pump.start()
+                            thread.start()
                     if last > first:
                         yield first, hand[: last - first]
                     self._finish()

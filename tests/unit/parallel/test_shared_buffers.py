@@ -94,7 +94,7 @@ def test_buffers_grow():
 
 
 @pytest.mark.parametrize("per_node, peers", [(1, [[0], [1], [2]]), (2, [[0, 1], [0, 1], [2]])])
-def test_mates_are_the_ranks_of_a_node(monkeypatch, per_node, peers):
+def test_peers_are_the_ranks_of_a_node(monkeypatch, per_node, peers):
     monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
 
     def work(comm):
