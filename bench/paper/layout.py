@@ -106,7 +106,7 @@ def memory(model: str, layout: Layout, n_weight: int = 1) -> float:
 
 
 def message_bytes(layout: Layout) -> float:
-    """Bytes of the rooms of the fullest rank: those of three exchanges, if there are so many."""
+    """Bytes of the buffers of the fullest rank: those of three exchanges, if there are so many."""
     most = 0.0
     for rows_of in layout.rounds:
         samples = layout.sums(layout.samples, rows_of)
