@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
+
+# Takes what is left of the work on a file, to do it later, and what to do instead if it is given up.
+Later = Callable[[Callable[[], None], Callable[[], None]], None]
 
 _INPUT_ADVICE = {
     errno.EACCES: "there is no permission to write here; choose another output folder or change its permissions",
@@ -39,11 +43,17 @@ def write_error(path: Path, error: OSError) -> InputError | RunError:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], later: Later | None = None) -> Iterator[Path]:
     """Give a temporary path in the folder of `path`, and rename it to `path` when the block ends well.
 
     The temporary name keeps the suffix, is hidden and is the same each time, so that what a killed process left
     behind is overwritten by the next one. A path has one writer at a time.
+
+    Parameters
+    ----------
+    path : path
+    later : callable, optional
+        Takes the end of the work, which waits for the disc and then renames; by default it is done with the block.
 
     Raises
     ------
@@ -57,6 +67,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         with writing(path, temporary):
             yield temporary
+    except BaseException:
+        _remove(temporary)
+        raise
+    if later is None:
+        _appear(path, temporary)
+    else:
+        later(partial(_appear, path, temporary), partial(_remove, temporary))
+
+
+def _appear(path: Path, temporary: Path) -> None:
+    """Make the temporary file durable under its final name."""
+    try:
+        with writing(path, temporary):
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -67,15 +90,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_path_of_ranks(comm: Comm, path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path_of_ranks(comm: Comm, path: str | os.PathLike[str], later: Later | None = None) -> Iterator[Path]:
     """`atomic_path` for a file that the ranks write together: the temporary file is there, empty. Collective.
 
     The block must end in the same way on all ranks (`pycryo.parallel.collective_errors.on_all`); so do errors here.
+    `later` is called on rank 0.
     """
     with ExitStack() as stack:
 
         def create() -> Path:
-            temporary = stack.enter_context(atomic_path(path))
+            temporary = stack.enter_context(atomic_path(path, later))
             with writing(path, temporary):
                 temporary.write_bytes(b"")
             return temporary

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.atomic import atomic_path_of_ranks, writing
+from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
 from pycryo.io.mrc_header import HEADER_BYTES, MrcHeader, new_header, read_header, statistics_of, summary
 from pycryo.io.mrc_stacks import read_stack
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm, SerialComm
+from pycryo.parallel.world import is_one_node
 
 
 def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None) -> Map:
@@ -52,15 +53,16 @@ def write_map(path: str | os.PathLike[str], data: NDArray[np.floating[Any]], pix
     """Write a map (N, N, N) in order (z, y, x) as MRC mode 2, atomically; `pixel_size` in Å."""
     if data.ndim != 3:
         raise ValueError(f"data: expected 3 axes, got shape {data.shape}")
-    _write_planes(SerialComm(), path, data, 0, len(data), pixel_size)
+    _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size)
 
 
-def write_map_slabs(path: str | os.PathLike[str], source: SlabMap) -> None:
+def write_map_slabs(path: str | os.PathLike[str], source: SlabMap, later: Later | None = None) -> None:
     """Write a map whose planes are dealt to ranks, the file of `write_map`. Collective; errors are those of all ranks.
 
-    Every rank writes its planes into one file: all must see the folder.
+    Every rank writes its planes into one file: all must see the folder. `later` is that of
+    `pycryo.io.atomic.atomic_path`, on rank 0; the planes have been written by then.
     """
-    _write_planes(source.comm, path, source.data, source.numbers.start, source.box, source.pixel_size)
+    _write_planes(source.comm, path, source.data, (source.numbers.start, source.box), source.pixel_size, later)
 
 
 def _cubic_pixel_size(header: MrcHeader) -> float:
@@ -80,16 +82,22 @@ def _write_planes(
     comm: Comm,
     path: str | os.PathLike[str],
     planes: NDArray[np.floating[Any]],
-    first: int,
-    n: int,
+    place: tuple[int, int],
     pixel_size: float,
+    later: Later | None = None,
 ) -> None:
-    """Write a map of `n` planes of which this rank has planes (n_plane, ny, nx) from number `first` on. Collective."""
-    with atomic_path_of_ranks(comm, path) as temporary:
+    """Write a map of which this rank has planes (n_plane, ny, nx). Collective.
+
+    `place` is the number of the first of them, and how many planes the map has.
+    """
+    first, n = place
+    # What the processes of one node have written is made durable with the file; other nodes know nothing of it.
+    synchronises = later is None or not is_one_node(comm)
+    with atomic_path_of_ranks(comm, path, later) as temporary:
 
         def write_own() -> NDArray[np.float64]:
             with writing(path, temporary), open(temporary, "r+b", buffering=0) as file:
-                return _write_at(file.fileno(), planes, first)
+                return _write_at(file.fileno(), planes, first, synchronises=synchronises)
 
         statistics = np.zeros((n, 4))
         statistics[first : first + len(planes)] = on_all(comm, write_own)
@@ -103,8 +111,10 @@ def _write_planes(
         on_root(comm, write_header)
 
 
-def _write_at(descriptor: int, planes: NDArray[np.floating[Any]], first: int) -> NDArray[np.float64]:
-    """Write planes (n_plane, ny, nx) from number `first` on at their place in a map of mode 2, and synchronise.
+def _write_at(
+    descriptor: int, planes: NDArray[np.floating[Any]], first: int, *, synchronises: bool
+) -> NDArray[np.float64]:
+    """Write planes (n_plane, ny, nx) from number `first` on at their place in a map of mode 2.
 
     Returns
     -------
@@ -119,5 +129,6 @@ def _write_at(descriptor: int, planes: NDArray[np.floating[Any]], first: int) ->
         offset, done = HEADER_BYTES + (first + index) * image.nbytes, 0
         while done < len(view):
             done += os.pwrite(descriptor, view[done:], offset + done)
-    os.fsync(descriptor)
+    if synchronises:
+        os.fsync(descriptor)
     return statistics

@@ -43,6 +43,14 @@ def world() -> Comm:
     return MpiComm(MPI.COMM_WORLD)
 
 
+def is_one_node(comm: Comm) -> bool:
+    """Whether all ranks are on one node. Collective."""
+    node = comm.node()
+    is_whole = node.size == comm.size
+    node.free()
+    return is_whole
+
+
 def as_comm(comm: Any) -> Comm:
     """Accept None (serial), an mpi4py communicator or a `Comm`."""
     if comm is None:

@@ -145,6 +145,24 @@ def refine(
     if resume and checkpoint is not None:
         check(comm, particles, options, checkpoint)
     setup, starts = set_up(comm, particles, reference, mask, options)
+    try:
+        outcome, history = _iterations(setup, starts, observer, checkpoint, resume=resume)
+    finally:
+        setup.background.close()
+    shares = outcome.record.class_share
+    classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
+    return Result(classes, outcome.poses, outcome.record.resolution, history)
+
+
+def _iterations(
+    setup: Setup,
+    starts: list[Map],
+    observer: Observer | None,
+    checkpoint: str | os.PathLike[str] | None,
+    *,
+    resume: bool,
+) -> tuple[Outcome, list[Record]]:
+    """All of them, or those after the state in `checkpoint`, as `refine`. Collective."""
     history: list[Record] = []
     if resume and checkpoint is not None:
         state, history = load(setup, checkpoint)
@@ -152,7 +170,7 @@ def refine(
     else:
         state = first_state(setup, starts)
         if checkpoint is not None:
-            save(setup, state, history, checkpoint)
+            save(setup, state, history, checkpoint, setup.background.begin)
     for line in tell(setup, state).splitlines():
         log.info("%s", line)
 
@@ -160,12 +178,9 @@ def refine(
         if observer is not None:
             observer(setup, outcome, history)
         if checkpoint is not None and outcome.record.stage != "final":
-            save(setup, outcome.state, history, checkpoint)
+            save(setup, outcome.state, history, checkpoint, setup.background.begin)
 
-    outcome, history = run(setup, state, after_iteration, history)
-    shares = outcome.record.class_share
-    classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
-    return Result(classes, outcome.poses, outcome.record.resolution, history)
+    return run(setup, state, after_iteration, history)
 
 
 def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool) -> ClassResult:
@@ -183,12 +198,14 @@ def run(
 ) -> tuple[Outcome, list[Record]]:
     """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective.
 
-    The communicators of `setup` are given back.
+    The communicators of `setup` are given back. The files of an iteration are there, or have failed, when the next one
+    is done.
     """
     history = list(history)
     while True:
         final = state.schedule.stage == "final"
         outcome = iterate(setup, state)
+        setup.background.settle(setup.partition.comm)
         record = outcome.record
         history.append(record)
         log.info(

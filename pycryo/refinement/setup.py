@@ -15,6 +15,7 @@ from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.prior import PosePrior
 from pycryo.refinement.data.solvent import Solvent
 from pycryo.refinement.expectation.slice_sharing import Rates
+from pycryo.refinement.files.background import Background
 from pycryo.refinement.options import RefineOptions
 
 
@@ -49,6 +50,8 @@ class Setup:
         Of the poses of each particle.
     rates : list of two (Rates or None)
         Speeds of the ranks of each half; the first global search measures them.
+    background : Background
+        Where files are finished while the next iteration computes.
     """
 
     partition: Partition
@@ -66,6 +69,7 @@ class Setup:
     signal: NDArray[np.float64]
     prior: PosePrior | None = None
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
+    background: Background = field(default_factory=Background)
 
     def free(self) -> None:
         """Give back the communicators of the halves. Collective."""

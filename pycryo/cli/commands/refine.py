@@ -170,7 +170,6 @@ class _Job:
                 gather_maps=False,
             )
         finally:
-            writer.close()
             self.has_results = writer.has_written
 
     @property

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
-from pycryo.io.atomic import atomic_path, write_error
+from pycryo.io.atomic import Later, atomic_path, write_error
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 
@@ -28,8 +28,10 @@ _HEADER = "header"
 
 
 @contextmanager
-def write_arrays(comm: Comm, path: Path, header: Mapping[str, Any]) -> Iterator[Sink]:
+def write_arrays(comm: Comm, path: Path, header: Mapping[str, Any], later: Later | None = None) -> Iterator[Sink]:
     """Open a file that appears at `path`, in place of an older one, when the block ends well on all ranks. Collective.
+
+    `later` is that of `pycryo.io.atomic.atomic_path`, on rank 0.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def write_arrays(comm: Comm, path: Path, header: Mapping[str, Any]) -> Iterator[
         files: list[Any] = []
 
         def begin() -> None:
-            files.append(stack.enter_context(_new_file(path)))
+            files.append(stack.enter_context(_new_file(path, later)))
             files[0][_HEADER] = json.dumps(header)
 
         on_root(comm, begin)
@@ -49,11 +51,11 @@ def write_arrays(comm: Comm, path: Path, header: Mapping[str, Any]) -> Iterator[
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Any]:
+def _new_file(path: Path, later: Later | None) -> Iterator[Any]:
     import h5py
 
     # Through a Python file, a full disc is an OSError with its number even when HDF5 meets it while it closes.
-    with atomic_path(path) as temporary, open(temporary, "w+b") as raw, h5py.File(raw, "w") as file:
+    with atomic_path(path, later) as temporary, open(temporary, "w+b") as raw, h5py.File(raw, "w") as file:
         yield file
 
 

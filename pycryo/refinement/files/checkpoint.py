@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.filter.support import RowsPosterior
-from pycryo.io.atomic import check_writable_folder
+from pycryo.io.atomic import Later, check_writable_folder
 from pycryo.io.particles import Particles
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import SlabMap
@@ -54,7 +54,13 @@ def checkpoint_file(folder: str | os.PathLike[str]) -> Path:
     return Path(folder) / "state.h5"
 
 
-def save(setup: Setup, state: State, history: list[Record], folder: str | os.PathLike[str]) -> None:
+def save(
+    setup: Setup,
+    state: State,
+    history: list[Record],
+    folder: str | os.PathLike[str],
+    later: Later | None = None,
+) -> None:
     """Write what `load` needs, atomically: the last checkpoint stays until the new one is complete. Collective.
 
     SIGINT and SIGTERM wait until it is.
@@ -67,6 +73,8 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
     history : list of Record
     folder : path
         Made if needed.
+    later : callable, optional
+        As for `pycryo.io.atomic.atomic_path`, on rank 0. It must have ended before the next call.
 
     Raises
     ------
@@ -89,7 +97,7 @@ def save(setup: Setup, state: State, history: list[Record], folder: str | os.Pat
         "setup": setup_marks(setup),
     }
     on_root(partition.comm, lambda: check_writable_folder(folder))
-    with _no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header) as sink:
+    with _no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header, later) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
         for names, pair in zip(_reference_names(len(state.references)), state.references, strict=True):

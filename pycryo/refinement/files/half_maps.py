@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pycryo.io.atomic import Later
 from pycryo.io.mrc import write_map_slabs
 from pycryo.maps.slab_map import resample_grid
 from pycryo.refinement.outcome import Outcome
 
 
-def write_maps(folder: Path, box: int, outcome: Outcome, *, keep_iterations: bool) -> None:
+def write_maps(folder: Path, box: int, outcome: Outcome, *, keep_iterations: bool, later: Later | None = None) -> None:
     """Write the half-maps of an iteration and, after the last one, those of the result, its map and mask. Collective.
 
     Parameters
@@ -23,6 +24,8 @@ def write_maps(folder: Path, box: int, outcome: Outcome, *, keep_iterations: boo
     outcome : Outcome
     keep_iterations : bool
         Write the half-maps under the number of the iteration.
+    later : callable, optional
+        As for `pycryo.io.atomic.atomic_path`, on rank 0.
     """
     for k, maps in enumerate(outcome.classes, 1):
         files = {}
@@ -34,11 +37,11 @@ def write_maps(folder: Path, box: int, outcome: Outcome, *, keep_iterations: boo
         if maps.map is not None:
             files[f"run_class{k:03d}.mrc"] = maps.map
         for name, each in files.items():
-            write_map_slabs(folder / name, resample_grid(each, box))
+            write_map_slabs(folder / name, resample_grid(each, box), later)
         if maps.map is not None:
             mask = resample_grid(maps.mask, box)
             name = f"{class_name('run_mask', k)}.mrc"
-            write_map_slabs(folder / name, replace(mask, data=np.clip(mask.data, 0, 1)))
+            write_map_slabs(folder / name, replace(mask, data=np.clip(mask.data, 0, 1)), later)
 
 
 def class_name(name: str, k: int) -> str:

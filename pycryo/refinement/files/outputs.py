@@ -6,12 +6,11 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pycryo.io.particles import Particles, write_particles
-from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.data_star import write_data_star
 from pycryo.refinement.files.half_maps import class_name, write_maps
@@ -31,9 +30,9 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes the files of each iteration and, after the last one, those of the result: an `Observer` of `run`.
 
-    Maps are written by all ranks, the rest by rank 0 in the background of the next iteration; the result before the
-    call returns. Every file appears whole. One that cannot be written ends the run on all ranks, at the next call at
-    the latest.
+    Maps are written by all ranks. They appear, and the rest is written, in the background of the next iteration
+    (`Setup.background`), whose end raises what went wrong; the result is there before the call returns. Every file
+    appears whole.
 
     Attributes
     ----------
@@ -57,7 +56,6 @@ class Writer:
     keep_iterations: bool = True
     inputs: Mapping[str, str] | None = None
     has_written: bool = False
-    _writing: Future[None] | None = field(default=None, init=False)
 
     def __call__(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         """Write what an iteration found. Collective.
@@ -68,24 +66,12 @@ class Writer:
             If a file cannot be written; on all ranks.
         """
         self.has_written = True
-        write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations)
-        on_root(self.comm, lambda: self._start(setup, outcome, list(history)))
-
-    def close(self) -> None:
-        """Wait until what is being written is there; errors are not raised. Not collective."""
-        if self._writing is not None:
-            wait([self._writing])
-
-    def _start(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
-        """Write in a thread, after the iteration before is written; the final iteration at once."""
-        if self._writing is not None:
-            self._writing.result()
+        later = setup.background.begin
+        write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations, later=later)
+        if self.comm.rank == 0:
+            later(partial(self._write, setup, outcome, list(history)))
         if outcome.is_final:
-            self._write(setup, outcome, history)
-            return
-        pool = ThreadPoolExecutor(1, thread_name_prefix="pycryo-write")
-        self._writing = pool.submit(self._write, setup, outcome, history)
-        pool.shutdown(wait=False)
+            setup.background.settle(self.comm)
 
     def _write(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         began = time.perf_counter()

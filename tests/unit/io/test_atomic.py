@@ -36,6 +36,26 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.mrc"]
 
 
+def test_the_end_can_wait(tmp_path):
+    target, kept = tmp_path / "a.mrc", []
+    write_bytes(target, b"old")
+    for _ in range(2):
+        with atomic_path(target, lambda *both: kept.append(both)) as temporary:
+            temporary.write_bytes(b"new")
+        assert target.read_bytes() == b"old"
+        assert temporary.exists()
+        work, give_up = kept[-1]
+        give_up()
+        assert os.listdir(tmp_path) == ["a.mrc"]
+    with pytest.raises(InputError, match=r"a\.mrc: the folder does not exist"):
+        work()
+    with atomic_path(target, lambda *both: kept.append(both)) as temporary:
+        temporary.write_bytes(b"new")
+    kept[-1][0]()
+    assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.mrc"]
+
+
 def test_error_of_another_file_is_left_alone(tmp_path):
     with pytest.raises(FileNotFoundError, match="vanished"), atomic_path(tmp_path / "a.mrc"):
         (tmp_path / "vanished").read_bytes()

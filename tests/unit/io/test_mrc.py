@@ -191,6 +191,28 @@ def test_ranks_write_the_file_of_one(tmp_path, rng, size, box):
         assert found == pytest.approx([data.min(), data.max(), data.mean(), data.std()], rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("n_node", [1, 3])
+def test_the_end_of_a_map_can_wait(tmp_path, rng, monkeypatch, n_node):
+    """Planes written on other nodes than rank 0's are synchronised at once, the rest by what is left for later."""
+    data = rng.normal(3, 2, (7, 7, 7)).astype(np.float32)
+    kept, synchronised = [], []
+    monkeypatch.setattr(os, "fsync", synchronised.append)
+    monkeypatch.setattr(mrc, "is_one_node", lambda comm: n_node == 1)
+    run_ranks(
+        3,
+        lambda comm: write_map_slabs(
+            tmp_path / "a.mrc", from_map(comm, Map(data, 1.2345)), lambda *both: kept.append(both)
+        ),
+    )
+    assert len(kept) == 1
+    assert len(synchronised) == (0 if n_node == 1 else 3)
+    assert os.listdir(tmp_path) == [".a.tmp.mrc"]
+    kept[0][0]()
+    write_map(tmp_path / "b.mrc", data, 1.2345)
+    assert (tmp_path / "a.mrc").read_bytes() == (tmp_path / "b.mrc").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.mrc", "b.mrc"]
+
+
 def test_missing_folder_is_told_on_all_ranks(tmp_path):
     def work(comm):
         with pytest.raises(InputError, match="the folder does not exist"):
@@ -245,7 +267,7 @@ def test_offsets_beyond_32_bits_and_short_writes(monkeypatch):
     monkeypatch.setattr(os, "pwrite", short)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     plane = np.broadcast_to(np.float32(0.5), (1400, 1400))
-    statistics = mrc._write_at(0, np.broadcast_to(plane, (2, 1400, 1400)), 1398)
+    statistics = mrc._write_at(0, np.broadcast_to(plane, (2, 1400, 1400)), 1398, synchronises=True)
     size = 4 * 1400**2
     assert written[0][0] == 1024 + 1398 * size > 2**33
     assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(written))

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from thread_comm import ThreadComm, run_ranks
 
 from pycryo.errors import RunError
 from pycryo.parallel import launcher as launcher_module
@@ -17,7 +18,7 @@ from pycryo.parallel import world as world_module
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.launcher import launched_size, yield_cores
 from pycryo.parallel.mpi import MpiComm
-from pycryo.parallel.world import as_comm, world
+from pycryo.parallel.world import as_comm, is_one_node, world
 
 VARIABLES = (*launcher_module._SIZE_VARIABLES, *launcher_module._RANK_VARIABLES, *launcher_module._NODE_SIZE_VARIABLES)
 NAPS = "MPIR_CVAR_ENABLE_HEAVY_YIELD"
@@ -257,3 +258,10 @@ class _Contiguous:
 def test_strided_arrays_are_refused():
     with pytest.raises(ValueError, match="C-contiguous"):
         MpiComm._chunks(np.zeros((4, 4))[:, ::2])
+
+
+@pytest.mark.parametrize("per_node", [1, 2, 3, 5])
+def test_ranks_of_one_node(monkeypatch, per_node):
+    monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
+    assert run_ranks(3, is_one_node) == [per_node >= 3] * 3
+    assert is_one_node(SerialComm())

@@ -18,6 +18,7 @@ from pycryo.io.particles import read_particles
 from pycryo.parallel.collective_errors import Meeting, on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files import outputs
+from pycryo.refinement.files.background import Background
 from pycryo.refinement.files.data_star import pose_columns
 from pycryo.refinement.files.job import ABORTED, FAILURE, SUCCESS, JobFolder
 from pycryo.refinement.files.outputs import Writer
@@ -68,7 +69,6 @@ def test_searched_defoci_are_written(tiny_set, tmp_path):
     setup, outcome, history = seen[-1]
     change = np.linspace(-300, 300, 40)
     writer(setup, replace(outcome, poses=replace(outcome.poses, defocus_change=change)), history)
-    writer.close()
     found = read_particles(tmp_path / "run_data.star", validate=False)
     for name in ("defocus_u", "defocus_v"):
         # STAR files hold six decimals.
@@ -210,11 +210,11 @@ class OtherRank(SerialComm):
 def test_other_ranks_write_only_maps(tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
     writer = Writer(tmp_path, None, None, OtherRank((None, None, "None")))
-    writer(SimpleNamespace(box=8), None, [])
+    writer(SimpleNamespace(box=8, background=Background()), SimpleNamespace(is_final=False), [])
     assert not list(tmp_path.iterdir())
 
 
-def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypatch):
+def test_errors_of_the_background_are_raised_by_the_end_of_the_next_iteration(tmp_path, monkeypatch):
     started = []
 
     def write(self, setup, outcome, history):
@@ -224,15 +224,16 @@ def test_errors_of_the_background_are_raised_by_the_next_call(tmp_path, monkeypa
     monkeypatch.setattr(Writer, "_write", write)
     monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
     writer = Writer(tmp_path, None, None, SerialComm())
+    setup = SimpleNamespace(box=8, background=Background())
     history = [1]
-    writer(SimpleNamespace(box=8), SimpleNamespace(is_final=False), history)
+    writer(setup, SimpleNamespace(is_final=False), history)
     history.append(2)
-    writer.close()
     with pytest.raises(RunError, match="disc is full"):
-        writer(SimpleNamespace(box=8), SimpleNamespace(is_final=False), history)
+        setup.background.settle(SerialComm())
     assert started == [[1]]
     with pytest.raises(RunError, match="disc is full"):
-        Writer(tmp_path, None, None, SerialComm())(SimpleNamespace(box=8), SimpleNamespace(is_final=True), history)
+        writer(setup, SimpleNamespace(is_final=True), history)
+    setup.background.close()
 
 
 def test_on_root_shares_results_and_errors():
