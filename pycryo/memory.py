@@ -1,7 +1,10 @@
-"""How much memory and cache this machine has for a process."""
+"""How much memory and cache this machine has for a process, and how Python looks after it."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -30,3 +33,15 @@ def core_cache() -> int:
         return int(text.removesuffix("K")) << 10
     except (OSError, ValueError):
         return 1 << 20
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Look for no unreachable cycles of objects meanwhile: for imports and the like, which make much that stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

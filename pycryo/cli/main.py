@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pycryo.errors import InputError, RunError
+from pycryo.memory import without_collections
 from pycryo.parallel.launcher import launched_rank
 from pycryo.version import __version__
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in argv if not word.startswith("-")), None)
     rank = launched_rank()
-    with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext():
+    with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext(), without_collections():
         args = build_parser(command).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0

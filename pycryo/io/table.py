@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 FIELD = b"\x1f"  # stands between values that may be empty or contain blanks
 _CHUNK_BYTES = 4 << 20  # parsed at a time; measured to be faster than all at once, also on one thread
+# Loops up to this size are read without pandas, whose import takes longer.
+_SMALL_BYTES = 1 << 20
+# A number that pandas reads as Python does: it scales the digits by a power of ten, which is exact up to 15 digits and
+# 10²². The second kind is that of `format_values`.
+_PLAIN = re.compile(rb"[+-]?(?:(?=[\d.]{1,16}$)(?:\d{1,15}(?:\.\d{0,14})?|\.\d{1,14})|\d\.\d{6}e[+-](?:0\d|1[0-5]))")
 _NEEDS_FIELD = re.compile(rb"""^$|^["'#]|[ \t]""")
 _FORBIDDEN = re.compile(rb"[\n\r\v\f\0\x1f]")
 
@@ -129,12 +134,14 @@ class Table:
         return Table(tuple(places), body, len(made), separator, self.where)
 
     def _parse(self, numbers: Sequence[str], texts: Sequence[str]) -> dict[str, NDArray[Any]]:
-        import pandas as pd
-
         types = {name: np.dtype(np.float64) for name in numbers} | {name: np.dtype(object) for name in texts}
         if not types or not self.n:
             return {name: np.empty(self.n, dtype) for name, dtype in types.items()}
         places = {name: self.columns.index(name) for name in types}
+        if len(self.body) <= _SMALL_BYTES and (found := self._parse_small(places, numbers)) is not None:
+            return found
+        import pandas as pd
+
         # pandas drops a byte order mark even if it is part of the first value.
         if self.separator or self.body.startswith(codecs.BOM_UTF8):
             text = self.body.decode("utf-8", "surrogateescape").split("\n")[: self.n]
@@ -165,6 +172,22 @@ class Table:
             with ThreadPoolExecutor(min(get_threads(), 8)) as pool:
                 frames = list(pool.map(parse, cuts[:-1], cuts[1:]))
         return {name: np.concatenate([f[place].to_numpy() for f in frames]) for name, place in places.items()}
+
+    def _parse_small(self, places: Mapping[str, int], numbers: Collection[str]) -> dict[str, NDArray[Any]] | None:
+        """Columns at `places`; None if pandas might read a number in another way than Python does."""
+        if self.separator:
+            return None
+        rows = [line.split() for line in self.body.split(b"\n")[: self.n]]
+        found: dict[str, NDArray[Any]] = {}
+        for name, place in places.items():
+            column = [row[place] for row in rows]
+            if name not in numbers:
+                found[name] = np.array([text.decode("utf-8", "surrogateescape") for text in column], object)
+            elif all(map(_PLAIN.fullmatch, column)):
+                found[name] = np.array([float(text) for text in column])
+            else:
+                return None
+        return found
 
     def _floats(self, name: str, texts: NDArray[Any]) -> NDArray[np.float64]:
         numbers = np.empty(len(texts))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Iterations = Sequence[dict[str, Any]]
 
+# Inches beside the axes of a figure that has one: enough for the labels, whose place need not be found by drawing.
+_LEFT, _RIGHT, _BOTTOM, _TOP = 0.75, 0.15, 0.5, 0.15
 _STAGE_COLOURS = {"global": "tab:blue", "local": "tab:orange", "defocus": "tab:purple", "final": "tab:green"}
 
 
@@ -25,6 +27,20 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def one_axes(width: float, height: float, title_inches: float = 0.0) -> tuple[Figure, Axes]:
+    """A figure, inches, with one pair of axes that fills it, below a title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    place = (
+        _LEFT / width,
+        _BOTTOM / height,
+        1 - (_LEFT + _RIGHT) / width,
+        1 - (_BOTTOM + _TOP + title_inches) / height,
+    )
+    return figure, figure.add_axes(place)
 
 
 def _numbers(iterations: Iterations, name: str) -> NDArray[np.float64]:
@@ -56,8 +72,7 @@ def iteration_axis(axes: Axes, iterations: Iterations) -> None:
 
 def resolution_figure(iterations: Iterations) -> Figure:
     """Resolution of each iteration and the limit of its comparison, Å."""
-    figure = new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2)
     number = _numbers(iterations, "number")
     iteration_axis(axes, iterations)
     axes.plot(number, _numbers(iterations, "limit"), "s--", color="grey", markersize=4, label="compared up to")
@@ -97,8 +112,7 @@ def classes_figure(iterations: Iterations) -> Figure:
 
 def poses_figure(iterations: Iterations) -> Figure:
     """Spread of the posteriors and change of the poses, medians over the particles."""
-    figure = new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2)
     number = _numbers(iterations, "number")
     iteration_axis(axes, iterations)
     axes.plot(number, _numbers(iterations, "spread_rotation"), "o-", color="black", label="spread (°)")
@@ -114,8 +128,7 @@ def poses_figure(iterations: Iterations) -> Figure:
 
 def defocus_figure(iterations: Iterations) -> Figure:
     """Changes of the particles' defocus and their uncertainty, medians over the particles, Å."""
-    figure = new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2)
     shown = [each for each in iterations if each["sigma_defocus"]]
     number = _numbers(shown, "number")
     iteration_axis(axes, shown)
@@ -190,8 +203,7 @@ def timing_figure(iterations: Iterations) -> Figure:
     import matplotlib
     from matplotlib.ticker import MaxNLocator
 
-    figure = new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2)
     number = _numbers(iterations, "number")
     bottom = np.zeros(len(iterations))
     names = phase_names(iterations)

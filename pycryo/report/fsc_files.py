@@ -12,6 +12,7 @@ from pycryo.io.atomic import atomic_path, write_text
 from pycryo.io.star import read_tables, write_star
 from pycryo.io.table import Table, make_table
 from pycryo.maps.fsc import Fsc
+from pycryo.report.figures import one_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,10 +88,7 @@ def fsc_xml(curves: Fsc) -> str:
 
 def fsc_figure(curves: Fsc, title: str = "") -> Figure:
     """Figure of all curves against 1/Å, with the 0.143 crossing of the corrected one."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2, title_inches=0.25 if title else 0.0)
     axes.plot(curves.frequency, curves.unmasked, color="tab:green", label="unmasked")
     axes.plot(curves.frequency, curves.masked, color="tab:blue", label="masked")
     axes.plot(curves.frequency, curves.randomised, color="tab:red", label="phases randomised")
@@ -106,7 +104,9 @@ def fsc_figure(curves: Fsc, title: str = "") -> Figure:
         ha="right" if is_right else "left",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
-    axes.set(xlabel="resolution (1/Å)", ylabel="Fourier shell correlation", title=title)
+    if title:
+        axes.set_title(title, fontsize="medium")
+    axes.set(xlabel="resolution (1/Å)", ylabel="Fourier shell correlation")
     axes.set(xlim=(0, curves.frequency[-1] or 1), ylim=(-0.1, 1.05))
     axes.legend(loc="upper right", frameon=False)
     return figure

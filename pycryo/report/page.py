@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Part of the time that ranks may wait for each other.
 _MOST_IDLE = 0.2
 _DOTS_PER_INCH = 120
+# Of the PNG images, 1 to 9: the common 6 takes three times as long and saves 15 %.
+_COMPRESSION = 3
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
 
 
@@ -180,6 +182,11 @@ def _three_digits(value: float | None) -> str:
 
 def _embedded(figure: Figure) -> str:
     """A figure as data URL of a PNG image."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    figure.set_dpi(_DOTS_PER_INCH)
+    # Drawn once: `savefig` draws before it prints.
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(buffer, pil_kwargs={"compress_level": _COMPRESSION})  # type: ignore[no-untyped-call]
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

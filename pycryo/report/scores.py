@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.report.figures import new_figure
+from pycryo.report.figures import one_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +18,7 @@ _MUCH_JUNK = 0.05
 
 def scores_figure(score: NDArray[np.float64], threshold: float) -> Figure:
     """Histogram of the scores (n,), and the suggested threshold."""
-    figure = new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
+    figure, axes = one_axes(6.4, 4.2)
     low, high = min(float(score.min()), threshold), max(float(score.max()), threshold)
     n_bin = int(np.clip(np.sqrt(len(score)), 10, 80))
     edges = np.linspace(low, max(high, low + 0.1), n_bin + 1).tolist()

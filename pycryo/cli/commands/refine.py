@@ -19,6 +19,7 @@ from pycryo.errors import InputError, RunError
 from pycryo.io.mrc import read_map
 from pycryo.io.particles import Particles, read_particles
 from pycryo.maps.density import Map
+from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
@@ -185,9 +186,10 @@ class _Job:
     def _report(self) -> None:
         assert self.folder is not None
         try:
-            from pycryo.report.page import build_report
+            with without_collections():
+                from pycryo.report.page import build_report
 
-            log.info("report: %s", build_report(self.folder.path))
+                log.info("report: %s", build_report(self.folder.path))
         except Exception as error:
             log.warning("the report could not be made (%s: %s); try `pycryo report`", type(error).__name__, error)
 

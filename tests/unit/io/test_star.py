@@ -271,3 +271,40 @@ def test_empty_table():
     assert empty.values(["a"], ["b"])["a"].shape == (0,)
     assert len(empty.frame()) == 0
     assert empty.with_columns({"a": np.zeros(0)}).n == 0
+
+
+def test_small_loops_are_read_without_pandas_to_the_same_bits(rng, monkeypatch):
+    numbers = [f"{value:.{rng.integers(0, 9)}f}" for value in rng.normal(0, 1e4, 5000)]
+    numbers += [f"{value:.6f}" for value in rng.uniform(0, 1e-3, 500)]
+    numbers += [f"{value:.6e}" for value in rng.uniform(1, 9.99, 2000) * 10.0 ** rng.integers(-15, 15, 2000)]
+    numbers += ["0", "-0.000000", "+1.5", ".25", "7.", "123456789012345", "0.00000000000001", "-99999999.9999999"]
+    texts = [f"{i}@stäck.mrcs" for i in range(len(numbers))]
+    body = "".join(f"{text} {number} \n" for text, number in zip(texts, numbers, strict=True)).encode()
+    loop = Table(("t", "x"), body, len(numbers))
+    found = loop._parse_small({"t": 0, "x": 1}, ["x"])
+    monkeypatch.setattr(table, "_SMALL_BYTES", 0)
+    expected = loop.values(["x"], ["t"])
+    assert found["x"].tobytes() == expected["x"].tobytes()
+    assert found["t"].dtype == object
+    assert found["t"].tolist() == expected["t"].tolist() == texts
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1e5",
+        "1.000000e-16",
+        "1.000000e+16",
+        "nan",
+        "inf",
+        "1_0",
+        "0.1234567890123456",
+        "1234567890123456",
+        "1.2.3",
+        "-",
+        ".",
+        "٣",
+    ],
+)
+def test_other_numbers_are_left_to_pandas(value):
+    assert Table(("x", "y"), f"{value} 1\n".encode(), 1)._parse_small({"x": 0}, ["x"]) is None
