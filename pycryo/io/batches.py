@@ -62,7 +62,8 @@ def iter_batches(
 ) -> Iterator[Batch]:
     """Read images in batches, sorted by box, pixel size, stack and index.
 
-    With `prefetch` a thread reads the next batch while the caller works on the one given out; no more is in memory.
+    With `prefetch` a thread reads the next batch, if there is one, while the caller works on the one given out; no more
+    is in memory.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def iter_batches(
         raise ValueError(f"max_images: expected at least 1, got {max_images}")
     chosen = np.arange(particles.n) if rows is None else np.asarray(rows, np.int64)
     plan = _plan(particles, chosen, max_images)
-    if not prefetch:
+    if not prefetch or len(plan) < 2:
         for part in plan:
             yield Batch(part, read_images(particles, part))
         return

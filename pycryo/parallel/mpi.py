@@ -28,6 +28,8 @@ _CHUNK_BYTES = 1 << 30
 # Tests of a request before a waiting rank sleeps, and for how many seconds it does between two tests.
 _SPINS = 100
 _NAP = 2e-4
+# A rank that waits for others to come, not for data, naps for this share of the time that it has waited, and at most.
+_NAP_SHARE, _LONGEST_NAP = 0.01, 5e-3
 # Seconds between two tests of a message that moves on in them, so that others may have this core: with the system's
 # 50 µs added no more than needed. time.sleep(0) gives way in some versions of Python (3.11), returns at once in others.
 _GIVE_WAY = 1e-6
@@ -88,7 +90,11 @@ class MpiComm:
 
     def _gathered(self) -> None:
         """Wait until all ranks are here, so that the blocking call that follows does not spin. Collective."""
-        self._wait(self._comm.Ibarrier())
+        request, spins, began = self._comm.Ibarrier(), 0, time.perf_counter()
+        while not request.Test():
+            spins += 1
+            if spins > _SPINS:
+                time.sleep(min(_LONGEST_NAP, max(_NAP, _NAP_SHARE * (time.perf_counter() - began))))
 
     @staticmethod
     def _chunks(array: NDArray[Any]) -> list[NDArray[Any]]:

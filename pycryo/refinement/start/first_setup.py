@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -54,6 +55,8 @@ def set_up(
     InputError
         On every rank, if images, references or mask cannot be used.
     """
+    # All ranks at the same time: they need it by and by, and would wait for each other.
+    importlib.import_module("scipy.fft")
     group = symmetry(options.symmetry)
     prior = pose_prior(particles, group, options)
     references, reference_mark = _given(comm, particles, reference, options)

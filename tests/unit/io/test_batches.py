@@ -78,6 +78,9 @@ def test_next_batch_is_read_meanwhile(particles, monkeypatch):
     assert len(calls) == 2
     assert all(name.startswith("pycryo-read") for name in calls)
     iterator.close()
+    calls.clear()
+    assert len(list(iter_batches(particles, [3, 1], max_images=2))) == 1
+    assert calls == [threading.current_thread().name]  # there is nothing to read ahead
 
 
 def test_vanished_stack_is_a_run_error(particles):

@@ -265,3 +265,24 @@ def test_ranks_of_one_node(monkeypatch, per_node):
     monkeypatch.setattr(ThreadComm, "ranks_per_node", per_node)
     assert run_ranks(3, is_one_node) == [per_node >= 3] * 3
     assert is_one_node(SerialComm())
+
+
+def test_who_waits_long_for_others_naps_longer(monkeypatch):
+    """Naps grow with the time waited, here 0.1 s at each look at the clock, up to the longest."""
+    naps, clock, looks = [], [0.0], [0]
+
+    def tell():
+        clock[0] += 0.1
+        return clock[0]
+
+    def test():
+        looks[0] += 1
+        return looks[0] > mpi_module._SPINS + 20
+
+    monkeypatch.setattr(mpi_module, "time", SimpleNamespace(perf_counter=tell, sleep=naps.append))
+    comm = SimpleNamespace(Ibarrier=lambda: SimpleNamespace(Test=test))
+    MpiComm(comm).barrier()
+    assert looks[0] == mpi_module._SPINS + 21
+    assert naps == sorted(naps)
+    assert naps[0] == pytest.approx(max(mpi_module._NAP, 0.1 * mpi_module._NAP_SHARE))
+    assert naps[-1] == mpi_module._LONGEST_NAP
