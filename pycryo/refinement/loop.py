@@ -170,7 +170,8 @@ def _iterations(
     else:
         state = first_state(setup, starts)
         if checkpoint is not None:
-            save(setup, state, history, checkpoint, setup.background.begin)
+            save(setup, state, history, checkpoint, setup.background.add)
+            setup.background.start()
     for line in tell(setup, state).splitlines():
         log.info("%s", line)
 
@@ -178,7 +179,7 @@ def _iterations(
         if observer is not None:
             observer(setup, outcome, history)
         if checkpoint is not None and outcome.record.stage != "final":
-            save(setup, outcome.state, history, checkpoint, setup.background.begin)
+            save(setup, outcome.state, history, checkpoint, setup.background.add)
 
     return run(setup, state, after_iteration, history)
 
@@ -228,6 +229,7 @@ def run(
             log.info("%s", describe(record.load))
         if observer is not None:
             observer(setup, outcome, history)
+        setup.background.start()
         if final:
             setup.free()
             return outcome, history

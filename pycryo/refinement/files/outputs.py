@@ -66,7 +66,7 @@ class Writer:
             If a file cannot be written; on all ranks.
         """
         self.has_written = True
-        later = setup.background.begin
+        later = setup.background.add
         write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations, later=later)
         if self.comm.rank == 0:
             later(partial(self._write, setup, outcome, list(history)))

@@ -16,6 +16,7 @@ from pycryo.io.particles import Particles
 from pycryo.maps.density import Map, resample
 from pycryo.maps.masks import check_mask
 from pycryo.maps.slab_map import from_root
+from pycryo.memory import without_collections
 from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -55,8 +56,10 @@ def set_up(
     InputError
         On every rank, if images, references or mask cannot be used.
     """
-    # All ranks at the same time: they need it by and by, and would wait for each other.
-    importlib.import_module("scipy.fft")
+    # All ranks at the same time: they need them by and by, and would wait for each other.
+    with without_collections():
+        for name in ("scipy.fft", "scipy.ndimage", "scipy.sparse.csgraph"):
+            importlib.import_module(name)
     group = symmetry(options.symmetry)
     prior = pose_prior(particles, group, options)
     references, reference_mark = _given(comm, particles, reference, options)

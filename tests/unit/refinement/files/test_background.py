@@ -11,39 +11,41 @@ from pycryo.refinement.files.background import Background
 
 def test_work_is_done_in_order_beside_the_caller():
     background, done, gate = Background(), [], threading.Event()
-    background.begin(gate.wait)
+    background.add(gate.wait)
     for number in range(5):
-        background.begin(lambda number=number: done.append((number, threading.current_thread())))
+        background.add(lambda number=number: done.append((number, threading.current_thread())))
+    gate.set()
+    assert not done
+    gate.clear()
+    background.start()
+    background.add(lambda: done.append((5, None)))
     assert not done
     gate.set()
     background.settle(SerialComm())
-    assert [number for number, _ in done] == list(range(5))
-    assert {thread for _, thread in done}.isdisjoint({threading.main_thread()})
-    assert len({thread for _, thread in done}) == 1
-    background.close()
+    assert [number for number, _ in done] == list(range(6))
+    assert len({thread for _, thread in done[:5]} | {threading.main_thread()}) == 2
 
 
-def test_nothing_is_done_after_a_failure_and_the_first_error_is_told_once():
+def test_what_follows_a_failure_is_given_up_and_the_error_told_once():
     background, done = Background(), []
 
     def fail():
         raise RunError("the disc is full")
 
-    background.begin(lambda: done.append("before"))
-    background.begin(fail)
-    background.begin(lambda: done.append("work"), lambda: done.append("given up"))
-    background.begin(lambda: done.append("more"))
+    background.add(lambda: done.append("before"), lambda: done.append("not given up"))
+    background.add(fail)
+    background.add(lambda: done.append("work"), lambda: done.append("given up"))
+    background.add(lambda: done.append("more"))
     with pytest.raises(RunError, match="disc is full"):
         background.settle(SerialComm())
     assert done == ["before", "given up"]
     background.settle(SerialComm())
-    background.begin(lambda: done.append("again"))
+    background.add(lambda: done.append("again"))
     background.settle(SerialComm())
     assert done[-1] == "again"
-    background.close()
 
 
-def test_close_waits_and_raises_nothing():
+def test_close_does_what_was_added_and_raises_nothing():
     background, done = Background(), []
     background.close()
 
@@ -51,10 +53,10 @@ def test_close_waits_and_raises_nothing():
         done.append("failed")
         raise InputError("no permission")
 
-    background.begin(fail)
+    background.add(fail)
     background.close()
     assert done == ["failed"]
-    background.begin(lambda: done.append("anew"))
+    background.add(lambda: done.append("anew"))
     background.close()
     assert done == ["failed", "anew"]
 
