@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,14 +40,20 @@ def write_arrays(comm: Comm, path: Path, header: Mapping[str, Any], later: Later
     """
     with ExitStack() as stack:
         files: list[Any] = []
+        failures: list[Exception] = []
 
         def begin() -> None:
             files.append(stack.enter_context(_new_file(path, later)))
             files[0][_HEADER] = json.dumps(header)
 
+        def end() -> None:
+            if failures:
+                raise failures[0]
+            stack.close()
+
         on_root(comm, begin)
-        yield Sink(comm, path, files[0] if files else None)
-        on_root(comm, stack.close)
+        yield Sink(comm, path, files[0] if files else None, failures)
+        on_root(comm, end)
 
 
 @contextmanager
@@ -61,30 +67,41 @@ def _new_file(path: Path, later: Later | None) -> Iterator[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """A file of `write_arrays`; `file` is None but on rank 0. All methods are collective."""
+    """A file of `write_arrays`; `file` is None but on rank 0, whose first failure is raised when the block ends."""
 
     comm: Comm
     path: Path
     file: Any
+    failures: list[Exception]
 
-    def write(self, name: str, data: Array | None, source: int = 0) -> None:
-        """Store the array of rank `source`; the others' is not looked at."""
-        shape, kind = self.comm.broadcast(((), "") if data is None else (data.shape, data.dtype.str), source)
-        here = _to_root(self.comm, data, shape, kind, source)
-        on_root(self.comm, partial(self._make, name, shape, kind))
-        on_root(self.comm, partial(self._fill, name, here, 0))
+    def write(self, name: str, data: Array) -> None:
+        """Store rank 0's array; the others' is not looked at. Not collective."""
+        self._attempt(partial(self._make, name, data.shape, data.dtype.str))
+        self._attempt(partial(self._fill, name, data, 0))
 
     def write_pieces(self, arrays: Mapping[str, Array]) -> None:
-        """Store arrays of which each rank has some rows (or nothing at all, an empty mapping), in the ranks' order."""
+        """Store arrays of which each rank has some rows, in the ranks' order. Collective.
+
+        A rank may have nothing at all, an empty mapping.
+        """
         mine = {name: (len(data), data.shape[1:], data.dtype.str) for name, data in arrays.items()}
         ranks = self.comm.all_gather(mine)
         for name, (_, shape, kind) in next((each for each in ranks if each), {}).items():
             counts = [each[name][0] if each else 0 for each in ranks]
-            on_root(self.comm, partial(self._make, name, (sum(counts), *shape), kind))
+            self._attempt(partial(self._make, name, (sum(counts), *shape), kind))
             for rank, count in enumerate(counts):
                 if count:
                     here = _to_root(self.comm, arrays.get(name), (count, *shape), kind, rank)
-                    on_root(self.comm, partial(self._fill, name, here, sum(counts[:rank])))
+                    self._attempt(partial(self._fill, name, here, sum(counts[:rank])))
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Do it on rank 0, unless something failed before: the ranks need not agree on each array."""
+        if self.file is None or self.failures:
+            return
+        try:
+            work()
+        except Exception as error:
+            self.failures.append(error)
 
     def _make(self, name: str, shape: Shape, kind: str) -> None:
         try:

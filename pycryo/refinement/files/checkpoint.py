@@ -100,9 +100,10 @@ def save(
     with _no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header, later) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
-        for names, pair in zip(_reference_names(len(state.references)), state.references, strict=True):
-            for name, reference in zip(names, pair, strict=True):
-                sink.write_pieces({name: reference.data})
+        references = zip(_reference_names(len(state.references)), state.references, strict=True)
+        sink.write_pieces(
+            {name: reference.data for names, pair in references for name, reference in zip(names, pair, strict=True)}
+        )
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
 
