@@ -150,3 +150,15 @@ def test_impossible_plan(word, capsys):
     captured = capsys.readouterr()
     assert f"{word[2:]} is 0, it must be at least 1" in captured.err
     assert not captured.out
+
+
+def test_the_process_ends_without_a_search_for_cycles():
+    """Exit functions run in reverse order: this one sees what `main` has had done before the interpreter collects."""
+    code = (
+        "import atexit, gc\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000))\n"
+        "from pycryo.cli.main import main\n"
+        "main(['info'])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split("\n")[-2] == "frozen True"
