@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter.draws import Draws
+from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Array, Posterior, Support
@@ -208,7 +209,7 @@ def _of_rows(score: Score, rows: NDArray[np.int64]) -> Score:
 
     def of_rows(
         some: NDArray[np.int64], rotations: Array, classes: NDArray[np.int32], shifts: Array
-    ) -> NDArray[np.floating]:
+    ) -> Pairs:
         return score(rows[some], rotations, classes, shifts)
 
     return of_rows
