@@ -207,9 +207,7 @@ def _normalised(weight: Array) -> Array:
 def _of_rows(score: Score, rows: NDArray[np.int64]) -> Score:
     """The score of these images only, counted from 0."""
 
-    def of_rows(
-        some: NDArray[np.int64], rotations: Array, classes: NDArray[np.int32], shifts: Array
-    ) -> Pairs:
+    def of_rows(some: NDArray[np.int64], rotations: Array, classes: NDArray[np.int32], shifts: Array) -> Pairs:
         return score(rows[some], rotations, classes, shifts)
 
     return of_rows

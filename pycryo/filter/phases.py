@@ -75,7 +75,8 @@ def run_phases(
     Parameters
     ----------
     score : callable
-        (rows, rotations (k, R, 4), classes (k, R), shifts (k, T, 2)) -> log likelihood + log prior of the images `rows`.
+        (rows, rotations (k, R, 4), classes (k, R), shifts (k, T, 2)) -> log likelihood + log prior of the
+        images `rows`.
     start : Support
         First support points (from the scan or the last iteration).
     widths : Widths
@@ -177,9 +178,7 @@ def _empty(n: int, n_support: int, n_class: int) -> Posterior:
     )
 
 
-def _finish(
-    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, log_weight: Pairs, draws: Draws
-) -> None:
+def _finish(result: Posterior, rows: NDArray[np.int64], drawn: Proposals, log_weight: Pairs, draws: Draws) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
     picked = log_weight.draw(draws.at(draws.stream + 3).offset(), result.support.weight.shape[1])
     index_r, index_t = np.divmod(picked.index, drawn.shifts.shape[1])
