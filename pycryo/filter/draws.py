@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter import _sampling
+from pycryo.filter._sampling import normal as normal
 from pycryo.filter._sampling import uniform as uniform
+from pycryo.threads import get_threads
 
 Array = NDArray[np.float64]
 
@@ -43,25 +46,14 @@ class Draws:
 
     def uniform(self, count: int) -> Array:
         """(n, count) draws from (0, 1)."""
-        return np.asarray(uniform(self.seed, self.stream, self.ids, count))
+        return uniform(self.seed, self.stream, self.ids, count)
 
     def offset(self) -> Array:
         """(n,) draws from (0, 1): where `systematic_resample` begins."""
         return np.ascontiguousarray(self.uniform(1)[:, 0])
 
 
-def normal(seed: int, stream: int, ids: NDArray[np.int64], count: int) -> Array:
-    """(n, count) standard normal draws (Box-Muller)."""
-    pairs = (count + 1) // 2
-    u = uniform(seed, stream, ids, 2 * pairs)
-    radius, angle = np.sqrt(-2 * np.log(u[:, :pairs])), 2 * np.pi * u[:, pairs:]
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :count]
-
-
 def student(draws: Draws, count: int, dimension: int) -> Array:
     """(n, count, dimension) draws of a spherical Student t with 4 degrees of freedom and unit scale."""
-    n = len(draws.ids)
-    gauss = normal(draws.seed, draws.stream, draws.ids, count * dimension).reshape(n, count, dimension)
-    u = draws.at(_CHI_SQUARE_STREAM + draws.stream).uniform(2 * count)
-    chi_square = -2 * np.log(u[:, :count] * u[:, count:])
-    return np.asarray(gauss * np.sqrt(4 / chi_square)[..., None])
+    chi_stream = _CHI_SQUARE_STREAM + draws.stream
+    return _sampling.student(draws.seed, draws.stream, chi_stream, draws.ids, count, dimension, get_threads())

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter.draws import Draws
+from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Array, Posterior, Support
@@ -206,9 +207,7 @@ def _normalised(weight: Array) -> Array:
 def _of_rows(score: Score, rows: NDArray[np.int64]) -> Score:
     """The score of these images only, counted from 0."""
 
-    def of_rows(
-        some: NDArray[np.int64], rotations: Array, classes: NDArray[np.int32], shifts: Array
-    ) -> NDArray[np.floating]:
+    def of_rows(some: NDArray[np.int64], rotations: Array, classes: NDArray[np.int32], shifts: Array) -> Pairs:
         return score(rows[some], rotations, classes, shifts)
 
     return of_rows

@@ -10,19 +10,19 @@ See docs/method.md, The particle filter.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter._weights import merge_repeats, rotation_spread, shift_spread
 from pycryo.filter.draws import Draws
+from pycryo.filter.pairs import Marginals, Pairs
 from pycryo.filter.proposals import Classes, Cloud, Proposals, Widths, propose
-from pycryo.filter.resampling import flatten_weights, merge_repeats, resample
 from pycryo.filter.support import Array, Posterior, Support
 
-# (rows (n,), rotations (n, R, 4), their classes (n, R), shifts (n, T, 2)) -> log posterior up to a constant per image,
-# (n, R, T)
-Score = Callable[[NDArray[np.int64], Array, Classes, Array], NDArray[np.floating]]
+# (rows (n,), rotations (n, R, 4), their classes (n, R), shifts (n, T, 2)) -> log posterior up to a constant per image
+Score = Callable[[NDArray[np.int64], Array, Classes, Array], Pairs]
 
 # Of an image in an iteration at the most, for the keys of the draws.
 _MOST_PHASES = 32
@@ -75,7 +75,7 @@ def run_phases(
     Parameters
     ----------
     score : callable
-        (rows, rotations (k, R, 4), classes (k, R), shifts (k, T, 2)) -> (k, R, T) log likelihood + log prior of the
+        (rows, rotations (k, R, 4), classes (k, R), shifts (k, T, 2)) -> log likelihood + log prior of the
         images `rows`.
     start : Support
         First support points (from the scan or the last iteration).
@@ -102,12 +102,12 @@ def run_phases(
         here = draws.of(active).at((draws.stream * _MOST_PHASES + phase) * 4)
         drawn = propose(cloud, widths, here, settings.n_rotation, settings.n_shift, n_class)
         weigh = guides[phase] if phase < n_guide else score
-        log_joint = weigh(active, drawn.rotations, drawn.classes, drawn.shifts).astype(np.float64)
-        log_weight = (log_joint - drawn.log_density).reshape(len(active), -1)
+        log_joint = weigh(active, drawn.rotations, drawn.classes, drawn.shifts)
+        log_weight = log_joint.over(drawn.density_rotation, drawn.density_shift)
         # What a guide found best counts no more.
         _note_modes(result, best, active, drawn, log_joint, anew=phase <= n_guide)
-        tempered = flatten_weights(log_weight, settings.min_effective).reshape(log_joint.shape)
-        spread_r, spread_t = _spread(result, active, drawn, tempered, widths)
+        tempered = log_weight.marginals(drawn.classes, result.mode_class[active], settings.min_effective)
+        spread_r, spread_t = _spread(result, active, drawn, tempered, 6 * widths.rotation, 6 * widths.shift)
         wanted = settings.bandwidth * spread_r, settings.bandwidth * spread_t
         narrower = widths.towards(*wanted, settings.shrink)
         settled = narrower.rotation > settings.settled * widths.rotation
@@ -117,46 +117,39 @@ def run_phases(
         result.n_phases[active] += 1
         if done.any():
             last = here.of(np.flatnonzero(done))
-            _finish(result, active[done], drawn.of(done), log_weight[done], widths.of(done), last)
+            _finish(result, active[done], drawn.of(done), log_weight.of(done), last)
         keep = ~done
         active = active[keep]
         if not len(active):
             break
-        weight_r, weight_t = (np.ascontiguousarray(tempered[keep].sum(axis)) for axis in (2, 1))
+        weight_r, weight_t = tempered.rotation[keep], tempered.shift[keep]
         cloud = Cloud(drawn.rotations[keep], drawn.classes[keep], weight_r, drawn.shifts[keep], weight_t)
         widths = narrower.of(keep)
     return result
 
 
 def _note_modes(
-    result: Posterior, best: Array, rows: NDArray[np.int64], drawn: Proposals, log_joint: Array, *, anew: bool
+    result: Posterior, best: Array, rows: NDArray[np.int64], drawn: Proposals, log_joint: Pairs, *, anew: bool
 ) -> None:
     """Note the best pairs of the images `rows`, if they are better than the `best` so far, or all of them `anew`."""
-    flat, n_shift = log_joint.reshape(len(rows), -1), drawn.shifts.shape[1]
-    top = flat.argmax(axis=1)
-    value = flat[np.arange(len(rows)), top]
-    better = (value > best[rows]) | anew
-    best[rows[better]] = value[better]
-    rotation, shift = top[better] // n_shift, top[better] % n_shift
-    result.mode_quaternion[rows[better]] = drawn.rotations[better, rotation]
-    result.mode_shift[rows[better]] = drawn.shifts[better, shift]
-    result.mode_class[rows[better]] = drawn.classes[better, rotation]
+    rotation, shift, value = log_joint.best()
+    better = np.flatnonzero((value > best[rows]) | anew)
+    rows, rotation, shift = rows[better], rotation[better], shift[better]
+    best[rows] = value[better]
+    result.mode_quaternion[rows] = drawn.rotations[better, rotation]
+    result.mode_shift[rows] = drawn.shifts[better, shift]
+    result.mode_class[rows] = drawn.classes[better, rotation]
 
 
 def _spread(
-    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, weight: Array, widths: Widths
+    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, weight: Marginals, reach_r: Array, reach_t: Array
 ) -> tuple[Array, Array]:
-    """Weighted standard deviation per axis about the modes of the images `rows`, of what is of their class and near."""
-    likely = weight * (drawn.classes == result.mode_class[rows, None])[..., None]
-    cosine = np.abs(np.einsum("nri,ni->nr", drawn.rotations, result.mode_quaternion[rows]))
-    square_r = np.square(2 * np.arccos(np.clip(cosine, 0, 1)))
-    square_t = np.square(drawn.shifts - result.mode_shift[rows, None]).sum(-1)
-    weight_r, weight_t = likely.sum(2), likely.sum(1)
-    near_r = weight_r * (square_r < np.square(6 * widths.rotation)[:, None])
-    near_t = weight_t * (square_t < np.square(6 * widths.shift)[:, None])
-    spread_r = np.sqrt((near_r * square_r).sum(1) / np.maximum(near_r.sum(1), 1e-300) / 3)
-    spread_t = np.sqrt((near_t * square_t).sum(1) / np.maximum(near_t.sum(1), 1e-300) / 2)
-    return spread_r, spread_t
+    """Standard deviations per axis about the modes of the images `rows`, of what is of their class and in reach."""
+    alike = np.where(drawn.classes == result.mode_class[rows, None], weight.rotation, 0)
+    return (
+        rotation_spread(alike, drawn.rotations, result.mode_quaternion[rows], reach_r),
+        shift_spread(weight.shift_alike, drawn.shifts, result.mode_shift[rows], reach_t),
+    )
 
 
 def _empty(n: int, n_support: int, n_class: int) -> Posterior:
@@ -185,27 +178,19 @@ def _empty(n: int, n_support: int, n_class: int) -> Posterior:
     )
 
 
-def _finish(
-    result: Posterior, rows: NDArray[np.int64], drawn: Proposals, log_weight: Array, widths: Widths, draws: Draws
-) -> None:
+def _finish(result: Posterior, rows: NDArray[np.int64], drawn: Proposals, log_weight: Pairs, draws: Draws) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
-    n_rotation, n_shift = drawn.rotations.shape[1], drawn.shifts.shape[1]
-    top = log_weight.max(axis=1, keepdims=True)
-    weight = np.exp(log_weight - top)
-    total = weight.sum(axis=1, keepdims=True)
-    result.log_evidence[rows] = top[:, 0] + np.log(total[:, 0] / log_weight.shape[1])
-    weight /= total
-    joint = weight.reshape(len(rows), n_rotation, n_shift)
-    picked = resample(weight, draws.at(draws.stream + 3).offset(), result.support.weight.shape[1])
-    index_r, index_t = picked // n_shift, picked % n_shift
+    picked = log_weight.draw(draws.at(draws.stream + 3).offset(), result.support.weight.shape[1])
+    index_r, index_t = np.divmod(picked.index, drawn.shifts.shape[1])
     result.support.quaternion[rows] = np.take_along_axis(drawn.rotations, index_r[..., None], axis=1)
     result.support.shift[rows] = np.take_along_axis(drawn.shifts, index_t[..., None], axis=1)
-    result.support.weight[rows] = merge_repeats(picked)
+    result.support.weight[rows] = merge_repeats(picked.index)
     result.support.class_index[rows] = np.take_along_axis(drawn.classes, index_r, axis=1)
-    marginal = joint.sum(axis=2)
+    weight = log_weight.marginals(drawn.classes, result.mode_class[rows], 0.0)
     for k in range(result.class_probability.shape[1]):
-        result.class_probability[rows, k] = (marginal * (drawn.classes == k)).sum(axis=1)
-    everywhere = replace(widths, rotation=widths.rotation * 1e3, shift=widths.shift * 1e3)
-    result.spread_rotation[rows], result.spread_shift[rows] = _spread(result, rows, drawn, joint, everywhere)
-    result.p_max[rows] = weight.max(axis=1)
-    result.n_significant[rows] = 1 / np.square(weight).sum(axis=1)
+        result.class_probability[rows, k] = np.where(drawn.classes == k, weight.rotation, 0).sum(axis=1)
+    everywhere = np.full(len(rows), np.inf)
+    spread = _spread(result, rows, drawn, weight, everywhere, everywhere)
+    result.spread_rotation[rows], result.spread_shift[rows] = spread
+    result.log_evidence[rows] = picked.log_mean
+    result.p_max[rows], result.n_significant[rows] = picked.p_max, picked.effective

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density
+from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density, turn_rotations
 from pycryo.filter.draws import Draws, student
 from pycryo.filter.resampling import resample
 from pycryo.filter.support import Array, Support
-from pycryo.geometry.rotations import multiply
+from pycryo.threads import get_threads
 
 Classes = NDArray[np.int32]
 
@@ -86,18 +86,19 @@ class Proposals:
     rotations : (n, R, 4) float64
     classes : (n, R) int32
     shifts : (n, T, 2) float64
-    log_density : (n, R, T) float64
-        Of the pairs, up to a constant.
+    density_rotation, density_shift : (n, R), (n, T) float64
+        Logs of the densities that they are drawn from, up to a constant.
     """
 
     rotations: Array
     classes: Classes
     shifts: Array
-    log_density: Array
+    density_rotation: Array
+    density_shift: Array
 
     def of(self, rows: NDArray[np.bool_]) -> Proposals:
         """Those of some images."""
-        return Proposals(self.rotations[rows], self.classes[rows], self.shifts[rows], self.log_density[rows])
+        return Proposals(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def propose(cloud: Cloud, widths: Widths, draws: Draws, n_rotation: int, n_shift: int, n_class: int) -> Proposals:
@@ -106,20 +107,18 @@ def propose(cloud: Cloud, widths: Widths, draws: Draws, n_rotation: int, n_shift
     offset = draws.uniform(2)
     pick_r = resample(cloud.weight_rotation, np.ascontiguousarray(offset[:, 0]), n_rotation)
     pick_t = resample(cloud.weight_shift, np.ascontiguousarray(offset[:, 1]), n_shift)
-    centre_r = np.take_along_axis(cloud.rotations, pick_r[..., None], axis=1)
-    centre_t = np.take_along_axis(cloud.shifts, pick_t[..., None], axis=1)
-    tangent = student(draws.at(key + 1), n_rotation, 3) * (0.5 * widths.rotation)[:, None, None]
-    turn = np.concatenate([np.ones((*tangent.shape[:2], 1)), tangent], axis=-1)
-    turn /= np.linalg.norm(turn, axis=-1, keepdims=True)
-    rotations = multiply(turn, centre_r)
-    shifts = centre_t + student(draws.at(key + 2), n_shift, 2) * widths.shift[:, None, None]
-    centre_c = np.take_along_axis(cloud.classes, pick_r, axis=1)
-    classes, other = centre_c, _SWITCH / n_class
+    scale_r = 0.5 * widths.rotation
+    rotations = turn_rotations(cloud.rotations, pick_r, student(draws.at(key + 1), n_rotation, 3), scale_r)
+    shifts = np.take_along_axis(cloud.shifts, pick_t[..., None], axis=1)
+    shifts += student(draws.at(key + 2), n_shift, 2) * widths.shift[:, None, None]
+    classes, other = np.take_along_axis(cloud.classes, pick_r, axis=1), _SWITCH / n_class
     if n_class > 1:
         draw = draws.at(_SWITCH_STREAM + key).uniform(n_rotation)
         drawn = np.minimum(draw / other, n_class - 1).astype(np.int32)
-        classes = np.where(draw < _SWITCH, drawn, centre_c)
+        classes = np.where(draw < _SWITCH, drawn, classes)
     same = 1 - (n_class - 1) * other
-    density_r = rotation_proposal_density(rotations, centre_r, 0.5 * widths.rotation, classes, centre_c, same, other)
-    density_t = shift_proposal_density(shifts, centre_t, widths.shift)
-    return Proposals(rotations, classes, shifts, density_r[:, :, None] + density_t[:, None, :])
+    density_r = rotation_proposal_density(
+        rotations, cloud.rotations, pick_r, scale_r, classes, cloud.classes, same, other, get_threads()
+    )
+    density_t = shift_proposal_density(shifts, cloud.shifts, pick_t, widths.shift)
+    return Proposals(rotations, classes, shifts, density_r, density_t)

@@ -86,7 +86,8 @@ def local_order(rotations: NDArray[np.float64], cell: int) -> NDArray[np.int64]:
         mean = np.add.reduceat(here, begin) / length[:, None]
         spread = np.add.reduceat(np.square(here), begin) / length[:, None] - np.square(mean)
         value = here[np.arange(n), spread.argmax(axis=1)[segment]]
-        order = order[np.lexsort((value, segment))]
+        # Values are of unit quaternions: those of a segment are within 2 of each other.
+        order = order[np.argsort(value + 4.0 * segment, kind="stable")]
         bounds = np.unique(np.concatenate([bounds, (bounds[:-1] + bounds[1:]) // 2]))
     return order
 

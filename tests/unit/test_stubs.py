@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from pycryo import _core
-from pycryo.filter import _sampling
+from pycryo.filter import _sampling, _weights
 
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
 # In Cython's signatures, less const and the layout of memory views.
-C_TYPES = {"uint64_t": int, "Py_ssize_t": int, "double": float}
-C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "double": np.float64}
+C_TYPES = {"uint64_t": int, "Py_ssize_t": int, "int": int, "double": float}
+C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "float": np.float32, "double": np.float64}
 
 
 def stub_of(module: types.ModuleType) -> str:
@@ -120,7 +120,7 @@ def differences(text: str, module: types.ModuleType) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [_core, _sampling], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [_core, _sampling, _weights], ids=lambda module: module.__name__)
 def test_stub(module):
     assert not differences(stub_of(module), module)
 
@@ -148,7 +148,8 @@ def test_stub(module):
         (_sampling, "stream: int", "streams: int"),
         (_sampling, "ids: NDArray[np.int64]", "ids: NDArray[np.int32]"),
         (_sampling, "seed: int, stream: int", "stream: int, seed: int"),
-        (_sampling, "other: float", "other: float = 0.0"),
+        (_sampling, "dimension: int, threads: int", "dimension: int, threads: int = 1"),
+        (_weights, "pairs: NDArray[np.float32]", "pairs: NDArray[np.float64]"),
     ],
 )
 def test_wrong_stub_is_noticed(module, right, wrong):
@@ -159,18 +160,35 @@ def test_wrong_stub_is_noticed(module, right, wrong):
 
 
 def test_results_of_the_particle_filter():
-    stub = Stub(stub_of(_sampling))
     ids, weight, offset = np.arange(2), np.full((2, 3), 1 / 3), np.full(2, 0.5)
     rotations, shifts, classes = np.ones((2, 3, 4)) / 2, np.zeros((2, 3, 2)), np.zeros((2, 3), np.int32)
+    pick, densities = np.tile(np.arange(3), (2, 1)), (np.zeros((2, 3, 3), np.float32), weight, weight)
     results = {
-        "uniform": _sampling.uniform(1, 2, ids, 3),
-        "systematic_resample": _sampling.systematic_resample(weight, offset, 3),
-        "rotation_proposal_density": _sampling.rotation_proposal_density(
-            rotations, rotations, offset, classes, classes, 0.9, 0.1
-        ),
-        "shift_proposal_density": _sampling.shift_proposal_density(shifts, shifts, offset),
+        _sampling: {
+            "uniform": _sampling.uniform(1, 2, ids, 3),
+            "normal": _sampling.normal(1, 2, ids, 3),
+            "student": _sampling.student(1, 2, 3, ids, 3, 2, 1),
+            "turn_rotations": _sampling.turn_rotations(rotations, pick, rotations[..., 1:].copy(), offset),
+            "rotation_proposal_density": _sampling.rotation_proposal_density(
+                rotations, rotations, pick, offset, classes, classes, 0.9, 0.1, 1
+            ),
+            "shift_proposal_density": _sampling.shift_proposal_density(shifts, shifts, pick, offset),
+        },
+        _weights: {
+            "systematic_resample": _weights.systematic_resample(weight, offset, 3),
+            "merge_repeats": _weights.merge_repeats(pick),
+            "flatten_weights": _weights.flatten_weights(weight, 2.0, 1),
+            "best_pairs": _weights.best_pairs(*densities),
+            "pair_marginals": _weights.pair_marginals(*densities, classes, classes[:, 0].copy(), 2.0, 1),
+            "draw_pairs": _weights.draw_pairs(*densities, offset, 3, 1),
+            "rotation_spread": _weights.rotation_spread(weight, rotations, rotations[:, 0].copy(), offset),
+            "shift_spread": _weights.shift_spread(weight, shifts, shifts[:, 0].copy(), offset),
+        },
     }
-    assert results.keys() == stub.functions.keys()
-    for name, result in results.items():
-        ((_, told),) = stub.functions[name]
-        assert told == np.typing.NDArray[result.dtype.type], name
+    for module, found in results.items():
+        stub = Stub(stub_of(module))
+        assert found.keys() == stub.functions.keys()
+        for name, result in found.items():
+            ((_, told),) = stub.functions[name]
+            types_of = [np.typing.NDArray[each.dtype.type] for each in (result if type(result) is tuple else [result])]
+            assert told == (types_of[0] if len(types_of) == 1 else tuple[tuple(types_of)]), name

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known, search_modes
+from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support
@@ -47,15 +48,15 @@ class LogPrior:
         rotations: NDArray[np.float64],
         classes: NDArray[np.int32],
         shifts: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        """(k, R, T) of the images `rows`, see `pycryo.filter.phases.Score`."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of rotations and classes (k, R), and of shifts (k, T), of the images `rows`."""
         of_rotation = np.log(self.class_share)[classes]
         if self.restraint is None:
             of_shift = -0.5 * np.square(shifts).sum(-1) / self.sigma_shift**2
         else:
             of_shift = self.restraint.log_shift(rows, shifts, self.pixel_size, self.sigma_shift)
             of_rotation = of_rotation + self.restraint.log_rotation(rows, rotations)
-        return np.asarray(of_rotation[:, :, None] + of_shift[:, None, :])
+        return of_rotation, of_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Comparison:
             rotations: NDArray[np.float64],
             classes: NDArray[np.int32],
             shifts: NDArray[np.float64],
-        ) -> NDArray[np.float64]:
+        ) -> Pairs:
             everyone = len(rows) == len(near)
             log_likelihood = compare_local(
                 self.volumes,
@@ -104,7 +105,8 @@ class Comparison:
                 scale=self.model_scale,
                 threads=self.threads,
             )
-            return np.asarray(self.sharpness * log_likelihood + self.log_prior(rows, rotations, classes, shifts))
+            log_likelihood *= np.float32(self.sharpness)
+            return Pairs(log_likelihood, *self.log_prior(rows, rotations, classes, shifts))
 
         return score
 

@@ -130,10 +130,12 @@ def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
     chosen[everything] = True
     parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.neighbours.nearest).ravel()
     n_cell = -(-len(parent) // CELL_SLICES)
-    items = np.zeros((len(keep), n_cell * CELL_SLICES), bool)
-    items[:, : len(parent)] = coarse[:, parent]
+    # The last item fills up its cell. Eight images are a byte.
+    parent = np.pad(parent, (0, n_cell * CELL_SLICES - len(parent)), mode="edge")
+    items = np.packbits(coarse, axis=0)[:, parent].reshape(-1, n_cell, CELL_SLICES)
+    cells = np.unpackbits(np.bitwise_or.reduce(items, axis=2), axis=0, count=len(keep)).view(bool)
     image, item = np.nonzero(coarse)
     number, rotation = np.divmod(item, nesting.n_coarse)
-    items[image, number * len(nesting.neighbours.nearest) + nesting.neighbours.child[rotation]] = True
-    cells = np.asarray(items.reshape(len(keep), n_cell, CELL_SLICES).any(axis=2))
+    child = number * len(nesting.neighbours.nearest) + nesting.neighbours.child[rotation]
+    cells[image, child // CELL_SLICES] = True
     return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))

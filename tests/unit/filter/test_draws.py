@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from pycryo.filter import _sampling
 from pycryo.filter._sampling import uniform
 from pycryo.filter.draws import Draws, normal, student
 
@@ -61,6 +62,25 @@ def test_normal_is_normal(count):
         np.testing.assert_allclose((draws**power).mean(axis=0), expected, atol=5 * error * 0.013)
     if count > 1:
         assert np.abs(np.corrcoef(draws.T) - np.eye(count)).max() < 5 * 0.013
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_normal_of_uniform_draws(count):
+    ids, pairs = np.array([5, 0, 2**40]), (count + 1) // 2
+    u = uniform(3, 4, ids, 2 * pairs)
+    radius, angle = np.sqrt(-2 * np.log(u[:, :pairs])), 2 * pi * u[:, pairs:]
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :count]
+    np.testing.assert_allclose(normal(3, 4, ids, count), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count, dimension", [(1, 1), (5, 2), (6, 3), (0, 3)])
+def test_student_of_normal_draws(count, dimension, threads):
+    ids = np.array([5, 0, 2**40, 7])
+    u = uniform(3, 9, ids, 2 * count)
+    chi_square = -2 * np.log(u[:, :count] * u[:, count:])
+    expected = normal(3, 4, ids, count * dimension).reshape(4, count, dimension) * np.sqrt(4 / chi_square)[..., None]
+    np.testing.assert_allclose(_sampling.student(3, 4, 9, ids, count, dimension, threads), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dimension", [2, 3])

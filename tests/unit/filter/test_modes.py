@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known, assign_modes, search_modes, with_known
+from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Support
@@ -41,7 +42,7 @@ def bumps(resolution: float):
             away = np.linalg.norm(shifts - centre_t, axis=-1)
             square = np.square(turn / WIDTH_R)[:, :, None] + np.square(away / WIDTH_T)[:, None]
             total += height * resolution**2 * np.exp(-0.5 * square * resolution**2 / height)
-        return total
+        return Pairs(total.astype(np.float32), np.zeros(rotations.shape[:2]), np.zeros(shifts.shape[:2]))
 
     return score
 

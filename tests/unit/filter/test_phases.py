@@ -10,6 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from pycryo.filter.draws import Draws
+from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support, concatenate
@@ -79,7 +80,17 @@ def sample(
 ) -> Posterior:
     n = len(ids)
     widths = Widths(np.full(n, 0.1), np.full(n, 0.75), 1e-4, 1e-3)
-    return run_phases(score, start, widths, Draws(seed, 3, ids), settings, n_class=n_class)
+    return run_phases(in_pairs(score), start, widths, Draws(seed, 3, ids), settings, n_class=n_class)
+
+
+def in_pairs(density):
+    """The score of a log density (k, R, T)."""
+
+    def score(rows, rotations, classes, shifts) -> Pairs:
+        of_pair = density(rows, rotations, classes, shifts).astype(np.float32)
+        return Pairs(of_pair, np.zeros(rotations.shape[:2]), np.zeros(shifts.shape[:2]))
+
+    return score
 
 
 def offsets(posterior: Posterior, centre: Rotation = CENTRE) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from scipy.spatial.transform import Rotation
 
-from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density
+from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density, turn_rotations
 from pycryo.filter.draws import Draws
 from pycryo.filter.proposals import Cloud, Widths, propose
 
@@ -30,7 +30,8 @@ def to_rotation(quaternion: np.ndarray) -> Rotation:
 def density(points, centres, scale):
     """Of one class."""
     classes = (np.zeros(each.shape[:2], np.int32) for each in (points, centres))
-    return rotation_proposal_density(points, centres, np.array([scale]), *classes, 1.0, 0.0)
+    pick = np.arange(centres.shape[1])[None]
+    return rotation_proposal_density(points, centres, pick, np.array([scale]), *classes, 1.0, 0.0, 1)
 
 
 @pytest.mark.parametrize("scale", [0.2, 0.5, 2.0])
@@ -66,16 +67,55 @@ def test_rotation_density_integrates_to_its_constant_at_every_scale(scale):
     assert abs(ratio.mean() - ROTATION_CONSTANT) < 5 * error  # 5 standard errors
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rotation_density_of_picked_centres_and_classes(threads, rng):
+    n, a, b = 3, 5, 4
+    points, centres = (scalar_first(Rotation.random(n * m, rng=rng)).reshape(n, m, 4) for m in (a, b))
+    pick = np.array([[0, 1, 2, 3, 3], [1, 1, 1, 1, 1], [0, 0, 2, 3, 3]])
+    scale, same, other = np.array([1e-3, 0.1, 3.0]), 0.9, 0.05
+    class_of_point, class_of_centre = rng.integers(0, 3, (n, a), np.int32), rng.integers(0, 3, (n, b), np.int32)
+    found = rotation_proposal_density(
+        points, centres, pick, scale, class_of_point, class_of_centre, same, other, threads
+    )
+    picked, class_of_picked = (
+        np.take_along_axis(centres, pick[..., None], 1),
+        np.take_along_axis(class_of_centre, pick, 1),
+    )
+    square = np.square(np.einsum("nai,nci->nac", points, picked))
+    tangent = (1 - square) / square
+    kernels = (1 + tangent / (4 * scale[:, None, None] ** 2)) ** -3.5 * (1 + tangent) ** 2
+    kernels *= np.where(class_of_point[:, :, None] == class_of_picked[:, None], same, other)
+    # Double arithmetic of a few terms.
+    np.testing.assert_allclose(found, np.log(kernels.mean(axis=2)) - 3 * np.log(scale)[:, None], rtol=1e-12)
+
+
+def test_turned_rotations(rng):
+    """The tangent of half the angle is the length of `tangent` times the scale."""
+    n, a, c = 3, 4, 6
+    rotations = scalar_first(Rotation.random(n * a, rng=rng)).reshape(n, a, 4)
+    tangent = rng.normal(0, 2, (n, c, 3))
+    pick, scale = rng.integers(0, a, (n, c)), np.array([1e-3, 0.2, 5.0])
+    turned = turn_rotations(rotations, pick, tangent, scale)
+    half = scale[:, None, None] * tangent
+    length = np.linalg.norm(half, axis=-1, keepdims=True)
+    turn = Rotation.from_rotvec((half / length * 2 * np.arctan(length)).reshape(-1, 3))
+    expected = turn * to_rotation(np.take_along_axis(rotations, pick[..., None], 1))
+    # Roundings of quaternions, and of angles that are made of them.
+    assert (to_rotation(turned) * expected.inv()).magnitude().max() < 1e-14
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=-1), 1, rtol=1e-15)
+
+
 def test_shift_density_is_students(rng):
     n, a, b = 3, 5, 4
     points, centres, scale = rng.normal(0, 3, (n, a, 2)), rng.normal(0, 3, (n, b, 2)), np.array([1e-3, 0.7, 20.0])
+    pick = np.array([[0, 1, 2, 3, 3], [1, 1, 1, 1, 1], [0, 0, 2, 3, 3]])
     expected = np.empty((n, a))
     for i in range(n):
         kernels = [scipy.stats.multivariate_t(c, scale[i] ** 2 * np.eye(2), df=4).pdf(points[i]) for c in centres[i]]
-        expected[i] = np.log(np.mean(kernels, axis=0))
+        expected[i] = np.log(np.mean(np.array(kernels)[pick[i]], axis=0))
     # Γ(3)/(Γ(2)·4π) is left out; the rest is double arithmetic of a few terms.
     constant = np.log(2 / (4 * pi))
-    np.testing.assert_allclose(shift_proposal_density(points, centres, scale) + constant, expected, rtol=1e-12)
+    np.testing.assert_allclose(shift_proposal_density(points, centres, pick, scale) + constant, expected, rtol=1e-12)
 
 
 def test_proposals_are_drawn_from_their_density():
@@ -87,10 +127,11 @@ def test_proposals_are_drawn_from_their_density():
     cloud = Cloud(tile(centre_r), np.zeros((n, 2), np.int32), weight, tile(centre_t), weight)
     widths = Widths(np.full(n, scale_r), np.full(n, scale_t), 0.0, 0.0)
     drawn = propose(cloud, widths, Draws(4, 8, np.arange(n)), 8, 8, 1)
-    rotations, shifts, log_density = drawn.rotations, drawn.shifts, drawn.log_density
+    rotations, shifts = drawn.rotations, drawn.shifts
     assert rotations.shape == (n, 8, 4)
     assert shifts.shape == (n, 8, 2)
-    assert log_density.shape == (n, 8, 8)
+    assert drawn.density_rotation.shape == drawn.density_shift.shape == (n, 8)
+    log_density = drawn.density_rotation[:, :, None] + drawn.density_shift[:, None]
     np.testing.assert_allclose(np.linalg.norm(rotations, axis=-1), 1, atol=1e-14)  # a few roundings of 1e-16
     inverse = np.exp(-log_density) * ROTATION_CONSTANT * 2 * pi  # 2π = 4π/Γ(3): the constant of the shifts
     angle = (to_rotation(rotations) * to_rotation(centre_r[:1]).inv()).magnitude().reshape(n, 8)

@@ -9,7 +9,7 @@ from thread_comm import run_ranks
 from pycryo.geometry.grids import local_order, rotation_grid, shift_grid
 from pycryo.geometry.rotations import angle_between, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
-from pycryo.kernels.compare import BestPoses
+from pycryo.kernels.compare import CELL_SLICES, BestPoses
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import fourier_volume
 from pycryo.kernels.reference import compare as compare_twin
@@ -161,6 +161,30 @@ def test_every_coarse_rotation_leaves_a_fine_one():
         score = np.tile(np.float32([1, -99]), (n, 1))
         best = BestPoses(score, np.tile(np.arange(n)[:, None], 2), score[:, 0].astype(float), np.zeros(n))
         assert survivors(best, nesting, 1).cells.any(axis=1).all()
+
+
+def test_cells_of_survivors_hold_their_fine_rotations(rng):
+    """Of two classes and 21 images, one of which needs everything; cells across the border of the classes."""
+    group, n, n_class, n_place = symmetry("C1"), 21, 2, 30
+    turn, shifts = np.array([1.0, 0, 0, 0]), np.array([[0.0, 0], [1, 0], [0, 1]])
+    coarse, fine = (make_scan(count, group, turn, shifts, 1.0, 5.0) for count in (40, 333))
+    nesting = nest(find_neighbours(coarse, fine, group), coarse, fine)
+    n_coarse, n_fine = len(coarse.rotations), len(fine.rotations)
+    score = -np.sort(rng.exponential(20, (n, n_place)), axis=1).astype(np.float32)
+    score[0] = 1
+    index = rng.integers(0, n_class * n_coarse * len(shifts), (n, n_place))
+    needed = survivors(BestPoses(score, index, score[:, 0].astype(float), np.zeros(n)), nesting, n_class)
+    assert needed.cells[0].all()
+    assert needed.shifts[0].all()
+    for image in range(1, n):
+        items = set()
+        for item in index[image, score[image] >= score[image, 0] - 12.25 - 0.1 * max(score[image, 0], 0)] // len(
+            shifts
+        ):
+            number, rotation = divmod(int(item), n_coarse)
+            near = {*np.flatnonzero(nesting.neighbours.nearest == rotation), nesting.neighbours.child[rotation]}
+            items |= {number * n_fine + int(each) for each in near}
+        assert set(np.flatnonzero(needed.cells[image])) == {item // CELL_SLICES for item in items}
 
 
 def test_coarse_to_fine_loses_nothing_and_saves_scores():
