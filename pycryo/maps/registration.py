@@ -159,13 +159,14 @@ class _Fit:
     """Samples of a map and what is fitted to them: values (f,) are the free parameters in units of `prior` (f,).
 
     `at` (n, 3) are the samples (x, y, z), Fourier px, one of each Friedel pair, and `bins` (n,) theirs; `samples` (n,)
-    are the map's, `target` is the other one's transform. `share` is the number of independent samples over all. For
-    `least_correlation` see `Expected`.
+    are the map's and `own` (n, f) their slopes if it moved, `target` is the other one's transform. `share` is the
+    number of independent samples over all. For `least_correlation` see `Expected`.
     """
 
     at: Array
     bins: NDArray[np.int64]
     samples: Complex
+    own: Complex
     target: SplineTransform
     free: NDArray[np.int64]
     prior: Array
@@ -186,12 +187,13 @@ class _Fit:
         box, field = source.box, source.box * source.pixel_size
         inside = soft_sphere(box, min(0.5 * diameter / source.pixel_size, box / 2 - 2), 2.0).astype(np.float64)
         r_high = min(r_high, (box - 1) // 2)
-        at, samples = _half_ball(source.data * inside, r_high)
+        at, samples, slope = _half_ball(source.data * inside, r_high)
+        own = np.concatenate([_turned(slope, at), -2j * np.pi / field * at * samples[:, None]], axis=1)
         prior = np.array([np.deg2rad(expected.turn)] * 3 + [expected.move * diameter] * 3)[free]
         bins = np.rint(_PER_PX * np.linalg.norm(at, axis=1)).astype(np.int64)
         spline = SplineTransform(target.data.astype(np.float64), r_high)
         share, least = float(np.mean(inside)), expected.least_correlation
-        return cls(at, bins, samples, spline, free, prior, share, field, least)
+        return cls(at, bins, samples, own[:, free] * prior, spline, free, prior, share, field, least)
 
     def motion(self, values: Array) -> Motion:
         turn_move = self._turn_move(values)
@@ -214,17 +216,15 @@ class _Fit:
         phase = -2j * np.pi / self.field * self.at
         moved = np.exp(phase @ move)
         model = value * moved
-        x, y, z = (slope @ matrix.T).T
-        kx, ky, kz = self.at.T
-        # s·(k × d) = d·(s × k)
-        turned = np.stack([y * kz - z * ky, z * kx - x * kz, x * ky - y * kx], axis=1) @ _further(turn)
+        turned = _turned(slope @ matrix.T, self.at) @ _further(turn)
         slopes = np.concatenate([turned * moved[:, None], phase * model[:, None]], axis=1)
         return model, np.asarray(slopes[:, self.free] * self.prior, np.complex128)
 
     def solution(self) -> tuple[Array, Complex, tuple[Array, Array], float]:
         """Values of least χ², the model with them, its weights, and the χ² that they explain.
 
-        Gauss-Newton steps, each with the weights that the motion before leaves.
+        Gauss-Newton steps, each with the weights that the motion before leaves. The curvature is that of the slopes
+        of both maps, whose noise has nothing in common: its square would make the steps short.
         """
         values = np.zeros(len(self.free))
         model, slopes = self.model(values)
@@ -234,9 +234,8 @@ class _Fit:
             gain, weight = weights
             scaled = _parts(slopes * (gain * np.sqrt(weight))[:, None])
             away = _parts(np.sqrt(weight) * (self.samples - gain * model))
-            matrix = scaled.T @ scaled + np.eye(len(values))
             downhill = scaled.T @ away - values
-            step = np.linalg.solve(matrix, downhill)
+            step = np.linalg.solve(_curvature(scaled, _parts(self.own * np.sqrt(weight)[:, None])), downhill)
             if step @ downhill < _LEAST_STEP:
                 # So short a step is along the slopes.
                 values, model = values + step, model + slopes @ step
@@ -290,16 +289,41 @@ class _Fit:
         return np.bincount(self.bins, values).astype(np.float64)
 
 
-def _half_ball(data: Array, r_high: float) -> tuple[Array, Complex]:
-    """Frequencies (n, 3), x, y, z, one of each Friedel pair up to `r_high`, without zero; (n,) the transform there."""
+def _half_ball(data: Array, r_high: float) -> tuple[Array, Complex, Complex]:
+    """Frequencies (n, 3), x, y, z, one of each Friedel pair up to `r_high`, without zero, and the transform there.
+
+    Its values (n,) and their slopes (n, 3) along x, y, z: those are transforms, too, of V times -2πi u / box.
+    """
     import scipy.fft
 
     line = np.arange(-int(r_high), int(r_high) + 1)
     z, y, x = (each.ravel() for each in np.meshgrid(line, line, line[line >= 0], indexing="ij"))
     chosen = (x**2 + y**2 + z**2 <= r_high**2) & ((x > 0) | (y > 0) | ((y == 0) & (z > 0)))
     z, y, x = z[chosen], y[chosen], x[chosen]
-    samples = scipy.fft.rfftn(scipy.fft.ifftshift(data), workers=1)[z, y, x]
-    return np.stack([x, y, z], axis=1).astype(np.float64), samples
+    n = len(data)
+    u = np.arange(n) - n // 2
+    values, *slopes = (
+        scipy.fft.rfftn(scipy.fft.ifftshift(each), workers=1)[z, y, x]
+        for each in (data, data * u, data * u[:, None], data * u[:, None, None])
+    )
+    return np.stack([x, y, z], axis=1).astype(np.float64), values, -2j * np.pi / n * np.stack(slopes, axis=1)
+
+
+def _turned(slope: Complex, at: Array) -> Complex:
+    """(n, 3) slopes along the vector d of a small turn, of those along k = `at` (n, 3), which becomes k + k × d."""
+    (x, y, z), (kx, ky, kz) = slope.T, at.T
+    # s·(k × d) = d·(s × k)
+    return np.asarray(np.stack([y * kz - z * ky, z * kx - x * kz, x * ky - y * kx], axis=1))
+
+
+def _curvature(slopes: Array, own: Array) -> Array:
+    """(f, f) of half χ², by weighted slopes (n, f) of the model and the map's own; the prior's is 1."""
+    both = slopes.T @ own
+    both = 0.5 * (both + both.T)
+    # Where the maps have nothing in common it could be anything.
+    if np.linalg.eigvalsh(both)[0] < 0:
+        both = slopes.T @ slopes
+    return np.asarray(both + np.eye(len(both)))
 
 
 def _further(turn: Array) -> Array:
