@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
-from pycryo.maps.slab_transform import SlabTransform
+from pycryo.maps.slab_transform import Rows, SlabTransform
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
@@ -20,7 +20,7 @@ RANDOMISE_BELOW = 0.8
 # Shells between the first randomised one and the first corrected one: the mask smears the border between the two.
 RANDOMISE_MARGIN = 2
 # px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
-# to 0.2, which moved the resolution by half a shell.
+# to 0.2, which moved the resolution by half a shell. Below this box it is the mean over draws.
 _STEADY_BOX = 128
 
 
@@ -116,8 +116,9 @@ def corrected_fsc(
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
 
-    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, several times
-    if the box is small; the FSC that remains inside the mask is the mask's doing. From two shells further on
+    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, in a box below
+    128 px with both signs of what is randomised; the FSC that remains inside the mask is the mask's doing. From two
+    shells further on
     ``corrected = (masked - randomised) / (1 - randomised)``, before it is the masked one.
 
     Parameters
@@ -158,15 +159,7 @@ def corrected_fsc(
     if len(low) == 0:
         return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
     start = int(low[0]) + 1
-    total = np.zeros_like(sums)
-    n_draw = _n_draw(slabs.box)
-    for trial in range(n_draw):
-        drawn = rows if trial == n_draw - 1 else [each.copy() for each in rows]
-        for half, each in enumerate(drawn):
-            slabs.randomise(each, start, seed, half, trial)
-            slabs.mask(each, mask)
-        total += slabs.sums(*drawn)
-    randomised = _curve(total)
+    randomised = _curve(_randomised_sums(slabs, rows, mask, start, seed))
     corrected = masked.copy()
     beyond = slice(start + RANDOMISE_MARGIN, None)
     rest = 1 - randomised[beyond]
@@ -203,9 +196,26 @@ def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, thres
     return box * pixel_size / shell
 
 
-def _n_draw(box: int) -> int:
-    """Random phases are drawn so often that the curve scatters as it does for a box of `_STEADY_BOX`, drawn once."""
-    return max(1, round((_STEADY_BOX / box) ** 2))
+def _randomised_sums(
+    slabs: SlabTransform, rows: list[Rows], mask: Planes, start: int, seed: int
+) -> NDArray[np.float64]:
+    """(n_shell, 3) sums of two half-maps inside the mask, phases random from shell `start` on; `rows` are lost."""
+    steady = slabs.box >= _STEADY_BOX
+    beyond = np.empty(0, np.bool_) if steady else slabs.beyond(start)
+    low = [] if steady else [np.where(beyond, 0, each) for each in rows]
+    for half, each in enumerate(rows):
+        slabs.randomise(each, start, seed, half)
+        if not steady:
+            each[~beyond] = 0
+        slabs.mask(each, mask)
+    sums = slabs.sums(rows[0], rows[1])
+    if steady:
+        return sums
+    for each in low:
+        slabs.mask(each, mask)
+    shared = slabs.sums(low[0], low[1])
+    # The mean over both signs of what has random phases in either half: products of it with anything else vanish.
+    return np.stack([shared[:, 0], *(shared + sums)[:, 1:].T], axis=1)
 
 
 def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:

@@ -16,22 +16,21 @@ from pycryo.geometry.frames import single_axis
 from pycryo.geometry.rotations import from_rotation_vector, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.maps.density import Map, soft_sphere
+from pycryo.maps.spline_transform import SplineTransform
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 # A motion beyond so many of them is none that a refinement makes by itself.
 _FURTHEST = 5.0
-# Padding of the transform that is read between its samples, by cubic splines.
-_PADDING = 3
 # Noise of a bin is not below this share of its power: errors of the interpolation.
 _LEAST_NOISE = 1e-4
-# Rounds of gains and noise, and of the motion that is best with them.
-_N_ROUND = 4
+# Steps at most, each with the gains and noise of the motion before, and how often one that leads uphill is halved.
+_N_STEP, _N_HALVING = 12, 6
+# The last step: χ² that is left to gain.
+_LEAST_STEP = 3e-3
 # Bins of the radius per Fourier px: the gain of a shell would not follow the edge of a low-pass.
 _PER_PX = 2
-# Step of slopes in units of the prior.
-_DIFFERENCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +136,12 @@ def register(
     if not len(free):
         return None
     fit = _Fit.of(source, target, free, r_high, diameter, expected)
-    values = start = np.zeros(len(free))
-    for _ in range(_N_ROUND):
-        weight = fit.weights(values)
-        values = fit.best(values, weight)
-    before, after = (float(np.square(fit.residuals(each, weight)).sum()) for each in (start, values))
+    values, model, weights, gain = fit.solution()
     return Registration(
         motion=fit.motion(values),
         n_free=len(free),
-        correlation=fit.correlation(values, weight[0]),
-        gain=before - after,
+        correlation=fit.correlation(model, weights[0]),
+        gain=gain,
         is_small=bool(np.abs(values).max() < _FURTHEST),
     )
 
@@ -164,15 +159,15 @@ class _Fit:
     """Samples of a map and what is fitted to them: values (f,) are the free parameters in units of `prior` (f,).
 
     `at` (n, 3) are the samples (x, y, z), Fourier px, one of each Friedel pair, and `bins` (n,) theirs; `samples` (n,)
-    are the map's. `real` and `imaginary` are splines of the target's padded transform. `share` is the number of
-    independent samples over all. For `least_correlation` see `Expected`.
+    are the map's and `own` (n, f) their slopes if it moved, `target` is the other one's transform. `share` is the
+    number of independent samples over all. For `least_correlation` see `Expected`.
     """
 
     at: Array
     bins: NDArray[np.int64]
     samples: Complex
-    real: Array
-    imaginary: Array
+    own: Complex
+    target: SplineTransform
     free: NDArray[np.int64]
     prior: Array
     share: float
@@ -191,39 +186,71 @@ class _Fit:
     ) -> _Fit:
         box, field = source.box, source.box * source.pixel_size
         inside = soft_sphere(box, min(0.5 * diameter / source.pixel_size, box / 2 - 2), 2.0).astype(np.float64)
-        spectrum = _centred_transform(source.data * inside)
-        z, y, x = (np.indices(spectrum.shape) - box // 2).reshape(3, -1)
-        radius = np.sqrt(x**2 + y**2 + z**2)
-        half = (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))
-        chosen = half & (radius <= min(r_high, (box - 1) // 2))
-        at = np.stack([x, y, z], axis=1)[chosen].astype(np.float64)
+        r_high = min(r_high, (box - 1) // 2)
+        at, samples, slope = _half_ball(source.data * inside, r_high)
+        own = np.concatenate([_turned(slope, at), -2j * np.pi / field * at * samples[:, None]], axis=1)
         prior = np.array([np.deg2rad(expected.turn)] * 3 + [expected.move * diameter] * 3)[free]
-        samples = spectrum.ravel()[chosen]
-        bins = np.rint(_PER_PX * radius[chosen]).astype(np.int64)
-        splines = _splines(target.data.astype(np.float64), r_high)
+        bins = np.rint(_PER_PX * np.linalg.norm(at, axis=1)).astype(np.int64)
+        spline = SplineTransform(target.data.astype(np.float64), r_high)
         share, least = float(np.mean(inside)), expected.least_correlation
-        return cls(at, bins, samples, *splines, free, prior, share, field, least)
+        return cls(at, bins, samples, own[:, free] * prior, spline, free, prior, share, field, least)
 
     def motion(self, values: Array) -> Motion:
-        turn_move = np.zeros(6)
-        turn_move[self.free] = values * self.prior
+        turn_move = self._turn_move(values)
         return Motion(from_rotation_vector(turn_move[:3]), turn_move[3:])
 
-    def model(self, values: Array) -> Complex:
-        """(n,) the target's transform, moved: V(v) = S(Mᵀ(v - c)) is S(Mᵀk) exp(-2πi k·c / field) there."""
-        from scipy import ndimage
+    def _turn_move(self, values: Array) -> Array:
+        turn_move = np.zeros(6)
+        turn_move[self.free] = values * self.prior
+        return turn_move
 
-        motion = self.motion(values)
-        points = (self.at @ quaternion_to_matrix(motion.quaternion))[:, ::-1].T * _PADDING + len(self.real) // 2
-        real, imaginary = (
-            ndimage.map_coordinates(each, points, order=3, mode="constant", prefilter=False)
-            for each in (self.real, self.imaginary)
-        )
-        return np.asarray((real + 1j * imaginary) * np.exp(-2j * np.pi / self.field * (self.at @ motion.move)))
+    def model(self, values: Array) -> tuple[Complex, Complex]:
+        """The target's transform, moved, (n,) and its slopes (n, f) along the values.
 
-    def weights(self, values: Array) -> tuple[Array, Array]:
+        V(v) = S(Mᵀ(v - c)) is S(Mᵀk) exp(-2πi k·c / field) there. If M turns further by a small d, Mᵀk changes by
+        Mᵀ(k × d).
+        """
+        turn, move = np.split(self._turn_move(values), 2)
+        matrix = quaternion_to_matrix(from_rotation_vector(turn))
+        value, slope = self.target.read(self.at @ matrix)
+        phase = -2j * np.pi / self.field * self.at
+        moved = np.exp(phase @ move)
+        model = value * moved
+        turned = _turned(slope @ matrix.T, self.at) @ _further(turn)
+        slopes = np.concatenate([turned * moved[:, None], phase * model[:, None]], axis=1)
+        return model, np.asarray(slopes[:, self.free] * self.prior, np.complex128)
+
+    def solution(self) -> tuple[Array, Complex, tuple[Array, Array], float]:
+        """Values of least χ², the model with them, its weights, and the χ² that they explain.
+
+        Gauss-Newton steps, each with the weights that the motion before leaves. The curvature is that of the slopes
+        of both maps, whose noise has nothing in common: its square would make the steps short.
+        """
+        values = np.zeros(len(self.free))
+        model, slopes = self.model(values)
+        start = model
+        for _ in range(_N_STEP):
+            weights = self.weights(model)
+            gain, weight = weights
+            scaled = _parts(slopes * (gain * np.sqrt(weight))[:, None])
+            away = _parts(np.sqrt(weight) * (self.samples - gain * model))
+            downhill = scaled.T @ away - values
+            step = np.linalg.solve(_curvature(scaled, _parts(self.own * np.sqrt(weight)[:, None])), downhill)
+            if step @ downhill < _LEAST_STEP:
+                # So short a step is along the slopes.
+                values, model = values + step, model + slopes @ step
+                break
+            before = self._chi2(values, model, weights)
+            for share in 0.5 ** np.arange(_N_HALVING + 1):
+                nearer = values + share * step
+                model, slopes = self.model(nearer)
+                if self._chi2(nearer, model, weights) <= before:
+                    break
+            values = nearer
+        return values, model, weights, self._chi2(0 * values, start, weights) - self._chi2(values, model, weights)
+
+    def weights(self, model: Complex) -> tuple[Array, Array]:
         """(n,) gain of the model and weight of the squared difference, from the power and noise of each bin."""
-        model = self.model(values)
         cross, power, own = (
             self._sums(each)
             for each in ((self.samples * model.conj()).real, np.square(np.abs(model)), np.square(np.abs(self.samples)))
@@ -236,22 +263,14 @@ class _Fit:
         weight = 2 * self.share / np.maximum(noise, 1e-300)
         return gain[self.bins], weight[self.bins]
 
-    def residuals(self, values: Array, weights: tuple[Array, Array]) -> Array:
-        """Of real and imaginary parts, and of the prior; χ² is the sum of their squares."""
+    def _chi2(self, values: Array, model: Complex, weights: tuple[Array, Array]) -> float:
+        """With that of the prior."""
         gain, weight = weights
-        difference = np.sqrt(weight) * (self.samples - gain * self.model(values))
-        return np.concatenate([difference.real, difference.imag, values])
+        return float(weight @ np.square(np.abs(self.samples - gain * model)) + values @ values)
 
-    def best(self, values: Array, weights: tuple[Array, Array]) -> Array:
-        """The values of least χ², from `values` on."""
-        from scipy.optimize import least_squares
-
-        found = least_squares(self.residuals, values, args=(weights,), method="lm", diff_step=_DIFFERENCE)
-        return np.asarray(found.x)
-
-    def correlation(self, values: Array, gain: Array) -> float:
+    def correlation(self, model: Complex, gain: Array) -> float:
         """See `Registration`; `gain` (n,) is 0 where the maps are not alike."""
-        first, second = (self._uneven(each) for each in (self.samples * (gain > 0), self.model(values) * gain))
+        first, second = (self._uneven(each) for each in (self.samples * (gain > 0), model * gain))
         cross, power, own = (
             self._sums(each)
             for each in ((first * second.conj()).real, np.square(np.abs(second)), np.square(np.abs(first)))
@@ -270,21 +289,50 @@ class _Fit:
         return np.bincount(self.bins, values).astype(np.float64)
 
 
-def _centred_transform(data: Array) -> Complex:
-    """(n, n, n) transform, axes (z, y, x), origin of both at n // 2."""
-    return np.asarray(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(data))))
+def _half_ball(data: Array, r_high: float) -> tuple[Array, Complex, Complex]:
+    """Frequencies (n, 3), x, y, z, one of each Friedel pair up to `r_high`, without zero, and the transform there.
+
+    Its values (n,) and their slopes (n, 3) along x, y, z: those are transforms, too, of V times -2πi u / box.
+    """
+    import scipy.fft
+
+    line = np.arange(-int(r_high), int(r_high) + 1)
+    z, y, x = (each.ravel() for each in np.meshgrid(line, line, line[line >= 0], indexing="ij"))
+    chosen = (x**2 + y**2 + z**2 <= r_high**2) & ((x > 0) | (y > 0) | ((y == 0) & (z > 0)))
+    z, y, x = z[chosen], y[chosen], x[chosen]
+    n = len(data)
+    u = np.arange(n) - n // 2
+    values, *slopes = (
+        scipy.fft.rfftn(scipy.fft.ifftshift(each), workers=1)[z, y, x]
+        for each in (data, data * u, data * u[:, None], data * u[:, None, None])
+    )
+    return np.stack([x, y, z], axis=1).astype(np.float64), values, -2j * np.pi / n * np.stack(slopes, axis=1)
 
 
-def _splines(data: Array, r_high: float) -> tuple[Array, Array]:
-    """Coefficients of real and imaginary part of the padded transform to a little beyond `r_high`, axes (z, y, x)."""
-    from scipy import ndimage
+def _turned(slope: Complex, at: Array) -> Complex:
+    """(n, 3) slopes along the vector d of a small turn, of those along k = `at` (n, 3), which becomes k + k × d."""
+    (x, y, z), (kx, ky, kz) = slope.T, at.T
+    # s·(k × d) = d·(s × k)
+    return np.asarray(np.stack([y * kz - z * ky, z * kx - x * kz, x * ky - y * kx], axis=1))
 
-    box, padded = len(data), _PADDING * len(data)
-    whole = np.zeros((padded,) * 3)
-    first = padded // 2 - box // 2
-    whole[(slice(first, first + box),) * 3] = data
-    spectrum = _centred_transform(whole)
-    reach = min(int(np.ceil(_PADDING * r_high)) + 8, (padded - 1) // 2)
-    inner = slice(padded // 2 - reach, padded // 2 + reach + 1)
-    kept = spectrum[inner, inner, inner]
-    return ndimage.spline_filter(kept.real, order=3), ndimage.spline_filter(kept.imag, order=3)
+
+def _curvature(slopes: Array, own: Array) -> Array:
+    """(f, f) of half χ², by weighted slopes (n, f) of the model and the map's own; the prior's is 1."""
+    both = slopes.T @ own
+    both = 0.5 * (both + both.T)
+    # Where the maps have nothing in common it could be anything.
+    if np.linalg.eigvalsh(both)[0] < 0:
+        both = slopes.T @ slopes
+    return np.asarray(both + np.eye(len(both)))
+
+
+def _further(turn: Array) -> Array:
+    """(3, 3) the small turn, about fixed axes, that follows `turn` if its vector changes; of second order in `turn`."""
+    x, y, z = turn
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.asarray(np.eye(3) + cross / 2 + cross @ cross / 6)
+
+
+def _parts(values: Complex) -> Array:
+    """(2 n, ...) real and imaginary parts."""
+    return np.concatenate([values.real, values.imag])

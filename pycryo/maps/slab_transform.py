@@ -12,6 +12,13 @@ from pycryo.parallel.slabs.slab_fft import SlabFft
 Planes = NDArray[np.float32]
 Rows = NDArray[np.complex64]
 
+# Turns by random angles; kinds of arrays of angles.
+_TURNS = np.exp(2j * np.pi * np.arange(4096) / 4096).astype(np.complex64)
+_HALF_TURN = np.uint16(2048)
+_ROWS, _EDGES = 0, 1
+# Voxels that are turned at a time: their angles take as many bytes as the caches.
+_AT_ONCE = 1 << 16
+
 
 class SlabTransform:
     """Transforms of maps of one box whose planes z are dealt to ranks (`even_bounds`); so are their rows y.
@@ -83,22 +90,50 @@ class SlabTransform:
         self._comm.gather_parts(of_layer, self._fft.bounds.tolist())
         return np.asarray(of_layer.sum(axis=0))
 
-    def randomise(self, rows: Rows, start: int, seed: int, half: int, trial: int) -> None:
-        """Give the voxels with round(|k|) ≥ `start` the phases of white noise, in place; Hermitian as the noise is.
+    def beyond(self, start: int) -> NDArray[np.bool_]:
+        """(n_row, N, N // 2 + 1) which voxels of this rank's rows have round(|k|) ≥ `start`."""
+        return self._beyond(self._fft.rows, start)
 
-        The noise of a plane depends on its number, not on who draws it.
-        """
+    def _beyond(self, rows: range, start: int) -> NDArray[np.bool_]:
         square = np.square(np.fft.fftfreq(self.box, 1 / self.box))
+        half = square[: self.box // 2 + 1]
+        return np.asarray(square[rows.start : rows.stop, None, None] + square[:, None] + half >= (start - 0.5) ** 2)
 
-        def draw(number: int, points: Planes) -> None:
-            source = np.random.Philox(key=[seed, half], counter=[0, 0, trial, number])
-            np.random.Generator(source).standard_normal(dtype=np.float32, out=points)
+    def randomise(self, rows: Rows, start: int, seed: int, half: int) -> None:
+        """Turn the phases of the voxels with round(|k|) ≥ `start` by random angles, in place; Hermitian as before.
 
-        def take(row: int, noise: Rows) -> None:
-            samples = rows[row - self._fft.rows.start]
-            beyond = square[row] + square[:, None] + square[: noise.shape[1]] >= (start - 0.5) ** 2
-            amplitude = np.abs(noise[beyond])
-            samples[beyond] = np.abs(samples[beyond]) * noise[beyond] / np.where(amplitude > 0, amplitude, 1)
+        The angles of a row depend on its number, not on who draws them.
+        """
+        n, first = self.box, self._fft.rows.start
+        key = [seed, half]
+        # What has its Friedel mate among the samples: x = 0 and, for an even box, Nyquist.
+        edges = [0, n // 2] if n % 2 == 0 else [0]
+        of_edges = _mated(_angles(key, _EDGES, 0, len(edges), (n, n)))
+        step = max(1, _AT_ONCE // (n * (n // 2 + 1)))
+        for begin in range(0, len(rows), step):
+            numbers = range(first + begin, first + min(begin + step, len(rows)))
+            angles = _angles(key, _ROWS, numbers.start, len(numbers), (n, n // 2 + 1))
+            angles[:, :, edges] = of_edges[:, numbers.start : numbers.stop].transpose(1, 2, 0)
+            some = rows[begin : begin + step]
+            np.multiply(some, _TURNS.take(angles), out=some, where=self._beyond(numbers, start))
 
-        self._fft.fill_planes(draw)
-        self._fft.store(take)
+
+def _angles(key: list[int], which: int, first: int, count: int, shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """(count, *shape) random angles in units of 2π / 4096, of the arrays number `first`, ... of a kind."""
+    size = shape[0] * shape[1]
+    # A step of the counter makes 256 bits, of which an angle takes 16.
+    steps = -(-size // 16)
+    source = np.random.Philox(key=key, counter=[first * steps, 0, 0, which])
+    bits = source.random_raw(count * steps * 4).view(np.uint16).reshape(count, steps * 16)
+    return np.asarray(bits[:, :size].reshape(count, *shape) % len(_TURNS))
+
+
+def _mated(angles: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Angles (n_plane, n, n), those of the voxel -k the opposite of those of k: 0 or half a turn where it is itself."""
+    n = angles.shape[1]
+    across = -np.arange(n) % n
+    number = np.arange(n * n).reshape(n, n)
+    mate = number[across][:, across]
+    opposite = -angles[:, across][:, :, across] % len(_TURNS)
+    whole = np.where(number < mate, angles, opposite)
+    return np.where(number == mate, angles // _HALF_TURN * _HALF_TURN, whole).astype(np.uint16)

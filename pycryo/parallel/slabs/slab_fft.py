@@ -1,7 +1,7 @@
 """Fourier transforms of a real grid whose planes z are dealt to ranks; rows y of the transform are.
 
 The three-dimensional transform is made of scipy.fft's of two axes on each plane, an exchange that brings each rank all
-z of its rows, and one along z. Every thread works on one row or plane at a time, which stays in its cache: this takes
+z of its rows, and one along z. Every thread works at a time on so many rows or planes as stay in its cache: this takes
 half the time of one call for all of them. How much is sent: docs/scaling.md, Formulas.
 """
 
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import Bounds, even_bounds
-from pycryo.parallel.slabs.plane_transform import read_plane, write_plane
+from pycryo.parallel.slabs.plane_transform import read_planes, write_planes
+from pycryo.parallel.slabs.row_batches import RowMemory, batches, in_cache
 from pycryo.parallel.slabs.slab_exchange import Exchange
 from pycryo.parallel.slabs.slab_rounds import Rounds
-from pycryo.parallel.slabs.thread_team import RowMemory, Team, team_of
+from pycryo.parallel.slabs.thread_team import Team, team_of
 from pycryo.threads import get_threads
 
 # Grids below so many points per axis are transformed by one thread: two take 1.4 (128 points) to 4 times (48) as long.
@@ -101,8 +102,7 @@ class SlabFft:
 
         What `planes` held is lost. Its memory is used again, unless there are more planes than before.
         """
-        first, end = extent
-        self.plane_bounds = first + even_bounds(end - first, self.comm.size)
+        self.plane_bounds = extent[0] + even_bounds(extent[1] - extent[0], self.comm.size)
         self.plane_numbers = range(*self.plane_bounds[self.comm.rank : self.comm.rank + 2].tolist())
         n_plane = len(self.plane_numbers)
         if n_plane > len(self._buffer):
@@ -127,20 +127,21 @@ class SlabFft:
         """
         import scipy.fft
 
-        memory = self._row_memory()
+        memory = RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
 
-        def work(row: int) -> NDArray[Any]:
-            samples = memory.samples(int(self.widths[row]))
-            fill(row, samples)
-            return np.asarray(scipy.fft.ifft(samples, axis=0, overwrite_x=True, norm="forward"))
+        def work(rows: Sequence[int]) -> NDArray[Any]:
+            samples = memory.samples(len(rows), int(self.widths[rows[0]]))
+            for row, each in zip(rows, samples, strict=True):
+                fill(row, each)
+            return np.asarray(scipy.fft.ifft(samples, axis=1, overwrite_x=True, norm="forward"))
 
-        chosen = self._chosen(rows)
+        chosen = self._batches(rows)
         self._clear_rows()
         with self._team() as team:
             if self.comm.size == 1:
-                list(team.map(lambda row: self._put(row, work(row)[self._z(0)]), chosen))
+                list(team.map(lambda rows: self._put(rows, work(rows)[:, self._z(0)]), chosen))
             else:
-                self._exchange_rows(team, work)
+                self._exchange_rows(team, lambda row: work([row])[0])
 
     def store(self, take: RowWork, rows: Sequence[int] | None = None) -> None:
         """Give `take` each of this rank's rows, made of `planes`, transformed along z; `planes` stay as they are.
@@ -159,27 +160,29 @@ class SlabFft:
         """
         import scipy.fft
 
-        chosen = self._chosen(rows)
-        memory = self._row_memory()
+        chosen = self._batches(rows)
+        memory = RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
 
-        def work(row: int, samples: NDArray[Any]) -> None:
-            take(row, scipy.fft.fft(samples, axis=0, overwrite_x=True))
+        def work(rows: Sequence[int], samples: NDArray[Any]) -> None:
+            for row, each in zip(rows, scipy.fft.fft(samples, axis=1, overwrite_x=True), strict=True):
+                take(row, each)
 
         with self._team() as team:
             if self.comm.size == 1:
-                list(team.map(lambda row: work(row, self._row(row, memory)), chosen))
+                list(team.map(lambda rows: work(rows, self._samples(rows, memory)), chosen))
             else:
-                self._exchange_planes(team, work, memory)
+                self._exchange_planes(team, lambda row, samples: work([row], samples[None]), memory)
 
     def fill_planes(self, fill: PlaneWork) -> None:
         """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
 
-        def one(index: int, points: NDArray[Any]) -> None:
+        def some(block: slice, points: NDArray[Any]) -> None:
             points[:] = 0
-            fill(self.plane_numbers[index], points)
-            write_plane(points, self.planes[index])
+            for number, each in zip(self.plane_numbers[block], points, strict=True):
+                fill(number, each)
+            write_planes(points, self.planes[block])
 
-        self._for_planes(one)
+        self._for_planes(some)
 
     def on_planes(self, work: PlaneWork, *, back: bool) -> None:
         """Bring each plane to the grid, call `work` by several threads, and bring it back if `back`. Not scaled.
@@ -187,13 +190,14 @@ class SlabFft:
         Without `back` the planes are lost.
         """
 
-        def one(index: int, points: NDArray[Any]) -> None:
-            read_plane(self.planes[index], slice(None), points)
-            work(self.plane_numbers[index], points)
+        def some(block: slice, points: NDArray[Any]) -> None:
+            read_planes(self.planes[block], slice(None), points)
+            for number, each in zip(self.plane_numbers[block], points, strict=True):
+                work(number, each)
             if back:
-                write_plane(points, self.planes[index])
+                write_planes(points, self.planes[block])
 
-        self._for_planes(one)
+        self._for_planes(some)
 
     def crop_planes(self, work: PlaneWork, extent: tuple[int, int]) -> None:
         """Bring the points y, x = extent[0] ... extent[1] - 1, cyclic, of each plane to the grid and call `work`.
@@ -203,11 +207,12 @@ class SlabFft:
         chosen = self._cyclic(*extent)
         n_row = extent[1] - extent[0]
 
-        def one(index: int, points: NDArray[Any]) -> None:
-            read_plane(self.planes[index], chosen, points[:n_row])
-            work(self.plane_numbers[index], np.ascontiguousarray(points[:n_row, chosen]))
+        def some(block: slice, points: NDArray[Any]) -> None:
+            read_planes(self.planes[block], chosen, points[:, :n_row])
+            for number, each in zip(self.plane_numbers[block], points, strict=True):
+                work(number, np.ascontiguousarray(each[:n_row, chosen]))
 
-        self._for_planes(one)
+        self._for_planes(some)
 
     def forward(self, points: NDArray[Any]) -> NDArray[Any]:
         """Rows of the transform of a grid of which this rank has the planes `plane_numbers`.
@@ -221,16 +226,12 @@ class SlabFft:
         (n_row, n, n // 2 + 1) complex
             As `scipy.fft.rfftn` has it, axes (y, z, x).
         """
-
-        def fill(number: int, plane: NDArray[Any]) -> None:
-            plane[:] = points[number - self.plane_numbers.start]
-
         result = np.zeros((len(self.rows), self.n, self.half), self.complex)
 
         def take(row: int, samples: NDArray[Any]) -> None:
             result[row - self.rows.start, :, : samples.shape[1]] = samples
 
-        self.fill_planes(fill)
+        self.fill_planes(lambda number, plane: np.copyto(plane, points[number - self.plane_numbers.start]))
         self.store(take)
         return result
 
@@ -251,19 +252,21 @@ class SlabFft:
     def _team(self) -> AbstractContextManager[Team]:
         return team_of(1 if self.n < _LEAST_THREADED else self.threads)
 
-    def _chosen(self, rows: Sequence[int] | None) -> Sequence[int]:
+    def _batches(self, rows: Sequence[int] | None) -> list[Sequence[int]]:
         if rows is not None and self.comm.size > 1:
             raise ValueError("rows: expected None, for the ranks exchange all of theirs together")
-        return self.rows if rows is None else rows
+        return batches(self.rows if rows is None else rows, self.widths, self.n, self.complex)
 
-    def _for_planes(self, work: Callable[[int, NDArray[Any]], None]) -> None:
-        """Call `work` with the index of each plane and a thread's array of grid points, which is reused."""
-        indices = iter(range(len(self.planes)))
+    def _for_planes(self, work: Callable[[slice, NDArray[Any]], None]) -> None:
+        """Call `work` with some planes at a time and a thread's array of their grid points, which is reused."""
+        most = in_cache(self.n, self.half, self.complex)
+        firsts = iter(range(0, len(self.planes), most))
 
         def on_thread(_: int) -> None:
-            points = np.empty((self.n, self.n), self.real)
-            for index in indices:
-                work(index, points)
+            points = np.empty((most, self.n, self.n), self.real)
+            for first in firsts:
+                n_plane = min(most, len(self.planes) - first)
+                work(slice(first, first + n_plane), points[:n_plane])
 
         self._is_stale = True
         with self._team() as team:
@@ -278,20 +281,19 @@ class SlabFft:
         low = first % self.n
         return slice(low, low + end - first) if low + end - first <= self.n else np.arange(first, end) % self.n
 
-    def _put(self, row: int, samples: NDArray[Any]) -> None:
-        """Write the samples (n_plane, width) of a row to this rank's planes."""
-        width = samples.shape[1]
-        target = self.planes[:, self.place[row]]
-        target[:, :width] = samples
-        target[:, width:] = 0
+    def _put(self, rows: Sequence[int], samples: NDArray[Any]) -> None:
+        """Write the samples (n_row, n_plane, width) of rows to this rank's planes."""
+        width = samples.shape[2]
+        for row, each in zip(rows, samples, strict=True):
+            target = self.planes[:, self.place[row]]
+            target[:, :width] = each
+            target[:, width:] = 0
 
-    def _row_memory(self) -> RowMemory:
-        return RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
-
-    def _row(self, row: int, memory: RowMemory) -> NDArray[Any]:
-        """The samples of a row at this rank's planes, 0 elsewhere."""
-        samples = memory.samples(int(self.widths[row]))
-        samples[self._z(self.comm.rank)] = self.planes[:, self.place[row], : samples.shape[1]]
+    def _samples(self, rows: Sequence[int], memory: RowMemory) -> NDArray[Any]:
+        """(n_row, n, width) the samples of rows at this rank's planes, 0 elsewhere."""
+        samples = memory.samples(len(rows), int(self.widths[rows[0]]))
+        for row, each in zip(rows, samples, strict=True):
+            each[self._z(self.comm.rank)] = self.planes[:, self.place[row], : each.shape[1]]
         return samples
 
     def _clear_rows(self) -> None:
@@ -307,7 +309,7 @@ class SlabFft:
         def write(exchange: Exchange) -> None:
             def one(row: int) -> None:
                 samples = work(row)
-                self._put(row, samples[planes[self.comm.rank]])
+                self._put([row], samples[None, planes[self.comm.rank]])
                 for rank in exchange.others:
                     exchange.outgoing_row(rank, row)[:] = samples[planes[rank]]
 
@@ -316,7 +318,7 @@ class SlabFft:
         def read(exchange: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
                 rank, row = item
-                self._put(row, exchange.incoming_row(rank, row))
+                self._put([row], exchange.incoming_row(rank, row)[None])
 
             list(team.map(one, [(rank, row) for rank in exchange.others for row in exchange.rows_of[rank]]))
 
@@ -335,7 +337,7 @@ class SlabFft:
 
         def read(exchange: Exchange) -> None:
             def one(row: int) -> None:
-                samples = self._row(row, memory)
+                (samples,) = self._samples([row], memory)
                 for rank in exchange.others:
                     samples[planes[rank]] = exchange.incoming_row(rank, row)
                 work(row, samples)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 
 class Team(Protocol):
@@ -52,24 +48,3 @@ class _Threads:
                 work(item)
 
         return self._pool.map(on_thread, range(self._threads))
-
-
-class RowMemory(threading.local):
-    """Memory of each thread for a row, so that the allocator keeps no pieces of all sizes.
-
-    Parameters
-    ----------
-    n, width : int
-        Rows and columns of the largest array.
-    dtype : type
-    """
-
-    def __init__(self, n: int, width: int, dtype: type) -> None:
-        self._n = n
-        self._flat: NDArray[Any] = np.empty(n * width, dtype)
-
-    def samples(self, width: int) -> NDArray[Any]:
-        """(n, width) zeros."""
-        array = self._flat[: self._n * width].reshape(self._n, width)
-        array[:] = 0
-        return array

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
+from pycryo.maps import registration
 from pycryo.maps.density import Map, low_pass
 from pycryo.maps.registration import register
 
@@ -92,3 +93,18 @@ def test_nothing_to_compare():
     for source, target, r_high in ((full, full, 0.5), (empty, full, 6), (full, empty, 6)):
         found = register(source, target, symmetry("C1"), r_high=r_high, diameter=DIAMETER)
         assert (found.motion.angle, found.motion.distance, found.gain, found.correlation) == (0, 0, 0, 0)
+
+
+def test_slopes_are_those_of_the_model():
+    """Against differences, at a large motion; and the map's own against those of its model at none."""
+    source = volume(lump())
+    fit = registration._Fit.of(source, source, np.arange(6), 6.0, DIAMETER, registration.Expected())
+    values, step = np.array([1.0, -2.0, 0.5, 1.5, 1.0, -2.0]), 1e-3
+    _, slopes = fit.model(values)
+    for j, one in enumerate(np.eye(6) * step):
+        difference = (fit.model(values + one)[0] - fit.model(values - one)[0]) / (2 * step)
+        # The small turn is of second order in the turn of 5°.
+        np.testing.assert_allclose(slopes[:, j], difference, atol=1e-3 * np.abs(difference).max())
+    _, slopes = fit.model(np.zeros(6))
+    # The soft edge of the sphere takes little of the map; the splines' slopes are as near.
+    np.testing.assert_allclose(fit.own, slopes, atol=0.02 * np.abs(slopes).max())

@@ -18,7 +18,7 @@ from pycryo.model import padded_grid
 from pycryo.model.solve import Solver, grid_box, solve
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.parallel.slabs import plane_transform
+from pycryo.parallel.slabs import row_batches
 
 
 @pytest.mark.parametrize("box, r_high", BOXES)
@@ -58,7 +58,7 @@ def test_models_and_ranks_agree_to_the_last_bit(box, r_high, double, rng, monkey
 
     expected = maps(SerialComm(), "slab")
     monkeypatch.setattr(padded_grid, "_GATHER_BYTES", 4000)
-    monkeypatch.setattr(plane_transform, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(row_batches, "_BYTES", 1000)
     for model in ("replicated", "sharded", "slab"):
         for size in (1, 2, 3, 4, 7):
             results = run_ranks(size, lambda comm, model=model: maps(comm, model))

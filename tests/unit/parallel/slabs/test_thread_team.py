@@ -1,11 +1,10 @@
-"""Threads that share items, and their memory for rows."""
+"""Threads that share items."""
 
 import threading
 
-import numpy as np
 import pytest
 
-from pycryo.parallel.slabs.thread_team import RowMemory, team_of
+from pycryo.parallel.slabs.thread_team import team_of
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -27,19 +26,3 @@ def test_one_thread_is_the_calling_one():
 def test_an_error_reaches_the_caller():
     with team_of(3) as team, pytest.raises(ZeroDivisionError):
         list(team.map(lambda item: 1 / item, [1, 0, 2]))
-
-
-def test_memory_is_zeros_again_and_of_one_thread():
-    memory = RowMemory(3, 4, np.complex64)
-    mine = memory.samples(4)
-    mine[:] = 1
-    assert not memory.samples(2).any()
-    mine[:] = 1
-
-    def work():
-        memory.samples(4)[:] = 2
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    np.testing.assert_array_equal(mine, 1)
