@@ -84,6 +84,8 @@ def compare(
     index: NDArray[np.int64],
     log_max: NDArray[np.float64],
     log_sum: NDArray[np.float64],
+    margin: float,
+    relative_margin: float,
     threads: int,
 ) -> None: ...
 def compare_scores(

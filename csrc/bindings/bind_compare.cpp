@@ -78,7 +78,8 @@ static void update_best(const Array<float>& rows, const Array<float>& weights, s
                         const Array<float>& norms, std::int64_t n_slice, std::int64_t slice_pixel, std::int64_t offset,
                         const std::optional<Array<float>>& prior_shift, const std::optional<Array<float>>& prior_slice,
                         const std::optional<Array<std::uint8_t>>& active, Array<float> score, Array<std::int64_t> index,
-                        Array<double> log_max, Array<double> log_sum, int threads) {
+                        Array<double> log_max, Array<double> log_sum, float margin, float relative_margin,
+                        int threads) {
   const ImagePanel panel = check_panel(rows, weights, n_image, n_shift, n_pixel, n_group);
   const CompareTask task =
       check_task(panel, columns, norms, n_slice, slice_pixel, offset, prior_shift, prior_slice, active);
@@ -88,7 +89,7 @@ static void update_best(const Array<float>& rows, const Array<float>& weights, s
   check_shape(log_sum, "log_sum", {n_image});
   check_positive(threads, "threads");
   const CompareBest best{score.mutable_data(), index.mutable_data(), score.shape(1), log_max.mutable_data(),
-                         log_sum.mutable_data()};
+                         log_sum.mutable_data(), margin, relative_margin};
   py::gil_scoped_release release;
   compare(panel, task, best, threads);
 }
@@ -121,7 +122,7 @@ void bind_compare(pybind11::module_& module) {
              "n_pixel"_a, "n_group"_a, "columns"_a.noconvert(), "norms"_a.noconvert(), "n_slice"_a, "slice_pixel"_a,
              "slice_offset"_a, "log_prior_shift"_a.noconvert().none(true), "log_prior_slice"_a.noconvert().none(true),
              "active"_a.noconvert().none(true), "score"_a.noconvert(), "index"_a.noconvert(), "log_max"_a.noconvert(),
-             "log_sum"_a.noconvert(), "threads"_a);
+             "log_sum"_a.noconvert(), "margin"_a, "relative_margin"_a, "threads"_a);
   module.def("compare_scores", &b::scores_into, "rows"_a.noconvert(), "weights"_a.noconvert(), "n_image"_a, "n_shift"_a,
              "n_pixel"_a, "n_group"_a, "columns"_a.noconvert(), "norms"_a.noconvert(), "n_slice"_a, "slice_pixel"_a,
              "log_prior_shift"_a.noconvert().none(true), "log_prior_slice"_a.noconvert().none(true),

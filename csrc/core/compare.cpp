@@ -264,7 +264,10 @@ void update_best(Finish finish, const CompareImage& part, std::int64_t first_sli
   std::int64_t n = n_best == 0 || index[n_best - 1] >= 0 ? part.n_panel : 1;
   for (std::int64_t p = 0; p < part.n_panel; p += n, n *= 2) {
     n = std::min(n, part.n_panel - p);
-    if (n_best) state.threshold = std::max(score[n_best - 1], -FLT_MAX);
+    if (n_best) {
+      const float floor = score[0] - best.margin - best.relative_margin * std::max(score[0], 0.0f);
+      state.threshold = std::max({score[n_best - 1], floor, -FLT_MAX});
+    }
     const std::int64_t came = finish(panels_of(part, p, n, columns), state, keys.data());
     const std::int64_t first = (first_slice + p * columns) * part.n_shift;
     if (came && n_best) merge_best(keys.data(), came, first, score, index, n_best);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.geometry.rotations import angle_between, multiply
+from pycryo.geometry.rotations import angle_between
 from pycryo.geometry.symmetry import Symmetry
 
 # Constants of the super-Fibonacci spiral: Alexa, CVPR 2022, "Super-Fibonacci spirals: fast, low-discrepancy sampling
@@ -16,7 +16,7 @@ _PSI = 1.533751168755204288118041
 _N_SPREAD = 2000
 
 
-def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def rotation_grid(count: int, symmetry: Symmetry) -> NDArray[np.float64]:
     """About `count` quasi-uniform rotations of the asymmetric unit of `symmetry`.
 
     Parameters
@@ -24,8 +24,6 @@ def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | No
     count : int
         Wanted number; the number returned differs by the discreteness of the unit's boundary, and is at least 1.
     symmetry : Symmetry
-    turn : (4,) float64, optional
-        A rotation that turns the whole grid (drawn anew each iteration).
 
     Returns
     -------
@@ -36,8 +34,6 @@ def rotation_grid(count: int, symmetry: Symmetry, turn: NDArray[np.float64] | No
     inner, outer = np.sqrt(s / total), np.sqrt(1 - s / total)
     alpha, beta = 2 * np.pi * s / _PHI, 2 * np.pi * s / _PSI
     grid = np.stack([inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)], -1)
-    if turn is not None:
-        grid = multiply(np.broadcast_to(turn, grid.shape), grid)
     inside = symmetry.in_asymmetric_unit(grid)
     return grid[inside] if inside.any() else symmetry.nearest(grid[:1], np.array([1.0, 0.0, 0.0, 0.0]))
 
@@ -56,7 +52,7 @@ def rotation_step(count: int, symmetry: Symmetry) -> float:
 def even_spread(group: Symmetry) -> float:
     """Standard deviation per axis, degrees, of poses all over the asymmetric unit about one of them."""
     start = np.array([1.0, 0, 0, 0])
-    grid = group.nearest(rotation_grid(_N_SPREAD, group, start), start)
+    grid = group.nearest(rotation_grid(_N_SPREAD, group), start)
     return float(np.rad2deg(np.sqrt(np.square(angle_between(grid, start)).mean() / 3)))
 
 

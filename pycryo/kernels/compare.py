@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -63,6 +64,10 @@ class SlicePanel:
     n_pixel: int
 
 
+# Of `BestPoses`: none is missing.
+NO_MARGIN = (math.inf, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class BestPoses:
     """What `compare` keeps of all scores of an image.
@@ -77,12 +82,15 @@ class BestPoses:
         The greatest score; -∞ before the first.
     log_sum : (n_image,) float64
         Σ exp(score - log_max) over all scores seen; relative error ≤ 1e-6 + (number of scores)·e⁻⁴⁰ for given scores.
+    margin : two float
+        (m, r): scores below the best one by more than m + r·max(best, 0) may be missing.
     """
 
     score: NDArray[np.float32]
     index: NDArray[np.int64]
     log_max: NDArray[np.float64]
     log_sum: NDArray[np.float64]
+    margin: tuple[float, float] = NO_MARGIN
 
     def log_evidence(self) -> NDArray[np.float64]:
         """log Σ exp(score) over all scores seen, (n_image,); -∞ before the first."""
@@ -178,13 +186,14 @@ def _aligned(n: int) -> NDArray[np.float32]:
     return memory[first : first + n]
 
 
-def new_best(n_image: int, n_best: int) -> BestPoses:
-    """Empty `BestPoses` of `n_image` images with `n_best` places each."""
+def new_best(n_image: int, n_best: int, margin: tuple[float, float] = NO_MARGIN) -> BestPoses:
+    """Empty `BestPoses` of `n_image` images with `n_best` places each; with a margin, long lists cost less."""
     return BestPoses(
         np.full((n_image, n_best), -np.inf, np.float32),
         np.full((n_image, n_best), -1, np.int64),
         np.full(n_image, -np.inf),
         np.zeros(n_image),
+        margin,
     )
 
 
@@ -256,6 +265,7 @@ def compare(
         best.index,
         best.log_max,
         best.log_sum,
+        *best.margin,
         threads,
     )
 

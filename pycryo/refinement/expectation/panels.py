@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from pycryo.filter.resampling import flatten_weights
 from pycryo.filter.support import Support
-from pycryo.kernels.compare import BestPoses, new_best, pack_images
+from pycryo.kernels.compare import NO_MARGIN, BestPoses, new_best, pack_images
 from pycryo.kernels.projector import FourierVolume
 from pycryo.kernels.shift import shift
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.prepare import Target
-from pycryo.refinement.expectation.pruning import Nesting, survivors
+from pycryo.refinement.expectation.pruning import KEPT_MARGIN, Nesting, survivors
 from pycryo.refinement.expectation.scan import Panel, Scan
 
 # Candidates (slice, shift) that a scan keeps of each image: the last one, and the coarse one before it.
-N_CANDIDATE = 96
+N_CANDIDATE = 128
 N_COARSE = 1024
 # Images of a panel: between two panels messages move on.
 _PANEL_IMAGES = 256
@@ -78,23 +78,33 @@ class Group:
     shifts: NDArray[np.int64]
 
 
-def all_poses(search: HalfSearch, scan: Scan, n_best: int, threads: int | None) -> Iterator[Group]:
-    """Groups that are compared with all slices at all shifts."""
+def all_poses(search: HalfSearch, scan: Scan, threads: int | None, *, is_coarse: bool = False) -> Iterator[Group]:
+    """Groups that are compared with all slices at all shifts, of the fine or the coarse scan."""
+    n_best, margin = (N_COARSE, KEPT_MARGIN) if is_coarse else (N_CANDIDATE, NO_MARGIN)
     for number, target in enumerate(search.targets):
         near = target.between(1, scan.r_high)
         for start in range(0, len(near), _PANEL_IMAGES):
             rows = np.arange(start, min(start + _PANEL_IMAGES, len(near)))
-            yield _dense_group(search, near, number, rows, scan, n_best, threads)
+            best = new_best(len(rows), min(n_best, _n_pose(search, scan)), margin)
+            yield _dense_group(search, near, number, rows, scan, best, threads)
 
 
 def _dense_group(
-    search: HalfSearch, near: Target, number: int, rows: NDArray[np.int64], scan: Scan, n_best: int, threads: int | None
+    search: HalfSearch,
+    near: Target,
+    number: int,
+    rows: NDArray[np.int64],
+    scan: Scan,
+    best: BestPoses,
+    threads: int | None,
 ) -> Group:
     """The images `rows` of the target with this number, to be compared with all slices at all shifts."""
-    n_item, n_shift = len(search.volumes) * len(scan.rotations), len(scan.shifts)
-    shifts = np.tile(np.arange(n_shift), (len(rows), 1))
-    best = new_best(len(rows), min(n_best, n_item * n_shift))
+    shifts = np.tile(np.arange(len(scan.shifts)), (len(rows), 1))
     return Group(_panel(search, near, rows, scan, shifts, best, None, threads), number, rows, shifts)
+
+
+def _n_pose(search: HalfSearch, scan: Scan) -> int:
+    return len(search.volumes) * len(scan.rotations) * len(scan.shifts)
 
 
 def surviving_poses(
@@ -108,7 +118,8 @@ def surviving_poses(
         needed = survivors(first.panel.best, nesting, n_class)
         dense = needed.cells.mean(axis=1) * needed.shifts.mean(axis=1) > _DENSE
         if dense.any():
-            yield _dense_group(search, near, first.target, first.rows[dense], scan, N_CANDIDATE, threads)
+            best = new_best(int(dense.sum()), min(N_CANDIDATE, _n_pose(search, scan)))
+            yield _dense_group(search, near, first.target, first.rows[dense], scan, best, threads)
         width = np.where(dense, 0, -(-needed.shifts.sum(axis=1) // _SHIFT_STEP))
         # The shifts that an image needs first, in their order.
         order = np.argsort(~needed.shifts, axis=1, kind="stable")

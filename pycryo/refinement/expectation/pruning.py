@@ -6,14 +6,16 @@ See docs/method.md, Global search.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import Symmetry
+from pycryo.geometry.symmetry import symmetry as symmetry_of
 from pycryo.kernels.compare import CELL_SLICES, BestPoses
-from pycryo.refinement.expectation.scan import Scan
+from pycryo.refinement.expectation.scan import Scan, ordered_grid
 
 # A pose survives if its coarse score is at most this below the image's best. Noise: with P = ⟨W, |S|²⟩ the score of the
 # true pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the
@@ -44,10 +46,15 @@ class Neighbours:
 
 
 def find_neighbours(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Neighbours:
-    """The neighbours of all rotations of two scans: the same for images of any geometry."""
-    pairs = (coarse.rotations, fine.rotations), (fine.rotations, coarse.rotations)
-    nearest, child = (_nearest(*pair, symmetry) for pair in pairs)
-    return Neighbours(nearest, child)
+    """The neighbours of all rotations of two scans with the same turn: the same for images of any geometry."""
+    return _find_neighbours(coarse.count, fine.count, symmetry.name)
+
+
+@lru_cache(maxsize=8)
+def _find_neighbours(n_coarse: int, n_fine: int, group: str) -> Neighbours:
+    """Of the grids before they are turned: the search takes longer than some scans."""
+    coarse, fine = (ordered_grid(count, group) for count in (n_coarse, n_fine))
+    return Neighbours(*(_nearest(*pair, symmetry_of(group)) for pair in ((coarse, fine), (fine, coarse))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,10 @@ class Survivors:
 
     cells: NDArray[np.bool_]
     shifts: NDArray[np.bool_]
+
+
+# What a coarse scan must keep: a little more than the margin of `survivors`, which rounds for itself.
+KEPT_MARGIN = (_NOISE_MARGIN + 0.01, _GRID_MARGIN)
 
 
 def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:

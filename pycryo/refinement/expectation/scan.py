@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.geometry.grids import local_order, rotation_grid, rotation_step
-from pycryo.geometry.rotations import quaternion_to_matrix
+from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
+from pycryo.geometry.symmetry import symmetry as symmetry_of
 from pycryo.kernels.compare import CELL_SLICES, BestPoses, ImagePanel, SlicePanel, compare, pack_slices
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume, project_slices
@@ -33,6 +35,8 @@ class Scan:
         Spacing of both: radians, px.
     r_high : float
         Samples with 1 ≤ |k| < r_high are compared.
+    count : int
+        Of the grid, see `ordered_grid`; `rotations` are turned all alike.
     """
 
     rotations: NDArray[np.float64]
@@ -40,11 +44,12 @@ class Scan:
     step_rotation: float
     step_shift: float
     r_high: float
+    count: int
 
     def scaled(self, ratio: float, scale: float) -> Scan:
         """For images with `ratio` of their px per px of these shifts, `scale` of these Fourier px per px of theirs."""
         shifts, step = self.shifts * ratio, self.step_shift * ratio
-        return Scan(self.rotations, shifts, self.step_rotation, step, self.r_high / scale)
+        return Scan(self.rotations, shifts, self.step_rotation, step, self.r_high / scale, self.count)
 
 
 def make_scan(
@@ -56,9 +61,18 @@ def make_scan(
     r_high: float,
 ) -> Scan:
     """A scan of about `count` rotations, the grid turned by the rotation `turn`."""
-    rotations = rotation_grid(count, symmetry, turn)
+    # A turn from the left takes poses that are mates to poses that are.
+    rotations = multiply(turn, ordered_grid(count, symmetry.name))
+    return Scan(rotations, shifts, rotation_step(len(rotations), symmetry), step_shift, r_high, count)
+
+
+@lru_cache(maxsize=8)
+def ordered_grid(count: int, group: str) -> NDArray[np.float64]:
+    """(n, 4) about `count` rotations of the asymmetric unit, neighbours in the list neighbours in space."""
+    rotations = rotation_grid(count, symmetry_of(group))
     rotations = rotations[local_order(rotations, CELL_SLICES)]
-    return Scan(rotations, shifts, rotation_step(len(rotations), symmetry), step_shift, r_high)
+    rotations.flags.writeable = False
+    return rotations
 
 
 def slice_maker(

@@ -18,8 +18,6 @@ from pycryo.kernels.pixels import half_plane
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.conveyor import Belt, Traffic, Way, make_belt, ring
 from pycryo.refinement.expectation.panels import (
-    N_CANDIDATE,
-    N_COARSE,
     Group,
     HalfSearch,
     all_poses,
@@ -118,16 +116,12 @@ def global_search(
         assert neighbours is not None
         nesting = nest(neighbours, coarse, scan)
         begin = time.perf_counter()
-        firsts = [list(all_poses(search, coarse, N_COARSE, threads)) for search in searches]
+        firsts = [list(all_poses(search, coarse, threads, is_coarse=True)) for search in searches]
         effort.packing += time.perf_counter() - begin
         _run(searches, coarse, firsts, policy, rates, effort, threads)
     begin = time.perf_counter()
     groups = [
-        list(
-            all_poses(search, scan, N_CANDIDATE, threads)
-            if nesting is None
-            else surviving_poses(search, first, nesting, threads)
-        )
+        list(all_poses(search, scan, threads) if nesting is None else surviving_poses(search, first, nesting, threads))
         for search, first in zip(searches, firsts, strict=True)
     ]
     effort.packing += time.perf_counter() - begin

@@ -80,6 +80,55 @@ def test_many_slices_in_calls(n_best, spread, rng):
         np.testing.assert_allclose(best.log_evidence(), twin.log_sum_exp(scores), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("margin", [(0.0, 0.0), (3.0, 0.0), (12.26, 0.1), (0.0, 0.3), (np.inf, 0.0)])
+@pytest.mark.parametrize("level", [-1000.0, 0.0, 60.0])
+def test_scores_within_the_margin_are_there(margin, level, rng):
+    """For any split into calls; those below it stand in order, too, if they are there. The best is below or above 0."""
+    images, weights, slices, prior_shift, prior_slice = problem(rng, 3, 4, 300, 20)
+    data = images, weights, slices, prior_shift + np.float32(level), prior_slice
+    panel = pack_images(images, weights)
+    expected = run(*data, n_best=1200)
+    for split in (300, 77, 1):
+        best = new_best(3, 1200, margin)
+        for first in range(0, 300, split):
+            priors = {"log_prior_shift": data[3], "log_prior_slice": prior_slice[first : first + split]}
+            compare(panel, slices[first : first + split], best, slice_offset=first, **priors)
+        top = expected.score[:, :1]
+        needed = expected.score >= top - margin[0] - margin[1] * np.maximum(top, 0)
+        # The floor is rounded to float32; no score of these lies so near it.
+        assert needed.sum() < 3600 or margin[0] == np.inf
+        for one, other in ((best.score, expected.score), (best.index, expected.index)):
+            np.testing.assert_array_equal(one[needed], other[needed])
+        for image in range(3):
+            place = np.flatnonzero(best.index[image] >= 0)
+            order = [np.flatnonzero(expected.index[image] == index)[0] for index in best.index[image, place]]
+            assert (np.diff(order) > 0).all()
+            np.testing.assert_array_equal(best.score[image, place], expected.score[image, order])
+        np.testing.assert_array_equal(best.log_max, expected.log_max)
+        np.testing.assert_allclose(best.log_evidence(), expected.log_evidence(), atol=1e-6)
+
+
+def test_a_margin_leaves_out_what_is_below_it(rng):
+    """Else it would save nothing: once the best is known, nothing below its margin comes."""
+    images, weights, slices, *_ = problem(rng, 2, 4, 300, 20)
+    panel, best = pack_images(images, weights), new_best(2, 1200, (2.0, 0.0))
+    for first in (0, 100, 200):
+        before = best.score[:, :1].copy()
+        compare(panel, slices[first : first + 100], best, slice_offset=first)
+        came = best.index >= 4 * first
+        assert (best.score[came] >= np.broadcast_to(before - 2, best.score.shape)[came]).all()
+        assert came.sum() < 200 or first == 0
+
+
+def test_a_full_list_with_a_margin_is_cut_at_its_end(rng):
+    images, weights, slices, *_ = problem(rng, 2, 4, 300, 20)
+    panel, best = pack_images(images, weights), new_best(2, 5, (1e3, 0.0))
+    compare(panel, slices, best)
+    expected = run(images, weights, slices, n_best=5)
+    for one, other in zip(fields(best), fields(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_equal_scores_stand_by_index(rng):
     images, weights, slices, *_ = problem(rng, 2, 4, 3, 9)
     images[:] = images[:, :1]

@@ -9,7 +9,7 @@ from thread_comm import run_ranks
 from pycryo.geometry.grids import local_order, rotation_grid, shift_grid
 from pycryo.geometry.rotations import angle_between, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import symmetry
-from pycryo.kernels.compare import CELL_SLICES, BestPoses
+from pycryo.kernels.compare import CELL_SLICES, NO_MARGIN, BestPoses, compare, new_best, pack_images
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import fourier_volume
 from pycryo.kernels.reference import compare as compare_twin
@@ -19,7 +19,7 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.conveyor import WAYS, Link
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.panels import HalfSearch
-from pycryo.refinement.expectation.pruning import find_neighbours, nest, survivors
+from pycryo.refinement.expectation.pruning import KEPT_MARGIN, find_neighbours, nest, survivors
 from pycryo.refinement.expectation.scan import make_scan
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.expectation.slice_sharing import Rates, choose_way
@@ -151,10 +151,8 @@ def test_every_coarse_rotation_leaves_a_fine_one():
     """Grids so small that some coarse rotations are the next one of no fine one."""
     group = symmetry("D3")
     shifts = np.zeros((1, 2))
-    for seed in range(8):
-        turns = np.random.default_rng(seed).standard_normal((2, 4))
-        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
-        coarse, fine = (make_scan(n, group, turn, shifts, 1.0, 5.0) for n, turn in zip((40, 50), turns, strict=True))
+    for size in range(36, 44):
+        coarse, fine = (make_scan(n, group, TURN, shifts, 1.0, 5.0) for n in (size, size + 10))
         nesting = nest(find_neighbours(coarse, fine, group), coarse, fine)
         n = len(coarse.rotations)
         # Each coarse rotation in turn is the only survivor; a list of one would count as cut off, and everything stay.
@@ -185,6 +183,38 @@ def test_cells_of_survivors_hold_their_fine_rotations(rng):
             near = {*np.flatnonzero(nesting.neighbours.nearest == rotation), nesting.neighbours.child[rotation]}
             items |= {number * n_fine + int(each) for each in near}
         assert set(np.flatnonzero(needed.cells[image])) == {item // CELL_SLICES for item in items}
+
+
+@pytest.mark.parametrize("level", [-500.0, 0.0, 500.0])
+def test_survivors_are_the_same_with_a_margin(level, rng):
+    """The coarse scan leaves out poses that no image needs, whatever the size of the scores and the calls."""
+    group, n, n_shift = symmetry("C1"), 12, 3
+    shifts = np.array([[0.0, 0], [1, 0], [0, 1]])
+    coarse, fine = (make_scan(count, group, TURN, shifts, 1.0, 5.0) for count in (160, 640))
+    nesting = nest(find_neighbours(coarse, fine, group), coarse, fine)
+    n_coarse = len(coarse.rotations)
+    images = rng.standard_normal((n, n_shift, 2, 10)).astype(np.float32)
+    # From images whose best poses stand out to those that tell nothing.
+    images *= np.linspace(0.1, 30, n, dtype=np.float32)[:, None, None, None]
+    slices = rng.standard_normal((n_coarse, 2, 10)).astype(np.float32)
+    panel = pack_images(images, np.zeros((n, 10), np.float32))
+    found = []
+    for margin, split in ((NO_MARGIN, n_coarse), (KEPT_MARGIN, n_coarse), (KEPT_MARGIN, 32), (KEPT_MARGIN, 7)):
+        best = new_best(n, 200, margin)
+        for first in range(0, n_coarse, split):
+            part = slices[first : first + split]
+            prior = np.full(len(part), level, np.float32)
+            compare(panel, part, best, slice_offset=first, log_prior_slice=prior)
+        found.append((survivors(best, nesting, 1), (best.index >= 0).sum(axis=1)))
+    (expected, n_kept), *others = found
+    assert (n_kept == 200).all()
+    for needed, n_left in others:
+        np.testing.assert_array_equal(needed.cells, expected.cells)
+        np.testing.assert_array_equal(needed.shifts, expected.shifts)
+        # Some images tell so little that their lists are full in the end, others so much that they are not.
+        assert (n_left < 200).any()
+    assert expected.cells[0].all()
+    assert not expected.cells[-1].all()
 
 
 def test_coarse_to_fine_loses_nothing_and_saves_scores():
