@@ -37,3 +37,15 @@ def shift_spread(
     centre: NDArray[np.float64],
     reach: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
+def mean_rotation(
+    weight: NDArray[np.float64],
+    rotations: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    reach: NDArray[np.float64],
+) -> NDArray[np.float64]: ...
+def mean_shift(
+    weight: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    reach: NDArray[np.float64],
+) -> NDArray[np.float64]: ...

@@ -9,7 +9,7 @@ order of the points, so that the figures of an image depend on nothing but the i
 import numpy as np
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, acos, ceil, exp, fabs, log, sqrt
+from libc.math cimport INFINITY, M_PI, acos, ceil, cos, exp, fabs, log, sqrt
 from libc.stdint cimport int32_t, int64_t
 
 # Points of less than exp of this times the heaviest one's weight have none: of any number that memory holds, all
@@ -312,4 +312,63 @@ def shift_spread(const double[:, ::1] weight, const double[:, :, ::1] shifts, co
                     total += weight[i, t]
                     squares += weight[i, t] * square
             view[i] = spread(total, squares, 2)
+    return out
+
+
+def mean_rotation(const double[:, ::1] weight, const double[:, :, ::1] rotations, const double[:, ::1] centre,
+                  const double[::1] reach):
+    """(n, 4) unit quaternion of the weighted mean of `rotations` (n, R, 4) within `reach` (n,), radians, of `centre`.
+
+    `centre` (n, 4) itself where none of them has weight. Summed in one order: NumPy's depends on where arrays begin.
+    """
+    cdef Py_ssize_t n = rotations.shape[0], i, r, c
+    cdef double cosine, least, w, length
+    cdef double[4] total
+    out = np.empty((n, 4))
+    cdef double[:, ::1] view = out
+    with nogil:
+        for i in range(n):
+            least = cos(0.5 * reach[i]) if reach[i] < M_PI else 0.0
+            for c in range(4):
+                total[c] = 0
+            for r in range(rotations.shape[1]):
+                cosine = 0
+                for c in range(4):
+                    cosine += rotations[i, r, c] * centre[i, c]
+                if fabs(cosine) < least:
+                    continue
+                # q and -q are the same rotation.
+                w = weight[i, r] if cosine >= 0 else -weight[i, r]
+                for c in range(4):
+                    total[c] += w * rotations[i, r, c]
+            length = 0
+            for c in range(4):
+                length += total[c] * total[c]
+            length = sqrt(length)
+            for c in range(4):
+                view[i, c] = total[c] / length if length > 0 else centre[i, c]
+    return out
+
+
+def mean_shift(const double[:, ::1] weight, const double[:, :, ::1] shifts, const double[:, ::1] centre,
+               const double[::1] reach):
+    """(n, 2) the same of `shifts` (n, T, 2)."""
+    cdef Py_ssize_t n = shifts.shape[0], i, t
+    cdef double x, y, dx, dy, total
+    out = np.empty((n, 2))
+    cdef double[:, ::1] view = out
+    with nogil:
+        for i in range(n):
+            x = 0
+            y = 0
+            total = 0
+            for t in range(shifts.shape[1]):
+                dx = shifts[i, t, 0] - centre[i, 0]
+                dy = shifts[i, t, 1] - centre[i, 1]
+                if dx * dx + dy * dy < reach[i] * reach[i]:
+                    x += weight[i, t] * shifts[i, t, 0]
+                    y += weight[i, t] * shifts[i, t, 1]
+                    total += weight[i, t]
+            view[i, 0] = x / total if total > 0 else centre[i, 0]
+            view[i, 1] = y / total if total > 0 else centre[i, 1]
     return out

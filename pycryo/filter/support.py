@@ -45,7 +45,7 @@ class Posterior:
     support : Support
         Points drawn from the posterior.
     mode_quaternion, mode_shift : (n, 4), (n, 2) float64
-        Pose of highest joint posterior density.
+        Pose of highest joint posterior density: the mean of the points next to the best one.
     mode_class : (n,) int32
         Its class.
     class_probability : (n, n_class) float64

@@ -183,6 +183,8 @@ def test_results_of_the_particle_filter():
             "draw_pairs": _weights.draw_pairs(*densities, offset, 3, 1),
             "rotation_spread": _weights.rotation_spread(weight, rotations, rotations[:, 0].copy(), offset),
             "shift_spread": _weights.shift_spread(weight, shifts, shifts[:, 0].copy(), offset),
+            "mean_rotation": _weights.mean_rotation(weight, rotations, rotations[:, 0].copy(), offset),
+            "mean_shift": _weights.mean_shift(weight, shifts, shifts[:, 0].copy(), offset),
         },
     }
     for module, found in results.items():

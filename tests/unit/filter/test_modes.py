@@ -65,9 +65,26 @@ def widths_of(n: int, rotation: float = 0.5 * STEP_R, shift: float = 0.5 * STEP_
 
 
 def search(start: Support, ids: np.ndarray, known: Known | None = None):
-    n = len(ids)
-    draws = Draws(1, 3, ids)
-    return search_modes(bumps(1.0), start, widths_of(n), draws, guides=[bumps(0.4), bumps(0.6)], known=known)
+    return search_with(bumps(1.0), [bumps(0.4), bumps(0.6)], start, ids, known)
+
+
+def search_with(score, guides, start: Support, ids: np.ndarray, known: Known | None = None):
+    return search_modes(score, start, widths_of(len(ids)), Draws(1, 3, ids), guides=guides, known=known)
+
+
+def gaussians(gap: float, offset: float = 0.0):
+    """Score of two modes of the same width, whose evidence differs by `gap` nats; `offset` is that of all poses."""
+
+    def score(rows, rotations, classes, shifts):
+        total = np.full((*rotations.shape[:2], shifts.shape[1]), -np.inf)
+        for height, centre, centre_t in ((0.0, RIGHT, RIGHT_T), (-gap, WRONG, WRONG_T)):
+            turn = (to_rotation(rotations) * centre.inv()).magnitude().reshape(rotations.shape[:2])
+            away = np.linalg.norm(shifts - centre_t, axis=-1)
+            square = np.square(turn / 0.06)[:, :, None] + np.square(away / 0.7)[:, None]
+            total = np.logaddexp(total, height - 0.5 * square)
+        return Pairs(total.astype(np.float32), np.full(rotations.shape[:2], offset), np.zeros(shifts.shape[:2]))
+
+    return score
 
 
 def in_right_mode(support: Support) -> np.ndarray:
@@ -84,10 +101,46 @@ def test_the_best_mode_wins_although_the_scan_prefers_another():
     assert (in_right_mode(found.support) > 0.9).mean() > 0.8
     assert (found.widths.rotation <= 0.5 * STEP_R).all()
     assert (found.widths.shift <= 0.5 * STEP_T).all()
-    # Two modes, three phases of 16 slices each.
-    np.testing.assert_array_equal(found.n_slices, 2 * 3 * 16)
+    # Two modes, three phases of 16 slices each, if neither is given up.
+    assert set(found.n_slices) <= {4 * 16, 5 * 16, 6 * 16}
+    assert (found.n_slices == 6 * 16).mean() > 0.9
     together = run_phases(bumps(1.0), start, widths_of(n), Draws(1, 3, np.arange(n)), PhaseSettings())
     assert (in_right_mode(together.support) > 0.9).mean() < 0.7
+
+
+def test_a_hopeless_mode_is_not_followed_to_the_full_resolution():
+    """It costs the slices of the coarsest guide; its points have no weight."""
+    n, gap = 40, 25.0
+    found = search_with(gaussians(gap), [gaussians(gap)] * 2, scan_result(n, 0.5), np.arange(n))
+    np.testing.assert_array_equal(found.n_slices, (2 + 1 + 1) * 16)
+    np.testing.assert_array_equal(in_right_mode(found.support), 1)
+
+
+def test_a_mode_that_shows_itself_hopeless_later_is_given_up_then():
+    n = 40
+    found = search_with(gaussians(25.0), [gaussians(1.0), gaussians(25.0)], scan_result(n, 0.5), np.arange(n))
+    np.testing.assert_array_equal(found.n_slices, (2 + 2 + 1) * 16)
+
+
+def test_rivals_are_kept_and_weighed_by_their_evidence():
+    n, gap = 300, 2.0
+    found = search_with(gaussians(gap), [gaussians(gap)] * 2, scan_result(n, 0.5), np.arange(n))
+    np.testing.assert_array_equal(found.n_slices, 2 * 3 * 16)
+    share = 1 - in_right_mode(found.support)
+    assert (share > 0).all()
+    # The evidence of 256 pairs has an error: 5 of its standard errors.
+    expected = 1 / (1 + np.exp(gap))
+    assert abs(np.median(share) - expected) < 5 * 1.25 * share.std() / np.sqrt(n)
+
+
+@pytest.mark.parametrize("offset", [-1000.0, 1000.0])
+def test_evidence_of_different_resolutions_is_not_compared(offset):
+    """The constant that is added to all scores is any at each resolution."""
+    n, gap = 40, 25.0
+    start, guides = scan_result(n, 0.5), [gaussians(gap, offset), gaussians(gap, -offset)]
+    found = search_with(gaussians(gap), guides, start, np.arange(n))
+    np.testing.assert_array_equal(found.n_slices, (2 + 1 + 1) * 16)
+    np.testing.assert_array_equal(in_right_mode(found.support), 1)
 
 
 def test_a_mode_that_the_scan_missed_is_kept_while_it_is_narrow():
@@ -103,9 +156,10 @@ def test_a_mode_that_the_scan_missed_is_kept_while_it_is_narrow():
     np.testing.assert_array_equal(mode[: n // 2, :m], 0)
     np.testing.assert_array_equal(mode[n // 2 :, :m], -1)
     right = in_right_mode(search(missed, np.arange(n), known).support)
-    # The modes' peaks differ by e¹⁰, and nothing leads from one to the other.
-    assert right[: n // 2].mean() > 0.9
-    assert right[n // 2 :].max() < 0.01
+    # The modes' peaks differ by e¹⁰, of which sixteen points see 5 or less now and then; from one to the other leads
+    # nothing but the kernels' tails.
+    assert right[: n // 2].mean() > 0.85
+    assert right[n // 2 :].mean() < 0.02
 
 
 def test_an_image_does_not_depend_on_the_others():
