@@ -12,10 +12,15 @@ from pycryo.refinement.step import iterate
 
 
 def hurry(monkeypatch) -> None:
-    """Let each stage be over after an iteration or two: what is tested is that all of them give the same."""
+    """Let each stage be over after an iteration or two: what is tested is that all of them give the same.
+
+    The defoci found are kept, whatever they tell.
+    """
     monkeypatch.setattr(stage_schedule, "_MAX_GLOBAL", 2)
     monkeypatch.setattr(stage_schedule, "_LEAST_ITERATIONS", 2)
     monkeypatch.setattr(stage_schedule, "_PATIENCE", 0)
+    monkeypatch.setattr(stage_schedule, "_SETTLED_DEFOCUS", 0.0)
+    monkeypatch.setattr(stage_schedule, "_MOST_STALLED", 1)
 
 
 def cuts(size: int, n: int, number: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import gc
 import importlib
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A process that ends need not look for cycles in all that its modules have made.
     atexit.register(gc.freeze)
     command = next((word for word in argv if not word.startswith("-")), None)
+    if command in ON_ALL_RANKS:
+        # Matrices are small outside of the kernels: threads of NumPy's BLAS would only wait, busily.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     rank = launched_rank()
     with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext(), without_collections():
         args = build_parser(command).parse_args(argv)

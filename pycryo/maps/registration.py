@@ -29,6 +29,8 @@ _LEAST_NOISE = 1e-4
 _N_STEP, _N_HALVING = 12, 6
 # The last step: χ² that is left to gain.
 _LEAST_STEP = 3e-3
+# A motion is a multiple of this share of what is expected, far below what the maps tell of it.
+_GRAIN = 2.0**-20
 # Bins of the radius per Fourier px: the gain of a shell would not follow the edge of a low-pass.
 _PER_PX = 2
 
@@ -138,7 +140,8 @@ def register(
     fit = _Fit.of(source, target, free, r_high, diameter, expected)
     values, model, weights, gain = fit.solution()
     return Registration(
-        motion=fit.motion(values),
+        # BLAS rounds by its number of threads: without this the last bit of the maps that follow would depend on it.
+        motion=fit.motion(np.rint(values / _GRAIN) * _GRAIN),
         n_free=len(free),
         correlation=fit.correlation(model, weights[0]),
         gain=gain,

@@ -20,7 +20,9 @@ from pycryo.refinement.state import Motions, State
 # r_high grows by this factor at most from the scan to the phases, and from one guiding phase to the next.
 _CLIMB = 1.5
 # Local stage: kernels of the first phase in units of the last spread.
-WIDEN = 2.0
+WIDEN = 1.2
+# Of posteriors that are, or may be, broader than so many degrees (the median): they need more points.
+_BROADER, _OF_BROAD = 3.0, PhaseSettings(n_rotation=64, min_phases=3, settled=0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,14 @@ class GlobalSearch:
         Forerunner of `scan` at low resolution, which tells what of it an image needs.
     guides : tuple of float
         r_high of the phases between the scan's and the full one, ascending.
-    rescans : bool
-        Only images whose posterior is broad are compared with them.
+    rescans : str
+        After the global stage which images are compared with them, see `Schedule`; "" in it: all.
     """
 
     scan: Scan
     coarse: Scan | None
     guides: tuple[float, ...]
-    rescans: bool
+    rescans: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         ),
         search=_global_search(setup, state, step),
         sampling=Sampling(
-            settings=PhaseSettings(),
+            settings=_settings(setup, state),
             sharpness=state.schedule.sharpness,
             class_share=state.class_share,
             sigma_shift=state.sigma_shift,
@@ -156,8 +158,14 @@ def make_plan(setup: Setup, state: State) -> Plan:
     )
 
 
+def _settings(setup: Setup, state: State) -> PhaseSettings:
+    """More points where posteriors are broad, in rotation or over classes, whose shares few points would not hold."""
+    is_broad = state.schedule.least_spread > _BROADER or setup.options.classes > 1
+    return _OF_BROAD if is_broad else PhaseSettings()
+
+
 def _global_search(setup: Setup, state: State, step: float) -> GlobalSearch | None:
-    """None in the local stages, but for images that are scanned again."""
+    """None if all images are searched locally."""
     if state.schedule.stage != "global" and not state.schedule.rescans:
         return None
     options = setup.options

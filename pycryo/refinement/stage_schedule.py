@@ -27,8 +27,8 @@ class Schedule:
     is_joined : bool
         The halves share their references while classes come apart, so that each class is the same thing in both, seen
         from the same side.
-    rescans : bool
-        After the global stage: images whose posterior is broad are searched globally again.
+    rescans : str
+        After the global stage, "all" images or those with a "broad" posterior are searched globally again, or none, "".
     sharpness : float
         Power of the likelihood in the posteriors.
     in_doubt : bool
@@ -42,7 +42,7 @@ class Schedule:
     iterations: int = 0
     least_spread: float = math.inf
     is_joined: bool = False
-    rescans: bool = False
+    rescans: str = ""
     sharpness: float = 1.0
     in_doubt: bool = False
 
@@ -69,6 +69,12 @@ class Measured:
         Share of the images whose posterior is too broad for a local search.
     log_evidence : float
         Mean over the images: how much better than noise alone the reference explains them.
+    sure_shell, supported_shell : float
+        Where the half-maps agree by 0.5, and by 0.143 but for a single shell; of the best class.
+    changed_mode : float
+        Share of the images whose pose is another one than in the last iteration, not nearby; 1 in the first.
+    sigma_turn : float
+        Degrees by which the defocus's standard deviation over the images turns the CTF at r_high.
     """
 
     shells: tuple[float, ...]
@@ -79,6 +85,10 @@ class Measured:
     class_change: float = 0.0
     broad_share: float = 0.0
     log_evidence: float = math.inf
+    sure_shell: float = math.inf
+    supported_shell: float = 0.0
+    changed_mode: float = 1.0
+    sigma_turn: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +124,28 @@ class Limits:
 # was.
 _PROGRESS_SHELLS = 0.5
 _PROGRESS_SPREAD = 0.9
+# After the global stage if the shell grows to this multiple, of which some is chance. The defocus stage, which need not
+# have begun at all, asks for more.
+_PROGRESS_LOCAL, _PROGRESS_DEFOCUS = 1.007, 1.02
 # Classes are settled when no larger share of the images changes theirs.
 _SETTLED_CLASSES = 0.03
 # Iterations for which classes may share their halves' references, at the least and at the most; of classes that begin
 # with the same reference, so many of them, from the second on, climb: finer features are first those of the noise and
 # of the chance shares, and images that follow them at wrong poses or in the wrong class do not come back.
 _JOINED, _CLIMB = (3, 12), 7
-# Iterations of the global or local stage at the least.
-_LEAST_ITERATIONS = 3
-# Iterations without progress after which a stage is settled; the global one, while most images have broad posteriors,
+# The global stage of one class is settled when no larger share of the images is found at another pose, and no larger
+# one has a broad posterior. What the local stage finds faster, the resolution above all, needs no global search.
+_SETTLED_MODES, _SETTLED_BROAD = 0.05, 0.3
+# Otherwise, after so many iterations without progress, at least; more of them while most images have broad posteriors,
 # which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
-_PATIENCE, _PATIENCE_BROAD = 2, 5
+_LEAST_ITERATIONS, _PATIENCE, _PATIENCE_BROAD = 3, 2, 5
+# r_high of the global stage: beyond the shell up to which the half-maps agree by 0.5, by these shells; it grows by this
+# many shells or this share of its own an iteration. Images at wrong poses hold them by their own noise in the finest
+# shells of the reference.
+_BEYOND_SURE, _GROWTH = 2.0, (2.5, 0.6)
+# r_high has settled when it would grow by no more shells. The first local iteration has a reference that ends with the
+# global stage's r_high.
+_SETTLED_R_HIGH, _LEAST_LOCAL = 1.0, 2
 # Where posteriors overlap, expectation-maximization creeps; less so with this power of the likelihood. It would make up
 # a map of noise sooner, too: the half-maps must agree so many times further than they were compared. Those of 500
 # images of noise agree 1.2 times as far (of 10 000 1.6 times, see doubt), those of ten particles with SNR 0.01 to 0.05
@@ -138,10 +159,13 @@ _DOUBTED_EVIDENCE = 1.5
 _MAX_GLOBAL, _MAX_DOUBT = 16, 3
 # Defoci are settled when their median change turns the CTF by fewer degrees at r_high: signal lost is 1 - cos, 0.5 %.
 _SETTLED_DEFOCUS = 6.0
-# Images are scanned again after the global stage if they are at least this share, slices cost as much for few, and at
-# most that one: noise that is searched globally again and again makes up a structure that both halves share. Once, in
-# the final iteration, more are if something is known of their poses.
-_RESCANNED = (0.01, 0.5)
+# Iterations without progress after which the defocus stage ends although defoci still change.
+_MOST_STALLED = 4
+# After the global stage all images are scanned again as long as this share is found elsewhere, and otherwise those
+# whose posterior is broad, if they are at least this share: slices cost as much for few. But not if more than that are
+# broad: noise that is searched globally again and again makes up a structure that both halves share. Once, in the final
+# iteration, more are if something is known of their poses.
+_FOUND, _RESCANNED = 0.004, (0.01, 0.5)
 
 
 def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
@@ -149,14 +173,22 @@ def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: boo
     if now.stage == "global" and _is_doubted(now, seen, limits):
         return _in_doubt(now, seen, limits, is_last=is_last)
     following, reason = _next_stage(now, seen, limits, is_last=is_last)
+    if following.stage in ("global", "local"):
+        following, reason = _sharpened(following, reason, now, seen)
     if following.stage == "global":
-        return _sharpened(following, reason, now, seen)
+        return following, reason
     least, most = _RESCANNED
     if following.stage == "final" and seen.spread < limits.unknown_spread:
         most = 1.0
-    if "global" not in limits.stages or not least <= seen.broad_share <= most:
+    if "global" not in limits.stages or seen.broad_share > most:
         return following, reason
-    return replace(following, rescans=True), f"{reason}; {100 * seen.broad_share:.0f} % of the images are scanned again"
+    if seen.changed_mode >= _FOUND:
+        why = f"{100 * seen.changed_mode:.1f} % were found at another pose, all images are scanned again"
+        return replace(following, rescans="all"), f"{reason}; {why}"
+    if seen.broad_share < least:
+        return following, reason
+    why = f"{100 * seen.broad_share:.0f} % of the images, those with broad posteriors, are scanned again"
+    return replace(following, rescans="broad"), f"{reason}; {why}"
 
 
 def _is_doubted(now: Schedule, seen: Measured, limits: Limits) -> bool:
@@ -189,26 +221,40 @@ def _next_stage(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool)
         return replace(onward, stage="final"), f"last iteration allowed by --max-iter: {figures}"
     if now.is_joined:
         return _after_joined(onward, seen, limits, figures)
-    after = {"global": _after_global, "local": _after_local, "defocus": _after_defocus}
-    return after[now.stage](onward, seen, limits, figures)
+    if now.stage == "local":
+        return _after_local(now, onward, limits, figures)
+    return (_after_global if now.stage == "global" else _after_defocus)(onward, seen, limits, figures)
 
 
 def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, str]:
     """The schedule if the stage goes on, and the figures of the decision."""
     shell = sum(seen.shells) / len(seen.shells)
-    progress = shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
+    if now.stage == "global":
+        progress = shell > now.best_shell + _PROGRESS_SHELLS or seen.spread < _PROGRESS_SPREAD * now.least_spread
+    else:
+        least = _PROGRESS_DEFOCUS if now.stage == "defocus" else _PROGRESS_LOCAL
+        progress = shell > least * now.best_shell
     progress |= seen.class_change > _SETTLED_CLASSES
     stalled = 0 if progress else now.stalled + 1
-    best, furthest = max(now.best_shell, shell), max(seen.shells)
-    r_high = min(limits.r_limit, max(furthest, 2.0) + max(3.0, 0.12 * furthest))
+    best = max(now.best_shell, shell)
+    r_high = _r_high(seen, limits)
     if now.stage == "global":
-        r_high = min(r_high, now.r_high + max(2.5, 0.2 * now.r_high))
+        least, share = _GROWTH
+        r_high = min(
+            r_high, now.r_high + max(least, share * now.r_high), max(now.r_high, seen.sure_shell + _BEYOND_SURE)
+        )
     figures = (
         f"resolution at shell {shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
     least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
     return Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread), figures
+
+
+def _r_high(seen: Measured, limits: Limits) -> float:
+    """As far as the half-maps agree, and a little further."""
+    furthest = max(*seen.shells, seen.supported_shell)
+    return min(limits.r_limit, max(furthest, 2.0) + max(3.0, 0.12 * furthest))
 
 
 def _after_joined(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
@@ -233,26 +279,29 @@ def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str
     settled = (
         onward.iterations >= _LEAST_ITERATIONS and onward.stalled >= patience
     ) or onward.iterations >= _MAX_GLOBAL
-    if not settled:
+    has_local = "local" in limits.stages
+    # Classes are settled by their changes, which count as progress.
+    known = seen.changed_mode <= _SETTLED_MODES and seen.broad_share <= _SETTLED_BROAD and len(seen.shells) == 1
+    if not settled and not (has_local and known):
         return onward, f"global search goes on: {figures}"
     if gains_slowly and not _allows_defocus(onward, limits):
         return replace(onward, stage="final"), f"global search is settled, no local one holds the poses: {figures}"
-    if "local" in limits.stages:
-        begun = Schedule("local", onward.r_high, onward.best_shell)
+    if has_local:
+        begun = Schedule("local", _r_high(seen, limits), onward.best_shell, least_spread=onward.least_spread)
         return begun, f"global search is settled, local search begins: {figures}"
     return replace(onward, stage="final"), f"global search is settled: {figures}"
 
 
-def _after_local(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
-    """The end of the local stage: no progress, and poses that stay where they are."""
-    still = seen.pose_change < 0.5 * seen.spread
-    settled = onward.iterations >= _LEAST_ITERATIONS and onward.stalled >= _PATIENCE
-    if settled and _allows_defocus(onward, limits):
-        begun = Schedule("defocus", onward.r_high, onward.best_shell)
-        return begun, f"local search is settled, defocus search begins: {figures}"
-    if settled and (still or onward.stalled >= 4):
-        return replace(onward, stage="final"), f"converged: {figures}"
-    return onward, f"local search goes on: {figures}"
+def _after_local(now: Schedule, onward: Schedule, limits: Limits, figures: str) -> tuple[Schedule, str]:
+    """The end of the local stage: the images were compared as far as they will be, and it gained nothing."""
+    if onward.r_high > now.r_high + _SETTLED_R_HIGH or onward.iterations < _LEAST_LOCAL:
+        return onward, f"local search goes on: {figures}"
+    if _allows_defocus(onward, limits):
+        begun = replace(onward, stage="defocus", stalled=0, iterations=0)
+        return begun, f"images are compared as far as they will be, defocus search begins: {figures}"
+    if onward.stalled == 0:
+        return onward, f"local search goes on: {figures}"
+    return replace(onward, stage="final"), f"converged: {figures}"
 
 
 def _allows_defocus(onward: Schedule, limits: Limits) -> bool:
@@ -261,10 +310,10 @@ def _allows_defocus(onward: Schedule, limits: Limits) -> bool:
 
 
 def _after_defocus(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
-    """The end of the defocus stage: neither defoci nor resolution change, or the defoci were right from the start."""
+    """The end of the defocus stage: neither defoci nor resolution change, or the file's defoci were right."""
     figures = f"defoci moved {seen.defocus_moved:.0f} A, which turns the CTF by {seen.defocus_turn:.0f} deg, {figures}"
-    still = seen.defocus_turn < _SETTLED_DEFOCUS and (onward.stalled >= 1 or onward.iterations == 1)
-    if still or onward.stalled >= 4:
+    still = seen.defocus_turn < _SETTLED_DEFOCUS or not shows_defocus(seen.sigma_turn)
+    if (still and onward.stalled >= 1) or onward.stalled >= _MOST_STALLED:
         return replace(onward, stage="final"), f"converged: {figures}"
     return onward, f"defocus search goes on: {figures}"
 
@@ -274,13 +323,18 @@ def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) 
 
     Not while classes come apart: sharp posteriors hold images where they are.
     """
-    if now.is_joined or now.iterations > 0:
+    if now.is_joined or now.iterations > 0 or now.stage != "global":
         return replace(following, sharpness=now.sharpness), reason
     further = max(seen.shells) / now.r_high
     if further < _SURE:
         return following, reason
     why = f"the half-maps agree {further:.2f} times as far as the images were compared, posteriors are sharpened"
     return replace(following, sharpness=_SHARPNESS), f"{reason}; {why}"
+
+
+def shows_defocus(sigma_turn: float) -> bool:
+    """Whether the defoci found tell more than the file's: `sigma_turn` as in `Measured`."""
+    return sigma_turn >= _SETTLED_DEFOCUS
 
 
 def insertion_limit(r_high: float, nyquist: float) -> float:

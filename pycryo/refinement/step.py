@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ import numpy as np
 from pycryo.filter.support import RowsPosterior
 from pycryo.geometry.grids import even_spread
 from pycryo.kernels.projector import FourierVolume
+from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
-from pycryo.refinement.data.posteriors import moved_posteriors
+from pycryo.refinement.data.posteriors import moved_posteriors, with_file_defocus
 from pycryo.refinement.expectation.defocus_control import DefocusFigures, measure_defocus
 from pycryo.refinement.expectation.half_pass import HalfResult, Results
 from pycryo.refinement.expectation.images import run_images
@@ -25,12 +27,12 @@ from pycryo.refinement.maximization.maximize import Maximum, maximize
 from pycryo.refinement.maximization.noise import update_noise
 from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.poses import gather_poses
-from pycryo.refinement.maximization.resolution import limited
+from pycryo.refinement.maximization.resolution import limited, supported_shell
 from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.balance import Scores, measure_load
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Limits, Measured, Schedule, next_schedule
+from pycryo.refinement.stage_schedule import Limits, Measured, Schedule, next_schedule, shows_defocus
 from pycryo.refinement.state import Motions, State
 from pycryo.report.verdict import UNKNOWN_SPREAD
 from pycryo.timer import Timer
@@ -81,8 +83,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         results = [results[0], inverted_result(results[1], other_hand)]
         figures = _figures(setup, state, results)
     poses = gather_poses(partition, results, figures.score)
-    resolutions = [maximum.maps.fsc.resolution_0143 for maximum in maxima]
-    schedule, decision = _decide(setup, state, resolutions, figures, defocus)
+    schedule, decision = _decide(setup, state, [maximum.maps.fsc for maximum in maxima], figures, defocus)
     motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     seconds["total"] = round(time.perf_counter() - began, 4)
@@ -90,6 +91,10 @@ def iterate(setup: Setup, state: State) -> Outcome:
         maxima = [replace(each, maps=limited(each.maps, setup.options.ini_high)) for each in maxima]
     record = _record(state, plan, maxima, _Seen(figures, defocus, load, scores), seconds, decision)
     first, second = (_rows_posterior(result) for result in results)
+    sigma_defocus = defocus.sigma
+    if state.schedule.stage == "defocus" and schedule.stage == "final" and not shows_defocus(defocus.sigma_turn):
+        log.info("defoci: those of the file are right, the changes found are no more than noise")
+        sigma_defocus, first, second = None, with_file_defocus(first), with_file_defocus(second)
     following = State(
         number=plan.number,
         schedule=schedule,
@@ -98,7 +103,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         noise=noise,
         scale=scale,
         sigma_shift=max(figures.sigma_shift, setup.pixel_size),
-        sigma_defocus=defocus.sigma,
+        sigma_defocus=sigma_defocus,
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
         motions=motions,
@@ -112,7 +117,7 @@ def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Resul
         with timer.phase("reference"):
             volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
         began = time.perf_counter()
-        results, effort = run_images(setup, plan, volumes, state.posteriors, state.insertion_weight, timer)
+        results, effort = run_images(setup, plan, volumes, state, timer)
         return results, *measure_load(setup.partition, effort, time.perf_counter() - began)
 
 
@@ -123,17 +128,21 @@ def _figures(setup: Setup, state: State, results: Results) -> PoseFigures:
 
 
 def _decide(
-    setup: Setup, state: State, resolutions: list[float], figures: PoseFigures, defocus: DefocusFigures
+    setup: Setup, state: State, curves: list[Fsc], figures: PoseFigures, defocus: DefocusFigures
 ) -> tuple[Schedule, str]:
     """The schedule of the next iteration, and the reason."""
     field = setup.field_of_view
     seen = Measured(
-        shells=tuple(field / each for each in resolutions),
+        shells=tuple(field / each.resolution_0143 for each in curves),
         pose_change=figures.pose_change,
         spread=figures.spread_rotation,
         class_change=figures.class_change,
         broad_share=figures.broad_share,
         log_evidence=figures.log_evidence,
+        sure_shell=max(field / each.resolution_at(0.5) for each in curves),
+        supported_shell=max(supported_shell(each) for each in curves),
+        changed_mode=figures.changed_mode if math.isfinite(figures.pose_change) else 1.0,
+        sigma_turn=defocus.sigma_turn,
         defocus_moved=defocus.moved,
         defocus_turn=defocus.turn,
     )

@@ -92,3 +92,11 @@ def _moved(posterior: Posterior, k: int, motion: Motion, pixel_size: NDArray[np.
         mode_quaternion=np.where(mode_mine, multiply(posterior.mode_quaternion, turn), posterior.mode_quaternion),
         mode_shift=np.where(mode_mine, shifted(posterior.mode_quaternion, posterior.mode_shift), posterior.mode_shift),
     )
+
+
+def with_file_defocus(found: RowsPosterior | None) -> RowsPosterior | None:
+    """The posteriors without the changes of the defocus that were found."""
+    if found is None:
+        return None
+    zero = np.zeros(len(found[0]))
+    return found[0], replace(found[1], defocus_change=zero, spread_defocus=zero)

@@ -35,6 +35,8 @@ class DefocusFigures:
         Median spread of their posteriors.
     sigma : float
         Prior of the next search; None before the first one.
+    sigma_turn : float
+        Degrees by which that turns the CTF, so.
     """
 
     size: float
@@ -42,6 +44,7 @@ class DefocusFigures:
     turn: float
     spread: float
     sigma: float | None
+    sigma_turn: float
 
 
 def measure_defocus(
@@ -69,7 +72,7 @@ def measure_defocus(
     """
     was, searched = sigma
     if searched is None:
-        return DefocusFigures(0.0, 0.0, 0.0, 0.0, was)
+        return DefocusFigures(0.0, 0.0, 0.0, 0.0, was, 0.0)
     before = np.zeros(partition.particles.n)
     for found in last:
         if found is not None:
@@ -87,15 +90,16 @@ def measure_defocus(
     optics = partition.particles.optics
     wavelength = float(np.median(electron_wavelength(optics.voltage)[partition.particles.optics_group]))
     distance = float(np.median(np.abs(moved)))
+    degrees = 180 * wavelength * frequency**2
+    most = first_sigma(partition.particles, partition.half)
+    width = max(LEAST_SIGMA, next_sigma(change, spread, searched, most=most))
     return DefocusFigures(
         size=float(np.median(np.abs(change))),
         moved=distance,
-        turn=180 * wavelength * distance * frequency**2,
+        turn=degrees * distance,
         spread=float(np.median(spread)),
-        sigma=max(
-            LEAST_SIGMA,
-            next_sigma(change, spread, searched, most=first_sigma(partition.particles, partition.half)),
-        ),
+        sigma=width,
+        sigma_turn=degrees * width,
     )
 
 

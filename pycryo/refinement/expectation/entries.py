@@ -17,6 +17,9 @@ from pycryo.kernels.entries import Entries
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.prepare import Target, Weighting
 
+# Support points that are inserted of an image whose posterior is so broad at most, see `point_counts`. Of sim64 at the
+# poses of the true map (0.54), 8, 16 and 32 points make a mean FSC to the truth of 0.7744, 0.7751 and 0.7769.
+_FEWER_POINTS = ((0.6, 8), (1.2, 16))
 # Key of the draws that deal images to classes.
 _DEAL_STREAM = (1 << 40) + 2
 
@@ -34,34 +37,52 @@ def quanta(statistics: ImageStatistics, weighting: Weighting, n_slices: int) -> 
     return quantum_for(bound * max(float(value.max()), 1e-300)), quantum_for(bound * float(weight.max()))
 
 
+def point_counts(posterior: Posterior, r_high: float, box: int) -> NDArray[np.int64]:
+    """(n,) support points that tell where the images are at `r_high` (Fourier px of the images, of `box` px).
+
+    What counts is by how much the posterior moves the outermost sample, Fourier px, and turns its phase, radians:
+    standard deviations per axis.
+    """
+    breadth = r_high * np.maximum(posterior.spread_rotation, 2 * np.pi / box * posterior.spread_shift)
+    counts = np.full(len(posterior), posterior.support.weight.shape[1])
+    for most, count in reversed(_FEWER_POINTS):
+        counts[breadth <= most] = count
+    return counts
+
+
 def posterior_entries(
     box: int,
     target: Target,
     support: Support,
+    n_point: NDArray[np.int64],
     symmetry: Symmetry,
     insertion_weight: NDArray[np.float64],
     scale: float,
     draws: Draws,
     n_class: int = 1,
 ) -> list[Entries]:
-    """Images at their support points and symmetry mates, for the model of each class, of `box` px.
+    """Images at `n_point` (n,) draws of their support points and mates, for the model of each class, of `box` px.
 
-    Each mate gets its own systematic sample of the support points, together as many as there are points (or one each,
+    Each mate gets its own systematic sample of the support points, together as many as `n_point` says (or one each,
     if there are more mates), so that the work hardly grows with the order of the group while every mate holds every
     image with full weight. Which mate begins is drawn for each image.
     """
-    n_mate = len(symmetry)
-    per_mate = -(-support.weight.shape[1] // n_mate)
+    n_mate, n_support = len(symmetry), support.weight.shape[1]
+    per_mate = -(-n_point // n_mate)
     draw = draws.uniform(2)
-    pick = resample(support.weight, np.ascontiguousarray(draw[:, 0]), per_mate * n_mate)
-    mate = (np.arange(per_mate * n_mate) + (draw[:, 1:] * n_mate).astype(np.int64)) % n_mate
-    image = np.repeat(np.arange(len(target)), pick.shape[1])
-    key = (image * support.weight.shape[1] + pick.ravel()) * n_mate + mate.ravel()
-    key, count = np.unique(key, return_counts=True)
-    image, rest = np.divmod(key, support.weight.shape[1] * n_mate)
+    keys = []
+    for count in np.unique(per_mate):
+        rows = np.flatnonzero(per_mate == count)
+        pick = resample(support.weight[rows], np.ascontiguousarray(draw[rows, 0]), count * n_mate)
+        mate = (np.arange(count * n_mate) + (draw[rows, 1:] * n_mate).astype(np.int64)) % n_mate
+        keys.append((rows[:, None] * n_support + pick) * n_mate + mate)
+    key, count = np.unique(
+        np.concatenate([np.empty(0, np.int64), *(each.ravel() for each in keys)]), return_counts=True
+    )
+    image, rest = np.divmod(key, n_support * n_mate)
     point, which = np.divmod(rest, n_mate)
     rotations = quaternion_to_matrix(multiply(support.quaternion[image, point], symmetry.quaternions[which]))
-    weight = count / per_mate * insertion_weight[image]
+    weight = count / per_mate[image] * insertion_weight[image]
     # The kernel's ramp is in units of the model's box.
     shifts = support.shift[image, point] * (box / target.pixels.box)
     entries = Entries(

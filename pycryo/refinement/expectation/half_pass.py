@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known
 from pycryo.filter.proposals import Widths
-from pycryo.filter.support import Posterior, RowsPosterior, Support, concatenate, is_broad
+from pycryo.filter.support import Posterior, Support, concatenate, is_broad
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.insertion import Frame, Insertion
 from pycryo.refinement.data.posteriors import moved
 from pycryo.refinement.data.prepare import Target, particle_ctf
 from pycryo.refinement.expectation.defocus import DefocusSearch, search_defocus, with_changes
-from pycryo.refinement.expectation.entries import dealt, posterior_entries, quanta
+from pycryo.refinement.expectation.entries import dealt, point_counts, posterior_entries, quanta
 from pycryo.refinement.expectation.overlap import Overlap, overlap
 from pycryo.refinement.expectation.posterior import Comparison, LogPrior, sample_posterior
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 from pycryo.timer import Timer
 
 
@@ -68,16 +69,14 @@ class HalfPass:
     volumes : sequence of FourierVolume
         The reference of each class; one only where the classes begin with the same, and the images are dealt to them
         at random.
-    previous : (rows, Posterior) or None
-        Of the last iteration; needed in the local stage.
-    insertion_weight : (n_all,) float64
-        u_p of every particle.
+    state : State
+        What the last iteration left; its posteriors are needed in the local stage.
     timer : Timer
 
     Attributes
     ----------
     particles : Particles
-        With the defocus that `previous` says.
+        With the defocus that the last posteriors say.
     """
 
     def __init__(
@@ -86,15 +85,15 @@ class HalfPass:
         plan: Plan,
         half: int,
         volumes: Sequence[FourierVolume],
-        previous: RowsPosterior | None,
-        insertion_weight: NDArray[np.float64],
+        state: State,
         timer: Timer,
     ) -> None:
-        partition = setup.partition
+        partition, previous = setup.partition, state.posteriors[half]
         self.half, self.volumes = half, volumes
         self.particles = with_changes(partition.particles, previous)
         self._file_particles, self._group, self._prior = partition.particles, setup.group, setup.prior
-        self._plan, self._timer, self._insertion_weight = plan, timer, insertion_weight
+        self._plan, self._timer = plan, timer
+        self._insertion_weight = state.insertion_weight
         self._n_shell = plan.weighting.noise.shape[1]
         comm = partition.half_comm[half]
         assert comm is not None
@@ -114,7 +113,7 @@ class HalfPass:
         # Without images there is no posterior either.
         if search is None or not len(rows):
             return np.zeros(len(rows), bool)
-        if not search.rescans:
+        if search.rescans != "broad":
             return np.ones(len(rows), bool)
         assert self._previous is not None
         return is_broad(self._previous.spread_rotation[self._place[rows]])
@@ -143,7 +142,12 @@ class HalfPass:
         posterior = moved(posterior, plan.motions[self.half], particles.pixel_size[rows])
         with timer.phase("insert"):
             weight, draws = self._insertion_weight[rows], self._draws(rows, 2)
-            entries = posterior_entries(plan.box, target, posterior.support, self._group, weight, scale, draws, n_class)
+            n_point = np.full(len(rows), posterior.support.weight.shape[1])
+            if not plan.final:
+                n_point = point_counts(posterior, plan.r_high / scale, target.pixels.box)
+            entries = posterior_entries(
+                plan.box, target, posterior.support, n_point, self._group, weight, scale, draws, n_class
+            )
             for insertion, of_class in zip(self._insertions, entries, strict=True):
                 insertion.add(of_class)
         parts = self._parts

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.support import RowsPosterior
 from pycryo.kernels.projector import FourierVolume
 from pycryo.progress import track
 from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
@@ -20,6 +19,7 @@ from pycryo.refinement.expectation.rounds import rounds
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.setup import Setup
+from pycryo.refinement.state import State
 from pycryo.timer import Timer
 
 
@@ -38,8 +38,7 @@ def run_images(
     setup: Setup,
     plan: Plan,
     volumes: list[list[FourierVolume] | None],
-    last: tuple[RowsPosterior | None, RowsPosterior | None],
-    insertion_weight: NDArray[np.float64],
+    state: State,
     timer: Timer,
 ) -> tuple[Results, Effort]:
     """Posterior of this rank's images, and their insertion. Collective.
@@ -50,15 +49,13 @@ def run_images(
     plan : Plan
     volumes : list of two (list of FourierVolume, or None)
         The references of each half, one per class; None if this rank is not one of the half's.
-    last : two of (rows, Posterior) or None
-        Of this rank's particles in the last iteration, by half.
-    insertion_weight : (n_all,) float64
-        u_p of every particle.
+    state : State
+        What the last iteration left.
     timer : Timer
     """
     effort = Effort()
     passes = [
-        HalfPass(setup, plan, half, references, last[half], insertion_weight, timer)
+        HalfPass(setup, plan, half, references, state, timer)
         for half, references in enumerate(volumes)
         if references is not None
     ]

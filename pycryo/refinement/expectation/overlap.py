@@ -14,10 +14,13 @@ from pycryo.filter.support import Posterior
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
-from pycryo.kernels.shells import image_shells, shell_sums
+from pycryo.kernels.shells import image_shells
 from pycryo.kernels.shift import shift
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.class_slices import class_slices
+
+# Images at a time.
+_CHUNK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,51 @@ def overlap(
     n_shell : int
     """
     near = target.between(0, r_high)
-    pixels = near.pixels
     pick = resample(posterior.support.weight, draws.offset(), 1)[:, :1]
     quaternion = np.take_along_axis(posterior.support.quaternion, pick[..., None], axis=1)[:, 0]
     moved = np.take_along_axis(posterior.support.shift, pick[..., None], axis=1)
     classes = np.take_along_axis(posterior.support.class_index, pick, axis=1)[:, 0]
-    slices = class_slices(volumes, classes, quaternion_to_matrix(quaternion), pixels, model_scale)
-    images = shift(near.images, pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
+    parts = [
+        _overlap(
+            volumes,
+            near,
+            rows,
+            classes[rows],
+            quaternion_to_matrix(quaternion[rows]),
+            moved[rows],
+            model_scale,
+            n_shell,
+        )
+        for rows in (slice(first, first + _CHUNK) for first in range(0, len(near), _CHUNK))
+    ]
+    return Overlap(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _overlap(
+    volumes: Sequence[FourierVolume],
+    near: Target,
+    rows: slice,
+    classes: NDArray[np.int32],
+    rotations: NDArray[np.float64],
+    moved: NDArray[np.float64],
+    model_scale: float,
+    n_shell: int,
+) -> tuple[NDArray[np.float64], ...]:
+    """The columns of `Overlap` of the images `rows`, few enough for a cache."""
+    pixels, weights = near.pixels, near.weights[rows]
+    slices = class_slices(volumes, classes, rotations, pixels, model_scale)
+    images = shift(near.images[rows], pixels.kx, pixels.ky, moved, pixels.box)[:, 0]
     cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
-    explained = slices * near.weights[:, None]
+    explained = slices * weights[:, None]
     model = image_shells(explained, slices, pixels.shell, n_shell)[:, :, 0]
     images -= explained
     residual = image_shells(images, images, pixels.shell, n_shell)[:, :, 0]
-    weights = near.weights.astype(np.float64)
-    expected = 2 * shell_sums(weights, pixels.shell, n_shell)
-    deviation = 2 * np.sqrt(shell_sums(np.square(weights), pixels.shell, n_shell))
-    return Overlap(cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels))
+    # Sums of W and W² over the shells, as those of W beside 1.
+    pair = np.zeros((2, *images.shape), np.float32)
+    pair[0, :, 0], pair[1, :, 0] = weights, 1
+    sums = image_shells(pair[0], pair[1], pixels.shell, n_shell)
+    expected, deviation = 2 * sums[:, :, 0], 2 * np.sqrt(sums[:, :, 1])
+    return cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels)
 
 
 def excess_power(

@@ -43,7 +43,7 @@ from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 7
+_FORMAT = 8
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"

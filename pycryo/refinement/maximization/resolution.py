@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.maps.density import Map
-from pycryo.maps.fsc import Fsc, corrected_fsc
+from pycryo.maps.fsc import Fsc, corrected_fsc, resolution_at
 from pycryo.maps.masks import auto_mask
 from pycryo.maps.slab_map import SlabMap, everywhere, from_map
 from pycryo.parallel.comm import SerialComm
@@ -75,6 +75,13 @@ def limited(maps: ClassMaps, resolution: float) -> ClassMaps:
     fsc = maps.fsc
     beyond = fsc.frequency > 1 / resolution
     return replace(maps, fsc=replace(fsc, corrected=np.where(beyond, 0, fsc.corrected)))
+
+
+def supported_shell(fsc: Fsc) -> float:
+    """Shell up to which the half-maps agree by 0.143 in the mean of three shells: a zero of the CTF is passed over."""
+    padded = np.pad(fsc.corrected, 1, mode="edge")
+    mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return fsc.box * fsc.pixel_size / resolution_at(mean, fsc.box, fsc.pixel_size)
 
 
 def reach(fsc: Fsc) -> int:

@@ -96,7 +96,9 @@ def first_reference(setup: Setup, state: State) -> SlabMap:
             poses = Support(turn[:, None], np.zeros((*one, 2)), np.ones(one), np.zeros(one, np.int32))
             scale = plan.weighting.model_scale(partition.particles, batch.rows)
             draws = Draws(plan.seed, _POSE_STREAM + 2 * plan.number + 1, batch.rows)
-            (entries,) = posterior_entries(plan.box, target, poses, setup.group, np.ones(len(turn)), scale, draws)
+            n = len(turn)
+            once, weight = np.ones(n, np.int64), np.ones(n)
+            (entries,) = posterior_entries(plan.box, target, poses, once, setup.group, weight, scale, draws)
             insertion.add(entries)
         sums.append(insertion.result())
     points = grid_box(plan.box, plan.r_insert)
@@ -161,7 +163,7 @@ def _expect(setup: Setup, state: State, number: int, r_high: float, timer: Timer
     plan = replace(plan, sampling=replace(plan.sampling, settings=_SETTINGS), search=replace(plan.search, guides=()))
     ((reference, _),) = state.references
     with shared_volume(setup.partition.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
-        results, _ = run_images(setup, plan, [[volume], [volume]], state.posteriors, state.insertion_weight, timer)
+        results, _ = run_images(setup, plan, [[volume], [volume]], state, timer)
     return state, plan, results
 
 

@@ -10,17 +10,21 @@ from pycryo.refinement.files.background import Background
 
 
 def test_work_is_done_in_order_beside_the_caller():
-    background, done, gate = Background(), [], threading.Event()
+    background, done, begun, gate = Background(), [], threading.Event(), threading.Event()
+    background.add(begun.set)
     background.add(gate.wait)
     for number in range(5):
         background.add(lambda number=number: done.append((number, threading.current_thread())))
-    gate.set()
-    assert not done
-    gate.clear()
+    assert not begun.is_set()
     background.start()
-    background.add(lambda: done.append((5, None)))
+    # The caller goes on while the work waits for it.
+    assert begun.wait(60)
     assert not done
     gate.set()
+    background.settle(SerialComm())
+    # What is added now is of the next iteration: it waits until it is wanted.
+    background.add(lambda: done.append((5, threading.current_thread())))
+    assert [number for number, _ in done] == list(range(5))
     background.settle(SerialComm())
     assert [number for number, _ in done] == list(range(6))
     assert len({thread for _, thread in done[:5]} | {threading.main_thread()}) == 2

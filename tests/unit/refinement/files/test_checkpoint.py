@@ -125,9 +125,11 @@ def test_motions_are_kept(run, tmp_path):
 
 
 def test_a_search_of_the_defocus_goes_on_as_it_would_have(run, tmp_path):
-    setup = run.setup
-    schedule = dataclasses.replace(run.states[0].schedule, stage="defocus")
+    setup = dataclasses.replace(run.setup, options=dataclasses.replace(OPTIONS, max_iter=9))
+    # The resolution grows, so that the stage does not end.
+    schedule = dataclasses.replace(run.states[0].schedule, stage="defocus", best_shell=1.0)
     outcome = iterate(setup, dataclasses.replace(run.states[0], schedule=schedule))
+    assert outcome.state.schedule.stage == "defocus"
     assert outcome.state.sigma_defocus is not None
     assert all(p.defocus_change.any() for _, p in outcome.state.posteriors)
     save(setup, outcome.state, [outcome.record], tmp_path)
