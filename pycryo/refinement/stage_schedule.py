@@ -135,7 +135,7 @@ _SETTLED_CLASSES = 0.03
 _JOINED, _CLIMB = (3, 12), 7
 # The global stage of one class is settled when no larger share of the images is found at another pose, and no larger
 # one has a broad posterior. What the local stage finds faster, the resolution above all, needs no global search.
-_SETTLED_MODES, _SETTLED_BROAD = 0.05, 0.3
+_SETTLED_MODES, _SETTLED_BROAD = 0.08, 0.3
 # Otherwise, after so many iterations without progress, at least; more of them while most images have broad posteriors,
 # which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
 _LEAST_ITERATIONS, _PATIENCE, _PATIENCE_BROAD = 3, 2, 5

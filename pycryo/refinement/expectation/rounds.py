@@ -17,7 +17,7 @@ from pycryo.refinement.plan import Plan
 log = logging.getLogger(__name__)
 
 # Bytes per image beside its samples: candidates of both scans, the cells of the slices that it needs.
-_CANDIDATES = 16_000
+_CANDIDATES = 18_000
 
 
 def image_bytes(partition: Partition, plan: Plan) -> float:

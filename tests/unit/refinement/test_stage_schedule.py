@@ -78,7 +78,7 @@ def test_global_then_local_then_final():
 
 
 @pytest.mark.parametrize(
-    "changed, broad, stage", [(0.05, 0.3, "local"), (0.051, 0.3, "global"), (0.05, 0.301, "global")]
+    "changed, broad, stage", [(0.08, 0.3, "local"), (0.081, 0.3, "global"), (0.08, 0.301, "global")]
 )
 def test_global_search_ends_when_images_stay_and_few_are_broad(changed, broad, stage):
     assert after(FIRST, settled(changed_mode=changed, broad_share=broad)).stage == stage
