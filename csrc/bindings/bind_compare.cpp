@@ -88,8 +88,9 @@ static void update_best(const Array<float>& rows, const Array<float>& weights, s
   check_shape(log_max, "log_max", {n_image});
   check_shape(log_sum, "log_sum", {n_image});
   check_positive(threads, "threads");
-  const CompareBest best{score.mutable_data(), index.mutable_data(), score.shape(1), log_max.mutable_data(),
-                         log_sum.mutable_data(), margin, relative_margin};
+  const CompareBest best{score.mutable_data(),   index.mutable_data(),   score.shape(1),
+                         log_max.mutable_data(), log_sum.mutable_data(), margin,
+                         relative_margin};
   py::gil_scoped_release release;
   compare(panel, task, best, threads);
 }

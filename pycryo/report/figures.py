@@ -112,6 +112,8 @@ def classes_figure(iterations: Iterations) -> Figure:
 
 def poses_figure(iterations: Iterations) -> Figure:
     """Spread of the posteriors and change of the poses, medians over the particles."""
+    from matplotlib.ticker import LogLocator
+
     figure, axes = one_axes(6.4, 4.2)
     number = _numbers(iterations, "number")
     iteration_axis(axes, iterations)
@@ -120,6 +122,8 @@ def poses_figure(iterations: Iterations) -> Figure:
     axes.plot(number, _numbers(iterations, "spread_shift"), "^--", color="tab:blue", label="spread of the shifts (Å)")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_ylabel("median over the particles")
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False, fontsize="small", ncols=2)
