@@ -13,9 +13,9 @@ from hypothesis import settings
 settings.register_profile("pycryo", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("pycryo")
 
-if "_PYTEST_MPI_CHILD_PROCESS" in os.environ:
-    # The ranks of a test begin at once, and pytest's removal of old folders leaves a listing open if another process
-    # removes them first: each gets a root of its own.
+if {"PMI_RANK", "OMPI_COMM_WORLD_RANK"} & set(os.environ):  # of MPICH's and of Open MPI's mpiexec
+    # Ranks begin at once, and pytest's removal of old folders leaves a listing open if another process removes them
+    # first: each gets a root of its own.
     _root = tempfile.TemporaryDirectory(prefix="pycryo-rank-")
     atexit.register(_root.cleanup)
     os.environ["PYTEST_DEBUG_TEMPROOT"] = _root.name
