@@ -111,6 +111,7 @@ def compare_local(
     classes: NDArray[np.int32],
     rotations: NDArray[np.float64],
     shifts: NDArray[np.float64],
+    places: NDArray[np.int64],
     images: NDArray[np.float32],
     weights: NDArray[np.float32],
     kx: NDArray[np.int32],

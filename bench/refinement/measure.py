@@ -29,7 +29,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 # Shared objects by what runs in them; the rest is Python, NumPy, the system and messages.
-_KINDS = {"kernels": r"_core\.|_sampling\.|_weights\.", "BLAS": r"openblas", "FFT": r"pocketfft|_duccfft"}
+_KINDS = {
+    "kernels": r"(_core|_sampling|_weights|_turns|_background|_families)\.",
+    "BLAS": r"openblas",
+    "FFT": r"pocketfft|_duccfft",
+}
 
 
 @dataclass(frozen=True)

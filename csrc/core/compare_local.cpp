@@ -60,10 +60,11 @@ void copy_filled(const float* from, int count, int filled, float* to) {
 // Image, shifted copies and weights of samples first ... first + count - 1, with zeros up to `filled` samples.
 void move_block(const Common& common, std::int64_t image, std::int64_t first, int count, int filled, Scratch& scratch) {
   const CompareLocal& in = common.in;
-  const float* re = in.images + image * 2 * in.n_pixel + first;
+  const std::int64_t place = in.places[image];
+  const float* re = in.images + place * 2 * in.n_pixel + first;
   copy_filled(re, count, filled, scratch.image);
   copy_filled(re + in.n_pixel, count, filled, scratch.image + filled);
-  copy_filled(in.weights + image * in.n_pixel + first, count, filled, scratch.weights);
+  copy_filled(in.weights + place * in.n_pixel + first, count, filled, scratch.weights);
   common.move(scratch.image, common.kx.data() + first, common.ky.data() + first, filled, scratch.steps.data(),
               in.n_shift, scratch.moved);
 }

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.geometry import _turns
+
 Array = NDArray[np.float64]
 
 
@@ -43,18 +45,8 @@ def _degrees(angle: Array) -> Array:
 def quaternion_to_matrix(quaternion: Array) -> Array:
     """(..., 3, 3) rotation matrices of (..., 4) unit quaternions."""
     quaternion = np.asarray(quaternion, np.float64)
-    w, x, y, z = np.moveaxis(quaternion, -1, 0)
-    matrix = np.empty((*quaternion.shape[:-1], 3, 3))
-    matrix[..., 0, 0] = 1 - 2 * (y * y + z * z)
-    matrix[..., 0, 1] = 2 * (x * y - w * z)
-    matrix[..., 0, 2] = 2 * (x * z + w * y)
-    matrix[..., 1, 0] = 2 * (x * y + w * z)
-    matrix[..., 1, 1] = 1 - 2 * (x * x + z * z)
-    matrix[..., 1, 2] = 2 * (y * z - w * x)
-    matrix[..., 2, 0] = 2 * (x * z - w * y)
-    matrix[..., 2, 1] = 2 * (y * z + w * x)
-    matrix[..., 2, 2] = 1 - 2 * (x * x + y * y)
-    return matrix
+    flat = np.ascontiguousarray(quaternion.reshape(-1, 4))
+    return _turns.matrices(flat).reshape(*quaternion.shape[:-1], 3, 3)
 
 
 def matrix_to_quaternion(matrix: Array) -> Array:

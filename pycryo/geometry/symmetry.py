@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.geometry import _turns
 from pycryo.geometry.rotations import conjugate, from_rotation_vector, multiply, quaternion_to_matrix
 
 Array = NDArray[np.float64]
@@ -55,14 +56,15 @@ class Symmetry:
 
     def nearest(self, quaternion: Array, anchor: Array) -> Array:
         """The equivalent of each pose (..., 4) that is nearest to `anchor` (..., 4), with positive scalar product."""
-        best = np.full(np.broadcast_shapes(quaternion.shape, anchor.shape)[:-1], -np.inf)
-        which = np.zeros(best.shape, np.int64)
-        for number, mate in enumerate(self.quaternions):
-            closeness = np.abs(np.sum(quaternion * multiply(anchor, conjugate(mate)), axis=-1))
-            nearer = closeness > best
-            best[nearer], which[nearer] = closeness[nearer], number
-        chosen = multiply(quaternion, self.quaternions[which])
-        return chosen * np.where(np.sum(chosen * anchor, axis=-1, keepdims=True) < 0, -1.0, 1.0)
+        shape = np.broadcast_shapes(quaternion.shape, anchor.shape)
+        if anchor.ndim == quaternion.ndim == 3 and anchor.shape[1] == 1:
+            anchors = anchor[:, 0]  # one for all poses of an image
+            poses = quaternion
+        else:
+            anchors = np.broadcast_to(anchor, shape).reshape(-1, 4)
+            poses = np.broadcast_to(quaternion, shape).reshape(-1, 1, 4)
+        found = _turns.nearest_mates(np.ascontiguousarray(poses), np.ascontiguousarray(anchors), self.quaternions)
+        return found.reshape(shape)
 
 
 def symmetry(name: str) -> Symmetry:

@@ -22,8 +22,8 @@ def compare_local(
     pixels: Pixels,
     *,
     classes: NDArray[np.int32] | None = None,
+    places: NDArray[np.int64] | None = None,
     scale: float = 1.0,
-    out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Score every image against its own orientations × its own shifts (docs/method.md, Model and likelihood).
@@ -39,18 +39,18 @@ def compare_local(
         A, see docs/conventions.md.
     shifts : (n_image, n_shift, 2) float64
         rlnOrigin (x, y) in px of the image.
-    images : (n_image, 2, n_pixel) float32
+    images : (any, 2, n_pixel) float32
         CTF·X/σ²: real parts, then imaginary parts.
-    weights : (n_image, n_pixel) float32
+    weights : (any, n_pixel) float32
         CTF²/σ².
     pixels : Pixels
         The samples, |kx|, |ky| < 4096, and the box of the images.
     classes : (n_image, n_rotation) int32, optional
         Index of the volume that each slice is read from. Default: the first.
+    places : (n_image,) int64, optional
+        Of the images that are compared, among those given. Default: all, in their order.
     scale : float
         Fourier px of the map per Fourier px of the image.
-    out : (n_image, n_rotation, n_shift) float32, optional
-        Result.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -67,8 +67,9 @@ def compare_local(
     """
     rotations = np.ascontiguousarray(rotations, np.float64)
     shifts = np.ascontiguousarray(shifts, np.float64)
-    if out is None:
-        out = np.empty((len(images), rotations.shape[1], shifts.shape[1]), np.float32)
+    if places is None:
+        places = np.arange(len(images))
+    out = np.empty((len(places), rotations.shape[1], shifts.shape[1]), np.float32)
     volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
     if classes is None:
         classes = np.zeros(rotations.shape[:2], np.int32)
@@ -80,6 +81,7 @@ def compare_local(
         classes,
         rotations,
         shifts,
+        places,
         images,
         weights,
         pixels.kx,

@@ -13,12 +13,17 @@ import pytest
 
 from pycryo import _core
 from pycryo.filter import _sampling, _weights
+from pycryo.geometry import _turns
+from pycryo.refinement.data import _background
+from pycryo.refinement.expectation import _families
+
+CYTHON = [_sampling, _weights, _turns, _background, _families]
 
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
 # In Cython's signatures, less const and the layout of memory views.
 C_TYPES = {"uint64_t": int, "Py_ssize_t": int, "int": int, "double": float}
-C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "float": np.float32, "double": np.float64}
+C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "float": np.float32, "uint8_t": np.uint8, "double": np.float64}
 
 
 def stub_of(module: types.ModuleType) -> str:
@@ -120,7 +125,7 @@ def differences(text: str, module: types.ModuleType) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [_core, _sampling, _weights], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [_core, *CYTHON], ids=lambda module: module.__name__)
 def test_stub(module):
     assert not differences(stub_of(module), module)
 
@@ -159,7 +164,7 @@ def test_wrong_stub_is_noticed(module, right, wrong):
     assert differences(broken, module)
 
 
-def test_results_of_the_particle_filter():
+def test_results_of_what_cython_compiled():
     ids, weight, offset = np.arange(2), np.full((2, 3), 1 / 3), np.full(2, 0.5)
     rotations, shifts, classes = np.ones((2, 3, 4)) / 2, np.zeros((2, 3, 2)), np.zeros((2, 3), np.int32)
     pick, densities = np.tile(np.arange(3), (2, 1)), (np.zeros((2, 3, 3), np.float32), weight, weight)
@@ -186,7 +191,22 @@ def test_results_of_the_particle_filter():
             "mean_rotation": _weights.mean_rotation(weight, rotations, rotations[:, 0].copy(), offset),
             "mean_shift": _weights.mean_shift(weight, shifts, shifts[:, 0].copy(), offset),
         },
+        _turns: {
+            "matrices": _turns.matrices(rotations[0]),
+            "nearest_mates": _turns.nearest_mates(rotations, rotations[:, 0].copy(), rotations[0]),
+        },
+        _background: {
+            "without_background": _background.without_background(
+                np.zeros((2, 3, 3), np.float32), np.arange(4, dtype=np.int32), 1
+            )
+        },
+        _families: {
+            "mark_families": _families.mark_families(
+                pick, pick[:, 0].copy(), np.arange(4), np.arange(3), np.ones((1, 2), np.uint8), 1, 3, 32, 1
+            )
+        },
     }
+    assert list(results) == CYTHON
     for module, found in results.items():
         stub = Stub(stub_of(module))
         assert found.keys() == stub.functions.keys()

@@ -1,14 +1,16 @@
 // compare_local: log-likelihood of each image's own orientations × its own shifts.
 //
-//   scores[i,r,t] = Σ_k Re( images[i,k] · exp(+2πi k·shifts[i,t]/box) · conj S_ir[k] ) - ½ Σ_k weights[i,k] |S_ir[k]|²
+//   scores[i,r,t] = Σ_k Re( images[p,k] · exp(+2πi k·shifts[i,t]/box) · conj S_ir[k] ) - ½ Σ_k weights[p,k] |S_ir[k]|²
+//   p             = places[i]
 //   S_ir[k]       = volumes[classes[i,r]]( step · A_irᵀ (kx[k], ky[k], 0) )        trilinear as in projector.hpp
 //
 //   volumes    n_class, D × D × H × 2     float   as in projector.hpp
 //   classes    n_image × n_rotation       int     0 ... n_class - 1
 //   rotations  n_image × n_rotation × 9   double  A
 //   shifts     n_image × n_shift × 2      double  px, (x, y)
-//   images     n_image × 2 × n_pixel      float   CTF·X/σ²: real parts, then imaginary parts
-//   weights    n_image × n_pixel          float   CTF²/σ²
+//   places     n_image                    int64   of the images compared, among those given
+//   images     any × 2 × n_pixel          float   CTF·X/σ²: real parts, then imaginary parts
+//   weights    any × n_pixel              float   CTF²/σ²
 //   kx, ky     n_pixel                    int     Fourier index, |kx|, |ky| < 4096 (exact phases)
 //   scores     n_image × n_rotation × n_shift  float
 //
@@ -29,6 +31,7 @@ struct CompareLocal {
   const std::int32_t* classes;
   const double* rotations;
   const double* shifts;
+  const std::int64_t* places;
   const float* images;
   const float* weights;
   std::int64_t n_image, n_rotation, n_shift;

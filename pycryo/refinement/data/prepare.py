@@ -11,6 +11,7 @@ from pycryo.io.particles import Particles
 from pycryo.kernels.ctf import ctf
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shells import image_shells
+from pycryo.refinement.data._background import without_background
 from pycryo.threads import get_threads
 
 # px; width of the rim between what is inside a circle and what is around it.
@@ -58,19 +59,18 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
     """
     box = images.shape[-1]
     line = np.arange(box) - box // 2
-    outside = np.hypot(line[:, None], line) > background_radius
-    if not outside.any():
-        outside[:] = True
-    around = np.take(images.reshape(-1, box * box), np.flatnonzero(outside), axis=1)
-    mean = around.mean(axis=1, dtype=np.float64).astype(np.float32)
-    return _half_plane_transform(images - mean[:, None, None])
+    around = np.flatnonzero(np.hypot(line[:, None], line) > background_radius)
+    if not len(around):
+        around = np.arange(box * box)
+    images = np.ascontiguousarray(images, np.float32)
+    return _half_plane_transform(without_background(images, around.astype(np.int32), get_threads()))
 
 
-def _half_plane_transform(images: NDArray[np.float32]) -> NDArray[np.complex64]:
+def _half_plane_transform(moved: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """Of images whose centre pixel is at [0, 0]."""
     import scipy.fft
 
-    shifted = np.fft.ifftshift(images, axes=(1, 2))
-    return np.asarray(scipy.fft.rfft2(shifted, workers=get_threads()), np.complex64)
+    return np.asarray(scipy.fft.rfft2(moved, workers=get_threads()), np.complex64)
 
 
 def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> NDArray[np.float64]:
@@ -91,7 +91,7 @@ def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> 
     pixels = half_plane(box, box / 2)
     powers = []
     for window in (inside, around):
-        samples = pixels.take(_half_plane_transform(centred * window))
+        samples = pixels.take(_half_plane_transform(np.fft.ifftshift(centred * window, axes=(1, 2))))
         powers.append(image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1])
     return np.asarray(powers[0] - area_inside / area_around * powers[1])
 

@@ -93,15 +93,15 @@ class Comparison:
             classes: NDArray[np.int32],
             shifts: NDArray[np.float64],
         ) -> Pairs:
-            everyone = len(rows) == len(near)
             log_likelihood = compare_local(
                 self.volumes,
                 quaternion_to_matrix(rotations),
                 shifts,
-                near.images if everyone else near.images[rows],
-                near.weights if everyone else near.weights[rows],
+                near.images,
+                near.weights,
                 near.pixels,
                 classes=classes,
+                places=rows,
                 scale=self.model_scale,
                 threads=self.threads,
             )

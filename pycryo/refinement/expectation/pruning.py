@@ -15,7 +15,9 @@ from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.geometry.symmetry import symmetry as symmetry_of
 from pycryo.kernels.compare import CELL_SLICES, BestPoses
+from pycryo.refinement.expectation._families import mark_families
 from pycryo.refinement.expectation.scan import Scan, ordered_grid
+from pycryo.threads import get_threads
 
 # A pose survives if its coarse score is at most this below the image's best. Noise: with P = ⟨W, |S|²⟩ the score of the
 # true pose is P/2 ± √P, that of a wrong one -P/2 ± √P. If the truth falls 3 standard deviations short while the
@@ -39,10 +41,14 @@ class Neighbours:
         The coarse rotation next to each fine one.
     child : (n_coarse,) int64
         The fine rotation next to each coarse one: of small grids some are the next one to none.
+    first, family : (n_coarse + 1,), (n_fine + n_coarse,) int64
+        ``family[first[r]:first[r + 1]]`` are the fine rotations to which the coarse one r is next, and its child.
     """
 
     nearest: NDArray[np.int64]
     child: NDArray[np.int64]
+    first: NDArray[np.int64]
+    family: NDArray[np.int64]
 
 
 def find_neighbours(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Neighbours:
@@ -54,7 +60,11 @@ def find_neighbours(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Neighbours:
 def _find_neighbours(n_coarse: int, n_fine: int, group: str) -> Neighbours:
     """Of the grids before they are turned: the search takes longer than some scans."""
     coarse, fine = (ordered_grid(count, group) for count in (n_coarse, n_fine))
-    return Neighbours(*(_nearest(*pair, symmetry_of(group)) for pair in ((coarse, fine), (fine, coarse))))
+    nearest, child = (_nearest(*pair, symmetry_of(group)) for pair in ((coarse, fine), (fine, coarse)))
+    parent = np.concatenate([nearest, np.arange(len(child))])
+    family = np.concatenate([np.arange(len(nearest)), child])[np.argsort(parent, kind="stable")]
+    first = np.concatenate([[0], np.cumsum(np.bincount(parent, minlength=len(child)))])
+    return Neighbours(nearest, child, first, family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,27 +136,19 @@ def survivors(best: BestPoses, nesting: Nesting, n_class: int) -> Survivors:
     nesting : Nesting
     n_class : int
     """
-    n_shift = len(nesting.shifts)
     top = best.score[:, :1]
+    # Scores descend: what is kept comes first.
     keep = (best.index >= 0) & (best.score >= top - _NOISE_MARGIN - _GRID_MARGIN * np.maximum(top, 0))
-    # A full list may have been cut within the margin.
-    everything = keep.all(axis=1)
-    image, place = np.nonzero(keep)
-    item, shift = np.divmod(best.index[image, place], n_shift)
-    coarse = np.zeros((len(keep), n_class * nesting.n_coarse), bool)
-    coarse[image, item] = True
-    coarse[everything] = True
-    chosen = np.zeros((len(keep), n_shift), bool)
-    chosen[image, shift] = True
-    chosen[everything] = True
-    parent = (np.arange(n_class)[:, None] * nesting.n_coarse + nesting.neighbours.nearest).ravel()
-    n_cell = -(-len(parent) // CELL_SLICES)
-    # The last item fills up its cell. Eight images are a byte.
-    parent = np.pad(parent, (0, n_cell * CELL_SLICES - len(parent)), mode="edge")
-    items = np.packbits(coarse, axis=0)[:, parent].reshape(-1, n_cell, CELL_SLICES)
-    cells = np.unpackbits(np.bitwise_or.reduce(items, axis=2), axis=0, count=len(keep)).view(bool)
-    image, item = np.nonzero(coarse)
-    number, rotation = np.divmod(item, nesting.n_coarse)
-    child = number * len(nesting.neighbours.nearest) + nesting.neighbours.child[rotation]
-    cells[image, child // CELL_SLICES] = True
-    return Survivors(cells, np.asarray((chosen[:, :, None] & nesting.shifts).any(axis=1)))
+    known = nesting.neighbours
+    cells, shifts = mark_families(
+        best.index,
+        keep.sum(axis=1),
+        known.first,
+        known.family,
+        nesting.shifts.view(np.uint8),
+        n_class,
+        len(known.nearest),
+        CELL_SLICES,
+        get_threads(),
+    )
+    return Survivors(cells.view(bool), shifts.view(bool))

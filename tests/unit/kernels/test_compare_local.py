@@ -97,6 +97,16 @@ def test_a_score_depends_on_nothing_else(rng):
         assert alone[0, 0, 0] == whole[i, r, t]
 
 
+def test_some_of_the_images_are_compared_where_they_lie(rng):
+    volume, rotations, shifts, images, weights, pixels = problem(rng, 5, 3, 2, 60)
+    places = np.array([3, 0, 3, 4])
+    result = compare_local(volume, rotations[:4], shifts[:4], images, weights, pixels, places=places)
+    expected = compare_local(volume, rotations[:4], shifts[:4], images[places], weights[places], pixels)
+    np.testing.assert_array_equal(result, expected)
+    with pytest.raises(ValueError, match="places: element 2 is 5, expected 0 to 4"):
+        compare_local(volume, rotations[:4], shifts[:4], images, weights, pixels, places=np.array([3, 0, 5, 4]))
+
+
 def test_the_true_pose_scores_best(rng):
     """An image of the model is recognised: the score is ½ Σ W |S|² at the truth and lower elsewhere."""
     pixels = half_plane(BOX, 12)
