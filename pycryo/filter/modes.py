@@ -32,7 +32,7 @@ _RADIUS = 3.0
 _WIDEN = 2.0
 # Keys of the draws: the modes' streams are beyond those of the phases that follow. Guides and the full resolution are
 # fewer levels than this.
-_STREAM, _MOST_LEVEL = 1 << 40, 16
+_STREAM, _MOST_LEVEL = 1 << 42, 16
 
 
 @dataclass(frozen=True, slots=True)

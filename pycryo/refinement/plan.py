@@ -38,7 +38,7 @@ class GlobalSearch:
     guides : tuple of float
         r_high of the phases between the scan's and the full one, ascending.
     rescans : str
-        After the global stage which images are compared with them, see `Schedule`; "" in it: all.
+        Which images are compared with them, see `Schedule`; "" in the global stage: all.
     """
 
     scan: Scan

@@ -3,122 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """Where a refinement stands.
-
-    Attributes
-    ----------
-    stage : str
-        "global", "local", "defocus" or "final".
-    r_high : float
-        Shells below it are compared, Fourier px of the model.
-    best_shell : float
-        Best resolution so far, shells; with several classes their mean.
-    stalled : int
-        Iterations of this stage without progress.
-    iterations : int
-        Iterations of this stage done.
-    least_spread : float
-        Median spread of the posteriors at the last progress of this stage, degrees: slow gains add up.
-    is_joined : bool
-        The halves share their references while classes come apart, so that each class is the same thing in both, seen
-        from the same side.
-    rescans : str
-        After the global stage, "all" images or those with a "broad" posterior are searched globally again, or none, "".
-    sharpness : float
-        Power of the likelihood in the posteriors.
-    in_doubt : bool
-        Nothing tells that the images show more than the start did.
-    """
-
-    stage: str
-    r_high: float
-    best_shell: float = 0.0
-    stalled: int = 0
-    iterations: int = 0
-    least_spread: float = math.inf
-    is_joined: bool = False
-    rescans: str = ""
-    sharpness: float = 1.0
-    in_doubt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What an iteration showed.
-
-    Attributes
-    ----------
-    shells : tuple of float
-        Resolution (corrected FSC 0.143) of each class, shells.
-    pose_change : float
-        Median change of the modes since the last iteration, degrees; infinite in the first.
-    spread : float
-        Median spread of the posteriors per axis, degrees.
-    defocus_moved : float
-        Median change of the defocus since the last iteration, Å.
-    defocus_turn : float
-        Degrees by which that turns the CTF at r_high.
-    class_change : float
-        Share of the images whose class is another one than in the last iteration.
-    broad_share : float
-        Share of the images whose posterior is too broad for a local search.
-    log_evidence : float
-        Mean over the images: how much better than noise alone the reference explains them.
-    sure_shell, supported_shell : float
-        Where the half-maps agree by 0.5, and by 0.143 but for a single shell; of the best class.
-    changed_mode : float
-        Share of the images whose pose is another one than in the last iteration, not nearby; 1 in the first.
-    sigma_turn : float
-        Degrees by which the defocus's standard deviation over the images turns the CTF at r_high.
-    """
-
-    shells: tuple[float, ...]
-    pose_change: float
-    spread: float
-    defocus_moved: float = 0.0
-    defocus_turn: float = 0.0
-    class_change: float = 0.0
-    broad_share: float = 0.0
-    log_evidence: float = math.inf
-    sure_shell: float = math.inf
-    supported_shell: float = 0.0
-    changed_mode: float = 1.0
-    sigma_turn: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What all decisions of a run keep to.
-
-    Attributes
-    ----------
-    stages : tuple of str
-        Of this run, in order.
-    r_limit : float
-        Largest r_high (Nyquist).
-    defocus_from : float
-        The defocus stage, if it is one of `stages`, needs a resolution beyond this shell.
-    r_joined : two float
-        Largest r_high while the halves share their references, at the beginning and after the climb; the same if there
-        is none.
-    unknown_spread : float
-        Median spread, degrees, of poses of which nothing is known.
-    r_start : float
-        Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
-    """
-
-    stages: tuple[str, ...]
-    r_limit: float
-    defocus_from: float = 0.0
-    r_joined: tuple[float, float] = (math.inf, math.inf)
-    unknown_spread: float = math.inf
-    r_start: float = math.inf
-
+from pycryo.refinement.rescans import MOST_BROAD, TURNS, scanned_again
+from pycryo.refinement.schedule import Limits, Measured, Schedule
 
 # An iteration makes progress if the resolution gains this many shells, or the spread falls to this share of what it
 # was.
@@ -137,7 +25,7 @@ _JOINED, _CLIMB = (3, 12), 7
 # one has a broad posterior. What the local stage finds faster, the resolution above all, needs no global search.
 _SETTLED_MODES, _SETTLED_BROAD = 0.08, 0.3
 # Otherwise, after so many iterations without progress, at least; more of them while most images have broad posteriors,
-# which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `_RESCANNED`.
+# which gain slowly, and which a local search would not hold. Not if nothing is known of the poses, see `MOST_BROAD`.
 _LEAST_ITERATIONS, _PATIENCE, _PATIENCE_BROAD = 3, 2, 5
 # r_high of the global stage: beyond the shell up to which the half-maps agree by 0.5, by these shells; it grows by this
 # many shells or this share of its own an iteration. Images at wrong poses hold them by their own noise in the finest
@@ -161,11 +49,6 @@ _MAX_GLOBAL, _MAX_DOUBT = 16, 3
 _SETTLED_DEFOCUS = 6.0
 # Iterations without progress after which the defocus stage ends although defoci still change.
 _MOST_STALLED = 4
-# After the global stage all images are scanned again as long as this share is found elsewhere, and otherwise those
-# whose posterior is broad, if they are at least this share: slices cost as much for few. But not if more than that are
-# broad: noise that is searched globally again and again makes up a structure that both halves share. Once, in the final
-# iteration, more are if something is known of their poses.
-_FOUND, _RESCANNED = 0.004, (0.01, 0.5)
 
 
 def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
@@ -175,20 +58,7 @@ def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: boo
     following, reason = _next_stage(now, seen, limits, is_last=is_last)
     if following.stage in ("global", "local"):
         following, reason = _sharpened(following, reason, now, seen)
-    if following.stage == "global":
-        return following, reason
-    least, most = _RESCANNED
-    if following.stage == "final" and seen.spread < limits.unknown_spread:
-        most = 1.0
-    if "global" not in limits.stages or seen.broad_share > most:
-        return following, reason
-    if seen.changed_mode >= _FOUND:
-        why = f"{100 * seen.changed_mode:.1f} % were found at another pose, all images are scanned again"
-        return replace(following, rescans="all"), f"{reason}; {why}"
-    if seen.broad_share < least:
-        return following, reason
-    why = f"{100 * seen.broad_share:.0f} % of the images, those with broad posteriors, are scanned again"
-    return replace(following, rescans="broad"), f"{reason}; {why}"
+    return scanned_again(following, reason, now, seen, limits)
 
 
 def _is_doubted(now: Schedule, seen: Measured, limits: Limits) -> bool:
@@ -274,7 +144,7 @@ def _after_joined(onward: Schedule, seen: Measured, limits: Limits, figures: str
 
 def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str) -> tuple[Schedule, str]:
     """The end of the global stage: no progress, for longer where posteriors are broad and gain slowly."""
-    gains_slowly = seen.broad_share > _RESCANNED[1] and seen.spread < limits.unknown_spread
+    gains_slowly = seen.broad_share > MOST_BROAD and seen.spread < limits.unknown_spread
     patience = _PATIENCE_BROAD if gains_slowly else _PATIENCE
     settled = (
         onward.iterations >= _LEAST_ITERATIONS and onward.stalled >= patience
@@ -294,7 +164,8 @@ def _after_global(onward: Schedule, seen: Measured, limits: Limits, figures: str
 
 def _after_local(now: Schedule, onward: Schedule, limits: Limits, figures: str) -> tuple[Schedule, str]:
     """The end of the local stage: the images were compared as far as they will be, and it gained nothing."""
-    if onward.r_high > now.r_high + _SETTLED_R_HIGH or onward.iterations < _LEAST_LOCAL:
+    least = TURNS if now.rescans == "in turn" else _LEAST_LOCAL
+    if onward.r_high > now.r_high + _SETTLED_R_HIGH or onward.iterations < least:
         return onward, f"local search goes on: {figures}"
     if _allows_defocus(onward, limits):
         begun = replace(onward, stage="defocus", stalled=0, iterations=0)

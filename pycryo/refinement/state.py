@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.support import RowsPosterior
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import SlabMap
-from pycryo.refinement.stage_schedule import Schedule
+from pycryo.refinement.schedule import Schedule
 
 # Of each half, of each class.
 Motions = tuple[tuple[Motion | None, ...], tuple[Motion | None, ...]]

@@ -31,8 +31,9 @@ from pycryo.refinement.maximization.resolution import limited, supported_shell
 from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.balance import Scores, measure_load
+from pycryo.refinement.schedule import Limits, Measured, Schedule
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Limits, Measured, Schedule, next_schedule, shows_defocus
+from pycryo.refinement.stage_schedule import next_schedule, shows_defocus
 from pycryo.refinement.state import Motions, State
 from pycryo.report.verdict import UNKNOWN_SPREAD
 from pycryo.timer import Timer
@@ -69,7 +70,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     results, load, scores = _expect(setup, state, plan, timer)
     last = moved_posteriors(state.posteriors, plan.motions, setup.partition.particles.pixel_size)
     state = replace(state, posteriors=last)
-    figures = _figures(setup, state, results)
+    figures = _figures(setup, state, plan, results)
     partition, particle = setup.partition, figures.particle
     frequency = plan.r_high / setup.field_of_view
     searched = (state.sigma_defocus, plan.sigma_defocus)
@@ -81,7 +82,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
         results = [results[0], inverted_result(results[1], other_hand)]
-        figures = _figures(setup, state, results)
+        figures = _figures(setup, state, plan, results)
     poses = gather_poses(partition, results, figures.score)
     schedule, decision = _decide(setup, state, [maximum.maps.fsc for maximum in maxima], figures, defocus)
     motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
@@ -121,10 +122,12 @@ def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Resul
         return results, *measure_load(setup.partition, effort, time.perf_counter() - began)
 
 
-def _figures(setup: Setup, state: State, results: Results) -> PoseFigures:
+def _figures(setup: Setup, state: State, plan: Plan, results: Results) -> PoseFigures:
     """Figures of the poses, compared with those of `state`. Collective."""
-    tells_junk = not state.schedule.is_joined
-    return measure_poses(setup.partition, setup.group, state.posteriors, results, tells_junk=tells_junk)
+    in_turn = plan.search is not None and plan.search.rescans == "in turn"
+    return measure_poses(
+        setup.partition, setup.group, state.posteriors, results, tells_junk=not plan.is_joined, in_turn=in_turn
+    )
 
 
 def _decide(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.draws import Draws
+from pycryo.filter.draws import Draws, uniform
 from pycryo.filter.modes import Known
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support, concatenate, is_broad
@@ -25,19 +25,25 @@ from pycryo.refinement.expectation.entries import dealt, point_counts, posterior
 from pycryo.refinement.expectation.overlap import Overlap, overlap
 from pycryo.refinement.expectation.posterior import Comparison, LogPrior, sample_posterior
 from pycryo.refinement.plan import Plan
+from pycryo.refinement.rescans import TURNS
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State
 from pycryo.timer import Timer
+
+# Key of the draws of the images' turns.
+_TURN_STREAM = 1 << 43
 
 
 @dataclass(frozen=True, slots=True)
 class HalfResult:
     """What a rank found for its particles of one half; `rows` are those of the other arrays, see `Overlap` for five.
 
-    F and T of each class are still to be had from `insertions`, with the other ranks' part.
+    `scanned` are those that were compared with the shared slices. F and T of each class are still to be had from
+    `insertions`, with the other ranks' part.
     """
 
     rows: NDArray[np.int64]
+    scanned: NDArray[np.bool_]
     posterior: Posterior | None
     cross: NDArray[np.float64]
     model: NDArray[np.float64]
@@ -54,6 +60,7 @@ Results = list[HalfResult | None]
 @dataclass(slots=True)
 class _Parts:
     rows: list[NDArray[np.int64]] = field(default_factory=list)
+    scanned: list[NDArray[np.bool_]] = field(default_factory=list)
     posteriors: list[Posterior] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
 
@@ -113,10 +120,13 @@ class HalfPass:
         # Without images there is no posterior either.
         if search is None or not len(rows):
             return np.zeros(len(rows), bool)
-        if search.rescans != "broad":
-            return np.ones(len(rows), bool)
-        assert self._previous is not None
-        return is_broad(self._previous.spread_rotation[self._place[rows]])
+        if search.rescans == "broad":
+            assert self._previous is not None
+            return is_broad(self._previous.spread_rotation[self._place[rows]])
+        if search.rescans == "in turn":
+            draw = uniform(self._plan.seed, _TURN_STREAM, rows, 1)[:, 0]
+            return np.asarray((TURNS * draw).astype(np.int64) == self._plan.number % TURNS)
+        return np.ones(len(rows), bool)
 
     def take(
         self, rows: NDArray[np.int64], target: Target, candidates: Support | None, bare: Target | None = None
@@ -152,6 +162,7 @@ class HalfPass:
                 insertion.add(of_class)
         parts = self._parts
         parts.rows.append(rows)
+        parts.scanned.append(np.full(len(rows), candidates is not None))
         parts.posteriors.append(posterior)
         parts.overlaps.append(both)
 
@@ -175,6 +186,7 @@ class HalfPass:
 
         return HalfResult(
             np.concatenate([np.empty(0, np.int64), *parts.rows]),
+            np.concatenate([np.empty(0, bool), *parts.scanned]),
             concatenate(parts.posteriors) if parts.posteriors else None,
             joined("cross"),
             joined("model"),

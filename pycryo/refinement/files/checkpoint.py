@@ -36,8 +36,8 @@ from pycryo.refinement.files.array_file import Layout, Shape, Source, read_array
 from pycryo.refinement.files.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import Load, Record
+from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Schedule
 from pycryo.refinement.state import Motions, State
 from pycryo.version import __version__
 

@@ -102,6 +102,7 @@ def measure_poses(
     results: Results,
     *,
     tells_junk: bool,
+    in_turn: bool = False,
 ) -> PoseFigures:
     """Figures of the poses of all ranks. Collective.
 
@@ -114,6 +115,8 @@ def measure_poses(
     results : two of HalfResult or None
     tells_junk : bool
         While classes come apart, images of the one that has no map yet look like junk: then nothing is taken for it.
+    in_turn : bool
+        Part of the images was scanned: those tell how many change their mode.
     """
     mine = []
     for half, result in enumerate(results):
@@ -138,6 +141,7 @@ def measure_poses(
             posterior.log_evidence,
             result.model.sum(axis=1),
             result.excess,
+            result.scanned | (not in_turn),
             *posterior.class_probability.T,
         )
         mine.append(np.stack(columns))
@@ -157,7 +161,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
     table = np.concatenate(parts, axis=1)
     table = table[:, np.argsort(table[0])]
     row, change, mode_class, class_change, spread, spread_shift, distance, p_max = table[:8]
-    in_plane, tilt, effective, n_phases, n_slices, log_evidence, model, excess, *of_class = table[8:]
+    in_plane, tilt, effective, n_phases, n_slices, log_evidence, model, excess, may_change, *of_class = table[8:]
     index = row.astype(np.int64)
     quality = rate_classes(log_evidence, model, excess, mode_class.astype(np.int32))
     if not tells_junk:
@@ -165,6 +169,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
     shares = np.stack(of_class) * quality.particle
     count = np.stack([shares[:, half[index] == h].sum(axis=1) for h in (0, 1)])
     seen = quality.particle >= 0.5
+    changed, asked = np.isfinite(change) & (change > np.maximum(_OTHER_MODE, 3 * spread)), seen & (may_change > 0)
     weight, particle, score = np.zeros((3, len(half)))
     weight[index] = insertion_weights(spread, quality.particle, half[index])
     particle[index] = quality.particle
@@ -181,7 +186,7 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
         spread_tilt=float(np.median(tilt[seen])),
         effective_mean=float(effective[seen].mean()),
         effective_median=float(np.median(effective[seen])),
-        changed_mode=float((np.isfinite(change) & (change > np.maximum(_OTHER_MODE, 3 * spread)))[seen].mean()),
+        changed_mode=float((changed & asked).sum() / max(1, asked.sum())),
         broad_share=float(is_broad(np.deg2rad(spread)).mean()),
         phases_per_image=float(n_phases.mean()),
         slices_per_image=float(n_slices.sum() / len(n_slices)),

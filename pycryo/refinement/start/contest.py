@@ -9,8 +9,8 @@ import numpy as np
 
 from pycryo.progress import track
 from pycryo.refinement.maximization.noise import first_noise
+from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Schedule
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.stochastic import FIRST_SHIFT, Round, draw_batch, first_reference, log_evidence, run_round
 from pycryo.refinement.state import State

@@ -12,8 +12,8 @@ from pycryo.maps.slab_map import SlabMap, from_root, gather
 from pycryo.model.solve import grid_box
 from pycryo.refinement.maximization.noise import first_noise
 from pycryo.refinement.plan import make_plan
+from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Schedule
 from pycryo.refinement.start.known_poses import first_posteriors, first_sigma_shift
 from pycryo.refinement.start.reference import first_scale, grey_scale
 from pycryo.refinement.state import State

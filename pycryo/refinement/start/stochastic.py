@@ -26,8 +26,8 @@ from pycryo.refinement.maximization.noise import update_noise
 from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.references import shell_gains
 from pycryo.refinement.plan import Plan, make_plan
+from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
-from pycryo.refinement.stage_schedule import Schedule
 from pycryo.refinement.state import State
 from pycryo.timer import Timer
 

@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycryo.refinement.stage_schedule import (
-    Limits,
-    Measured,
-    Schedule,
-    insertion_limit,
-    next_schedule,
-    shows_defocus,
-)
+from pycryo.refinement.schedule import Limits, Measured, Schedule
+from pycryo.refinement.stage_schedule import insertion_limit, next_schedule, shows_defocus
 
 BOTH = ("global", "local")
 ALL = (*BOTH, "defocus")

@@ -65,7 +65,7 @@ def test_poses_follow_the_inverted_map():
     figures = {field.name: np.zeros(5) for field in fields(Posterior)[4:]}
     posterior = Posterior(support, quaternions, np.zeros((5, 2)), classes, **figures)
     sums = {name: np.zeros((5, 1)) for name in ("cross", "model", "residual", "expected", "excess")}
-    result = HalfResult(np.arange(5), posterior, **sums, insertions=None)
+    result = HalfResult(np.arange(5), np.ones(5, bool), posterior, **sums, insertions=None)
     found = inverted_result(result, [0, 1])
     inverse = replace(phantom, centres=-phantom.centres)
     expected = phantom.images(turns.as_matrix(), np.zeros((5, 2)), 32, PIXEL)
