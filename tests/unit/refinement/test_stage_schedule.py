@@ -212,6 +212,38 @@ def test_most_images_are_scanned_again_once_at_the_end(changed, limit, rescans):
     assert (last.stage, last.rescans) == ("final", rescans)
 
 
+@pytest.mark.parametrize(
+    ("changed", "spread", "rescans"), [(0.12, 3.1, "in turn"), (0.121, 3.1, "all"), (0.12, 3.0, "all")]
+)
+def test_images_are_scanned_in_turn_where_posteriors_overlap(changed, spread, rescans):
+    seen = measured(20.0, 1.0, spread, changed_mode=changed, broad_share=0.4)
+    schedule, reason = following(Schedule("local", 10.0), seen, BOTH, 99.0, False)
+    assert schedule.rescans == rescans
+    assert ("a third of the images is scanned again" in reason) == (rescans == "in turn")
+    # All images of the global stage are scanned anyhow.
+    assert after(FIRST, seen).rescans == ("in turn" if rescans == "in turn" else "")
+    # Not those of several classes, nor in the final iteration.
+    assert after(FIRST, replace(seen, shells=(20.0, 20.0))).rescans == ""
+    last = following(Schedule("local", 10.0, rescans="in turn"), seen, BOTH, 99.0, True)[0]
+    assert (last.stage, last.rescans) == ("final", "all")
+
+
+def test_images_are_scanned_in_turn_from_then_on():
+    now = Schedule("global", 10.0, rescans="in turn")
+    seen = measured(20.0, 1.0, 2.0, changed_mode=0.2, broad_share=0.4)
+    assert after(now, seen).rescans == "in turn"
+    local = after(now, replace(seen, changed_mode=0.05, broad_share=0.2))
+    assert (local.stage, local.rescans) == ("local", "in turn")
+    # Until nothing is found any more.
+    assert after(local, replace(seen, changed_mode=0.003, broad_share=0.0)).rescans == ""
+
+
+def test_local_search_has_as_many_iterations_as_the_images_have_turns():
+    seen = measured(20.0, 1.0, 4.0, changed_mode=0.05, broad_share=0.2)
+    path = walk([seen] * 4, start=Schedule("local", 99.0, best_shell=20.0, rescans="in turn"))
+    assert names(path) == ["local", "local", "final"]
+
+
 @pytest.mark.parametrize("shell, stages, goes_on", [(8.1, ALL, True), (8.1, BOTH, True), (7.9, BOTH, False)])
 def test_local_search_goes_on_while_r_high_grows_by_more_than_a_shell(shell, stages, goes_on):
     """To shell + 3, from 10; even if the resolution gains nothing."""

@@ -73,6 +73,19 @@ def test_only_broad_posteriors_are_scanned(begun):
     np.testing.assert_array_equal(by_row(again, "mode_quaternion")[broad], by_row(everything, "mode_quaternion")[broad])
 
 
+def test_each_image_has_its_turn(begun):
+    """Three iterations scan every image once; about its last posterior each is searched as in a local iteration."""
+    setup, state = begun
+    turns = []
+    for number in range(3):
+        at = replace(state, number=state.number + number)
+        plain, again = (iterate(setup, local(at, rescans=rescans)) for rescans in ("", "in turn"))
+        turns.append((by_row(plain, "mode_quaternion") != by_row(again, "mode_quaternion")).any(axis=1))
+        assert again.record.n_slices_scan > 0
+    np.testing.assert_array_equal(np.sum(turns, axis=0), 1)
+    assert min(np.sum(turns, axis=1)) >= 5
+
+
 def test_all_posteriors_are_scanned(begun):
     """As in the global stage, whether they are broad or not."""
     setup, state = begun
