@@ -35,21 +35,10 @@ static void compare_local_into(const std::vector<Array<float>>& volumes, const A
   check_positive(threads, "threads");
   check_index_range(kx, "kx", -4095, 4095);
   check_index_range(ky, "ky", -4095, 4095);
-  const CompareLocal in{each.data(),
-                        classes.data(),
-                        rotations.data(),
-                        shifts.data(),
-                        places.data(),
-                        images.data(),
-                        weights.data(),
-                        n_image,
-                        rotations.shape(1),
-                        shifts.shape(1),
-                        kx.data(),
-                        ky.data(),
-                        n_pixel,
-                        box,
-                        step};
+  const CompareLocal in{
+      each.data(), classes.data(),     rotations.data(), shifts.data(), places.data(), images.data(), weights.data(),
+      n_image,     rotations.shape(1), shifts.shape(1),  kx.data(),     ky.data(),     n_pixel,       box,
+      step};
   float* scores = out.mutable_data();
   py::gil_scoped_release release;
   compare_local(in, scores, threads);
@@ -60,6 +49,7 @@ static void compare_local_into(const std::vector<Array<float>>& volumes, const A
 void bind_compare_local(pybind11::module_& module) {
   using namespace pybind11::literals;
   module.def("compare_local", &pycryo::bindings::compare_local_into, "volumes"_a.noconvert(), "classes"_a.noconvert(),
-             "rotations"_a.noconvert(), "shifts"_a.noconvert(), "places"_a.noconvert(), "images"_a.noconvert(), "weights"_a.noconvert(),
-             "kx"_a.noconvert(), "ky"_a.noconvert(), "box"_a, "step"_a, "out"_a.noconvert(), "threads"_a);
+             "rotations"_a.noconvert(), "shifts"_a.noconvert(), "places"_a.noconvert(), "images"_a.noconvert(),
+             "weights"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(), "box"_a, "step"_a, "out"_a.noconvert(),
+             "threads"_a);
 }
