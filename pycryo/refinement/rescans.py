@@ -14,7 +14,8 @@ _FOUND, _LEAST_BROAD = 0.004, 0.01
 MOST_BROAD = 0.5
 # Where posteriors overlap, the map changes slowly, and so do the images' modes. When no larger share of the images
 # changes its mode in an iteration, and the median spread is greater than that, degrees, each image is scanned in one of
-# so many iterations, and searched about its last posterior in the others; in all of them in the final one.
+# so many iterations, and searched about its last posterior in the others; in all of them in the final one. Not while
+# most posteriors are too broad to be held by their support points: of these hardly one counts as changed.
 _FEW_CHANGES, _OVERLAP, TURNS = 0.12, 3.0, 3
 
 
@@ -40,6 +41,6 @@ def scanned_again(
 
 def _in_turn(following: Schedule, now: Schedule, seen: Measured) -> bool:
     """Whether the images are scanned in turn from now on, or still."""
-    if following.stage == "final" or following.in_doubt or len(seen.shells) > 1:
+    if following.stage == "final" or following.in_doubt or len(seen.shells) > 1 or seen.broad_share > MOST_BROAD:
         return False
     return now.rescans == "in turn" or (seen.changed_mode <= _FEW_CHANGES and seen.spread > _OVERLAP)

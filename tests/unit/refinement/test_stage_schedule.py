@@ -222,6 +222,10 @@ def test_images_are_scanned_in_turn_where_posteriors_overlap(changed, spread, re
     assert ("a third of the images is scanned again" in reason) == (rescans == "in turn")
     # All images of the global stage are scanned anyhow.
     assert after(FIRST, seen).rescans == ("in turn" if rescans == "in turn" else "")
+    # Not while most posteriors are broad: a search about the last ones would lose what they hold.
+    broad = replace(seen, broad_share=0.51)
+    assert after(FIRST, broad).rescans == ""
+    assert after(Schedule("global", 10.0, rescans="in turn"), broad).rescans == ""
     # Not those of several classes, nor in the final iteration.
     assert after(FIRST, replace(seen, shells=(20.0, 20.0))).rescans == ""
     last = following(Schedule("local", 10.0, rescans="in turn"), seen, BOTH, 99.0, True)[0]
