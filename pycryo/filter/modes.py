@@ -7,15 +7,15 @@ would gather about the mode whose peak a draw happened to meet first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter.draws import Draws
 from pycryo.filter.pairs import Pairs
-from pycryo.filter.phases import Filter, Phase, PhaseSettings, Score
-from pycryo.filter.proposals import Cloud, Widths
+from pycryo.filter.phases import PhaseSettings, Score, run_phases
+from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Array, Posterior, Support
 
 # With the true map of sim64 as reference and a scan of 9° to 17 Å, so many poses are lost: 2.4 % with 8 shifts for each
@@ -32,7 +32,7 @@ _RADIUS = 3.0
 _WIDEN = 2.0
 # Keys of the draws: the modes' streams are beyond those of the phases that follow. Guides and the full resolution are
 # fewer levels than this.
-_STREAM, _MOST_LEVEL = 1 << 42, 16
+_STREAM, _MOST_LEVEL = 1 << 30, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +105,30 @@ def search_modes(
             if not len(rows):
                 continue
             if level:
-                cloud, kernels = every.cloud.of((rows, number)), every.kernels(rows, number, widths)
+                start, kernels = every.support(rows, number), every.kernels(rows, number, widths)
             else:
-                cloud = Cloud.about(_members(candidates, mode, rows, number))
+                start = _members(candidates, mode, rows, number)
                 kernels = (widths if number else first).of(rows)
-            stream = _STREAM + 4 * (_N_MODE * (_MOST_LEVEL * draws.stream + level) + number)
-            here, everyone = draws.of(rows).at(stream), np.arange(len(rows))
-            filtered = Filter(_of_rows(weigh, rows), len(rows), _EACH, n_class)
-            found = filtered.phase(everyone, cloud, kernels, here)
-            filtered.finish(everyone, found, kernels, here)
-            every.note(rows, number, found, filtered.posterior)
+            found = run_phases(
+                _of_rows(weigh, rows),
+                start,
+                kernels,
+                draws.of(rows).at(_STREAM + _N_MODE * (_MOST_LEVEL * draws.stream + level) + number),
+                _EACH,
+                n_class=n_class,
+            )
+            every.note(rows, number, found, kernels)
     return every.weighed(widths)
 
 
 @dataclass(frozen=True, slots=True)
 class _Modes:
-    """Each mode of n images: its points, log evidence (-inf: no such mode), spread and next kernels.
+    """Support points, log evidence (-inf: no such mode), spread and next kernels of each mode of n images."""
 
-    The points' clouds are what the next level draws about, of flattened weights; `support` is drawn from the last one.
-    """
-
-    cloud: Cloud
-    support: Support
+    quaternion: Array
+    shift: Array
+    weight: Array
+    classes: NDArray[np.int32]
     log_evidence: Array
     spread_rotation: Array
     spread_shift: Array
@@ -138,21 +140,23 @@ class _Modes:
     def of(cls, mode: NDArray[np.int64]) -> _Modes:
         """Modes of which nothing is known but the numbers that the candidates have, (n, m)."""
         n = len(mode)
-        of_rotation, of_shift, of_both = ((n, _N_MODE, m) for m in (_EACH.n_rotation, _EACH.n_shift, _EACH.n_support))
-        cloud = Cloud(
-            np.zeros((*of_rotation, 4)),
-            np.zeros(of_rotation, np.int32),
-            np.zeros(of_rotation),
-            np.zeros((*of_shift, 2)),
-            np.zeros(of_shift),
-        )
-        quaternion = np.zeros((*of_both, 4))
+        shape = n, _N_MODE, _EACH.n_support
+        quaternion = np.zeros((*shape, 4))
         quaternion[..., 0] = 1
-        support = Support(quaternion, np.zeros((*of_both, 2)), np.zeros(of_both), np.zeros(of_both, np.int32))
         exists = (mode[:, :, None] == np.arange(_N_MODE)).any(axis=1)
         figures = np.zeros((4, n, _N_MODE))
-        known = np.where(exists, 0.0, -np.inf)
-        return cls(cloud, support, known, figures[0], figures[1], figures[2], figures[3], np.zeros(n, np.int64))
+        return cls(
+            quaternion,
+            np.zeros((*shape, 2)),
+            np.zeros(shape),
+            np.zeros(shape, np.int32),
+            np.where(exists, 0.0, -np.inf),
+            figures[0],
+            figures[1],
+            figures[2],
+            figures[3],
+            np.zeros(n, np.int64),
+        )
 
     def rivals(self) -> NDArray[np.bool_]:
         """(n, n_mode) those whose evidence is not far below the best one's."""
@@ -164,20 +168,26 @@ class _Modes:
         self.log_evidence[~rivals] = -np.inf
         return rivals
 
+    def support(self, rows: NDArray[np.int64], number: int) -> Support:
+        """The points of one mode of the images `rows`."""
+        at = rows, number
+        return Support(self.quaternion[at], self.shift[at], self.weight[at], self.classes[at])
+
     def kernels(self, rows: NDArray[np.int64], number: int, widths: Widths) -> Widths:
-        """Those of the next phase of one mode of the images `rows`."""
+        """Those of the next phase."""
         at = rows, number
         return replace(widths, rotation=self.kernel_rotation[at], shift=self.kernel_shift[at])
 
-    def note(self, rows: NDArray[np.int64], number: int, phase: Phase, found: Posterior) -> None:
-        """What a phase found for one mode of the images `rows`."""
+    def note(self, rows: NDArray[np.int64], number: int, found: Posterior, kernels: Widths) -> None:
+        """What a phase with these kernels found for one mode of the images `rows`."""
         at = rows, number
-        for ours, theirs in ((self.cloud, phase.cloud), (self.support, found.support)):
-            for field in fields(ours):
-                getattr(ours, field.name)[at] = getattr(theirs, field.name)
+        self.quaternion[at], self.shift[at] = found.support.quaternion, found.support.shift
+        self.weight[at], self.classes[at] = found.support.weight, found.support.class_index
         self.log_evidence[at] = found.log_evidence
         self.spread_rotation[at], self.spread_shift[at] = found.spread_rotation, found.spread_shift
-        self.kernel_rotation[at], self.kernel_shift[at] = phase.narrower.rotation, phase.narrower.shift
+        wanted = _EACH.bandwidth * found.spread_rotation, _EACH.bandwidth * found.spread_shift
+        narrower = kernels.towards(*wanted, _EACH.shrink)
+        self.kernel_rotation[at], self.kernel_shift[at] = narrower.rotation, narrower.shift
         self.n_slices[rows] += found.n_slices
 
     def weighed(self, widths: Widths) -> Found:
@@ -186,10 +196,10 @@ class _Modes:
         best = np.arange(n), self.log_evidence.argmax(axis=1)
         share = np.exp(self.log_evidence - self.log_evidence[best][:, None]) * self.rivals()
         support = Support(
-            self.support.quaternion.reshape(n, n_point, 4),
-            self.support.shift.reshape(n, n_point, 2),
-            _normalised((self.support.weight * share[..., None]).reshape(n, n_point)),
-            self.support.class_index.reshape(n, n_point),
+            self.quaternion.reshape(n, n_point, 4),
+            self.shift.reshape(n, n_point, 2),
+            _normalised((self.weight * share[..., None]).reshape(n, n_point)),
+            self.classes.reshape(n, n_point),
         )
         rotation = np.clip(_WIDEN * self.spread_rotation[best], widths.least_rotation, widths.rotation)
         shift = np.clip(_WIDEN * self.spread_shift[best], widths.least_shift, widths.shift)

@@ -10,7 +10,7 @@ See docs/method.md, The particle filter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,88 +91,36 @@ def run_phases(
     -------
     Posterior
     """
-    active = np.arange(len(draws.ids))
-    filtered = Filter(score, len(active), settings, n_class)
+    n = len(draws.ids)
+    active = np.arange(n)
+    result, best = _empty(n, settings.n_support, n_class), np.full(n, -np.inf)
     cloud = Cloud.about(start)
     for phase in range(settings.max_phases):
         here = draws.of(active).at((draws.stream * _MOST_PHASES + phase) * 4)
-        found = filtered.phase(active, cloud, widths, here)
-        settled = found.narrower.rotation > settings.settled * widths.rotation
-        settled &= found.narrower.shift > settings.settled * widths.shift
+        drawn = propose(cloud, widths, here, settings.n_rotation, settings.n_shift, n_class)
+        log_joint = score(active, drawn.rotations, drawn.classes, drawn.shifts)
+        log_weight = log_joint.over(drawn.density_rotation, drawn.density_shift)
+        _note_modes(result, best, active, drawn, log_joint)
+        tempered = log_weight.marginals(drawn.classes, result.mode_class[active], settings.min_effective)
+        spread_r, spread_t = _spread(result, active, drawn, tempered, 6 * widths.rotation, 6 * widths.shift)
+        wanted = settings.bandwidth * spread_r, settings.bandwidth * spread_t
+        narrower = widths.towards(*wanted, settings.shrink)
+        settled = narrower.rotation > settings.settled * widths.rotation
+        settled &= narrower.shift > settings.settled * widths.shift
         done = np.full(len(active), phase + 1 == settings.max_phases) | (settled & (phase + 1 >= settings.min_phases))
+        result.n_slices[active] += settings.n_rotation
+        result.n_phases[active] += 1
         if done.any():
-            filtered.finish(active[done], found.of(done), widths.of(done), here.of(np.flatnonzero(done)))
+            last = here.of(np.flatnonzero(done))
+            _finish(result, active[done], drawn.of(done), log_weight.of(done), widths.of(done), last)
         keep = ~done
         active = active[keep]
         if not len(active):
             break
-        cloud, widths = found.cloud.of(keep), found.narrower.of(keep)
-    return filtered.posterior
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """What a phase found of some images.
-
-    Attributes
-    ----------
-    drawn : Proposals
-    log_weight : Pairs
-        Of the proposals.
-    cloud : Cloud
-        For the next phase: the proposals with flattened weights.
-    narrower : Widths
-        Of the kernels of the next phase.
-    """
-
-    drawn: Proposals
-    log_weight: Pairs
-    cloud: Cloud
-    narrower: Widths
-
-    def of(self, rows: NDArray[np.bool_]) -> Phase:
-        """Of some of the images."""
-        return Phase(*(getattr(self, field.name).of(rows) for field in fields(self)))
-
-
-class Filter:
-    """Phases of n images, one by one.
-
-    Parameters
-    ----------
-    score, settings, n_class
-        See `run_phases`.
-    n : int
-
-    Attributes
-    ----------
-    posterior : Posterior
-        Whole for the images that were finished.
-    """
-
-    def __init__(self, score: Score, n: int, settings: PhaseSettings, n_class: int) -> None:
-        self.posterior = _empty(n, settings.n_support, n_class)
-        self._score, self._settings, self._n_class = score, settings, n_class
-        self._best = np.full(n, -np.inf)
-
-    def phase(self, rows: NDArray[np.int64], cloud: Cloud, widths: Widths, draws: Draws) -> Phase:
-        """Draw about the points of the images `rows`, weigh the proposals; the next phase draws about these."""
-        settings, result = self._settings, self.posterior
-        drawn = propose(cloud, widths, draws, settings.n_rotation, settings.n_shift, self._n_class)
-        log_joint = self._score(rows, drawn.rotations, drawn.classes, drawn.shifts)
-        log_weight = log_joint.over(drawn.density_rotation, drawn.density_shift)
-        _note_modes(result, self._best, rows, drawn, log_joint)
-        tempered = log_weight.marginals(drawn.classes, result.mode_class[rows], settings.min_effective)
-        spread_r, spread_t = _spread(result, rows, drawn, tempered, 6 * widths.rotation, 6 * widths.shift)
-        result.n_slices[rows] += settings.n_rotation
-        result.n_phases[rows] += 1
-        flat = Cloud(drawn.rotations, drawn.classes, tempered.rotation, drawn.shifts, tempered.shift)
-        wanted = settings.bandwidth * spread_r, settings.bandwidth * spread_t
-        return Phase(drawn, log_weight, flat, widths.towards(*wanted, settings.shrink))
-
-    def finish(self, rows: NDArray[np.int64], last: Phase, widths: Widths, draws: Draws) -> None:
-        """Draw the support points of the images `rows` from their last phase, whose kernels had these widths."""
-        _finish(self.posterior, rows, last.drawn, last.log_weight, widths, draws)
+        weight_r, weight_t = tempered.rotation[keep], tempered.shift[keep]
+        cloud = Cloud(drawn.rotations[keep], drawn.classes[keep], weight_r, drawn.shifts[keep], weight_t)
+        widths = narrower.of(keep)
+    return result
 
 
 def _note_modes(result: Posterior, best: Array, rows: NDArray[np.int64], drawn: Proposals, log_joint: Pairs) -> None:

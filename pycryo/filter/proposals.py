@@ -76,10 +76,6 @@ class Cloud:
         """The rotations and the shifts of support points."""
         return cls(support.quaternion, support.class_index, support.weight, support.shift, support.weight)
 
-    def of(self, rows: NDArray[np.bool_] | tuple[NDArray[np.int64], int]) -> Cloud:
-        """Those of some images; those of one of their modes, if there are several (n, mode, …)."""
-        return Cloud(*(getattr(self, field.name)[rows] for field in fields(self)))
-
 
 @dataclass(frozen=True, slots=True)
 class Proposals:

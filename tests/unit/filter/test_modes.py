@@ -156,10 +156,10 @@ def test_a_mode_that_the_scan_missed_is_kept_while_it_is_narrow():
     np.testing.assert_array_equal(mode[: n // 2, :m], 0)
     np.testing.assert_array_equal(mode[n // 2 :, :m], -1)
     right = in_right_mode(search(missed, np.arange(n), known).support)
-    # The modes' peaks differ by e¹⁰; from one to the other leads nothing but the kernels' tails, which eight seeds
-    # found for 16 of 1600 images.
-    assert right[: n // 2].mean() > 0.9
-    assert (right[n // 2 :] > 0.01).mean() < 0.05
+    # The modes' peaks differ by e¹⁰, of which sixteen points see 5 or less now and then; from one to the other leads
+    # nothing but the kernels' tails.
+    assert right[: n // 2].mean() > 0.85
+    assert right[n // 2 :].mean() < 0.02
 
 
 def test_an_image_does_not_depend_on_the_others():
