@@ -221,7 +221,7 @@ def run(
             record.seconds["total"],
         )
         log.info("Auto-refine: Resolution= %.5g", record.resolution)
-        log.info("%s", describe_quality(record.n_junk, setup.partition.n, record.score_threshold))
+        log.info("%s", describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold))
         if len(record.class_share) > 1:
             log.info("%s", describe_classes(record))
         log.info("decision: %s", record.decision)
@@ -233,7 +233,11 @@ def run(
         if final:
             setup.free()
             return outcome, history
-        setup, state = balance(setup, outcome.state, record.load)
+        compares_all = state.schedule.part == 0
+        state = outcome.state
+        # A part of the images takes too short a time to tell.
+        if compares_all:
+            setup, state = balance(setup, state, record.load)
 
 
 def describe_classes(record: Record) -> str:

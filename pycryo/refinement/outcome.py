@@ -21,7 +21,7 @@ class Load:
     Attributes
     ----------
     particles : list of int
-        Held.
+        Compared.
     busy : list of float
         Seconds of work: reading, sampling slices, comparing, phases, insertion.
     fixed : list of float

@@ -34,6 +34,10 @@ class Schedule:
         Power of the likelihood in the posteriors.
     in_doubt : bool
         Nothing tells that the images show more than the start did.
+    part : int
+        So many images of each half-set are compared, see `pycryo.refinement.parts`; 0: all.
+    compared : int
+        So many were in the last iteration, and have posteriors; 0: all.
     """
 
     stage: str
@@ -46,6 +50,13 @@ class Schedule:
     rescans: str = ""
     sharpness: float = 1.0
     in_doubt: bool = False
+    part: int = 0
+    compared: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Images are compared for the first time, those of the last iteration as if they were."""
+        return self.part != self.compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,8 @@ class Limits:
         Median spread, degrees, of poses of which nothing is known.
     r_start : float
         Shell up to which the start reference is known: r_high of the final iteration, if all that was found is doubted.
+    most_part : int
+        The largest part of the images that saves time, of each half-set.
     """
 
     stages: tuple[str, ...]
@@ -119,3 +132,4 @@ class Limits:
     r_joined: tuple[float, float] = (math.inf, math.inf)
     unknown_spread: float = math.inf
     r_start: float = math.inf
+    most_part: int = 0

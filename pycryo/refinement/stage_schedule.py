@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from pycryo.refinement.parts import part_grown
 from pycryo.refinement.rescans import MOST_BROAD, TURNS, scanned_again
 from pycryo.refinement.schedule import Limits, Measured, Schedule
 
@@ -53,6 +54,14 @@ _MOST_STALLED = 4
 
 def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line; `is_last`: iterations are used up."""
+    following, reason = _of_these_images(now, seen, limits, is_last=is_last)
+    if now.part == 0:
+        return following, reason
+    return part_grown(following, reason, now, limits, climbs=following.r_high >= _fastest(now, limits))
+
+
+def _of_these_images(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
+    """See `next_schedule`; that there may be other images left aside."""
     if now.stage == "global" and _is_doubted(now, seen, limits):
         return _in_doubt(now, seen, limits, is_last=is_last)
     following, reason = _next_stage(now, seen, limits, is_last=is_last)
@@ -109,16 +118,19 @@ def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, st
     best = max(now.best_shell, shell)
     r_high = _r_high(seen, limits)
     if now.stage == "global":
-        least, share = _GROWTH
-        r_high = min(
-            r_high, now.r_high + max(least, share * now.r_high), max(now.r_high, seen.sure_shell + _BEYOND_SURE)
-        )
+        r_high = min(r_high, _fastest(now, limits), max(now.r_high, seen.sure_shell + _BEYOND_SURE))
     figures = (
         f"resolution at shell {shell:.1f} (best before {now.best_shell:.1f}), poses moved "
         f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
     )
     least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
     return Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread), figures
+
+
+def _fastest(now: Schedule, limits: Limits) -> float:
+    """The largest r_high after an iteration of the global stage."""
+    least, share = _GROWTH
+    return min(limits.r_limit, now.r_high + max(least, share * now.r_high))
 
 
 def _r_high(seen: Measured, limits: Limits) -> float:
@@ -198,7 +210,7 @@ def _sharpened(following: Schedule, reason: str, now: Schedule, seen: Measured) 
         return replace(following, sharpness=now.sharpness), reason
     further = max(seen.shells) / now.r_high
     if further < _SURE:
-        return following, reason
+        return replace(following, sharpness=now.sharpness), reason
     why = f"the half-maps agree {further:.2f} times as far as the images were compared, posteriors are sharpened"
     return replace(following, sharpness=_SHARPNESS), f"{reason}; {why}"
 

@@ -29,6 +29,7 @@ from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_pos
 from pycryo.refinement.maximization.poses import gather_poses
 from pycryo.refinement.maximization.resolution import limited, supported_shell
 from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
+from pycryo.refinement.parts import begins_anew, images_of, most_part
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.resources.balance import Scores, measure_load
 from pycryo.refinement.schedule import Limits, Measured, Schedule
@@ -66,6 +67,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     """One iteration: expectation, maximization, measurement, decision. Collective."""
     timer = Timer()
     began = time.perf_counter()
+    whole, setup = setup, images_of(setup, state.schedule.part)
     plan = make_plan(setup, state)
     results, load, scores = _expect(setup, state, plan, timer)
     last = moved_posteriors(state.posteriors, plan.motions, setup.partition.particles.pixel_size)
@@ -84,7 +86,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
         results = [results[0], inverted_result(results[1], other_hand)]
         figures = _figures(setup, state, plan, results)
     poses = gather_poses(partition, results, figures.score)
-    schedule, decision = _decide(setup, state, [maximum.maps.fsc for maximum in maxima], figures, defocus)
+    schedule, decision = _decide(whole, state, [maximum.maps.fsc for maximum in maxima], figures, defocus)
     motions = _motions(setup, plan, schedule, [maximum.maps for maximum in maxima])
     seconds = {name: round(value, 4) for name, value in timer.seconds.items()}
     seconds["total"] = round(time.perf_counter() - began, 4)
@@ -96,6 +98,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
     if state.schedule.stage == "defocus" and schedule.stage == "final" and not shows_defocus(defocus.sigma_turn):
         log.info("defoci: those of the file are right, the changes found are no more than noise")
         sigma_defocus, first, second = None, with_file_defocus(first), with_file_defocus(second)
+    if begins_anew(state.schedule, schedule):
+        following = replace(state, number=plan.number, schedule=schedule)
+        return Outcome(following, record, tuple(maximum.maps for maximum in maxima), poses)
     following = State(
         number=plan.number,
         schedule=schedule,
@@ -159,6 +164,7 @@ def _decide(
         r_joined=(coarsest, finest),
         unknown_spread=UNKNOWN_SPREAD * even_spread(setup.group),
         r_start=field / setup.options.ini_high,
+        most_part=most_part(setup.partition.half),
     )
     return next_schedule(state.schedule, seen, limits, is_last=state.number + 2 >= setup.options.max_iter)
 

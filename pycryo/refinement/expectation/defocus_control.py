@@ -5,6 +5,7 @@ See docs/method.md, Defocus of each particle.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,12 +108,26 @@ def next_sigma(mean: Array, spread: Array, sigma: float, *, most: float) -> floa
     """The width of the prior, up to `most`, that makes the images most likely.
 
     Each image's likelihood is taken as the normal distribution that leads from the prior (0, `sigma`) to the posterior
-    (`mean`, `spread`); expectation and maximization follow in turn.
+    (`mean`, `spread`); images whose posterior is no narrower than the prior say nothing. 0 if none is more likely.
     """
-    precision = np.maximum(1 / np.square(np.maximum(spread, 1e-3)) - 1 / sigma**2, 0.0)
-    pull = mean * (precision + 1 / sigma**2)
-    new = sigma
-    for _ in range(100):
-        variance = 1 / (precision + 1 / new**2)
-        new = min(most, float(np.sqrt(np.mean(np.square(pull * variance) + variance))))
-    return new
+    precision = 1 / np.square(np.maximum(spread, 1e-3)) - 1 / sigma**2
+    tells = precision > 0
+    if not tells.any():
+        return min(most, sigma)
+    pull, precision = (mean * (precision + 1 / sigma**2))[tells], precision[tells]
+
+    def slope(variance: float) -> float:
+        """Twice the derivative of the log likelihood by the prior's variance."""
+        shrunk = 1 / (1 + precision * variance)
+        return float((np.square(pull * shrunk) - precision * shrunk).sum())
+
+    if slope(0.0) <= 0:
+        return 0.0
+    if slope(most**2) >= 0:
+        return most
+    # Bisection: SciPy's optimizers would take longer to be imported than this to run.
+    below, above = 0.0, most**2
+    while above - below > 1e-6 * most**2:
+        middle = (below + above) / 2
+        below, above = (middle, above) if slope(middle) > 0 else (below, middle)
+    return math.sqrt((below + above) / 2)

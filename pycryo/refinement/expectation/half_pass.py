@@ -95,7 +95,8 @@ class HalfPass:
         state: State,
         timer: Timer,
     ) -> None:
-        partition, previous = setup.partition, state.posteriors[half]
+        partition = setup.partition
+        previous = None if state.schedule.is_new else state.posteriors[half]
         self.half, self.volumes = half, volumes
         self.particles = with_changes(partition.particles, previous)
         self._file_particles, self._group, self._prior = partition.particles, setup.group, setup.prior

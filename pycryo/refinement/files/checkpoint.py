@@ -31,11 +31,13 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
+from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
 from pycryo.refinement.files.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
 from pycryo.refinement.files.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import Load, Record
+from pycryo.refinement.parts import images_of
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import Motions, State
@@ -43,7 +45,7 @@ from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 8
+_FORMAT = 9
 _HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"
@@ -172,8 +174,9 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
         refuse_differences(path, header["options"], option_marks(setup.options))
         refuse_differences(path, header["setup"], setup_marks(setup))
         with refuse_damage(path):
-            _check_shapes(setup, source.layout)
             schedule = Schedule(**header["schedule"])
+            compared = images_of(setup, schedule.compared).partition
+            _check_shapes(setup, compared.n, source.layout)
             motions = _motions(header["motions"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, class_share, insertion_weight = (source.read(name) for name in _SHARED)
@@ -189,7 +192,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             scale=scale,
             sigma_shift=header["sigma_shift"],
             sigma_defocus=header["sigma_defocus"],
-            posteriors=_read_posteriors(setup, source),
+            posteriors=_read_posteriors(compared, source),
             insertion_weight=insertion_weight,
             motions=motions,
         )
@@ -227,7 +230,7 @@ def _read(comm: Comm, folder: str | os.PathLike[str]) -> Iterator[Source]:
         yield source
 
 
-def _check_shapes(setup: Setup, layout: Layout) -> None:
+def _check_shapes(setup: Setup, n_compared: int, layout: Layout) -> None:
     partition, statistics = setup.partition, setup.statistics
     expected: dict[str, Shape] = {
         "noise": statistics.power.shape,
@@ -242,7 +245,7 @@ def _check_shapes(setup: Setup, layout: Layout) -> None:
     expected |= dict.fromkeys((name for pair in names for name in pair), points * 3)
     if _has_posteriors(layout):
         columns = [f"{_POSTERIORS}{name}" for name in COLUMNS]
-        expected |= {name: (partition.n, *layout[name][0][1:]) for name in columns}
+        expected |= {name: (n_compared, *layout[name][0][1:]) for name in columns}
     for name, shape in expected.items():
         if layout[name][0] != shape:
             raise ValueError(f"{name} has shape {layout[name][0]}, expected {shape}")
@@ -273,12 +276,12 @@ def _read_reference(setup: Setup, source: Source, name: str) -> SlabMap:
 
 def _posterior_arrays(setup: Setup, state: State) -> dict[str, NDArray[Any]]:
     """This rank's posteriors; empty if it has none."""
-    return {f"{_POSTERIORS}{name}": data for name, data in to_columns(setup.partition, state.posteriors).items()}
+    partition = images_of(setup, state.schedule.compared).partition
+    return {f"{_POSTERIORS}{name}": data for name, data in to_columns(partition, state.posteriors).items()}
 
 
-def _read_posteriors(setup: Setup, source: Source) -> tuple[RowsPosterior | None, RowsPosterior | None]:
-    """This rank's posteriors. Collective."""
-    partition = setup.partition
+def _read_posteriors(partition: Partition, source: Source) -> tuple[RowsPosterior | None, RowsPosterior | None]:
+    """This rank's posteriors, of the images that were compared. Collective."""
     names = COLUMNS if _has_posteriors(source.layout) else ()
     return from_columns(
         partition, {name: source.read_piece(f"{_POSTERIORS}{name}", len(partition.rows)) for name in names}

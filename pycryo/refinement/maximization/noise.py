@@ -73,6 +73,7 @@ def update_noise(
     Returns
     -------
     (n_group, n_shell), (n_group,) float64
+        Of groups without images as before.
     """
     before, scale = weighting.noise, weighting.scale
     n_group, n_shell = before.shape
@@ -87,6 +88,7 @@ def update_noise(
         return group_sums(partition.comm, values, group, n_group, partition.particles.n)
 
     noise = updated_noise(statistics, partition.particles, total("cross"), total("model"), before)
+    noise[statistics.count == 0] = before[statistics.count == 0]
     sums = (total(name, weight) for weight in (None, particle[rows]) for name in ("residual", "expected"))
     noise *= without_junk(*sums)
     if n_group == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +33,8 @@ class PoseFigures:
     Attributes
     ----------
     pose_change : float
-        Median angle between the modes of this iteration and the last; infinite in the first.
+        Median angle between the modes of this iteration and the last, of the images that were in both; infinite if
+        there are none.
     spread_rotation, spread_shift : float
         Median spreads of the posteriors per axis.
     sigma_shift : float
@@ -46,7 +48,7 @@ class PoseFigures:
     effective_mean, effective_median : float
         Effective sample size of the last phase.
     changed_mode : float
-        Share of the images whose mode moved by more than `_OTHER_MODE` and 3 spreads; 0 in the first iteration.
+        Share of these images whose mode moved by more than `_OTHER_MODE` and 3 spreads; 0 if there are none.
     broad_share : float
         Share of the images whose posterior is broad (`pycryo.filter.support.is_broad`).
     phases_per_image : float
@@ -54,11 +56,11 @@ class PoseFigures:
     slices_per_image : float
         Mean number of slices that an image was compared with in the phases.
     insertion_weight : (n_all,) float64
-        u_p of the next iteration.
+        u_p of the next iteration; 1 of images that were not compared.
     particle : (n_all,) float64
         Probability that an image shows a particle.
     score : (n_all,) float64
-        Of each image, see `pycryo.refinement.data.figure_of_merit.Quality`; 0 of those left out.
+        Of each image, see `pycryo.refinement.data.figure_of_merit.Quality`; 0 of those not compared.
     score_threshold : float
         Images that score less are better left out.
     n_junk : int
@@ -129,7 +131,7 @@ def measure_poses(
             rows.astype(np.float64),
             _pose_change(group, before, posterior),
             posterior.mode_class,
-            np.zeros(len(rows)) if before is None else before.mode_class != posterior.mode_class,
+            np.zeros(len(rows)) if before is None else before.is_there & (before.mode_class != posterior.mode_class),
             np.rad2deg(posterior.spread_rotation),
             posterior.spread_shift * pixel,
             np.hypot(*posterior.mode_shift.T) * pixel,
@@ -169,13 +171,15 @@ def _figures(half: NDArray[np.int8], parts: list[NDArray[np.float64]], tells_jun
     shares = np.stack(of_class) * quality.particle
     count = np.stack([shares[:, half[index] == h].sum(axis=1) for h in (0, 1)])
     seen = quality.particle >= 0.5
-    changed, asked = np.isfinite(change) & (change > np.maximum(_OTHER_MODE, 3 * spread)), seen & (may_change > 0)
-    weight, particle, score = np.zeros((3, len(half)))
+    was_there = seen & np.isfinite(change)
+    changed, asked = change > np.maximum(_OTHER_MODE, 3 * spread), was_there & (may_change > 0)
+    particle, score = np.zeros((2, len(half)))
+    weight = np.ones(len(half))
     weight[index] = insertion_weights(spread, quality.particle, half[index])
     particle[index] = quality.particle
     score[index] = quality.score
     return PoseFigures(
-        pose_change=float(np.median(change[seen])),
+        pose_change=float(np.median(change[was_there])) if was_there.any() else math.inf,
         spread_rotation=float(np.median(spread[seen])),
         spread_shift=float(np.median(spread_shift[seen])),
         # The median of a Rayleigh distribution is 1.1774 σ.
@@ -210,27 +214,29 @@ def class_shares(count: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """Modes of the last iteration."""
+    """Modes of the last iteration; something else of images that were not in it."""
 
+    is_there: NDArray[np.bool_]
     mode_quaternion: NDArray[np.float64]
     mode_class: NDArray[np.int32]
 
 
 def _before(found: RowsPosterior | None, rows: NDArray[np.int64]) -> _Before | None:
-    """Of the images `rows`; None in the first iteration."""
-    if found is None:
+    """Of the images `rows`; None if none of them was in the last iteration."""
+    if found is None or not len(found[0]):
         return None
     order = np.argsort(found[0])
-    place = order[np.searchsorted(found[0], rows, sorter=order)]
-    return _Before(found[1].mode_quaternion[place], found[1].mode_class[place])
+    place = order[np.minimum(np.searchsorted(found[0], rows, sorter=order), len(order) - 1)]
+    return _Before(found[0][place] == rows, found[1].mode_quaternion[place], found[1].mode_class[place])
 
 
 def _pose_change(group: Symmetry, before: _Before | None, posterior: Posterior) -> NDArray[np.float64]:
-    """Degrees between the modes of two iterations, modulo symmetry; infinite in the first."""
+    """Degrees between the modes of two iterations, modulo symmetry; infinite of images that were not in the last."""
     if before is None:
         return np.full(len(posterior), np.inf)
     old = group.nearest(before.mode_quaternion, posterior.mode_quaternion)
-    return np.rad2deg(angle_between(old, posterior.mode_quaternion))
+    angle = np.rad2deg(angle_between(old, posterior.mode_quaternion))
+    return np.where(before.is_there, angle, np.inf)
 
 
 def insertion_weights(

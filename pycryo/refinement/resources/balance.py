@@ -90,15 +90,16 @@ def measure_load(partition: Partition, effort: Effort, seconds: float) -> tuple[
     idle = traffic.idle + time.perf_counter() - begin
     busy = max(0.0, seconds - traffic.idle - traffic.exposed)
     mine = (busy, traffic.making, idle, traffic.exposed, traffic.n_made, traffic.n_byte, effort.alone)
-    ranks = partition.comm.all_gather((*mine, effort.n_image, effort.n_score, effort.n_score_all))
-    busies, fixed, idles, exposed, made, n_byte, alone, n_image, n_score, n_all = (
+    counts = (effort.n_image, effort.n_score, effort.n_score_all, len(partition.rows))
+    ranks = partition.comm.all_gather((*mine, *counts))
+    busies, fixed, idles, exposed, made, n_byte, alone, n_image, n_score, n_all, held = (
         list(each) for each in zip(*ranks, strict=True)
     )
     way, ring_size = partition.comm.broadcast(("", 1) if choice is None else (choice.way, choice.ring_size))
     hidden = float(np.clip(1 - sum(exposed) / sum(alone), 0, 1)) if sum(alone) > 0 else None
     images = max(1, sum(n_image))
     return (
-        Load(np.diff(partition.bounds).tolist(), busies, fixed, idles, exposed, made, n_byte, way, ring_size, hidden),
+        Load(held, busies, fixed, idles, exposed, made, n_byte, way, ring_size, hidden),
         Scores(sum(n_score) / images, sum(n_all) / images),
     )
 

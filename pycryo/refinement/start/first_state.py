@@ -11,6 +11,7 @@ from pycryo.maps.density import Map, to_points
 from pycryo.maps.slab_map import SlabMap, from_root, gather
 from pycryo.model.solve import grid_box
 from pycryo.refinement.maximization.noise import first_noise
+from pycryo.refinement.parts import first_part
 from pycryo.refinement.plan import make_plan
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
@@ -37,9 +38,14 @@ def first_state(setup: Setup, starts: list[Map]) -> State:
     sigma_shift = _FIRST_SIGMA * setup.field_of_view
     if options.local:
         sigma_shift = max(sigma_shift, first_sigma_shift(setup))
+    if options.local:
+        schedule = Schedule("local", r_high, is_joined=options.classes > 1)
+    else:
+        part = first_part(setup)
+        schedule = Schedule("global", r_high, is_joined=options.classes > 1, part=part, compared=part)
     state = State(
         number=0,
-        schedule=Schedule("local" if options.local else "global", r_high, is_joined=options.classes > 1),
+        schedule=schedule,
         references=tuple((each, each) for each in references),
         class_share=np.full(options.classes, 1 / options.classes),
         noise=first_noise(setup.statistics, particles),

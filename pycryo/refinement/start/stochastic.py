@@ -25,6 +25,7 @@ from pycryo.refinement.expectation.images import run_images
 from pycryo.refinement.maximization.noise import update_noise
 from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.references import shell_gains
+from pycryo.refinement.parts import restricted
 from pycryo.refinement.plan import Plan, make_plan
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
@@ -67,19 +68,13 @@ class Round:
 
 def draw_batch(setup: Setup, count: int, number: int) -> Setup:
     """`setup` with `count` images only (or all), drawn at random and split into two halves."""
-    partition, statistics = setup.partition, setup.statistics
+    partition = setup.partition
     usable = np.flatnonzero(partition.half >= 0)
     draw = uniform(setup.options.seed, _BATCH_STREAM + number, usable, 1)[:, 0]
     chosen = usable[np.argsort(draw, kind="stable")[:count]]
     half = np.full(len(partition.half), -1, np.int8)
     half[chosen] = np.arange(len(chosen)) % 2
-    drawn = np.bincount(partition.particles.optics_group[chosen], minlength=len(statistics.count)).astype(np.int64)
-    part = drawn / np.maximum(statistics.count, 1)
-    return replace(
-        setup,
-        partition=replace(partition, half=half, rows=partition.rows[half[partition.rows] >= 0]),
-        statistics=replace(statistics, power=statistics.power * part[:, None], count=drawn),
-    )
+    return restricted(setup, half)
 
 
 def first_reference(setup: Setup, state: State) -> SlabMap:
@@ -138,8 +133,7 @@ def run_round(setup: Setup, state: State, number: int, r_high: float, timer: Tim
     following = replace(
         state,
         references=((reference, reference),),
-        # Groups without an image in this batch keep theirs.
-        noise=np.where((setup.statistics.count > 0)[:, None], noise, state.noise),
+        noise=noise,
         sigma_shift=float(np.clip(figures.sigma_shift, setup.pixel_size, FIRST_SHIFT * setup.field_of_view)),
     )
     return Round(following, results, figures, curve)
