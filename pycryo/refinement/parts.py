@@ -1,4 +1,4 @@
-"""The first iterations of a large set take a part of its images (docs/method.md, A part of the images)."""
+"""The first iterations of a large set take a part of its images (docs/method.md, Control)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from pycryo.refinement.setup import Setup
 # Images of each half-set to begin with, and the factor by which they grow. All are taken where a half-set has fewer
 # than so many times as many: that would save little.
 FIRST_PART, _GROWTH, _LEAST_SAVING = 1000, 4, 3
+# A part does as long as r_high grows by this factor; at the most it does by 1.6. Down to 1.3 the search of all images
+# would come late, at a finer r_high: 20 000 images of 8WG7 would take 133 CPU s instead of 126, 6000 of 160 px 203
+# instead of 157.
+_CLIMBS = 1.5
 # Key of the draws of the parts.
 _PART_STREAM = 1 << 44
 
@@ -35,21 +39,19 @@ def _fitting(count: int, most: int) -> int:
     return count if count <= most else 0
 
 
-def part_grown(
-    following: Schedule, reason: str, now: Schedule, limits: Limits, *, climbs: bool
-) -> tuple[Schedule, str]:
+def part_grown(following: Schedule, reason: str, now: Schedule, limits: Limits) -> tuple[Schedule, str]:
     """The schedule after an iteration on a part of the images, and the reason.
 
-    A part does as long as its half-maps let r_high grow as fast as it may, `climbs`. If those of the first iteration do
-    not, the refinement begins anew with all images.
+    A part does as long as its half-maps let r_high grow fast, and the global search is not settled. If those of the
+    first iteration do not, the refinement begins anew with all images.
     """
     if following.stage == "final":
         return replace(following, compared=now.part, rescans="all"), reason
-    if following.stage == "global" and not following.in_doubt and climbs:
-        return replace(
-            following, part=now.part, compared=now.part
-        ), f"{reason}; {now.part} images of each half-set still do"
-    if now.iterations == 0 and not now.is_new:
+    climbs = following.r_high >= _CLIMBS * now.r_high
+    if following.stage == "global" and climbs and not following.in_doubt:
+        onward = replace(following, part=now.part, compared=now.part)
+        return onward, f"{reason}; {now.part} images of each half-set still do"
+    if now.best_shell == 0:
         anew = Schedule("global", now.r_high)
         return anew, f"{now.part} images of each half-set are too few, the search begins anew with all: {reason}"
     part = _fitting(_GROWTH * now.part, limits.most_part)

@@ -57,7 +57,7 @@ def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: boo
     following, reason = _of_these_images(now, seen, limits, is_last=is_last)
     if now.part == 0:
         return following, reason
-    return part_grown(following, reason, now, limits, climbs=following.r_high >= _fastest(now, limits))
+    return part_grown(following, reason, now, limits)
 
 
 def _of_these_images(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:

@@ -3,10 +3,12 @@
 import shutil
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from moving import hurry
 from phantom import blobs, write_set
 
 from pycryo import RefineOptions, refine
@@ -16,6 +18,7 @@ from pycryo.maps.density import Map
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
+from pycryo.refinement import parts
 from pycryo.refinement.files.checkpoint import load, save
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
@@ -67,8 +70,9 @@ def test_continued_with_other_ranks(folder):
 
 
 @pytest.mark.parallel(3)
-def test_defoci_go_on_with_other_ranks(folder):
+def test_defoci_go_on_with_other_ranks(folder, monkeypatch):
     """A checkpoint after a search of the defocus, from three ranks to one."""
+    hurry(monkeypatch)
     comm, alone = world(), SerialComm()
     particles = read_particles(on_root(comm, lambda: write_set(folder, blobs(), 30, noise=2.0)))
     reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
@@ -91,6 +95,42 @@ def test_defoci_go_on_with_other_ranks(folder):
             assert found.defocus_change.any()
             np.testing.assert_array_equal(found.defocus_change, poses.defocus_change)
             np.testing.assert_array_equal(found.quaternion, poses.quaternion)
+
+
+@pytest.mark.parallel(3)
+def test_parts_go_on_with_other_ranks(folder, monkeypatch):
+    """Checkpoints after an iteration on a part of the images, and after that in which it has grown to all."""
+    monkeypatch.setattr(parts, "FIRST_PART", 5)
+    comm, alone = world(), SerialComm()
+    particles = read_particles(on_root(comm, lambda: write_set(folder, blobs(), 40, noise=0.5)))
+    reference = Map(blobs().volume(32, 3.0).astype(np.float32), 3.0)
+    options = RefineOptions(ini_high=30.0, max_iter=4, threads=1)
+
+    def stopped(some_comm, number):
+        def stop(setup, outcome, history):
+            if outcome.record.number == number:
+                raise RunError("stopped")
+
+        with pytest.raises(RunError, match="stopped"):
+            refine(particles, reference, options, comm=some_comm, observer=stop, checkpoint=folder / "part")
+
+    expected = on_root(comm, lambda: refine(particles, reference, options, comm=alone))
+    compared = [sum(record.load.particles) for record in expected.history]
+    assert compared[:2] == [10, 10]
+    assert compared[-1] == 40
+
+    def continued(some_comm):
+        found = refine(particles, reference, options, comm=some_comm, checkpoint=folder / "part", resume=True)
+        if found.map is not None:
+            assert [record.decision for record in found.history] == [record.decision for record in expected.history]
+            np.testing.assert_array_equal(found.map.data, expected.map.data)
+            np.testing.assert_array_equal(found.poses.quaternion, expected.poses.quaternion)
+
+    for number in (2, 3, 4):
+        stopped(comm, number)
+        on_root(comm, partial(continued, alone))
+        on_root(comm, partial(stopped, alone, number))
+        continued(comm)
 
 
 @pytest.mark.parallel(2)
