@@ -18,6 +18,8 @@ def ctf(
     coefficients: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
+    offset: NDArray[np.float64],
+    which: NDArray[np.int32],
     out: NDArray[np.float32],
     threads: int,
 ) -> None: ...

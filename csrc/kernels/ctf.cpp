@@ -28,15 +28,17 @@ inline double clamp(double x, double limit) noexcept {
   return x > limit ? limit : x;
 }
 
-template <bool decaying>
+template <bool decaying, bool moved>
 inline void evaluate(const CtfCoefficients& c, const std::int32_t* __restrict kx, const std::int32_t* __restrict ky,
-                     std::int64_t n_pixel, float* __restrict out) noexcept {
+                     const double* __restrict offset, std::int64_t n_pixel, float* __restrict out) noexcept {
   const double xx = c.xx, xy = c.xy, yy = c.yy, quartic = c.quartic, constant = c.constant, decay = c.decay;
   const float scale = static_cast<float>(c.scale);
 #pragma omp simd
   for (std::int64_t k = 0; k < n_pixel; ++k) {
     const double x = kx[k], y = ky[k], r2 = x * x + y * y;
-    const float value = scale * sine(x * (xx * x + xy * y) + yy * (y * y) + quartic * (r2 * r2) + constant);
+    double phase = x * (xx * x + xy * y) + yy * (y * y) + quartic * (r2 * r2) + constant;
+    if constexpr (moved) phase += offset[k];
+    const float value = scale * sine(phase);
     if constexpr (decaying)
       out[k] = value * exp2(clamp(decay * r2, 126));
     else
@@ -47,11 +49,10 @@ inline void evaluate(const CtfCoefficients& c, const std::int32_t* __restrict kx
 }  // namespace
 
 void ctf_samples(const CtfCoefficients& coefficients, const std::int32_t* kx, const std::int32_t* ky,
-                 std::int64_t n_pixel, float* out) noexcept {
-  if (coefficients.decay == 0)
-    evaluate<false>(coefficients, kx, ky, n_pixel, out);
-  else
-    evaluate<true>(coefficients, kx, ky, n_pixel, out);
+                 const double* offset, std::int64_t n_pixel, float* out) noexcept {
+  const auto run = coefficients.decay == 0 ? (offset == nullptr ? evaluate<false, false> : evaluate<false, true>)
+                                           : (offset == nullptr ? evaluate<true, false> : evaluate<true, true>);
+  run(coefficients, kx, ky, offset, n_pixel, out);
 }
 
 }  // namespace pycryo::PYCRYO_ISA

@@ -1,4 +1,4 @@
-"""Rotations, point groups and the grids of both.
+"""Rotations, point groups and the grids of both; phase errors of lenses.
 
-Doors: `rotations`, `symmetry`, `grids`; `frames` of symmetry axes, `cosets` of groups.
+Doors: `rotations`, `symmetry`, `grids`; `frames` of symmetry axes, `cosets` of groups; `aberrations`.
 """

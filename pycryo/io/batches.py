@@ -15,7 +15,7 @@ from pycryo.io.particles import Particles
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images of one box and pixel size: `rows` (n,) int64 into the particles, `images` (n, N, N) float32 alike."""
+    """Images of one geometry: `rows` (n,) int64 into the particles, `images` (n, N, N) float32 alike."""
 
     rows: NDArray[np.int64]
     images: NDArray[np.float32]
@@ -60,7 +60,7 @@ def read_images(particles: Particles, rows: ArrayLike) -> NDArray[np.float32]:
 def iter_batches(
     particles: Particles, rows: ArrayLike | None = None, *, max_images: int, prefetch: bool = True
 ) -> Iterator[Batch]:
-    """Read images in batches, sorted by box, pixel size, stack and index.
+    """Read images in batches, sorted by geometry (`pycryo.io.optics.OpticsGroups.geometry`), stack and index.
 
     With `prefetch` a thread reads the next batch, if there is one, while the caller works on the one given out; no more
     is in memory.
@@ -71,7 +71,7 @@ def iter_batches(
     rows : (n,) ints, optional
         Particles to read; all by default.
     max_images : int
-        Images per batch; every batch has so many but the last of each box and pixel size.
+        Images per batch; every batch has so many but the last of each geometry.
     prefetch : bool
         Read ahead.
 
@@ -109,12 +109,12 @@ def _read(particles: Particles, stack: int, rows: NDArray[np.int64]) -> NDArray[
 
 
 def _plan(particles: Particles, rows: NDArray[np.int64], max_images: int) -> list[NDArray[np.int64]]:
-    """The rows in the order of the files, cut at each change of box or pixel size and after `max_images`."""
+    """The rows in the order of the files, cut at each change of geometry and after `max_images`."""
     group = particles.optics_group[rows]
-    boxes, pixel_sizes = particles.optics.box[group], particles.optics.pixel_size[group]
-    order = np.lexsort((particles.image_index[rows], particles.stack[rows], pixel_sizes, boxes))
-    rows, boxes, pixel_sizes = rows[order], boxes[order], pixel_sizes[order]
+    geometry = particles.optics.geometry[group]
+    order = np.lexsort((particles.image_index[rows], particles.stack[rows], geometry))
+    rows, geometry = rows[order], geometry[order]
     plan: list[NDArray[np.int64]] = []
-    for part in np.split(rows, np.flatnonzero((np.diff(boxes) != 0) | (np.diff(pixel_sizes) != 0)) + 1):
+    for part in np.split(rows, np.flatnonzero(np.diff(geometry)) + 1):
         plan.extend(part[begin : begin + max_images] for begin in range(0, len(part), max_images))
     return plan

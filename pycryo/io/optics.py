@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.io.aberrations import LABELS, group_values, number_list, stated
 from pycryo.io.table import Table, make_table
 
 logger = logging.getLogger(__name__)
 
 PIXEL_LABELS = ("rlnImagePixelSize", "rlnPixelSize", "rlnDetectorPixelSize", "rlnMagnification")
 SHARED_LABELS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
-MOVED_LABELS = frozenset((*PIXEL_LABELS, *SHARED_LABELS, "rlnImageSize", "rlnImageDimensionality"))
-_NOT_ZERO = {
-    "rlnBeamTiltX": "beam tilt",
-    "rlnBeamTiltY": "beam tilt",
-    "rlnOddZernike": "antisymmetric aberrations",
-    "rlnEvenZernike": "symmetric aberrations",
-    "rlnCtfDataAreCtfPremultiplied": "images multiplied by their CTF",
-    "rlnCtfDataArePhaseFlipped": "phase-flipped images",
-}
-_MAGNIFICATION = {"rlnMagMat00": 1.0, "rlnMagMat01": 0.0, "rlnMagMat10": 0.0, "rlnMagMat11": 1.0}
+MOVED_LABELS = frozenset((*PIXEL_LABELS, *SHARED_LABELS, *LABELS, "rlnImageSize", "rlnImageDimensionality"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +37,14 @@ class OpticsGroups:
         Side of the images, px; 0 where unknown (only if the stacks were not read).
     voltage, spherical_aberration, amplitude_contrast : float64
         kV, mm, fraction; NaN where the file does not say.
+    beam_tilt : (g, 2) float64
+        mrad.
+    odd_zernike, even_zernike : tuples of tuples of float
+        Coefficients of each group, see `pycryo.geometry.aberrations`.
+    magnification : (g, 2, 2) float64
+        M: frequency k of an image is M k in the undistorted one.
+    is_premultiplied, is_phase_flipped : (g,) bool
+        The images were multiplied by their CTF, or by its sign.
     """
 
     name: tuple[str, ...]
@@ -54,6 +54,34 @@ class OpticsGroups:
     voltage: NDArray[np.float64]
     spherical_aberration: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
+    beam_tilt: NDArray[np.float64]
+    odd_zernike: tuple[tuple[float, ...], ...]
+    even_zernike: tuple[tuple[float, ...], ...]
+    magnification: NDArray[np.float64]
+    is_premultiplied: NDArray[np.bool_]
+    is_phase_flipped: NDArray[np.bool_]
+
+    @property
+    def has_odd(self) -> NDArray[np.bool_]:
+        """Groups whose images have antisymmetric phase errors."""
+        return np.array([any(each) for each in self.odd_zernike], bool) | self.beam_tilt.any(axis=1)
+
+    @property
+    def has_even(self) -> NDArray[np.bool_]:
+        """Groups whose CTF has symmetric aberrations beside Cs."""
+        return np.array([any(each) for each in self.even_zernike], bool)
+
+    @property
+    def is_distorted(self) -> NDArray[np.bool_]:
+        """Groups with a magnification other than 1."""
+        return np.asarray((self.magnification != np.eye(2)).any(axis=(1, 2)))
+
+    @property
+    def geometry(self) -> NDArray[np.int64]:
+        """(g,) number of each group's geometry: images of one share slices and sampling."""
+        columns = (self.box, self.pixel_size, *self.magnification.reshape(-1, 4).T, self.is_premultiplied)
+        _, found = np.unique(np.stack(columns, axis=1).astype(np.float64), axis=0, return_inverse=True)
+        return np.asarray(found.reshape(-1), np.int64)
 
     def __len__(self) -> int:
         return len(self.name)
@@ -71,51 +99,23 @@ class Optics:
 
 def optics_labels(table: Table) -> list[str]:
     """Columns of the particle table that can say something about the optics."""
-    return [name for name in ("rlnOpticsGroup", *sorted(MOVED_LABELS)) if name in table.columns]
+    return [name for name in ("rlnOpticsGroup", *sorted(MOVED_LABELS - set(LABELS))) if name in table.columns]
 
 
-def refuse_unsupported(path: Path, tables: tuple[Table | None, ...]) -> None:
-    """Refuse images that need corrections which pycryo does not make.
+def refuse_volumes(path: Path, tables: tuple[Table | None, ...]) -> None:
+    """Refuse sub-tomograms.
 
     Raises
     ------
     InputError
-        Naming each correction and its column.
+        If rlnImageDimensionality is not 2.
     """
-    found: dict[str, str] = {}
+    label = "rlnImageDimensionality"
     for table in tables:
-        if table is None:
-            continue
-        present = [name for name in ("rlnImageDimensionality", *_NOT_ZERO, *_MAGNIFICATION) if name in table.columns]
-        for name, texts in table.values(texts=present).items():
-            values = [_number_list(text, name, path) for text in dict.fromkeys(texts.tolist())]
-            if name == "rlnImageDimensionality":
-                if any(value != [2.0] for value in values):
-                    raise InputError(
-                        f"{path}: rlnImageDimensionality is not 2; pycryo needs 2D images, not sub-tomograms"
-                    )
-            elif name in _NOT_ZERO and any(any(value) for value in values):
-                found[name] = _NOT_ZERO[name]
-            elif name in _MAGNIFICATION and any(
-                abs(v - _MAGNIFICATION[name]) > 1e-6 for value in values for v in value
-            ):
-                found[name] = "anisotropic magnification"
-    if found:
-        kinds = [
-            f"{kind} ({', '.join(n for n in found if found[n] == kind)})" for kind in dict.fromkeys(found.values())
-        ]
-        raise InputError(
-            f"{path} asks for corrections that pycryo does not make: {', '.join(kinds)}; "
-            f"correct the images, or remove these columns to go on without"
-        )
-
-
-def _number_list(text: str, name: str, path: Path) -> list[float]:
-    """Numbers of a value like ``1.5`` or ``[0.1,0.2]``."""
-    try:
-        return [float(part) for part in text.strip("[]() ").split(",") if part.strip()]
-    except ValueError:
-        raise InputError(f"{path}: {name} is {text!r}, not a number or a list of numbers; correct it") from None
+        if table is not None and label in table.columns:
+            texts = dict.fromkeys(table.values(texts=[label])[label].tolist())
+            if any(number_list(text, label, path) != [2.0] for text in texts):
+                raise InputError(f"{path}: {label} is not 2; pycryo needs 2D images, not sub-tomograms")
 
 
 def resolve_optics(
@@ -125,6 +125,7 @@ def resolve_optics(
     columns: Mapping[str, NDArray[Any]],
     header_box: NDArray[np.int64] | None,
     header_pixel_size: NDArray[np.float64] | None,
+    ignored: Collection[str] = (),
 ) -> Optics:
     """Find the optics group of each particle.
 
@@ -141,6 +142,8 @@ def resolve_optics(
         Columns `optics_labels` of the particle table as float64 (n,).
     header_box, header_pixel_size : (n,) or None
         px and Å (0 where unknown) by the stack of each particle; None if the stacks were not read.
+    ignored : collection of str
+        Of `pycryo.io.aberrations.KINDS`: left out.
     """
     base, numbers, fixed = _base_groups(path, optics, particles, columns)
     n = len(base)
@@ -168,7 +171,10 @@ def resolve_optics(
     by_particle["rlnImageSize"] = box
     for name in (name for name, known in inferred.items() if known):
         logger.warning("%s has no %s; it is taken from the MRC headers", path, name)
-    return _grouped(optics, numbers, base, fixed, by_particle, inferred)
+    of_optics = stated(path, optics, ignored)
+    of_particles = stated(path, particles, ignored)
+    further = {label: texts for label, texts in of_particles.items() if label not in of_optics}
+    return _grouped(path, optics, numbers, base, fixed, by_particle, inferred, of_optics, further)
 
 
 def _base_groups(
@@ -211,16 +217,22 @@ def _pixel_size(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | No
 
 
 def _grouped(
+    path: Path,
     optics: Table | None,
     numbers: NDArray[np.int32],
     base: NDArray[np.int64],
     fixed: Mapping[str, NDArray[np.float64]],
     by_particle: Mapping[str, NDArray[np.float64]],
     inferred: Mapping[str, bool],
+    of_optics: Mapping[str, NDArray[Any]],
+    further: Mapping[str, NDArray[Any]],
 ) -> Optics:
-    """Number the distinct combinations, in the order of the optics table."""
+    """Number the distinct combinations, in the order of the optics table.
+
+    `of_optics` are the columns of aberrations in the optics table, `further` those that the particles have instead.
+    """
     code = base
-    for label, column in by_particle.items():
+    for label, column in {**by_particle, **further}.items():
         if label not in fixed:
             distinct, inverse = np.unique(column, return_inverse=True)
             code = np.unique(code * len(distinct) + inverse, return_inverse=True)[1]
@@ -232,9 +244,18 @@ def _grouped(
     name = tuple(f"opticsGroup{i}" for i in number)
     if optics is not None and "rlnOpticsGroupName" in optics.columns and not is_renumbered:
         name = tuple(optics.values(texts=["rlnOpticsGroupName"])["rlnOpticsGroupName"][rows])
-    shared = (values[label] for label in SHARED_LABELS)
-    groups = OpticsGroups(name, number, values["rlnImagePixelSize"], values["rlnImageSize"].astype(np.int64), *shared)
-    added: dict[str, ArrayLike] = {}
+    moved = {label: texts[first] for label, texts in further.items()}
+    groups = OpticsGroups(
+        name,
+        number,
+        values["rlnImagePixelSize"],
+        values["rlnImageSize"].astype(np.int64),
+        values["rlnVoltage"],
+        values["rlnSphericalAberration"],
+        values["rlnAmplitudeContrast"],
+        **group_values(path, {label: texts[rows] for label, texts in of_optics.items()} | moved, len(rows)),
+    )
+    added: dict[str, ArrayLike] = dict(moved)
     if is_renumbered:
         added |= {"rlnOpticsGroup": number, "rlnOpticsGroupName": np.array(name, object)}
     known = {label: v for label, v in values.items() if label not in fixed and np.all(np.isfinite(v))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.io.aberrations import check_kinds
 from pycryo.io.image_names import NO_NUMBER, ImageNames, check_stacks, find_stacks, split_names
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
@@ -19,7 +20,7 @@ from pycryo.io.optics import (
     SHARED_LABELS,
     Optics,
     optics_labels,
-    refuse_unsupported,
+    refuse_volumes,
     resolve_optics,
 )
 from pycryo.io.particle_set import Particles
@@ -72,7 +73,11 @@ class _Images:
 
 
 def read_particles(
-    path: str | os.PathLike[str], *, particles_dir: str | os.PathLike[str] | None = None, validate: bool = True
+    path: str | os.PathLike[str],
+    *,
+    particles_dir: str | os.PathLike[str] | None = None,
+    validate: bool = True,
+    ignore_optics: Collection[str] = (),
 ) -> Particles:
     """Read the particles of a STAR file of RELION 3.0, 3.1, 4 or 5.
 
@@ -87,6 +92,9 @@ def read_particles(
         Folder where the image names begin, or that holds the stacks.
     validate : bool
         Check every stack header and every index. Without, stacks need not exist, and neither need rlnImageName.
+    ignore_optics : collection of str
+        Corrections to go on without: "beam-tilt", "odd-zernike", "even-zernike", "magnification", "premultiplied",
+        "phase-flipped". Their columns stay in the file.
 
     Raises
     ------
@@ -94,10 +102,11 @@ def read_particles(
         If anything in the file or its stacks does not fit; names file, row and what to do.
     """
     path = Path(path)
+    check_kinds(ignore_optics)
     tables = dict(read_tables(path))
     source = _Source(path, tables, *particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot"))
     table, optics = source.table, _as_table(tables.get("optics"))
-    refuse_unsupported(path, (optics, table))
+    refuse_volumes(path, (optics, table))
     if not table.n:
         raise InputError(f"{path}: data_{source.name} has no particles; give a file with at least one")
     labels = (*_POSE_LABELS, *_ORIGIN_LABELS, *_PIXEL_ORIGIN_LABELS, *_DEFOCUS_LABELS, *_DEFAULTS)
@@ -109,7 +118,7 @@ def read_particles(
     if images.headers:
         boxes = np.array([header.nx for header in images.headers])[images.names.stack]
         sizes = np.array([header.pixel_size for header in images.headers])[images.names.stack]
-    found = resolve_optics(path, optics, table, columns, boxes, sizes)
+    found = resolve_optics(path, optics, table, columns, boxes, sizes, ignore_optics)
     if boxes is not None:
         _check_boxes(source.where, found, images, boxes)
     return _assemble(source, columns, images, found)

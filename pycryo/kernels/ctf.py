@@ -32,10 +32,12 @@ def ctf(
     phase_shift: ArrayLike = 0.0,
     b_factor: ArrayLike = 0.0,
     scale: ArrayLike = 1.0,
+    offset: NDArray[np.float64] | None = None,
+    which: NDArray[np.int32] | None = None,
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w))``, positive at s = 0.
+    """``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w) + offset)``, positive at s = 0.
 
     Δf(θ) = ½(U + V) + ½(U - V) cos 2(θ - angle), where θ is the angle of (kx, ky) from the x axis
     (docs/conventions.md, Contrast transfer function). The parameters of the images are numbers or arrays of shape (n,),
@@ -63,6 +65,11 @@ def ctf(
         B, Å².
     scale
         Factor.
+    offset : (m, n_pixel) float64, optional
+        Further phases, radians, such as those of the symmetric aberrations of m optics groups
+        (`pycryo.geometry.aberrations`).
+    which : (n,) int32, optional
+        Row of `offset` for each image; -1: none. Needed with `offset`.
     out : (n, n_pixel) float32, optional
         Result.
     threads : int, optional
@@ -75,7 +82,8 @@ def ctf(
     Raises
     ------
     ValueError
-        If shapes disagree, a parameter is not finite, `voltage` is not positive or |`amplitude_contrast`| > 1.
+        If shapes or indices disagree, a parameter is not finite, `voltage` is not positive, |`amplitude_contrast`| > 1,
+        or only one of `offset` and `which` is given.
     """
     parameters = {
         "frequency_step": frequency_step,
@@ -90,9 +98,14 @@ def ctf(
         "scale": scale,
     }
     coefficients = _coefficients(_checked(parameters))
+    n = len(coefficients)
+    if (offset is None) != (which is None):
+        raise ValueError("offset, which: expected both or none")
+    if offset is None or which is None:
+        offset, which = np.empty((0, len(kx))), np.full(n, -1, np.int32)
     if out is None:
-        out = np.empty((len(coefficients), len(kx)), np.float32)
-    _core.ctf(coefficients, kx, ky, out, threads or get_threads())
+        out = np.empty((n, len(kx)), np.float32)
+    _core.ctf(coefficients, kx, ky, offset, which, out, threads or get_threads())
     return out
 
 

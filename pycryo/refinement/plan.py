@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter.phases import PhaseSettings
+from pycryo.model.microscope import stretch
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.expectation.defocus import first_sigma
 from pycryo.refinement.expectation.scan import Scan
@@ -89,6 +90,8 @@ class Plan:
         The halves share their references.
     r_high, r_insert : float
         Limits of comparison and insertion, Fourier px of the model.
+    r_read : float
+        References are read below it: slices of magnified images reach beyond r_high.
     box, pixel_size, padding : int, float, int
         Of the model.
     weighting : Weighting
@@ -107,6 +110,7 @@ class Plan:
     is_joined: bool
     r_high: float
     r_insert: float
+    r_read: float
     box: int
     pixel_size: float
     padding: int
@@ -130,6 +134,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         is_joined=state.schedule.is_joined,
         r_high=r_high,
         r_insert=setup.box / 2 if final else insertion_limit(r_high, setup.box / 2),
+        r_read=min(setup.box / 2, r_high * stretch(setup.partition.particles.optics)),
         box=setup.box,
         pixel_size=setup.pixel_size,
         padding=options.padding,

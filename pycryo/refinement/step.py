@@ -224,7 +224,7 @@ def _volume(setup: Setup, reference: SlabMap, plan: Plan, half: int, stack: Exit
     if comm is None:
         return None
     mine = SlabMap(comm, planes, reference.pixel_size)
-    return stack.enter_context(shared_volume(comm, mine, setup.box, plan.padding, plan.r_high))
+    return stack.enter_context(shared_volume(comm, mine, setup.box, plan.padding, plan.r_read))
 
 
 def _rows_posterior(result: HalfResult | None) -> RowsPosterior | None:

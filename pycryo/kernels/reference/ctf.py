@@ -20,6 +20,8 @@ def ctf(
     phase_shift: ArrayLike = 0.0,
     b_factor: ArrayLike = 0.0,
     scale: ArrayLike = 1.0,
+    offset: ArrayLike | None = None,
+    which: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Parameters as in `pycryo.kernels.ctf.ctf`; the formula in polar coordinates."""
     step, u, v, angle, kilovolt, cs, w, phase, b, factor = (
@@ -44,4 +46,8 @@ def ctf(
     defocus = 0.5 * (u + v + (u - v) * np.cos(2 * (theta - np.deg2rad(angle))))
     argument = np.pi * wavelength * defocus * s**2 - np.pi / 2 * cs * 1e7 * wavelength**3 * s**4
     envelope = factor * np.exp(-b * s**2 / 4)
-    return np.asarray(envelope * np.sin(argument + np.deg2rad(phase) + np.arcsin(w)))
+    argument = argument + np.deg2rad(phase) + np.arcsin(w)
+    if offset is not None:
+        rows = np.concatenate([np.asarray(offset, float), np.zeros((1, argument.shape[1]))])
+        argument = argument + rows[np.asarray(which)]
+    return np.asarray(envelope * np.sin(argument))

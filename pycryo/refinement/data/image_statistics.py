@@ -14,6 +14,7 @@ from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import quantum_for
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.shells import image_shells
+from pycryo.model.microscope import are_premultiplied, mean_square_ctf
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.norm import norm_corrections
 from pycryo.refinement.data.partition import Partition, by_row
@@ -29,7 +30,8 @@ class ImageStatistics:
     Attributes
     ----------
     power : (n_group, n_shell) float64
-        Σ|X|² of each optics group and shell over the usable images, norm corrected.
+        Σ|X|² of each optics group and shell over the usable images, norm corrected. Images that were multiplied by
+        their CTF count with its mean square of the shell taken out, as if noise had not been multiplied.
     count : (n_group,) int64
         Usable images of each group.
     amplitude : (n_group, n_shell) float64
@@ -76,10 +78,15 @@ class _Pass:
         pixels = half_plane(box, box / 2)
         radius = background_radius / particles.optics.pixel_size[group[0]]
         samples = pixels.take(transform(images, radius))
+        power = image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1]
+        inside = particle_power(images, radius, self.n_shell) if finds_particle else np.zeros_like(power)
+        if are_premultiplied(particles, good):
+            multiplied = mean_square_ctf(particles, good, pixels, self.n_shell)
+            power, inside = power / multiplied, inside / multiplied
         self.rows.append(good)
-        self.power.append(image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1])
+        self.power.append(power)
         if finds_particle:
-            self.inside.append(particle_power(images, radius, self.n_shell))
+            self.inside.append(inside)
         square = np.square(samples).sum(1)
         for g in np.unique(group):
             largest = square[group == g].max(axis=0)

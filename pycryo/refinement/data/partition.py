@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,18 +106,36 @@ def _cached_batches(
 
 
 def geometry_of(particles: Particles) -> NDArray[np.int64]:
-    """(n,) number of each particle's geometry: optics groups with the same box and pixel size share one."""
-    optics = particles.optics
-    _, inverse = np.unique(np.stack([optics.box, optics.pixel_size], axis=1), axis=0, return_inverse=True)
-    return np.asarray(inverse.reshape(-1)[particles.optics_group], np.int64)
+    """(n,) number of each particle's geometry, see `pycryo.io.optics.OpticsGroups.geometry`."""
+    return particles.optics.geometry[particles.optics_group]
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Box in px and pixel size in Å of images."""
+    """What images have in common that are compared together.
+
+    Attributes
+    ----------
+    box : int
+        px.
+    pixel_size : float
+        Å.
+    magnification : four float
+        M, row by row.
+    is_premultiplied : bool
+        By the CTF.
+    """
 
     box: int
     pixel_size: float
+    magnification: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 1.0)
+    is_premultiplied: bool = False
+
+    @property
+    def matrix(self) -> NDArray[np.float64] | None:
+        """(2, 2) M; None: undistorted."""
+        found = np.array(self.magnification).reshape(2, 2)
+        return None if (found == np.eye(2)).all() else found
 
     @property
     def field_of_view(self) -> float:
@@ -127,8 +145,9 @@ class Geometry:
 
 def geometry_at(particles: Particles, row: int) -> Geometry:
     """Geometry of one particle's image."""
-    group = particles.optics_group[row]
-    return Geometry(int(particles.optics.box[group]), float(particles.optics.pixel_size[group]))
+    g, optics = particles.optics_group[row], particles.optics
+    xx, xy, yx, yy = optics.magnification[g].ravel().tolist()
+    return Geometry(int(optics.box[g]), float(optics.pixel_size[g]), (xx, xy, yx, yy), bool(optics.is_premultiplied[g]))
 
 
 def geometries(partition: Partition) -> list[Geometry]:
@@ -136,11 +155,11 @@ def geometries(partition: Partition) -> list[Geometry]:
     usable = np.flatnonzero(partition.half >= 0)
     _, places = np.unique(partition.particles.optics_group[usable], return_index=True)
     found = {geometry_at(partition.particles, row) for row in usable[places].tolist()}
-    return sorted(found, key=lambda each: (each.box, each.pixel_size))
+    return sorted(found, key=astuple)
 
 
 def commonest_geometry(particles: Particles, rows: NDArray[np.int64] | slice = slice(None)) -> Geometry:
-    """That of most of some particles, the smallest of equals."""
+    """Box and pixel size of most of some particles, the smallest of equals."""
     optics = particles.optics
     geometry = np.stack([optics.box, optics.pixel_size], axis=1)[particles.optics_group[rows]]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.geometry.aberrations import magnified
+from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
-from pycryo.kernels.ctf import ctf
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shells import image_shells
+from pycryo.model.microscope import are_premultiplied, magnification, particle_ctf, turn_phases, unflip
 from pycryo.refinement.data._background import without_background
 from pycryo.threads import get_threads
 
@@ -28,14 +30,20 @@ class Target:
     ----------
     pixels : Pixels
     images : (n, 2, n_pixel) float32
-        X̃ = s·CTF·X/σ².
+        X̃ = s·CTF·X/σ², without the phase errors of antisymmetric aberrations.
     weights : (n, n_pixel) float32
         W = s²·CTF²/σ².
+    magnification : (n, 2, 2) float64 or None
+        Slices of an image are read at M k; None: at k.
+    is_premultiplied : bool
+        The images were multiplied by their CTF before: the noise in X̃ is the same, that in the images is not.
     """
 
     pixels: Pixels
     images: NDArray[np.float32]
     weights: NDArray[np.float32]
+    magnification: NDArray[np.float64] | None = None
+    is_premultiplied: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,11 +53,17 @@ class Target:
         keep = self.pixels.index(r_low, r_high)
         pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
         # Five times as fast as an index in brackets.
-        return Target(pixels, np.take(self.images, keep, axis=2), np.take(self.weights, keep, axis=1))
+        images, weights = np.take(self.images, keep, axis=2), np.take(self.weights, keep, axis=1)
+        return replace(self, pixels=pixels, images=images, weights=weights)
 
     def with_ctf(self, transfer: NDArray[np.float32]) -> Target:
         """Images that were weighted as if the CTF were 1, with the CTF (n, n_pixel)."""
-        return Target(self.pixels, self.images * transfer[:, None], self.weights * np.square(transfer))
+        return replace(self, images=self.images * transfer[:, None], weights=self.weights * np.square(transfer))
+
+    def matrices(self, quaternions: NDArray[np.float64], images: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(..., 3, 3) of rotations (..., 4), as slices of the images numbered `images` (...) are read."""
+        found = quaternion_to_matrix(quaternions)
+        return found if self.magnification is None else magnified(found, self.magnification[images])
 
 
 def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[np.complex64]:
@@ -96,42 +110,14 @@ def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> 
     return np.asarray(powers[0] - area_inside / area_around * powers[1])
 
 
-def particle_ctf(
-    particles: Particles,
-    rows: NDArray[np.int64],
-    pixels: Pixels,
-    *,
-    change: float | NDArray[np.float64] = 0.0,
-    quarter_turns: int = 0,
-) -> NDArray[np.float32]:
-    """(n, n_pixel) float32: the contrast transfer function of the particles `rows` at the samples `pixels`.
-
-    `change` (a number or (n,), Å) is added to the defocus. One quarter turn makes cos χ of sin χ.
-    """
-    group = particles.optics_group[rows]
-    optics = particles.optics
-    return ctf(
-        pixels.kx,
-        pixels.ky,
-        frequency_step=1 / (optics.box[group] * optics.pixel_size[group]),
-        defocus_u=particles.defocus_u[rows] + change,
-        defocus_v=particles.defocus_v[rows] + change,
-        defocus_angle=particles.defocus_angle[rows],
-        voltage=optics.voltage[group],
-        spherical_aberration=optics.spherical_aberration[group],
-        amplitude_contrast=optics.amplitude_contrast[group],
-        phase_shift=particles.phase_shift[rows] + 90.0 * quarter_turns,
-        b_factor=particles.ctf_b_factor[rows],
-        scale=particles.ctf_scale[rows],
-    )
-
-
 def weigh(
     samples: NDArray[np.float32],
     pixels: Pixels,
     transfer: NDArray[np.float32] | None,
     noise: NDArray[np.float64],
     scale: NDArray[np.float64],
+    *,
+    is_premultiplied: bool = False,
 ) -> Target:
     """Weight Fourier samples by CTF and noise.
 
@@ -142,16 +128,43 @@ def weigh(
     transfer : (n, n_pixel) float32 or None
         CTF; overwritten. None: 1.
     noise : (n, n_shell) float64
-        σ² per real component and shell, of each image.
+        σ² per real component and shell, of each image before it was multiplied by anything.
     scale : (n,) float64
         Grey scale s of each image relative to the map.
+    is_premultiplied : bool
+        X were multiplied by the CTF.
     """
     gain = np.take(1 / noise, pixels.shell, axis=1).astype(np.float32)  # C order, which noise[:, shell] is not
     amplitude = scale.astype(np.float32)[:, None]
     weighted = gain * amplitude if transfer is None else gain * transfer * amplitude
-    samples *= weighted[:, None]
+    samples *= (gain * amplitude if is_premultiplied else weighted)[:, None]
     weights = weighted * amplitude if transfer is None else weighted * transfer * amplitude
-    return Target(pixels, samples, weights)
+    return Target(pixels, samples, weights, is_premultiplied=is_premultiplied)
+
+
+def weighted_target(
+    samples: NDArray[np.float32],
+    particles: Particles,
+    rows: NDArray[np.int64],
+    pixels: Pixels,
+    noise: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    *,
+    use_ctf: bool,
+    is_bare: bool = False,
+) -> Target:
+    """Fourier samples of the images `rows`, of one geometry, weighted for what the microscope did to them.
+
+    `samples` (n, 2, n_pixel) are overwritten, `noise` (n, n_shell) and `scale` (n,) are as for `weigh`. `is_bare`:
+    weighted as if the CTF were 1, which the images still have.
+    """
+    turn_phases(samples, particles, rows, pixels, sign=-1)
+    if use_ctf:
+        unflip(samples, particles, rows, pixels)
+    transfer = particle_ctf(particles, rows, pixels) if use_ctf and not is_bare else None
+    multiplied = use_ctf and are_premultiplied(particles, rows)
+    target = weigh(samples, pixels, transfer, noise, scale, is_premultiplied=multiplied)
+    return replace(target, magnification=magnification(particles, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +202,28 @@ class Weighting:
         return float(self.field_of_view / (optics.box[group] * optics.pixel_size[group]))
 
     def target(
-        self, particles: Particles, rows: NDArray[np.int64], images: NDArray[np.float32], r_high: float
+        self,
+        particles: Particles,
+        rows: NDArray[np.int64],
+        images: NDArray[np.float32],
+        r_high: float,
+        *,
+        is_bare: bool = False,
     ) -> Target:
-        """Weighted samples below `r_high` (Fourier px of the model) of a batch."""
+        """Weighted samples below `r_high` (Fourier px of the model) of a batch; `is_bare`: as if the CTF were 1."""
         group = particles.optics_group[rows]
         box = images.shape[-1]
         radius = self.background_radius / particles.optics.pixel_size[group[0]]
         pixels = half_plane(box, min(r_high / self.model_scale(particles, rows), box / 2))
         samples = pixels.take(transform(images, radius))
         samples *= (self.sign / self.norm[rows]).astype(np.float32)[:, None, None]
-        transfer = particle_ctf(particles, rows, pixels) if self.use_ctf else None
-        return weigh(samples, pixels, transfer, self.noise[group], self.scale[group])
+        return weighted_target(
+            samples,
+            particles,
+            rows,
+            pixels,
+            self.noise[group],
+            self.scale[group],
+            use_ctf=self.use_ctf,
+            is_bare=is_bare,
+        )

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pycryo.io.particles import Particles
 from pycryo.kernels.pixels import half_plane, shell_samples
 from pycryo.kernels.shells import shell_sums
+from pycryo.model.microscope import particle_ctf
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Geometry
-from pycryo.refinement.data.prepare import particle_ctf
 
 # Particles of an optics group whose CTF is averaged.
 _CTF_PARTICLES = 200
@@ -52,6 +52,11 @@ def signal_power(
             some = rows[:: -(-len(rows) // _CTF_PARTICLES)]
             squares = np.square(particle_ctf(particles, some, pixels)).mean(axis=0, dtype=np.float64, keepdims=True)
             square = shell_sums(squares, pixels.shell, n_shell)[0] / samples
+            if optics.is_premultiplied[g]:  # their power has CTF⁴ over the mean CTF²
+                fourth = np.power(particle_ctf(particles, some, pixels), 4).mean(
+                    axis=0, dtype=np.float64, keepdims=True
+                )
+                square = shell_sums(fourth, pixels.shell, n_shell)[0] / samples / np.maximum(square, 1e-3)
         transfer += statistics.count[g] * square
     power, variance, transfer = (np.convolve(each, np.ones(3), "same") for each in (power, variance, transfer))
     sure = np.maximum(power - np.sqrt(variance), 0)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import Draws
 from pycryo.filter.resampling import resample
 from pycryo.filter.support import RowsPosterior, Support
-from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
 from pycryo.kernels.ctf import electron_wavelength
 from pycryo.kernels.defocus_scores import defocus_scores, defocus_sums
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.kernels.shift import shift
-from pycryo.refinement.data.prepare import Target, particle_ctf
+from pycryo.model.microscope import particle_ctf
+from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.class_slices import class_slices
 
 Array = NDArray[np.float64]
@@ -159,7 +159,7 @@ def search_defocus(
         moves = np.take_along_axis(support.shift[part], pick[part, :, None], axis=1)
         pixels = near.pixels
         classes = np.take_along_axis(support.class_index[part], pick[part], axis=1).ravel()
-        rotations = quaternion_to_matrix(quaternion.reshape(-1, 4))
+        rotations = near.matrices(quaternion.reshape(-1, 4), np.repeat(np.arange(len(rows))[part], _N_POSE))
         slices = class_slices(search.volumes, classes, rotations, pixels, search.model_scale, threads)
         images = shift(near.images[part], pixels.kx, pixels.ky, moves, pixels.box, threads=threads)
         sums = defocus_sums(

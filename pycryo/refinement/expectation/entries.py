@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import Draws, uniform
 from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior, Support
-from pycryo.geometry.rotations import multiply, quaternion_to_matrix
+from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.backprojector import quantum_for
 from pycryo.kernels.entries import Entries
@@ -81,7 +81,7 @@ def posterior_entries(
     )
     image, rest = np.divmod(key, n_support * n_mate)
     point, which = np.divmod(rest, n_mate)
-    rotations = quaternion_to_matrix(multiply(support.quaternion[image, point], symmetry.quaternions[which]))
+    rotations = target.matrices(multiply(support.quaternion[image, point], symmetry.quaternions[which]), image)
     weight = count / per_mate[image] * insertion_weight[image]
     # The kernel's ramp is in units of the model's box.
     shifts = support.shift[image, point] * (box / target.pixels.box)

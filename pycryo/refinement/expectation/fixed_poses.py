@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.geometry.rotations import euler_to_quaternion, multiply, quaternion_to_matrix
+from pycryo.geometry.rotations import euler_to_quaternion, multiply
 from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import Accumulators, quantum_for
@@ -22,7 +22,7 @@ from pycryo.model.owners import Owners
 from pycryo.model.symmetrise import Mates, symmetrise
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Geometry, Partition
-from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
+from pycryo.refinement.data.prepare import transform, weighted_target
 from pycryo.refinement.expectation.rounds import parts, round_count
 
 Progress = Callable[[int, int], None]
@@ -150,18 +150,20 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
     ratio = frame.box * job.pixel_size / (box * pixel_size)  # Fourier px of the map per Fourier px of the image
     pixels = half_plane(box, min(frame.r_high / ratio, box / 2))
     samples = pixels.take(transform(batch.images, job.weighting.background_radius / pixel_size))
-    transfer = particle_ctf(particles, rows, pixels) if job.weighting.use_ctf else None
-    target = weigh(samples, pixels, transfer, job.weighting.noise[group], job.weighting.scale[group])
+    weighting = job.weighting
+    noise, scale = weighting.noise[group], weighting.scale[group]
+    target = weighted_target(samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf)
     n_mate = len(job.mates.poses)
     poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
-    rotations = quaternion_to_matrix(multiply(poses[:, None], job.mates.poses))
+    image = np.repeat(np.arange(len(rows)), n_mate)
+    rotations = target.matrices(multiply(poses[:, None], job.mates.poses).reshape(-1, 4), image)
     # The kernel's phase ramp is in units of the map's box.
     origin = np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
     return Entries(
         target.images,
         target.weights,
-        np.repeat(np.arange(len(rows)), n_mate),
-        rotations.reshape(-1, 3, 3),
+        image,
+        rotations,
         np.repeat(-origin * (frame.box / box), n_mate, axis=0),
         np.ones(len(rows) * n_mate),
         pixels.kx,

@@ -18,8 +18,9 @@ from pycryo.filter.support import Posterior, Support, concatenate, is_broad
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.insertion import Frame, Insertion
+from pycryo.model.microscope import particle_ctf
 from pycryo.refinement.data.posteriors import moved
-from pycryo.refinement.data.prepare import Target, particle_ctf
+from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.defocus import DefocusSearch, search_defocus, with_changes
 from pycryo.refinement.expectation.entries import dealt, point_counts, posterior_entries, quanta
 from pycryo.refinement.expectation.overlap import Overlap, overlap

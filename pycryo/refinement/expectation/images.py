@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.kernels.projector import FourierVolume
+from pycryo.model.microscope import are_premultiplied, particle_ctf
 from pycryo.progress import track
 from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
-from pycryo.refinement.data.prepare import Target, particle_ctf
+from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.half_pass import HalfPass, Results
 from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.pruning import Neighbours, find_neighbours
@@ -101,11 +102,11 @@ def _load(partition: Partition, plan: Plan, one: HalfPass, rows: NDArray[np.int6
     half, particles, weighting = one.half, one.particles, plan.weighting
     for batch in track(partition.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
-            if plan.sigma_defocus is None:
+            # Images that were multiplied by their CTF cannot be had with another one.
+            if plan.sigma_defocus is None or are_premultiplied(particles, batch.rows):
                 bare, target = None, weighting.target(particles, batch.rows, batch.images, plan.r_insert)
             else:
-                without = replace(weighting, use_ctf=False)
-                bare = without.target(particles, batch.rows, batch.images, plan.r_insert)
+                bare = weighting.target(particles, batch.rows, batch.images, plan.r_insert, is_bare=True)
                 target = bare.with_ctf(particle_ctf(particles, batch.rows, bare.pixels))
         yield _Loaded(half, geometry_at(particles, batch.rows[0]), batch.rows, target, bare)
 
@@ -157,4 +158,5 @@ def _half_search(
         box=geometry.box,
         scale=scale,
         sigma_shift=plan.sampling.sigma_shift / geometry.pixel_size,
+        magnification=geometry.matrix,
     )

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from pycryo.filter.draws import Draws
 from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior
-from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
-from pycryo.kernels.shells import image_shells
+from pycryo.kernels.shells import image_shells, shell_sums
 from pycryo.kernels.shift import shift
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.class_slices import class_slices
@@ -30,9 +29,9 @@ class Overlap:
     Attributes
     ----------
     cross : (n, n_shell) float64
-        Σ Re(X* M)/σ².
+        Σ Re(X* M)/σ². Of images that were multiplied by their CTF, both are, and CTF² has a mean of 1 in each shell.
     model : (n, n_shell) float64
-        Σ|M|²/σ².
+        Σ|M|²/σ², so.
     residual : (n, n_shell) float64
         Σ|X̃ - W·S|².
     expected : (n, n_shell) float64
@@ -83,7 +82,7 @@ def overlap(
             near,
             rows,
             classes[rows],
-            quaternion_to_matrix(quaternion[rows]),
+            near.matrices(quaternion[rows], np.arange(len(near))[rows]),
             moved[rows],
             model_scale,
             n_shell,
@@ -110,6 +109,11 @@ def _overlap(
     cross = image_shells(np.ascontiguousarray(images), slices, pixels.shell, n_shell)[:, :, 0]
     explained = slices * weights[:, None]
     model = image_shells(explained, slices, pixels.shell, n_shell)[:, :, 0]
+    power = model
+    if near.is_premultiplied:
+        part = _relative(weights, pixels, n_shell)[:, None]
+        cross = image_shells(images * part, slices, pixels.shell, n_shell)[:, :, 0]
+        power = image_shells(explained * part, slices, pixels.shell, n_shell)[:, :, 0]
     images -= explained
     residual = image_shells(images, images, pixels.shell, n_shell)[:, :, 0]
     # Sums of W and W² over the shells, as those of W beside 1.
@@ -117,7 +121,14 @@ def _overlap(
     pair[0, :, 0], pair[1, :, 0] = weights, 1
     sums = image_shells(pair[0], pair[1], pixels.shell, n_shell)
     expected, deviation = 2 * sums[:, :, 0], 2 * np.sqrt(sums[:, :, 1])
-    return cross, model, residual, expected, excess_power(model, residual, expected, deviation, pixels)
+    return cross, power, residual, expected, excess_power(model, residual, expected, deviation, pixels)
+
+
+def _relative(weights: NDArray[np.float32], pixels: Pixels, n_shell: int) -> NDArray[np.float32]:
+    """(n, n_pixel) weights, whose mean is 1 in each shell."""
+    count = np.maximum(np.bincount(pixels.shell, minlength=n_shell), 1)
+    mean = shell_sums(weights.astype(np.float64), pixels.shell, n_shell) / count
+    return (weights / np.maximum(mean, 1e-300)[:, pixels.shell]).astype(np.float32)
 
 
 def excess_power(

@@ -55,6 +55,8 @@ class HalfSearch:
         Fourier px of the volumes per Fourier px of the images.
     sigma_shift : float
         Standard deviation of the shift prior per axis, px.
+    magnification : (2, 2) float64 or None
+        Of the images; None: they are undistorted.
     """
 
     comm: Comm
@@ -66,6 +68,7 @@ class HalfSearch:
     box: int
     scale: float
     sigma_shift: float
+    magnification: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

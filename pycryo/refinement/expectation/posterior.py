@@ -14,7 +14,6 @@ from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support
-from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.kernels.compare_local import compare_local
 from pycryo.kernels.projector import FourierVolume
 from pycryo.refinement.data.prepare import Target
@@ -95,7 +94,7 @@ class Comparison:
         ) -> Pairs:
             log_likelihood = compare_local(
                 self.volumes,
-                quaternion_to_matrix(rotations),
+                near.matrices(rotations, rows[:, None]),
                 shifts,
                 near.images,
                 near.weights,

@@ -11,6 +11,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.grids import local_order, rotation_grid, rotation_step
 from pycryo.geometry.rotations import multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
@@ -81,6 +82,7 @@ def slice_maker(
     pixels: Pixels,
     scale: float,
     threads: int | None = None,
+    magnification: NDArray[np.float64] | None = None,
 ) -> Make:
     """What samples the slices of a belt: item k·n + i is the slice of volume (class) k at rotation i of n.
 
@@ -92,6 +94,8 @@ def slice_maker(
     scale : float
         Fourier px of the volumes per Fourier px of the images.
     threads : int, optional
+    magnification : (2, 2) float64, optional
+        Of the images, see `pycryo.geometry.aberrations.magnified`.
     """
     n = len(rotations)
 
@@ -100,6 +104,8 @@ def slice_maker(
             begin, end = max(first, k * n), min(last, (k + 1) * n)
             if begin < end:
                 matrices = quaternion_to_matrix(rotations[begin - k * n : end - k * n])
+                if magnification is not None:
+                    matrices = magnified(matrices, magnification)
                 part = out[begin - first : end - first]
                 project_slices(volume, matrices, pixels.kx, pixels.ky, scale=scale, out=part, threads=threads)
 

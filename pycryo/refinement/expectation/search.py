@@ -194,7 +194,7 @@ def _ride(
 ) -> tuple[_Ride, Rates]:
     """Choose how the ranks of a half-set come by the slices, with the rates known or measured now. Collective."""
     pixels = half_plane(search.box, min(scan.r_high, search.box / 2), 1)
-    make = slice_maker(search.volumes, scan.rotations, pixels, search.scale, threads)
+    make = slice_maker(search.volumes, scan.rotations, pixels, search.scale, threads, search.magnification)
     n_item, n_pixel = len(search.volumes) * len(scan.rotations), len(pixels)
     # A rank that is new to a half-set does not know its rates yet.
     figures = np.array([sum(panel.n_score(n_item) for panel in panels), known is None], np.float64)

@@ -44,6 +44,8 @@ def particle_marks(particles: Particles) -> Marks:
         "optics groups or CTF values": _digest(
             particles.optics_group,
             *(getattr(optics, name) for name in ("voltage", "spherical_aberration", "amplitude_contrast")),
+            *(getattr(optics, name) for name in ("beam_tilt", "magnification", "is_premultiplied", "is_phase_flipped")),
+            repr((optics.odd_zernike, optics.even_zernike)),
             *(getattr(particles, name) for name in ("defocus_u", "defocus_v", "defocus_angle", "phase_shift")),
             *(getattr(particles, name) for name in ("ctf_b_factor", "ctf_scale")),
         ),

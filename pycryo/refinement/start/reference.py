@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pycryo.filter.draws import uniform
 from pycryo.geometry.grids import rotation_grid, shift_grid
-from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.io.batches import iter_batches
 from pycryo.kernels.compare import compare, new_best, pack_images
@@ -49,11 +48,11 @@ def grey_scale(
     particles, usable = partition.particles, np.flatnonzero(partition.half >= 0)
     order = np.argsort(uniform(plan.seed, _SCALE_STREAM, usable.astype(np.int64), 1)[:, 0], kind="stable")
     rows = np.sort(usable[order[:_N_IMAGE]]).astype(np.int64)
-    rotations = quaternion_to_matrix(rotation_grid(max(200, _N_ROTATION // len(symmetry)), symmetry))
+    rotations = rotation_grid(max(200, _N_ROTATION // len(symmetry)), symmetry)
     total = 1.0
     for _ in range(3):
         numerator = denominator = 0.0
-        volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_high)
+        volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_read)
         for batch in iter_batches(particles, rows, max_images=_N_IMAGE):
             scale = plan.weighting.model_scale(particles, batch.rows)
             target = plan.weighting.target(particles, batch.rows, batch.images, plan.r_high)
@@ -64,7 +63,8 @@ def grey_scale(
             shifts = shift_grid(shift_radius * ratio, step)
             moved = np.broadcast_to(shifts, (len(target), *shifts.shape))
             images = shift(target.images, pixels.kx, pixels.ky, moved, pixels.box)
-            slices = project_slices(volume, rotations, pixels.kx, pixels.ky, scale=scale)
+            matrices = target.matrices(rotations, np.zeros(len(rotations), np.int64))
+            slices = project_slices(volume, matrices, pixels.kx, pixels.ky, scale=scale)
             best = new_best(len(target), 1)
             compare(pack_images(images, target.weights), slices, best)
             rotation, which = np.divmod(best.index[:, 0], len(shifts))

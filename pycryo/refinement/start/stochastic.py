@@ -156,7 +156,7 @@ def _expect(setup: Setup, state: State, number: int, r_high: float, timer: Timer
     assert plan.search is not None
     plan = replace(plan, sampling=replace(plan.sampling, settings=_SETTINGS), search=replace(plan.search, guides=()))
     ((reference, _),) = state.references
-    with shared_volume(setup.partition.comm, reference, setup.box, plan.padding, plan.r_high) as volume:
+    with shared_volume(setup.partition.comm, reference, setup.box, plan.padding, plan.r_read) as volume:
         results, _ = run_images(setup, plan, [[volume], [volume]], state, timer)
     return state, plan, results
 
