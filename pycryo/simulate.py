@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.rotations import euler_to_matrix
-from pycryo.kernels.ctf import ctf
+from pycryo.io.aberrations import group_values
+from pycryo.io.optics import OpticsGroups
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices
 from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map
+from pycryo.model.microscope import image_ctf, turn_phases
 from pycryo.threads import get_threads
 
+# Options that are lists -> their columns of an optics table.
+_LISTED = {
+    "beam_tilt": ("rlnBeamTiltX", "rlnBeamTiltY"),
+    "odd_zernike": ("rlnOddZernike",),
+    "even_zernike": ("rlnEvenZernike",),
+    "magnification": ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11"),
+}
 # Kinds of images in `Truth.junk`.
 PARTICLE, EMPTY, OFF_CENTRE, ICE = range(4)
 # Images that the scale of the signal is measured on.
@@ -38,6 +49,10 @@ class SimulateOptions:
     shift_sd: float = field(default=3.0, metadata={"help": "standard deviation of the shifts along x and y, px"})
     junk: float = field(default=0.0, metadata={"help": "fraction of images without a centred particle"})
     padding: int = field(default=3, metadata={"help": "padding of the projected transform: more is more exact"})
+    beam_tilt: str = field(default="", metadata={"help": "beam tilt X,Y, mrad"})
+    odd_zernike: str = field(default="", metadata={"help": "antisymmetric aberrations, as rlnOddZernike: A,B,..."})
+    even_zernike: str = field(default="", metadata={"help": "symmetric aberrations, as rlnEvenZernike: A,B,..."})
+    magnification: str = field(default="", metadata={"help": "magnification matrix, as rlnMagMat00 to 11: A,B,C,D"})
     seed: int = field(default=1, metadata={"help": "seed of everything random"})
 
     def __post_init__(self) -> None:
@@ -56,6 +71,43 @@ class SimulateOptions:
         for name, good, rule in checks:
             if not good:
                 raise InputError(f"--{name} must be {rule}, not {getattr(self, name.replace('-', '_'))}")
+        for name, count in (("beam_tilt", 2), ("odd_zernike", None), ("even_zernike", None), ("magnification", 4)):
+            found = self.numbers(name)
+            if found and count not in (None, len(found)):
+                raise InputError(f"--{name.replace('_', '-')} takes {count} numbers, not {len(found)}")
+
+    def numbers(self, name: str) -> list[float]:
+        """The numbers of an option that is a list."""
+        text = getattr(self, name)
+        try:
+            return [float(part) for part in text.split(",") if part.strip()]
+        except ValueError:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} must be numbers separated by commas, not {text!r}") from None
+
+    def optics_columns(self) -> dict[str, list[str]]:
+        """The columns of an optics table, of one group, that say what is wrong with the lenses."""
+        columns = {}
+        for name, labels in _LISTED.items():
+            if numbers := self.numbers(name):
+                if len(labels) == 1:
+                    columns[labels[0]] = ["[" + ",".join(repr(number) for number in numbers) + "]"]
+                else:
+                    columns |= {label: [repr(number)] for label, number in zip(labels, numbers, strict=True)}
+        return columns
+
+    def optics(self, box: int, pixel_size: float) -> OpticsGroups:
+        """The one group of the images."""
+        return OpticsGroups(
+            ("opticsGroup1",),
+            np.ones(1, np.int32),
+            np.array([pixel_size]),
+            np.array([box]),
+            np.array([self.voltage]),
+            np.array([self.spherical_aberration]),
+            np.array([self.amplitude_contrast]),
+            **group_values(Path(), {k: np.array(v, object) for k, v in self.optics_columns().items()}, 1),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,22 +232,21 @@ class Simulator:
     def _signal(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), box, box) projections of the particles with CTF and shift."""
         truth, options, pixels = self.truth, self.options, self._pixels
-        rotations = euler_to_matrix(*truth.angles[rows].T)
+        optics, group = options.optics(pixels.box, self.maps[0].pixel_size), np.zeros(len(rows), np.int32)
+        rotations = magnified(euler_to_matrix(*truth.angles[rows].T), optics.magnification[group])
         slices = np.empty((len(rows), 2, len(pixels)), np.float32)
         for index, volume in enumerate(self._volumes):
             of_model = truth.model[rows] == index
             slices[of_model] = project_slices(volume, rotations[of_model], pixels.kx, pixels.ky)
-        slices *= ctf(
-            pixels.kx,
-            pixels.ky,
-            frequency_step=1 / (pixels.box * self.maps[0].pixel_size),
+        slices *= image_ctf(
+            optics,
+            group,
+            pixels,
             defocus_u=truth.defocus_u[rows],
             defocus_v=truth.defocus_v[rows],
             defocus_angle=truth.defocus_angle[rows],
-            voltage=options.voltage,
-            spherical_aberration=options.spherical_aberration,
-            amplitude_contrast=options.amplitude_contrast,
         )[:, None]
+        turn_phases(slices, optics, group, pixels, sign=1)
         moved = shift(slices, pixels.kx, pixels.ky, truth.origin[rows, None], pixels.box)
         return _to_images(pixels, moved[:, 0])
 

@@ -7,7 +7,18 @@ import dataclasses
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pycryo.io.aberrations import KINDS
+
 Options = TypeVar("Options")
+
+
+def add_ignore_optics(parser: argparse.ArgumentParser) -> None:
+    """``--ignore-optics``, for commands whose options are not made from a dataclass."""
+    parser.add_argument(
+        "--ignore-optics",
+        metavar="LIST",
+        help=f"go on without these corrections, separated by commas: {', '.join(KINDS)}",
+    )
 
 
 def add_option_arguments(parser: argparse.ArgumentParser, options: type[Any], skip: tuple[str, ...] = ()) -> None:

@@ -42,6 +42,13 @@ def check_kinds(names: Collection[str]) -> None:
         raise InputError(f"--ignore-optics does not know {', '.join(unknown)}; it takes {', '.join(KINDS)}")
 
 
+def parse_kinds(text: str | None) -> tuple[str, ...]:
+    """The names in a list with commas, as ``--ignore-optics`` takes them; see `check_kinds`."""
+    found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    check_kinds(found)
+    return found
+
+
 def stated(path: Path, table: Table | None, ignored: Collection[str]) -> dict[str, NDArray[Any]]:
     """The texts (n,) of the columns of `LABELS` that a table has and that say something, less those to be ignored.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -221,7 +222,7 @@ def project_images(
     pixels: Pixels,
     *,
     shifts: NDArray[np.float64] | None = None,
-    factors: NDArray[np.float32] | None = None,
+    change: Callable[[NDArray[np.float32]], None] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Real-space projections of a volume that is transformed already; all in memory at once.
@@ -235,8 +236,8 @@ def project_images(
         Samples to keep, of the map's box.
     shifts : (n, 2) float64, optional
         rlnOrigin (x, y) in px.
-    factors : (n, n_pixel) float32, optional
-        The transforms are multiplied by these, such as `pycryo.ctf`.
+    change : callable, optional
+        Changes the transforms (n, 2, n_pixel) in place before the shift, such as by the CTF.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -248,8 +249,8 @@ def project_images(
 
     box = volume.box
     slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
-    if factors is not None:
-        slices *= factors[:, None]
+    if change is not None:
+        change(slices)
     if shifts is not None:
         slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
     images = scipy.fft.irfft2(pixels.put(slices), s=(box, box), workers=threads or get_threads())

@@ -31,10 +31,36 @@ def particle_ctf(
     With the symmetric aberrations and the magnification of their optics groups. `change` (a number or (n,), Å) is added
     to the defocus. One quarter turn makes cos χ of sin χ.
     """
-    group = particles.optics_group[rows]
-    optics = particles.optics
-    u, v, angle = (np.array(getattr(particles, f"defocus_{name}")[rows]) for name in ("u", "v", "angle"))
-    u, v = u + change, v + change
+    return image_ctf(
+        particles.optics,
+        particles.optics_group[rows],
+        pixels,
+        defocus_u=particles.defocus_u[rows] + change,
+        defocus_v=particles.defocus_v[rows] + change,
+        defocus_angle=particles.defocus_angle[rows],
+        phase_shift=particles.phase_shift[rows] + 90.0 * quarter_turns,
+        b_factor=particles.ctf_b_factor[rows],
+        scale=particles.ctf_scale[rows],
+    )
+
+
+def image_ctf(
+    optics: OpticsGroups,
+    group: NDArray[np.int32],
+    pixels: Pixels,
+    *,
+    defocus_u: Array,
+    defocus_v: Array,
+    defocus_angle: Array,
+    phase_shift: Array | float = 0.0,
+    b_factor: Array | float = 0.0,
+    scale: Array | float = 1.0,
+) -> NDArray[np.float32]:
+    """(n, n_pixel) float32: that of images of the optics groups numbered `group` (n,).
+
+    Units are those of `pycryo.kernels.ctf.ctf`.
+    """
+    u, v, angle = (np.array(each, np.float64) for each in (defocus_u, defocus_v, defocus_angle))
     sphere = optics.spherical_aberration[group]
     offset, which = _offsets(optics, group, pixels)
     for g in np.unique(group[optics.is_distorted[group]]):
@@ -51,13 +77,13 @@ def particle_ctf(
         voltage=optics.voltage[group],
         spherical_aberration=sphere,
         amplitude_contrast=optics.amplitude_contrast[group],
-        phase_shift=particles.phase_shift[rows] + 90.0 * quarter_turns,
-        b_factor=particles.ctf_b_factor[rows],
-        scale=particles.ctf_scale[rows],
+        phase_shift=phase_shift,
+        b_factor=b_factor,
+        scale=scale,
         offset=offset,
         which=which,
     )
-    _magnify_decay(found, particles, rows, pixels)
+    _magnify_decay(found, optics, group, pixels, np.broadcast_to(b_factor, len(group)))
     return found
 
 
@@ -79,11 +105,9 @@ def _offsets(
 
 
 def _magnify_decay(
-    transfer: NDArray[np.float32], particles: Particles, rows: NDArray[np.int64], pixels: Pixels
+    transfer: NDArray[np.float32], optics: OpticsGroups, group: NDArray[np.int32], pixels: Pixels, decay: Array
 ) -> None:
     """Envelopes, which the kernel takes at k, at M k."""
-    optics, group = particles.optics, particles.optics_group[rows]
-    decay = particles.ctf_b_factor[rows]
     for g in np.unique(group[optics.is_distorted[group] & (decay != 0)]):
         mine = np.flatnonzero((group == g) & (decay != 0))
         x, y = frequencies(optics, g, pixels)
@@ -110,22 +134,22 @@ def phase_error(optics: OpticsGroups, g: int, pixels: Pixels) -> Array:
 
 
 def turn_phases(
-    samples: NDArray[np.float32], particles: Particles, rows: NDArray[np.int64], pixels: Pixels, *, sign: int
+    samples: NDArray[np.float32], optics: OpticsGroups, group: NDArray[np.int32], pixels: Pixels, *, sign: int
 ) -> None:
-    """Multiply Fourier samples (n, 2, n_pixel) of the images `rows` by exp(i·sign·φ), in place.
+    """Multiply Fourier samples (n, 2, n_pixel) of images of the groups `group` (n,) by exp(i·sign·φ), in place.
 
     -1 takes the antisymmetric aberrations out, 1 puts them in.
     """
-    group, optics = particles.optics_group[rows], particles.optics
     for g in np.unique(group[optics.has_odd[group]]):
-        mine = group == g
+        mine = slice(None) if (group == g).all() else group == g
         phase = sign * phase_error(optics, g, pixels)
         cosine, sine = np.cos(phase).astype(np.float32), np.sin(phase).astype(np.float32)
-        re, im = (samples[:, 0], samples[:, 1]) if mine.all() else (samples[mine, 0], samples[mine, 1])
+        re, im = samples[mine, 0], samples[mine, 1]
         turned = re * sine
         turned += im * cosine
-        samples[mine, 0] = re * cosine - im * sine
-        samples[mine, 1] = turned
+        re = re * cosine
+        re -= im * sine
+        samples[mine, 0], samples[mine, 1] = re, turned
 
 
 def unflip(samples: NDArray[np.float32], particles: Particles, rows: NDArray[np.int64], pixels: Pixels) -> None:
@@ -135,6 +159,22 @@ def unflip(samples: NDArray[np.float32], particles: Particles, rows: NDArray[np.
         samples[mine] *= np.where(particle_ctf(particles, rows[mine], pixels) < 0, np.float32(-1), np.float32(1))[
             :, None
         ]
+
+
+def put_into_images(
+    particles: Particles, samples: NDArray[np.float32], rows: NDArray[np.int64], pixels: Pixels
+) -> None:
+    """Make of slices (n, 2, n_pixel), read at M k, what the images `rows` show of them, in place.
+
+    With what was done to the images afterwards: multiplied by their CTF, or by its sign.
+    """
+    transfer = particle_ctf(particles, rows, pixels)
+    optics, group = particles.optics, particles.optics_group[rows]
+    flipped, multiplied = optics.is_phase_flipped[group], optics.is_premultiplied[group]
+    factor = np.where(flipped[:, None], np.abs(transfer), transfer)
+    factor = np.where(multiplied[:, None], np.square(transfer), factor)
+    samples *= factor[:, None]
+    turn_phases(samples, optics, group, pixels, sign=1)
 
 
 def are_premultiplied(particles: Particles, rows: NDArray[np.int64]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS
 from pycryo.geometry.symmetry import symmetry as point_group
+from pycryo.io.aberrations import KINDS
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
@@ -60,6 +61,13 @@ class RefineOptions:
     )
     particles_dir: str | None = _option(
         None, "Images", "folder that the stacks' paths may be relative to", metavar="DIR"
+    )
+    ignore_optics: str | None = _option(
+        None,
+        "Images",
+        f"go on without these corrections, separated by commas: {', '.join(KINDS)} (default: all that the file states "
+        "are made)",
+        metavar="LIST",
     )
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
     stages: str | None = _option(

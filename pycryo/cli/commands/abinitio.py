@@ -15,6 +15,7 @@ from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
+from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles, read_particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -77,7 +78,8 @@ class _Job:
         options = options_from(args, AbinitioOptions)
 
         def read() -> Particles:
-            particles = read_particles(args.particles, particles_dir=options.particles_dir)
+            ignored = parse_kinds(options.ignore_optics)
+            particles = read_particles(args.particles, particles_dir=options.particles_dir, ignore_optics=ignored)
             if options.ctf:
                 particles.require_ctf()
             return particles

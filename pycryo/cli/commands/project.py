@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.cli.commands.simulate import optics_table
+from pycryo.cli.option_arguments import add_ignore_optics
 from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
+from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.rotations import euler_to_matrix
+from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_map
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import Particles, read_particles, write_particles
@@ -27,6 +31,7 @@ from pycryo.kernels.ctf import ctf
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_images
 from pycryo.maps.density import Map
+from pycryo.model.microscope import magnification, put_into_images
 from pycryo.simulate import SimulateOptions, draw_truth
 from pycryo.threads import set_threads
 
@@ -45,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", "--o", type=Path, required=True, metavar="STACK.mrcs", help="the images; STACK.star has their poses"
     )
-    parser.add_argument("--ctf", action="store_true", help="apply the contrast transfer function")
+    parser.add_argument("--ctf", action="store_true", help="apply the contrast transfer function and aberrations")
+    add_ignore_optics(parser)
     parser.add_argument("--seed", type=int, default=1, help="of --random (default: 1)")
     parser.add_argument(
         "--shift-sd", type=float, default=0.0, metavar="PX", help="of --random: spread of the shifts (default: 0)"
@@ -73,15 +79,18 @@ class Views:
         rot, tilt, psi, degrees.
     origins : (n, 2) float64
         rlnOrigin, px of the map.
-    transfer : dict of str to (n,) float64
-        Parameters of `pycryo.ctf`; empty: none is applied.
+    change : callable or None
+        Changes slices (n, 2, n_pixel) of the views `rows` (n,) in place: what the microscope does to them.
+    magnification : (n, 2, 2) float64 or None
+        Slices are read at M k.
     write : callable
         Writes the STAR file of a path, given the names of the images.
     """
 
     angles: NDArray[np.float64]
     origins: NDArray[np.float64]
-    transfer: dict[str, NDArray[np.float64]]
+    change: Callable[[NDArray[np.float32], NDArray[np.int64], Pixels], None] | None
+    magnification: NDArray[np.float64] | None
     write: Callable[[Path, NDArray[Any]], None]
 
 
@@ -96,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
     if args.poses is not None and star.exists() and args.poses.exists() and star.samefile(args.poses):
         raise InputError(f"{args.out} would have its poses in {star}, the input: choose another name for --out")
     source = read_map(args.map, pixel_size=args.pixel_size)
-    views = random_views(args, source) if args.poses is None else views_of(args.poses, source, args.ctf)
+    ignored = parse_kinds(args.ignore_optics)
+    views = random_views(args, source) if args.poses is None else views_of(args.poses, source, args.ctf, ignored)
     check_output(args.out)
     check_output(star)
     n = write_stack(args.out, _with_progress(source, views, args.padding), (source.box,) * 2, source.pixel_size)
@@ -106,31 +116,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def views_of(path: Path, source: Map, with_ctf: bool) -> Views:
+def views_of(path: Path, source: Map, with_ctf: bool, ignored: Collection[str] = ()) -> Views:
     """The poses of a STAR file; its other columns are written back."""
-    particles = read_particles(path, validate=False)
+    particles = read_particles(path, validate=False, ignore_optics=ignored)
     if not particles.has_poses:
         raise InputError(f"{path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; give a STAR file with poses")
-    transfer = {}
+    seen = particles
     if with_ctf:
         particles.require_ctf()
-        optics, group = particles.optics, particles.optics_group
-        transfer = {
-            "defocus_u": particles.defocus_u,
-            "defocus_v": particles.defocus_v,
-            "defocus_angle": particles.defocus_angle,
-            "voltage": optics.voltage[group],
-            "spherical_aberration": optics.spherical_aberration[group],
-            "amplitude_contrast": optics.amplitude_contrast[group],
-            "phase_shift": particles.phase_shift,
-            "b_factor": particles.ctf_b_factor,
-            "scale": particles.ctf_scale,
-        }
-        for name, values in transfer.items():
-            if np.any(bad := ~np.isfinite(values)):
+        names = ("defocus_u", "defocus_v", "defocus_angle", "phase_shift", "ctf_b_factor", "ctf_scale")
+        for name in names:
+            if np.any(bad := ~np.isfinite(getattr(particles, name))):
                 raise InputError(
                     f"{path}, row {int(np.argmax(bad)) + 1}: the {name} of the CTF is not finite; correct it"
                 )
+        # The optics of the file for images of the map's size.
+        n = len(particles.optics)
+        boxes, pixel_sizes = np.full(n, source.box), np.full(n, source.pixel_size)
+        optics = dataclasses.replace(particles.optics, box=boxes, pixel_size=pixel_sizes)
+        seen = dataclasses.replace(particles, optics=optics)
     angles = np.stack([particles.rot, particles.tilt, particles.psi], axis=1)
     origins = np.stack([particles.origin_x, particles.origin_y], axis=1) / source.pixel_size
 
@@ -141,7 +145,9 @@ def views_of(path: Path, source: Map, with_ctf: bool) -> Views:
         written: Particles = dataclasses.replace(particles, optics_table=table, folders=())
         write_particles(star, written, {"rlnImageName": names})
 
-    return Views(angles, origins, transfer, write)
+    if not with_ctf:
+        return Views(angles, origins, None, None, write)
+    return Views(angles, origins, partial(put_into_images, seen), magnification(seen, np.arange(seen.n)), write)
 
 
 def random_views(args: argparse.Namespace, source: Map) -> Views:
@@ -149,16 +155,19 @@ def random_views(args: argparse.Namespace, source: Map) -> Views:
     low, high = args.defocus
     options = SimulateOptions(n=args.random, shift_sd=args.shift_sd, defocus_min=low, defocus_max=high, seed=args.seed)
     truth = draw_truth(options)
-    transfer = {}
-    if args.ctf:
-        transfer = {
-            "defocus_u": truth.defocus_u,
-            "defocus_v": truth.defocus_v,
-            "defocus_angle": truth.defocus_angle,
-            "voltage": np.full(options.n, options.voltage),
-            "spherical_aberration": np.full(options.n, options.spherical_aberration),
-            "amplitude_contrast": np.full(options.n, options.amplitude_contrast),
-        }
+
+    def change(samples: NDArray[np.float32], rows: NDArray[np.int64], pixels: Pixels) -> None:
+        samples *= ctf(
+            pixels.kx,
+            pixels.ky,
+            frequency_step=1 / (pixels.box * source.pixel_size),
+            defocus_u=truth.defocus_u[rows],
+            defocus_v=truth.defocus_v[rows],
+            defocus_angle=truth.defocus_angle[rows],
+            voltage=options.voltage,
+            spherical_aberration=options.spherical_aberration,
+            amplitude_contrast=options.amplitude_contrast,
+        )[:, None]
 
     def write(star: Path, names: NDArray[Any]) -> None:
         origin = truth.origin * source.pixel_size
@@ -180,7 +189,7 @@ def random_views(args: argparse.Namespace, source: Map) -> Views:
         optics = optics_table(options, source.box, source.pixel_size)
         write_star(star, {"optics": optics, "particles": make_table(columns)})
 
-    return Views(truth.angles, truth.origin, transfer, write)
+    return Views(truth.angles, truth.origin, change if args.ctf else None, None, write)
 
 
 def projections(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:
@@ -189,16 +198,19 @@ def projections(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.
     pixels = half_plane(source.box, volume.r_high)
     size = max(1, BATCH_PIXELS // source.box**2)
     for first in range(0, len(views.angles), size):
-        yield _some(volume, pixels, source.pixel_size, views, slice(first, first + size))
+        yield _some(volume, pixels, views, np.arange(first, min(first + size, len(views.angles))))
 
 
-def _some(volume: FourierVolume, pixels: Pixels, pixel_size: float, views: Views, some: slice) -> NDArray[np.float32]:
-    factors = None
-    if views.transfer:
-        values: dict[str, Any] = {name: column[some] for name, column in views.transfer.items()}
-        factors = ctf(pixels.kx, pixels.ky, frequency_step=1 / (pixels.box * pixel_size), **values)
-    rotations = euler_to_matrix(*views.angles[some].T)
-    return project_images(volume, rotations, pixels, shifts=views.origins[some], factors=factors)
+def _some(volume: FourierVolume, pixels: Pixels, views: Views, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    rotations = euler_to_matrix(*views.angles[rows].T)
+    if views.magnification is not None:
+        rotations = magnified(rotations, views.magnification[rows])
+
+    def change(samples: NDArray[np.float32]) -> None:
+        if views.change is not None:
+            views.change(samples, rows, pixels)
+
+    return project_images(volume, rotations, pixels, shifts=views.origins[rows], change=change)
 
 
 def _with_progress(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:

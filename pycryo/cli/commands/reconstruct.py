@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pycryo.cli.option_arguments import add_ignore_optics
 from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
+from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import MODELS
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop if more than this share of the images is unusable (default: 0.05)",
     )
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_ignore_optics(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the halves, if the file has none (default: 1)")
     parser.add_argument(
         "--model",
@@ -78,7 +81,8 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
     halves = [args.out.with_name(f"{args.out.stem}_half{number}{args.out.suffix}") for number in (1, 2)]
     symmetry(args.symmetry)
-    particles = read_particles(args.particles, particles_dir=args.particles_dir)
+    ignored = parse_kinds(args.ignore_optics)
+    particles = read_particles(args.particles, particles_dir=args.particles_dir, ignore_optics=ignored)
     if comm.rank == 0:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
             check_output(path)

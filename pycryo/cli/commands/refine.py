@@ -16,6 +16,7 @@ from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
+from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_map
 from pycryo.io.particles import Particles, read_particles
 from pycryo.maps.density import Map
@@ -222,7 +223,11 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Parti
     """
     if (args.particles is None) == (args.particles_flag is None):
         raise InputError("give the STAR file of the particles once: pycryo refine PARTICLES.star --ref ...")
-    particles = read_particles(args.particles or args.particles_flag, particles_dir=options.particles_dir)
+    particles = read_particles(
+        args.particles or args.particles_flag,
+        particles_dir=options.particles_dir,
+        ignore_optics=parse_kinds(options.ignore_optics),
+    )
     if options.ctf:
         particles.require_ctf()
     if not args.ref and not options.local:

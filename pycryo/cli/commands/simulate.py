@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=type(field.default),
             default=field.default,
             metavar="N" if isinstance(field.default, int) else "X",
-            help=f"{field.metadata['help']} (default: {field.default})",
+            help=f"{field.metadata['help']} (default: {field.default or 'none'})",
         )
 
 
@@ -125,6 +125,7 @@ def optics_table(options: SimulateOptions, box: int, pixel_size: float) -> Table
             "rlnImagePixelSize": [pixel_size],
             "rlnImageSize": [box],
             "rlnImageDimensionality": [2],
+            **options.optics_columns(),
         }
     )
 

@@ -158,7 +158,7 @@ def weighted_target(
     `samples` (n, 2, n_pixel) are overwritten, `noise` (n, n_shell) and `scale` (n,) are as for `weigh`. `is_bare`:
     weighted as if the CTF were 1, which the images still have.
     """
-    turn_phases(samples, particles, rows, pixels, sign=-1)
+    turn_phases(samples, particles.optics, particles.optics_group[rows], pixels, sign=-1)
     if use_ctf:
         unflip(samples, particles, rows, pixels)
     transfer = particle_ctf(particles, rows, pixels) if use_ctf and not is_bare else None

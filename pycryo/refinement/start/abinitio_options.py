@@ -58,6 +58,7 @@ class AbinitioOptions:
     invert_contrast: bool = _shared("invert_contrast")
     max_bad_fraction: float = _shared("max_bad_fraction")
     particles_dir: str | None = _shared("particles_dir")
+    ignore_optics: str | None = _shared("ignore_optics")
     memory: float | None = _shared("memory")
     model: Model = _shared("model")  # noqa: RUF009
     padding: int = _shared("padding")
