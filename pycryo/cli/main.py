@@ -23,6 +23,7 @@ COMMANDS = {
     "refine": ("pycryo.cli.commands.refine", "determine a structure: particles + reference -> maps"),
     "abinitio": ("pycryo.cli.commands.abinitio", "an initial map of particles, from no reference"),
     "reconstruct": ("pycryo.cli.commands.reconstruct", "map from particles with known poses"),
+    "ctf-refine": ("pycryo.cli.commands.ctf_refine", "aberrations and magnification, from a refinement"),
     "project": ("pycryo.cli.commands.project", "projections of a map"),
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
@@ -40,7 +41,7 @@ COMMANDS = {
 
 
 # The rest is the work of one process: under mpiexec rank 0 does it.
-ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "info", "demo")
+ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "info", "demo")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

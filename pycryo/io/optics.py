@@ -97,6 +97,41 @@ class Optics:
     is_renumbered: bool
 
 
+def updated_table(table: Table, before: OpticsGroups, after: OpticsGroups) -> Table:
+    """An optics table with the aberrations and magnifications of `after`; what is as in `before` stays to the letter."""
+    numbers = table.values(["rlnOpticsGroup"])["rlnOpticsGroup"] if "rlnOpticsGroup" in table.columns else None
+    rows = (
+        np.arange(len(after)) if numbers is None else [int(np.flatnonzero(numbers == each)[0]) for each in after.number]
+    )
+    columns: dict[str, ArrayLike] = {}
+    for label in LABELS:
+        changes = {row: text_of(after, g, label) for g, row in enumerate(rows)}
+        changes = {row: text for g, (row, text) in enumerate(changes.items()) if text != text_of(before, g, label)}
+        if changes:
+            texts = (
+                table.values(texts=[label])[label]
+                if label in table.columns
+                else np.array([text_of(None, 0, label)] * table.n, object)
+            )
+            columns[label] = np.array([changes.get(row, text) for row, text in enumerate(texts.tolist())], object)
+    return table.with_columns(columns) if columns else table
+
+
+def text_of(groups: OpticsGroups | None, g: int, label: str) -> str:
+    """The value of a column of `pycryo.io.aberrations.LABELS` for a group; None: of one without aberrations."""
+    if label in ("rlnOddZernike", "rlnEvenZernike"):
+        values = () if groups is None else (groups.odd_zernike if label == "rlnOddZernike" else groups.even_zernike)[g]
+        values = values or (0.0,) * (6 if label == "rlnOddZernike" else 9)
+        return "[" + ",".join(f"{value:.9g}" for value in values) + "]"
+    if label.startswith("rlnBeamTilt"):
+        return f"{0.0 if groups is None else groups.beam_tilt[g]['XY'.index(label[-1])]:.6f}"
+    if label.startswith("rlnMagMat"):
+        place = int(label[-2]), int(label[-1])
+        return f"{float(place[0] == place[1]) if groups is None else groups.magnification[g][place]:.6f}"
+    flags = None if groups is None else (groups.is_premultiplied if "Pre" in label else groups.is_phase_flipped)
+    return str(int(flags is not None and bool(flags[g])))
+
+
 def optics_labels(table: Table) -> list[str]:
     """Columns of the particle table that can say something about the optics."""
     return [name for name in ("rlnOpticsGroup", *sorted(MOVED_LABELS - set(LABELS))) if name in table.columns]

@@ -1,0 +1,251 @@
+"""``pycryo ctf-refine``: aberrations and magnification of the optics groups, from a refinement."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pycryo.cli.option_arguments import add_ignore_optics
+from pycryo.cli.ranks import set_up_rank
+from pycryo.cli.session import guarded
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import GROUPS, symmetry
+from pycryo.io.aberrations import parse_kinds
+from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
+from pycryo.io.mrc import read_map
+from pycryo.io.optics import text_of
+from pycryo.io.particles import Particles, read_particles, write_particles
+from pycryo.parallel.collective_errors import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.parallel.world import world
+from pycryo.version import __version__
+
+if TYPE_CHECKING:
+    from pycryo.refinement.optics.find import Found, GroupFound
+    from pycryo.refinement.optics.reference import Reference
+
+log = logging.getLogger(__name__)
+
+KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
+PARTICLES, FIGURES = "particles_ctf_refine.star", "optics.json"
+_UPDATED = {
+    "defocus_u": "rlnDefocusU",
+    "defocus_v": "rlnDefocusV",
+    "defocus_angle": "rlnDefocusAngle",
+    "origin_x": "rlnOriginXAngst",
+    "origin_y": "rlnOriginYAngst",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the sub-command."""
+    parser.add_argument(
+        "source", type=Path, metavar="RUN|PARTICLES.star", help="folder of a refinement, or particles with poses"
+    )
+    maps = parser.add_mutually_exclusive_group()
+    maps.add_argument(
+        "--half-maps", type=Path, nargs=2, metavar=("HALF1", "HALF2"), help="unfiltered (default: those of the folder)"
+    )
+    maps.add_argument(
+        "--map", type=Path, metavar="MAP.mrc", help="a map that these images did not make, such as a model's"
+    )
+    parser.add_argument("--resolution", type=float, metavar="Å", help="of --map: compare no further")
+    parser.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask (default: the folder's, or made)")
+    parser.add_argument("--out", "--o", type=Path, required=True, metavar="DIR", help="folder for all files")
+    parser.add_argument(
+        "--find",
+        metavar="LIST",
+        default=",".join(KINDS),
+        help=f"what to look for, separated by commas: {', '.join(KINDS)} (default: all); tilt is beam tilt and trefoil",
+    )
+    parser.add_argument(
+        "--symmetry", "--sym", metavar="GROUP", help=f"point group: {GROUPS} (default: the folder's, or C1)"
+    )
+    parser.add_argument("--diameter", "--particle_diameter", type=float, metavar="Å", help="of the particle")
+    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
+    add_ignore_optics(parser)
+    parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
+    parser.add_argument(
+        "--max-bad-fraction", type=float, default=0.05, metavar="SHARE", help="as for refine (default: 0.05)"
+    )
+    parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Files of a run, or those that were given."""
+
+    particles: Path
+    half_maps: tuple[Path, Path] | None
+    mask: Path | None
+    run: dict[str, Any]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find the optics and write particles, figures and numbers. Collective."""
+    comm = world()
+    return guarded(comm, "ctf-refine", lambda: _run(comm, args))
+
+
+def _run(comm: Comm, args: argparse.Namespace) -> None:
+    from pycryo.refinement.optics.find import FindOptions, find_optics
+
+    set_up_rank(comm, args.threads)
+    wanted = [part.strip() for part in args.find.split(",") if part.strip()]
+    if unknown := sorted(set(wanted) - set(KINDS)) or not wanted:
+        raise InputError(f"--find does not know {unknown or 'nothing'}; it takes {', '.join(KINDS)}")
+    inputs = on_root(comm, lambda: _inputs(args))
+    ignored, folder = parse_kinds(args.ignore_optics), args.particles_dir or inputs.run.get("particles_dir")
+    particles = on_root(comm, lambda: read_particles(inputs.particles, particles_dir=folder, ignore_optics=ignored))
+    if comm.rank == 0:
+        check_writable_folder(args.out)
+    log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
+    made: list[Reference] = []
+    on_root(comm, lambda: made.append(_reference(args, inputs)))
+    options = FindOptions(
+        kinds=[KINDS[each] for each in wanted],
+        diameter=args.diameter or inputs.run.get("diameter"),
+        padding=args.padding,
+        max_bad_fraction=args.max_bad_fraction,
+        invert_contrast=args.invert_contrast or bool(inputs.run.get("invert_contrast")),
+    )
+    found = find_optics(comm, particles, made[0] if made else None, options)
+    on_root(comm, lambda: _write(args.out, particles, found))
+
+
+def _inputs(args: argparse.Namespace) -> _Inputs:
+    source = args.source
+    given = None if args.half_maps is None else (args.half_maps[0], args.half_maps[1])
+    if not source.is_dir():
+        if given is None and args.map is None:
+            raise InputError(f"{source} is no folder of a refinement: give --half-maps, too")
+        return _Inputs(source, given, args.mask, {})
+    particles, state = source / "run_data.star", source / "run.json"
+    if not particles.is_file() or not state.is_file():
+        raise InputError(f"{source} has no run_data.star and run.json: give the folder of a finished refinement")
+    told = json.loads(state.read_text("utf-8"))
+    options = told.get("options", {})
+    if given is None and args.map is None:
+        given = (source / "run_half1_class001_unfil.mrc", source / "run_half2_class001_unfil.mrc")
+    mask = args.mask or (source / "run_mask.mrc" if (source / "run_mask.mrc").is_file() else None)
+    names = ("particles_dir", "invert_contrast")
+    kept = {"diameter": told.get("diameter"), "symmetry": told.get("symmetry")}
+    return _Inputs(particles, given, mask, kept | {name: options.get(name) for name in names})
+
+
+def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
+    from pycryo.refinement.optics.reference import from_half_maps, from_map
+
+    mask = None if inputs.mask is None else read_map(inputs.mask)
+    if inputs.half_maps is None:
+        if args.resolution is None:
+            raise InputError("--map needs --resolution: how far, in Å, the map can be trusted")
+        return from_map(read_map(args.map), mask, args.resolution)
+    first, second = (read_map(path) for path in inputs.half_maps)
+    return from_half_maps(first, second, mask, symmetry(args.symmetry or inputs.run.get("symmetry") or "C1"))
+
+
+def _write(folder: Path, before: Particles, found: Found) -> None:
+    after = found.particles
+    updates: dict[str, Any] = {}
+    for name, label in (
+        ("defocus_u", "rlnDefocusU"),
+        ("defocus_v", "rlnDefocusV"),
+        ("defocus_angle", "rlnDefocusAngle"),
+    ):
+        if (getattr(after, name) != getattr(before, name)).any():
+            updates[label] = getattr(after, name)
+    for name, label in (("origin_x", "rlnOriginXAngst"), ("origin_y", "rlnOriginYAngst")):
+        if (getattr(after, name) != getattr(before, name)).any():
+            updates[label] = getattr(after, name)
+    write_particles(folder / PARTICLES, after, updates)
+    write_text(folder / FIGURES, json.dumps(_told(after, found), indent=1) + "\n")
+    for each in found.groups:
+        name = after.optics.name[each.group]
+        write_bytes(folder / f"phases_{_safe(name)}.png", _picture(after, each))
+    for line in _table(after, found):
+        log.info("%s", line)
+    log.info("%s: refine again with it: pycryo refine %s ...", folder / PARTICLES, folder / PARTICLES)
+
+
+def _safe(name: str) -> str:
+    """A group's name as part of a file's."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+
+
+def _values(after: Particles, each: GroupFound) -> list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any], str]]:
+    """Name, what was found, standard errors and unit of each part, in the units of the optics table."""
+    from pycryo.refinement.optics.change import tilt_strength
+
+    factors: dict[str, tuple[Any, str]] = {
+        "beam tilt": (1 / abs(tilt_strength(after.optics, each.group) or np.inf), "mrad"),
+        "trefoil": (1.0, "rad Å³"),
+        "fourth order": (np.array([1 / 6, 1 / 4, 1 / 4, 1.0, 1.0]), "rad Å⁴"),
+        "magnification": (100.0, "%"),
+    }
+    found = []
+    for part in each.parts:
+        factor, unit = factors[part.name]
+        sign = np.sign(tilt_strength(after.optics, each.group)) if part.name == "beam tilt" else 1.0
+        found.append((part.name, sign * factor * part.value, factor * part.error, unit))
+    return found
+
+
+def _told(after: Particles, found: Found) -> dict[str, Any]:
+    """What optics.json says."""
+    from pycryo.io.aberrations import LABELS
+
+    groups = []
+    for each in found.groups:
+        parts = {
+            name: {
+                "added" if part.is_significant else "not_significant": value.tolist(),
+                "standard_error": error.tolist(),
+                "unit": unit,
+                "chi_square": part.chi_square,
+            }
+            for part, (name, value, error, unit) in zip(each.parts, _values(after, each), strict=True)
+        }
+        columns = {label: text_of(after.optics, each.group, label) for label in LABELS}
+        name = after.optics.name[each.group]
+        groups.append({"name": name, "particles": each.evidence.n, "found": parts, "optics": columns})
+    return {"pycryo": __version__, "compared_to": found.resolution, "groups": groups}
+
+
+def _table(after: Particles, found: Found) -> list[str]:
+    """What was found, for the log."""
+    lines = [f"images were compared to {found.resolution:.2f} Å; added to the optics table (standard errors):"]
+    for each in found.groups:
+        lines.append(f"{after.optics.name[each.group]}, {each.evidence.n} particles:")
+        for part, (name, value, error, unit) in zip(each.parts, _values(after, each), strict=True):
+            shown = ", ".join(f"{v:.3g} ({e:.2g})" for v, e in zip(value, error, strict=True))
+            what = "" if part.is_significant else "; not significant, left as it was"
+            lines.append(f"  {name}: {shown} {unit}, χ² {part.chi_square:.0f} for {len(value)}{what}")
+    return lines
+
+
+def _picture(after: Particles, each: GroupFound) -> bytes:
+    """The phase errors of a group as PNG."""
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from pycryo.report.optics_figures import phase_figure
+
+    seen, fitted = each.phases(after)
+    optics = after.optics
+    step = 1 / float(optics.box[each.group] * optics.pixel_size[each.group])
+    title = f"{optics.name[each.group]}, {each.evidence.n} particles"
+    figure = phase_figure(title, each.evidence.pixels, seen, fitted, step)
+    figure.set_dpi(120)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    return buffer.getvalue()

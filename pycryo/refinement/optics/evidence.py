@@ -1,0 +1,262 @@
+"""Sums over the images of each optics group, of which its aberrations and magnification are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.geometry.aberrations import magnified
+from pycryo.geometry.rotations import euler_to_quaternion, from_rotation_vector, quaternion_to_matrix
+from pycryo.io.particles import Particles
+from pycryo.kernels.backprojector import quantum_for
+from pycryo.kernels.pixels import Pixels, half_plane
+from pycryo.kernels.projector import FourierVolume, project_slices
+from pycryo.kernels.shift import shift
+from pycryo.model.microscope import magnification, particle_ctf
+from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums
+from pycryo.refinement.data.partition import Partition
+from pycryo.refinement.data.prepare import Weighting
+from pycryo.refinement.optics.reference import Frames
+
+Array = NDArray[np.float64]
+
+# px by which the outermost sample moves for the derivative by the magnification.
+_STEP = 0.25
+# Changes of M, one by one.
+CHANGES = np.array([[[1.0, 0], [0, 0]], [[0, 1.0], [1.0, 0]], [[0, 0], [0, 1.0]]])
+# Samples of images at a time.
+_CHUNK_SAMPLES = 1 << 19
+# Keeps the poses of symmetric particles from being undetermined.
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Sums over the images X of a group; P are their slices, χ the phase of the CTF, all with the present optics.
+
+    Attributes
+    ----------
+    pixels : Pixels
+    product : (n_pixel,) complex128
+        Σ sin χ X·P*/σ².
+    cosine : (n_pixel,) float64
+        Σ cos χ Re(X·P*)/σ².
+    information, power, power_sine : (n_pixel,) float64
+        Σ sin² χ |P|²/σ², Σ|P|²/σ², Σ sin 2χ |P|²/σ².
+    slope, hessian : (3,), (3, 3) float64
+        First and expected second derivatives of the log likelihood by `CHANGES` of the magnification.
+    n : int
+        Images.
+    """
+
+    pixels: Pixels
+    product: NDArray[np.complex128]
+    cosine: Array
+    information: Array
+    power: Array
+    power_sine: Array
+    slope: Array
+    hessian: Array
+    n: int
+
+    @property
+    def power_cosine(self) -> Array:
+        """Σ cos 2χ |P|²/σ²."""
+        return self.power - 2 * self.information
+
+    @property
+    def gain(self) -> float:
+        """Grey scale of the images beyond the one that was taken for them."""
+        total = self.information.sum()
+        return float(self.product.real.sum() / total) if total > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the images are compared with, the same in all passes.
+
+    Attributes
+    ----------
+    frames : Frames
+    volumes : two FourierVolume
+        What images of each half are compared with.
+    """
+
+    frames: Frames
+    volumes: Sequence[FourierVolume]
+
+
+def gather_evidence(
+    partition: Partition,
+    particles: Particles,
+    statistics: ImageStatistics,
+    weighting: Weighting,
+    compared: Compared,
+) -> dict[int, Evidence]:
+    """Sums of each optics group that has usable images. Collective; the same to the last bit on any number of ranks.
+
+    Parameters
+    ----------
+    partition : Partition
+    particles : Particles
+        Those of `partition`, with the present optics and defoci.
+    statistics : ImageStatistics
+    weighting : Weighting
+    compared : Compared
+    """
+    comm = partition.comm
+    groups = np.flatnonzero(statistics.count)
+    sums = {int(g): _Sums.empty(particles, statistics, weighting, compared, int(g)) for g in groups}
+    rows, values = [np.empty(0, np.int64)], [np.empty((0, 9))]
+    for half in (0, 1):
+        for batch in partition.batches(partition.rows_of(half)):
+            size = max(1, _CHUNK_SAMPLES // batch.images[0].size)
+            for start in range(0, len(batch.rows), size):
+                some = slice(start, start + size)
+                mine = batch.rows[some]
+                values.append(_add(sums, particles, mine, batch.images[some], weighting, compared, half))
+                rows.append(mine)
+    group = particles.optics_group[np.concatenate(rows)]
+    n_group = len(statistics.count)
+    scalars = group_sums(comm, np.concatenate(values), group, n_group, particles.n)
+    return {g: each.total(comm, scalars[g], int(statistics.count[g])) for g, each in sums.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Of a group so far: six arrays (6, n_pixel), each addition exact."""
+
+    pixels: Pixels
+    quantum: float
+    arrays: Array
+
+    @classmethod
+    def empty(
+        cls,
+        particles: Particles,
+        statistics: ImageStatistics,
+        weighting: Weighting,
+        compared: Compared,
+        g: int,
+    ) -> _Sums:
+        optics = particles.optics
+        box = int(optics.box[g])
+        scale = weighting.field_of_view / (box * optics.pixel_size[g])
+        pixels = half_plane(box, min(compared.frames.r_high / scale, box / 2), 1)
+        largest = max(float(np.abs(volume.data).max()) for volume in compared.volumes)
+        gain = abs(weighting.scale[g]) / weighting.noise[g]
+        amplitude = float((gain * statistics.amplitude[g]).max())
+        bound = statistics.count[g] * largest * max(amplitude, float((gain * abs(weighting.scale[g])).max()) * largest)
+        # Factors of CTFs above 1 are allowed for.
+        return cls(pixels, quantum_for(max(16.0 * bound, 1e-300)), np.zeros((6, len(pixels))))
+
+    def add(self, contributions: Array) -> None:
+        """(6, n, n_pixel) of n images."""
+        self.arrays[:] += (np.rint(contributions / self.quantum) * self.quantum).sum(axis=1)
+
+    def total(self, comm: Comm, scalars: Array, n: int) -> Evidence:
+        """Of all ranks. Collective."""
+        comm.sum_array(self.arrays)
+        re, im, cosine, information, power, power_sine = self.arrays
+        hessian = np.zeros((3, 3))
+        hessian[np.triu_indices(3)] = scalars[3:]
+        hessian += np.triu(hessian, 1).T
+        return Evidence(self.pixels, re + 1j * im, cosine, information, power, power_sine, scalars[:3], hessian, n)
+
+
+def _add(
+    sums: dict[int, _Sums],
+    particles: Particles,
+    rows: NDArray[np.int64],
+    images: NDArray[np.float32],
+    weighting: Weighting,
+    compared: Compared,
+    half: int,
+) -> Array:
+    """Add images of one geometry and half to the sums; returns (n, 9) slopes and second derivatives of each."""
+    group = particles.optics_group[rows]
+    pixels = sums[int(group[0])].pixels
+    scale = weighting.model_scale(particles, rows)
+    target = weighting.target(particles, rows, images, compared.frames.r_high, is_bare=True)
+    target = target.between(1, compared.frames.r_high / scale)
+    pixel_size = float(particles.pixel_size[rows[0]])
+    poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
+    sits = -np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
+    quaternion, moves = compared.frames.poses(half, poses, sits, pixel_size)
+    centred = shift(target.images, pixels.kx, pixels.ky, moves[:, None], pixels.box)[:, 0].astype(np.float64)
+    matrices = quaternion_to_matrix(quaternion)
+    found = magnification(particles, rows)
+    present = np.broadcast_to(np.eye(2), (len(rows), 2, 2)) if found is None else found
+    volume = compared.volumes[half]
+
+    def slices(turned: Array, change: Array | float = 0.0) -> Array:
+        read = magnified(turned, (np.eye(2) + change) @ present)
+        return project_slices(volume, read, pixels.kx, pixels.ky, scale=scale).astype(np.float64)
+
+    middle = slices(matrices)
+    step = _STEP / max(1.0, float(np.hypot(pixels.kx, pixels.ky).max()))
+    slopes = [slices(matrices, step * change) - slices(matrices, -step * change) for change in CHANGES]
+    for turn in quaternion_to_matrix(from_rotation_vector(step * np.eye(3))):
+        slopes.append(slices(turn @ matrices) - slices(turn.T @ matrices))
+    slopes = [each / (2 * step) for each in slopes]
+    for k in (pixels.kx, pixels.ky):  # a shift by a px multiplies by exp(-2πi k / box)
+        turns = 2 * np.pi / pixels.box * k
+        slopes.append(np.stack([turns * middle[:, 1], -turns * middle[:, 0]], axis=1))
+    # Grey scale and decay of the image relative to the reference's: a steeper fall looks like a larger particle.
+    slopes += [middle, np.square(step * np.hypot(pixels.kx, pixels.ky)) * middle]
+    sine, cosine = (particle_ctf(particles, rows, pixels, quarter_turns=turns).astype(np.float64) for turns in (0, 1))
+    weights = target.weights.astype(np.float64)
+    re = (centred * middle).sum(axis=1)
+    im = centred[:, 1] * middle[:, 0] - centred[:, 0] * middle[:, 1]
+    power = weights * np.square(middle).sum(axis=1)
+    contributions = np.stack([sine * re, sine * im, cosine * re, sine * sine * power, power, 2 * sine * cosine * power])
+    for g in np.unique(group):
+        sums[int(g)].add(contributions[:, group == g])
+    left = sine[:, None] * (centred - (sine * weights)[:, None] * middle)
+    slope, hessian = _without_poses(slopes, left, sine * sine * weights)
+    slope -= (sine * sine * power) @ _noise_slopes(pixels, scale, compared.frames.fall).T
+    return np.concatenate([slope, hessian], axis=1)
+
+
+def _noise_slopes(pixels: Pixels, scale: float, fall: Array) -> Array:
+    """(3, n_pixel) what the reference's noise adds to the derivatives by `CHANGES`, per |P|²·sin² χ/σ².
+
+    Noise and its slope are alike: the filter f, which makes a map and its noise what is expected of the truth, does so
+    for the map, but not for its slope, of which ½ |P|² · d ln f / dr remains.
+    """
+    k = np.stack([pixels.kx, pixels.ky]).astype(np.float64)
+    radius = np.hypot(*k)
+    here = np.interp(scale * radius, np.arange(len(fall)), fall)
+    outward = np.einsum("ak,iab,bk->ik", k / radius, CHANGES, k)
+    return np.asarray(0.5 * scale * here * outward)
+
+
+def _without_poses(slopes: list[Array], left: Array, weights: Array) -> tuple[Array, Array]:
+    """Derivatives (n, 3), (n, 6) by `CHANGES`, with each image's pose, grey scale and decay at their best.
+
+    A distorted image looks like one that is tilted a little more: poses that were found without the magnification hide
+    a part of it.
+    """
+    n_slope, n = len(slopes), len(left)
+    first = np.stack([(left * each).sum(axis=2).sum(axis=1) for each in slopes], axis=1)
+    second = np.empty((n, n_slope, n_slope))
+    for i in range(n_slope):
+        weighted = weights[:, None] * slopes[i]
+        for j in range(i, n_slope):
+            second[:, i, j] = second[:, j, i] = (weighted * slopes[j]).sum(axis=2).sum(axis=1)
+    mine, pose = slice(0, 3), slice(3, None)
+    size = np.sqrt(np.maximum(np.diagonal(second, axis1=1, axis2=2)[:, pose], 1e-300))
+    scaled = second[:, pose, pose] / (size[:, :, None] * size[:, None])
+    mixed = second[:, mine, pose] / size[:, None]
+    ridge = _RIDGE * np.eye(n_slope - 3)
+    solved = np.linalg.solve(
+        scaled + ridge, np.concatenate([mixed, first[:, None, pose] / size[:, None]], axis=1).swapaxes(1, 2)
+    )
+    slope = first[:, mine] - (mixed @ solved[:, :, 3:])[:, :, 0]
+    hessian = second[:, mine, mine] - mixed @ solved[:, :, :3]
+    upper, right_of = np.triu_indices(3)
+    return slope, hessian[:, upper, right_of]

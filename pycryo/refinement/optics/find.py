@@ -1,0 +1,314 @@
+"""Aberrations and magnification of optics groups, from particles with poses and the half-maps that they make."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.io.particles import Particles
+from pycryo.kernels.shells import shell_sums
+from pycryo.maps.slab_map import from_root
+from pycryo.model.microscope import frequencies, stretch
+from pycryo.model.volume import shared_volume
+from pycryo.parallel.collective_errors import on_root
+from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.image_statistics import (
+    ImageStatistics,
+    measure_images,
+    refuse_too_many_bad,
+    without_defocus,
+)
+from pycryo.refinement.data.partition import Partition, deal, split_halves
+from pycryo.refinement.data.prepare import Weighting
+from pycryo.refinement.maximization.noise import first_noise, updated_noise
+from pycryo.refinement.optics.change import Change, changed
+from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
+from pycryo.refinement.optics.fit import Fitted, even_basis, fit_even, fit_magnification, fit_odd, odd_basis
+from pycryo.refinement.optics.reference import Reference
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+# What can be looked for.
+KINDS = ("odd", "even", "magnification")
+# Passes over the images at the most; the symmetric aberrations follow when the magnification is about right, as the CTF
+# depends on it. The last pass changes nothing by more than this share of its standard error.
+_MOST_PASSES, _EVEN_FROM, _STILL = 6, 1, 0.3
+# Parameters count if chance would make as much of them once in a thousand groups: χ² of all, or standard errors of the
+# largest, by their number.
+_SIGNIFICANT = {2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindOptions:
+    """Options of `find_optics`.
+
+    Attributes
+    ----------
+    kinds : collection of str
+        Of `KINDS`.
+    diameter : float or None
+        Of the particle, Å: the mean of an image is taken outside of it. Default: half the box is its radius.
+    padding : int
+    max_bad_fraction : float
+        More unusable images than this share are an error.
+    invert_contrast : bool
+    seed : int
+        Of the halves, if the file has none.
+    """
+
+    kinds: Collection[str] = KINDS
+    diameter: float | None = None
+    padding: int = 2
+    max_bad_fraction: float = 0.05
+    invert_contrast: bool = False
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some parameters of a group that stand or fall together.
+
+    Attributes
+    ----------
+    name : str
+    value, error : (p,) float64
+        What is to be added, and its standard errors.
+    chi_square : float
+    is_significant : bool
+    """
+
+    name: str
+    value: Array
+    error: Array
+    chi_square: float
+    is_significant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFound:
+    """What was found for a group.
+
+    Attributes
+    ----------
+    group : int
+        Index into `OpticsGroups`.
+    parts : list of Part
+    change : Change
+        What of it is significant.
+    whole : Change
+        All of it.
+    evidence : Evidence
+        Of the last pass, with all of it.
+    """
+
+    group: int
+    parts: list[Part]
+    change: Change
+    whole: Change
+    evidence: Evidence
+
+    def phases(self, particles: Particles) -> tuple[list[tuple[str, Array, Array]], list[Array]]:
+        """Phase errors for `pycryo.report.optics_figures.phase_figure`: what is seen beyond the fit, and the fit.
+
+        The fit is what the optics of the `particles`, those of the result, lacked at first.
+        """
+        each = self.evidence
+        x, y = frequencies(particles.optics, self.group, each.pixels)
+        slope = 0.5 * each.power_sine - each.cosine
+        power = 0.5 * (each.power + each.power_cosine)
+        seen = [("antisymmetric", each.product.imag, each.information), ("symmetric", slope, power)]
+        return seen, [odd_basis(x, y) @ self.whole.odd, even_basis(x, y) @ self.whole.even]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Result of `find_optics`.
+
+    Attributes
+    ----------
+    particles : Particles
+        With what is significant.
+    groups : list of GroupFound
+    resolution : float
+        To which images were compared, Å.
+    """
+
+    particles: Particles
+    groups: list[GroupFound]
+    resolution: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    odd: Fitted | None
+    even: Fitted | None
+    magnification: Fitted | None
+
+    @property
+    def change(self) -> Change:
+        none = Change.none()
+        return Change(
+            none.odd if self.odd is None else self.odd.value,
+            none.even if self.even is None else self.even.value,
+            none.magnification if self.magnification is None else self.magnification.value,
+        )
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing changes by more than a part of its standard error."""
+        fits = [each for each in (self.odd, self.even, self.magnification) if each is not None]
+        return all((np.abs(each.value) <= _STILL * each.error).all() for each in fits)
+
+
+def find_optics(comm: Comm, particles: Particles, reference: Reference | None, options: FindOptions) -> Found:
+    """Find what the particles' optics groups lack. Collective; the same on every rank.
+
+    Parameters
+    ----------
+    comm : Comm
+    particles : Particles
+        With poses, that is with `rlnAngle...` and origins of a refinement.
+    reference : Reference or None
+        Needed on rank 0 only.
+    options : FindOptions
+
+    Raises
+    ------
+    InputError
+        If the particles have no poses, or images or maps cannot be used.
+    """
+    particles.require_ctf()
+    if not particles.has_poses:
+        raise InputError(f"{particles.path} has no poses: give the particles of a refinement, such as run_data.star")
+    partition, statistics, radius = _usable(comm, particles, options)
+    frames = comm.broadcast(None if reference is None else reference.frames)
+    assert frames is not None
+    weighting = Weighting(
+        noise=first_noise(statistics, particles),
+        scale=np.full(len(statistics.count), frames.pixel_size) / particles.optics.pixel_size,
+        norm=statistics.norm,
+        sign=-1.0 if options.invert_contrast else 1.0,
+        use_ctf=True,
+        background_radius=radius,
+        field_of_view=frames.box * frames.pixel_size,
+    )
+    limit = min(frames.box / 2, frames.r_high * max(1.05, stretch(particles.optics)))
+    with ExitStack() as stack:
+        volumes = []
+        for half in (0, 1):
+            slab = from_root(comm, None if reference is None else reference.maps[half])
+            volumes.append(stack.enter_context(shared_volume(comm, slab, frames.box, options.padding, limit)))
+        compared = Compared(frames, volumes)
+        whole: dict[int, Change] = {}
+        now = particles
+        for number in range(_MOST_PASSES):
+            evidence = gather_evidence(partition, now, statistics, weighting, compared)
+            kinds = [each for each in options.kinds if each != "even" or number >= _EVEN_FROM]
+            # Fitted by one: processors of another kind might round otherwise.
+            fits = on_root(comm, lambda: {g: _fit(now, g, each, kinds) for g, each in evidence.items()})  # noqa: B023
+            weighting = _weighted(weighting, statistics, now, evidence)
+            still = number > _EVEN_FROM and all(each.is_still for each in fits.values())
+            if still or number + 1 == _MOST_PASSES:
+                break
+            whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
+            now = changed(particles, whole)
+            log.info("pass %d: %s", number + 1, _largest(fits))
+    partition.free()
+    found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
+    result = changed(particles, {each.group: each.change for each in found})
+    return Found(result, found, frames.box * frames.pixel_size / frames.r_high)
+
+
+def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Partition, ImageStatistics, float]:
+    """The particles that tell something, dealt out, what their images tell, and the radius of the background, Å."""
+    optics = particles.optics
+    radius = 0.5 * (options.diameter or float((optics.box * optics.pixel_size).min()))
+    half = split_halves(particles, options.seed)
+    half[without_defocus(particles)] = -1
+    multiplied = optics.is_premultiplied[particles.optics_group]
+    if multiplied.any():
+        log.warning(
+            "left out %d images that were multiplied by their CTF: they do not show its phases", multiplied.sum()
+        )
+        half[multiplied] = -1
+    first = deal(comm, particles, half, None)
+    statistics, _ = measure_images(first, radius, keep=False)
+    first.free()
+    refuse_too_many_bad(particles, statistics.bad, options.max_bad_fraction)
+    half[statistics.bad] = -1
+    if not (half >= 0).any():
+        raise InputError(f"{particles.path}: there is no image that shows the optics")
+    return deal(comm, particles, half, None), statistics, radius
+
+
+def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str]) -> _Fits:
+    x, y = frequencies(particles.optics, g, evidence.pixels)
+    odd = even = magnification = None
+    if "odd" in kinds:
+        odd = fit_odd(x, y, evidence.product, evidence.information)
+    if "even" in kinds:
+        sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
+        even = fit_even(x, y, *sums)
+    if "magnification" in kinds:
+        magnification = fit_magnification(evidence.slope, evidence.hessian)
+    return _Fits(odd, even, magnification)
+
+
+def _weighted(
+    before: Weighting, statistics: ImageStatistics, particles: Particles, evidence: dict[int, Evidence]
+) -> Weighting:
+    """Noise and grey scales of the next pass."""
+    cross, model = np.zeros_like(statistics.power), np.zeros_like(statistics.power)
+    scale, n_shell = before.scale.copy(), statistics.power.shape[1]
+    for g, each in evidence.items():
+        sums = shell_sums(np.stack([each.product.real, each.information]), each.pixels.shell, n_shell)
+        cross[g], model[g] = sums
+        scale[g] *= float(np.clip(each.gain, 0.2, 5.0)) if each.gain > 0 else 1.0
+    return replace(before, noise=updated_noise(statistics, particles, cross, model, before.noise), scale=scale)
+
+
+def _largest(fits: dict[int, _Fits]) -> str:
+    """The largest changes of a pass, for the log."""
+    change = [each.change for each in fits.values()]
+    return (
+        f"magnification changed by up to {100 * max(np.abs(each.magnification).max() for each in change):.2f} %, "
+        f"beam tilt and trefoil by {max(np.abs(each.odd[2:]).max() for each in change):.3g} rad Å³, "
+        f"fourth order by {max(np.abs(each.even[3:]).max() for each in change):.3g} rad Å⁴"
+    )
+
+
+def _group(g: int, whole: Change, last: _Fits, evidence: Evidence) -> GroupFound:
+    """What of a group's change is significant; `last` has the covariances."""
+    parts, none = [], Change.none()
+    odd, even, magnification = none.odd.copy(), none.even.copy(), none.magnification.copy()
+
+    def part(name: str, values: Array, fitted: Fitted, some: slice) -> bool:
+        chi_square = Fitted(values, fitted.covariance).chi_square(some)
+        value, error = values[some], fitted.error[some]
+        of_all, of_one = _SIGNIFICANT[len(value)]
+        counts = chi_square > of_all or bool((np.abs(value) > of_one * error).any())
+        parts.append(Part(name, value, error, chi_square, counts))
+        return counts
+
+    if last.odd is not None:
+        tilt = part("beam tilt", whole.odd, last.odd, slice(2, 4))
+        trefoil = part("trefoil", whole.odd, last.odd, slice(4, 6))
+        if tilt or trefoil:
+            odd[:2] = whole.odd[:2]
+        if tilt:
+            odd[2:4] = whole.odd[2:4]
+        if trefoil:
+            odd[4:] = whole.odd[4:]
+    if last.even is not None and part("fourth order", whole.even, last.even, slice(3, 8)):
+        even = whole.even.copy()
+    if last.magnification is not None and part("magnification", whole.magnification, last.magnification, slice(0, 3)):
+        magnification = whole.magnification.copy()
+    return GroupFound(g, parts, Change(odd, even, magnification), whole, evidence)
