@@ -98,15 +98,15 @@ class Optics:
 
 
 def updated_table(table: Table, before: OpticsGroups, after: OpticsGroups) -> Table:
-    """An optics table with the aberrations and magnifications of `after`; what is as in `before` stays to the letter."""
-    numbers = table.values(["rlnOpticsGroup"])["rlnOpticsGroup"] if "rlnOpticsGroup" in table.columns else None
-    rows = (
-        np.arange(len(after)) if numbers is None else [int(np.flatnonzero(numbers == each)[0]) for each in after.number]
-    )
+    """An optics table with the aberrations of `after`; what is as in `before` stays to the letter."""
+    rows = np.arange(len(after)).tolist()
+    if "rlnOpticsGroup" in table.columns:
+        numbers = table.values(["rlnOpticsGroup"])["rlnOpticsGroup"]
+        rows = [int(np.flatnonzero(numbers == each)[0]) for each in after.number]
     columns: dict[str, ArrayLike] = {}
     for label in LABELS:
-        changes = {row: text_of(after, g, label) for g, row in enumerate(rows)}
-        changes = {row: text for g, (row, text) in enumerate(changes.items()) if text != text_of(before, g, label)}
+        pairs = [(text_of(before, g, label), text_of(after, g, label)) for g in range(len(after))]
+        changes = {row: new for row, (old, new) in zip(rows, pairs, strict=True) if new != old}
         if changes:
             texts = (
                 table.values(texts=[label])[label]

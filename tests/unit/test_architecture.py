@@ -36,7 +36,7 @@ FLOORS = (
     ("refinement",),
     ("cli",),
 )
-STOREYS = ("data", "expectation", "maximization", "resources", "files", "start")
+STOREYS = ("data", "expectation", "maximization", "optics", "resources", "files", "start")
 # Who may import `pycryo.parallel`: what works on ranks.
 USE_MPI = ("parallel", "maps", "io", "model", "refinement", "cli")
 MOST_LINES, MOST_MODULES = 350, 16

@@ -1,4 +1,4 @@
 """Aberrations and magnification found from particles with poses and the map that they make.
 
-Doors: `find` does it, from half-maps as a `reference`; `fit` are the fits of what was gathered as `evidence`.
+Doors: `find` does it, from half-maps as a `reference`; `change` puts it into the particles.
 """

@@ -1,0 +1,160 @@
+"""Optics that were hidden from the file are found again, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scene import lump
+
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.mrc_stacks import write_stack
+from pycryo.io.particles import read_particles, write_particles
+from pycryo.io.star import write_star
+from pycryo.io.table import make_table
+from pycryo.maps.density import Map
+from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.optics.change import Change, changed, tilt_strength
+from pycryo.refinement.optics.find import FindOptions, find_optics
+from pycryo.refinement.optics.reference import from_half_maps, from_map
+from pycryo.refinement.reconstruct import reconstruct
+from pycryo.simulate import SimulateOptions, Simulator
+
+BOX, PIXEL, N = 48, 1.6, 400
+TILT, ODD = (1.5, -2.0), (0, 0, 50.0, 0, 0, -40.0)
+EVEN = (2 * -20.0, 3 * 30.0, 3 * -20.0, 0.0, 150.0, 30.0, -20.0, 0.0, -120.0)
+MATRIX = (1.012, 0.006, 0.006, 0.988)
+
+
+def simulated(folder, **optics):
+    """Particles with true poses whose optics table says nothing of `optics`."""
+    phantom = replace(lump(n=60, extent=24.0), widths=np.full(60, 1.5))
+    model = Map(phantom.volume(BOX, PIXEL).astype(np.float32), PIXEL)
+    options = SimulateOptions(n=N, snr=1.0, shift_sd=1.0, defocus_min=6000, defocus_max=12000, seed=4, **optics)
+    simulator = Simulator.from_maps([model], options)
+    write_stack(folder / "a.mrcs", simulator.batches(100), (BOX, BOX), PIXEL)
+    truth = simulator.truth
+    columns = {
+        "rlnImageName": [f"{number:06d}@a.mrcs" for number in range(1, N + 1)],
+        "rlnOpticsGroup": np.ones(N, int),
+        "rlnDefocusU": truth.defocus_u,
+        "rlnDefocusV": truth.defocus_v,
+        "rlnDefocusAngle": truth.defocus_angle,
+        "rlnAngleRot": truth.angles[:, 0],
+        "rlnAngleTilt": truth.angles[:, 1],
+        "rlnAnglePsi": truth.angles[:, 2],
+        "rlnOriginXAngst": truth.origin[:, 0] * PIXEL,
+        "rlnOriginYAngst": truth.origin[:, 1] * PIXEL,
+        "rlnRandomSubset": truth.half,
+    }
+    table = {
+        "rlnOpticsGroup": [1],
+        "rlnOpticsGroupName": ["only"],
+        "rlnVoltage": [300.0],
+        "rlnSphericalAberration": [2.7],
+        "rlnAmplitudeContrast": [0.1],
+        "rlnImagePixelSize": [PIXEL],
+        "rlnImageSize": [BOX],
+        "rlnImageDimensionality": [2],
+    }
+    write_star(folder / "p.star", {"optics": make_table(table), "particles": make_table(columns)})
+    return read_particles(folder / "p.star"), simulator.maps[0]
+
+
+def half_maps(particles):
+    found = reconstruct(particles, half_maps=True)
+    return from_half_maps(*found.half_maps, None, symmetry("C1"))
+
+
+@pytest.fixture(scope="module")
+def hidden(tmp_path_factory):
+    text = {
+        "beam_tilt": ",".join(map(str, TILT)),
+        "odd_zernike": ",".join(map(str, ODD)),
+        "even_zernike": ",".join(map(str, EVEN)),
+        "magnification": ",".join(map(str, MATRIX)),
+    }
+    return simulated(tmp_path_factory.mktemp("hidden"), **text)
+
+
+def deviations(found):
+    """Differences to the truth in standard errors, by part."""
+    (group,) = found.groups
+    optics = found.particles.optics
+    error = {part.name: part.error for part in group.parts}
+    even = np.array(EVEN)[4:], np.array(optics.even_zernike[0])[4:]
+    waves = error["fourth order"]
+    return {
+        "beam tilt": (optics.beam_tilt[0] - TILT) / (error["beam tilt"] / abs(tilt_strength(optics, 0))),
+        "trefoil": (np.array(optics.odd_zernike[0])[[2, 5]] - np.array(ODD)[[2, 5]]) / error["trefoil"],
+        "fourth order": (even[1] - even[0]) / np.array([waves[4], waves[2] / 4, waves[0] / 6, waves[1] / 4, waves[3]]),
+        "magnification": (optics.magnification[0].ravel() - MATRIX)[[0, 1, 3]] / error["magnification"],
+    }
+
+
+def test_optics_are_found_with_a_map_of_the_truth(hidden):
+    particles, truth = hidden
+    found = find_optics(SerialComm(), particles, from_map(truth, None, 2 * PIXEL * 1.1), FindOptions())
+    assert all(part.is_significant for part in found.groups[0].parts)
+    for name, values in deviations(found).items():
+        assert (np.abs(values) < 4).all(), name
+
+
+def test_optics_are_found_with_half_maps_of_the_images(hidden):
+    """Blurred by what is to be found; what all groups have in common of a scale is the map's, too."""
+    particles, _ = hidden
+    found = find_optics(SerialComm(), particles, half_maps(particles), FindOptions())
+    again = find_optics(SerialComm(), found.particles, half_maps(found.particles), FindOptions())
+    for name in ("beam tilt", "trefoil", "fourth order"):
+        assert (np.abs(deviations(found)[name]) < 4.5).all(), name
+    matrix = again.particles.optics.magnification[0]
+    expected = np.array(MATRIX).reshape(2, 2)
+    np.testing.assert_allclose(
+        matrix / np.sqrt(np.linalg.det(matrix)), expected / np.sqrt(np.linalg.det(expected)), atol=2e-3
+    )
+
+
+def test_nothing_is_claimed_where_there_is_nothing(tmp_path):
+    particles, _ = simulated(tmp_path)
+    found = find_optics(SerialComm(), particles, half_maps(particles), FindOptions())
+    assert [part.is_significant for part in found.groups[0].parts] == [False] * 4
+    write_particles(tmp_path / "o.star", found.particles, {})
+    text = (tmp_path / "o.star").read_text()
+    assert "rlnBeamTiltX" not in text
+    assert "rlnMagMat00" not in text
+
+
+def test_what_is_known_is_not_found_again(hidden):
+    """With what was found put into the table, another search adds nothing."""
+    particles, truth = hidden
+    reference = from_map(truth, None, 2 * PIXEL * 1.1)
+    found = find_optics(SerialComm(), particles, reference, FindOptions())
+    again = find_optics(SerialComm(), found.particles, reference, FindOptions())
+    assert not any(part.is_significant for part in again.groups[0].parts)
+    assert again.particles.optics.beam_tilt.tolist() == found.particles.optics.beam_tilt.tolist()
+
+
+def test_only_what_is_asked_for_is_looked_for(hidden):
+    particles, truth = hidden
+    reference = from_map(truth, None, 2 * PIXEL * 1.1)
+    found = find_optics(SerialComm(), particles, reference, FindOptions(kinds=["odd"]))
+    assert [part.name for part in found.groups[0].parts] == ["beam tilt", "trefoil"]
+    assert not found.particles.optics.is_distorted.any()
+    assert not found.particles.optics.has_even.any()
+
+
+def test_changes_go_where_they_belong(hidden):
+    """A linear phase moves the images, a quadratic one changes the defocus; the rest goes into the optics table."""
+    particles, _ = hidden
+    none = Change.none()
+    moved = changed(particles, {0: replace(none, odd=np.array([1.0, -2.0, 0, 0, 0, 0]))})
+    np.testing.assert_allclose(moved.origin_x - particles.origin_x, 1 / (2 * np.pi), rtol=1e-9)
+    np.testing.assert_allclose(moved.origin_y - particles.origin_y, -2 / (2 * np.pi), rtol=1e-9)
+    assert not moved.optics.has_odd.any()
+    weaker = changed(particles, {0: replace(none, even=np.array([1.0, 0, 0, 0, 0, 0, 0, 0]))})
+    wavelength = 0.0196875
+    np.testing.assert_allclose(weaker.defocus_u - particles.defocus_u, -1 / (np.pi * wavelength), rtol=1e-4)
+    assert not weaker.optics.has_even.any()
+    both = changed(particles, {0: Change(np.zeros(6), np.zeros(8), np.array([0.01, 0.002, -0.01]))})
+    np.testing.assert_allclose(both.optics.magnification[0], [[1.01, 0.002], [0.002, 0.99]])
