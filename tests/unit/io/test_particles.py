@@ -108,7 +108,10 @@ def test_subset_and_writing_it(tmp_path):
         ({"optics": {"rlnBeamTiltX": "inf"}}, "rlnBeamTiltX is 'inf', not a number"),
         ({"rows": {1: {"rlnBeamTiltY": "x"}, "all": {"rlnBeamTiltY": "0"}}}, "rlnBeamTiltY is 'x', not a number"),
         ({"optics": {"rlnBeamTiltX": "[0.1,0.2]"}}, r"rlnBeamTiltX is '\[0.1,0.2\]', expected one number"),
-        ({"optics": {"rlnMagMat00": "1.6"}}, "rlnMagMat00 to 11 .* are 1.6, 0, 0, 1, which is no magnification; correct"),
+        (
+            {"optics": {"rlnMagMat00": "1.6"}},
+            "rlnMagMat00 to 11 .* are 1.6, 0, 0, 1, which is no magnification",
+        ),
         ({"optics": {"rlnMagMat00": "0", "rlnMagMat11": "0"}}, "no magnification; .* --ignore-optics magnification"),
         ({"optics": {"rlnMagMat11": "-1"}}, "are 1, 0, 0, -1, which is no magnification"),
         ({"optics": {"rlnCtfDataAreCtfPremultiplied": "2"}}, "rlnCtfDataAreCtfPremultiplied is 2; it must be 0 or 1"),
