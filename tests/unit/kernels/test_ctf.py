@@ -146,9 +146,9 @@ def test_errors_of_offsets():
     for change, message in (
         ({"offset": offset}, "offset, which: expected both or none"),
         ({"which": which}, "offset, which: expected both or none"),
-        ({"offset": offset, "which": which + 2}, "which"),
-        ({"offset": offset, "which": which - 2}, "which"),
-        ({"offset": offset[:0], "which": which}, "which"),
+        ({"offset": offset, "which": which + 2}, "which: element 0 is 2, expected -1 to 1"),
+        ({"offset": offset, "which": which - 2}, "which: element 0 is -2, expected -1 to 1"),
+        ({"offset": offset[:0], "which": which}, "which: element 0 is 0"),
         ({"offset": offset[:, :2].copy(), "which": which}, "offset: expected shape"),
         ({"offset": offset, "which": np.zeros(2, np.int32)}, r"which: expected shape \(1\), got \(2\)"),
     ):
