@@ -265,3 +265,11 @@ def test_geometry_of_groups(tmp_path):
     assert a == b
     assert c == f
     assert len({a, c, d, e}) == 4
+
+
+@pytest.mark.parametrize("label", ["rlnVoltage", "rlnSphericalAberration"])
+def test_beam_tilt_needs_voltage_and_spherical_aberration(tmp_path, label):
+    path = star_31(tmp_path, optics={label: "", "rlnBeamTiltX": "0.1"})
+    with pytest.raises(InputError, match=r"in\.star has a beam tilt, for which .* --ignore-optics beam-tilt"):
+        read_particles(path)
+    assert len(read_particles(path, ignore_optics=["beam-tilt"])) == 3
