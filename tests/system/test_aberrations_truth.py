@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 import starfile
 from phantom import Phantom
+from scene import pose_errors
 from scipy.spatial.transform import Rotation
 
+from pycryo import RefineOptions, refine
 from pycryo.io.particles import read_particles
+from pycryo.maps.density import Map, low_pass
 from pycryo.maps.fsc import fsc
 from pycryo.refinement.reconstruct import reconstruct
 
@@ -55,7 +58,7 @@ def body():
 class Microscope:
     """Images of the phantom: exp(iφ) · CTF · V̂ at M k, V̂ exact, with M and all aberrations or without."""
 
-    def __init__(self, is_aberrated):
+    def __init__(self, is_aberrated, noise=0.1):
         rng = np.random.default_rng(7)
         self.angles = np.stack(
             [rng.uniform(-180, 180, N), np.degrees(np.arccos(rng.uniform(-1, 1, N))), rng.uniform(-180, 180, N)], axis=1
@@ -83,7 +86,7 @@ class Microscope:
         moved = np.exp(2j * np.pi * (kx * self.origin[:, 0, None, None] + ky * self.origin[:, 1, None, None]))
         self.signal = self._slices(rotations, x, y, r2) * np.exp(1j * phase) * moved * self.transfer
         clean = self._images(self.signal)
-        self.noise *= 0.1 * clean.std()
+        self.noise *= noise * clean.std()
 
     @staticmethod
     def _slices(rotations, x, y, r2):
@@ -176,3 +179,40 @@ def test_images_that_were_flipped_or_multiplied_give_the_same_map(tmp_path, aber
 
 def correlation(one, other):
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+def refined(path, ignored=()):
+    """Resolution, and the median errors of the poses in degrees and Å."""
+    particles = read_particles(path, ignore_optics=ignored)
+    start = low_pass(Map(body().volume(BOX, PIXEL).astype(np.float32), PIXEL), 12.0)
+    result = refine(particles, start, RefineOptions(ini_high=12.0, threads=1, stages="global,local", max_iter=5))
+    degrees, away = pose_errors(result.poses, particles)
+    return result.resolution, float(np.median(degrees)), float(np.median(away))
+
+
+@pytest.fixture(scope="module")
+def undistorted(tmp_path_factory):
+    """Of images without aberrations."""
+    microscope = Microscope(False, noise=2.0)
+    return refined(microscope.write(tmp_path_factory.mktemp("undistorted"), microscope.images(), {}))
+
+
+def test_aberrated_images_are_refined_as_well_as_others(tmp_path, undistorted):
+    microscope = Microscope(True, noise=2.0)
+    path = microscope.write(tmp_path, microscope.images(), all_columns())
+    assert_alike(refined(path), undistorted)
+    assert refined(path, tuple(COLUMNS))[0] > 1.2 * undistorted[0]
+
+
+@pytest.mark.parametrize("columns", [FLIPPED, MULTIPLIED])
+def test_flipped_and_multiplied_images_are_refined_as_well_as_others(tmp_path, undistorted, columns):
+    microscope = Microscope(False, noise=2.0)
+    factor = microscope.transfer if columns == MULTIPLIED else np.sign(microscope.transfer)
+    assert_alike(refined(microscope.write(tmp_path, microscope.images(factor), columns)), undistorted)
+
+
+def assert_alike(found, other):
+    """Measured: 1 % in resolution and 8 % in the poses, of 300 images."""
+    assert found[0] < 1.03 * other[0]
+    assert found[1] < 1.2 * other[1]
+    assert found[2] < 1.2 * other[2]
