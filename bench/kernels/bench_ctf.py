@@ -13,7 +13,7 @@ from pycryo.kernels.pixels import half_plane
 
 
 def cases() -> list[Case]:
-    """500 images, box 256, r_high 100; without and with a B-factor."""
+    """500 images, box 256, r_high 100; without and with a B-factor, and with further phases of three optics groups."""
     pixels = half_plane(256, 100)
     rng = np.random.default_rng(0)
     out = np.empty((500, len(pixels)), np.float32)
@@ -35,6 +35,17 @@ def cases() -> list[Case]:
         Case(
             name="ctf_b_factor",
             run=partial(run, b_factor=rng.uniform(0, 100, 500)),
+            work=out.nbytes,
+            unit="B/s",
+            limit="copy_bandwidth",
+        ),
+        Case(
+            name="ctf_offset",
+            run=partial(
+                run,
+                offset=rng.uniform(-1, 1, (3, len(pixels))),
+                which=rng.integers(0, 3, 500).astype(np.int32),
+            ),
             work=out.nbytes,
             unit="B/s",
             limit="copy_bandwidth",

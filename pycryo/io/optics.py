@@ -290,6 +290,12 @@ def _grouped(
         values["rlnAmplitudeContrast"],
         **group_values(path, {label: texts[rows] for label, texts in of_optics.items()} | moved, len(rows)),
     )
+    unknown = ~np.isfinite(groups.voltage) | ~np.isfinite(groups.spherical_aberration)
+    if np.any(groups.beam_tilt.any(axis=1) & unknown):
+        raise InputError(
+            f"{path} has a beam tilt, for which rlnVoltage and rlnSphericalAberration are needed; add them, or go on "
+            "without by --ignore-optics beam-tilt"
+        )
     added: dict[str, ArrayLike] = dict(moved)
     if is_renumbered:
         added |= {"rlnOpticsGroup": number, "rlnOpticsGroupName": np.array(name, object)}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.aberrations import check_kinds
+from pycryo.io.aberrations import LABELS, check_kinds
 from pycryo.io.image_names import NO_NUMBER, ImageNames, check_stacks, find_stacks, split_names
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
@@ -146,7 +146,8 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
     if drop:
         values |= {"rlnOriginXAngst": particles.origin_x, "rlnOriginYAngst": particles.origin_y}
     if "optics" not in particles.tables:
-        drop |= MOVED_LABELS
+        # Aberrations that say nothing, or are left out, have not moved.
+        drop |= MOVED_LABELS - (set(LABELS) - set(particles.optics_table.columns))
     if particles.is_renumbered or "rlnOpticsGroup" not in table.columns:
         values["rlnOpticsGroup"] = particles.optics.number[particles.optics_group]
     written: dict[str, Table | Mapping[str, object]] = {"optics": particles.optics_table}

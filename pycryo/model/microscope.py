@@ -153,8 +153,12 @@ def turn_phases(
 
 
 def unflip(samples: NDArray[np.float32], particles: Particles, rows: NDArray[np.int64], pixels: Pixels) -> None:
-    """Give Fourier samples of images whose phases were flipped the signs of their CTF back, in place."""
-    mine = np.flatnonzero(particles.optics.is_phase_flipped[particles.optics_group[rows]])
+    """Give Fourier samples of images whose phases were flipped the signs of their CTF back, in place.
+
+    Of images that were multiplied by their CTF, CTF² is left, which has no sign.
+    """
+    optics, group = particles.optics, particles.optics_group[rows]
+    mine = np.flatnonzero(optics.is_phase_flipped[group] & ~optics.is_premultiplied[group])
     if len(mine):
         samples[mine] *= np.where(particle_ctf(particles, rows[mine], pixels) < 0, np.float32(-1), np.float32(1))[
             :, None

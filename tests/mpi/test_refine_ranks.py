@@ -64,6 +64,35 @@ def test_ranks_do_not_change_a_bit_of_classes():
         assert [each.decision for each in together.history] == [each.decision for each in alone.history]
 
 
+@pytest.mark.parallel([2, 3])
+def test_ranks_do_not_change_a_bit_of_aberrated_images(monkeypatch):
+    """Two optics groups that differ in magnification, tilt and symmetric aberrations only; then one was multiplied."""
+    hurry(monkeypatch)
+    comm = world()
+    with tempfile.TemporaryDirectory() as folder:
+        particles, _, start = scene(Path(folder), lump(), 21, snr=0.8, geometries=((20, 5.0), (20, 5.0)))
+        optics = replace(
+            particles.optics,
+            beam_tilt=np.array([[0.5, -1.0], [2.0, 0.0]]),
+            odd_zernike=((), (0.0, 0.0, 30.0)),
+            even_zernike=((0.3, 5.0), ()),
+            magnification=np.array([[[1.02, 0.01], [-0.01, 0.99]], [[0.98, 0.0], [0.005, 1.01]]]),
+        )
+        particles = replace(particles, optics=optics)
+        options = RefineOptions(ini_high=30.0, threads=1, stages="global,local,defocus")
+        together = refine(particles, start, replace(options, **SHARING[comm.size]), comm=comm)
+        alone = refine(particles, start, options) if comm.rank == 0 else None
+        if comm.rank == 0:
+            assert_same(together, alone)
+        multiplied = replace(particles, optics=replace(optics, is_premultiplied=np.array([False, True])))
+        options = replace(options, stages="global", max_iter=2)
+        together = refine(multiplied, start, options, comm=comm)
+        if comm.rank == 0:
+            alone = refine(multiplied, start, options)
+            np.testing.assert_array_equal(together.map.data, alone.map.data)
+            np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
+
+
 @pytest.mark.slow
 @pytest.mark.parallel([5, 8])
 def test_many_ranks_do_not_change_a_bit(monkeypatch):

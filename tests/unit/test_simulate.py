@@ -67,6 +67,64 @@ def test_images_are_projections_with_ctf_and_shift(blobs):
         assert np.abs(images[row] - expected).max() < 0.01 * np.abs(expected).max()
 
 
+def aberrated_image(truth, row, centres, options, scale):
+    """exp(iφ) · CTF · V̂ at M k of the Gaussians, with polynomials written down here."""
+    a = Rotation.from_euler("ZYZ", truth.angles[row], degrees=True).inv().as_matrix()
+    at = centres @ a.T[:, :2] * PIXEL
+    ky, kx = np.meshgrid(np.fft.fftfreq(BOX, PIXEL), np.fft.rfftfreq(BOX, PIXEL), indexing="ij")
+    x, y = 1.04 * kx + 0.02 * ky, -0.01 * kx + 0.97 * ky
+    r2 = x**2 + y**2
+    wavelength = 0.0196875
+    angle = np.arctan2(y, x) - np.radians(truth.defocus_angle[row])
+    defocus = truth.defocus_u[row] * np.cos(angle) ** 2 + truth.defocus_v[row] * np.sin(angle) ** 2
+    chi = np.pi * wavelength * defocus * r2 - np.pi / 2 * 2.7e7 * wavelength**3 * r2**2 + np.arcsin(0.1)
+    chi -= 0.2 + 30 * 2 * x * y
+    phase = 300 * (3 * x**2 * y - y**3) - 2 * np.pi * 2.7e7 * wavelength**2 * r2 * 1e-3 * (4 * x - 7 * y)
+    ox, oy = truth.origin[row] * PIXEL
+    sd = 1.5 * PIXEL
+    points = sum(np.exp(-2j * np.pi * (x * px + y * py)) for px, py in at)
+    transform = (
+        points * np.exp(-2 * np.pi**2 * sd**2 * r2 + 1j * phase + 2j * np.pi * (kx * ox + ky * oy)) * np.sin(chi)
+    )
+    transform *= (2 * np.pi * 1.5**2) ** 1.5 * (np.sqrt(kx**2 + ky**2) < 0.5 / PIXEL)
+    return scale * np.fft.fftshift(np.fft.irfft2(transform, s=(BOX, BOX)))
+
+
+def test_images_have_the_aberrations_and_the_magnification_asked_for(blobs):
+    source, centres = blobs
+    options = SimulateOptions(
+        n=6,
+        snr=1e6,
+        shift_sd=2.0,
+        astigmatism=3000.0,
+        seed=5,
+        beam_tilt="4,-7",
+        odd_zernike="0,0,300",
+        even_zernike="0.2,30",
+        magnification="1.04,0.02,-0.01,0.97",
+    )
+    simulator = Simulator.from_maps([source], options)
+    scale = simulator.maps[0].data.max() / source.data.max()
+    images = simulator.images(np.arange(6))
+    for row in range(6):
+        expected = aberrated_image(simulator.truth, row, centres, options, scale)
+        # As above, but the map's own box cuts frequencies that the magnification reads beyond Nyquist.
+        assert np.abs(images[row] - expected).max() < 0.015 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        ({"beam_tilt": "1"}, "--beam-tilt takes 2 numbers, not 1"),
+        ({"magnification": "1,0,1"}, "--magnification takes 4 numbers, not 3"),
+        ({"odd_zernike": "1,a"}, "--odd-zernike must be numbers separated by commas, not '1,a'"),
+    ],
+)
+def test_bad_lists_are_named(bad, words):
+    with pytest.raises(InputError, match=words):
+        SimulateOptions(**bad)
+
+
 def test_signal_to_noise_ratio_and_noise(blobs):
     options = SimulateOptions(n=60, snr=0.2, seed=2)
     simulator = Simulator.from_maps([blobs[0]], options)

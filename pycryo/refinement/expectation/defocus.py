@@ -70,7 +70,7 @@ class DefocusGrid:
     bin : (n_pixel,) int32
         Bin of each sample.
     radius2 : (n_bin,) float64
-        Mean |k|² of each bin, 1/Å².
+        Mean |M k|² of each bin, 1/Å².
     sigma : float
         Prior of the changes, Å.
     n_first : int
@@ -83,16 +83,19 @@ class DefocusGrid:
     n_first: int
 
 
-def defocus_grid(pixels: Pixels, pixel_size: float, wavelength: float, sigma: float) -> DefocusGrid:
-    """The grid for images of a pixel size (Å) and the longest wavelength (Å) of a run."""
+def defocus_grid(
+    pixels: Pixels, pixel_size: float, wavelength: float, sigma: float, magnification: Array | None = None
+) -> DefocusGrid:
+    """The grid for images of a pixel size (Å), a magnification M (2, 2) and the longest wavelength (Å) of a run."""
     per_index = 1 / (pixels.box * pixel_size) ** 2
-    square = pixels.kx.astype(np.int64) ** 2 + pixels.ky.astype(np.int64) ** 2
+    k = np.stack([pixels.kx, pixels.ky]).astype(np.float64)
+    square = np.square(k if magnification is None else magnification @ k).sum(axis=0)
     per_defocus = np.pi * wavelength * per_index
     width = max(1, int(_BIN_TURN / (per_defocus * _REACH * sigma)))
     _, bin, count = np.unique(square // width, return_inverse=True, return_counts=True)
     bin = bin.ravel()
     radius2 = np.bincount(bin, square, len(count)) / count * per_index
-    step = _STEP_TURN / (2 * per_defocus * max(1, int(square.max(initial=1))))
+    step = _STEP_TURN / (2 * per_defocus * max(1.0, float(square.max(initial=1))))
     return DefocusGrid(bin.astype(np.int32), radius2, sigma, 1 + 2 * int(np.ceil(_REACH * sigma / step)))
 
 
@@ -148,7 +151,8 @@ def search_defocus(
     optics, group = particles.optics, particles.optics_group[rows]
     wavelength = electron_wavelength(optics.voltage)
     longest = float(wavelength[particles.optics_group].max())
-    grid = defocus_grid(near.pixels, float(optics.pixel_size[group[0]]), longest, search.sigma)
+    matrix = None if near.magnification is None else near.magnification[0]
+    grid = defocus_grid(near.pixels, float(optics.pixel_size[group[0]]), longest, search.sigma, matrix)
     pick = resample(support.weight, draws.offset(), _N_POSE)
     sine, cosine = (particle_ctf(particles, rows, near.pixels, quarter_turns=turns) for turns in (0, 1))
     mean, spread = np.empty(len(rows)), np.empty(len(rows))

@@ -136,3 +136,21 @@ def test_needs_poses_or_random(folder, capsys):
         run(folder, "map.mrc", "--out", "out.mrcs")
     assert error.value.code == 2
     assert "--poses --random is required" in capsys.readouterr().err
+
+
+def test_aberrations_are_those_of_simulated_images(folder, monkeypatch):
+    """`simulate` and `project --ctf` of its truth make the same images; `--ignore-optics` leaves out what it names."""
+    monkeypatch.chdir(folder)
+    lists = ("--beam-tilt=5,-9", "--odd-zernike=0,0,-500", "--even-zernike=0.3,20", "--magnification=1.03,0,-0.02,0.98")
+    assert main(["simulate", "map.mrc", "--out", "sim", "--n", "5", "--snr", "1e6", "--padding", "2", *lists]) == 0
+    simulated = mrcfile.read("sim/particles.mrcs")
+    words = ("project", "map.mrc", "--poses", "sim/truth.star", "--ctf")
+    likeness = {}
+    for ignored in ("", "beam-tilt", "odd-zernike", "even-zernike", "magnification"):
+        assert main([*words, "--ignore-optics", ignored, "--out", "out.mrcs"]) == 0
+        images, tables = read(folder)
+        likeness[ignored] = min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(images, simulated, strict=True))
+        given = starfile.read("sim/truth.star")["optics"]
+        assert tables["optics"][list(given)].equals(given)
+    assert likeness.pop("") > 0.9999
+    assert max(likeness.values()) < 0.995, likeness

@@ -45,6 +45,34 @@ def test_equals_twin(n, box, r_high, rng):
     assert (error <= 1e-6 * (optics["scale"] * envelope)[:, None]).all()
 
 
+@pytest.mark.parametrize("box, r_high", [(16, 1), (32, 16), (129, 64), (256, 100)])
+@pytest.mark.parametrize("b_factor", [0.0, 50.0])
+def test_offsets_equal_twin(box, r_high, b_factor, rng):
+    """Some images have one of three rows of further phases, some none."""
+    pixels = half_plane(box, r_high)
+    optics = random_optics(rng, 6) | {"b_factor": b_factor}
+    offset = rng.uniform(-20, 20, (3, len(pixels)))
+    which = np.array([2, -1, 0, 0, 1, -1], np.int32)
+    expected = ctf_twin(pixels.kx, pixels.ky, **optics, offset=offset, which=which)
+    found = ctf(pixels.kx, pixels.ky, **optics, offset=offset, which=which)
+    error = np.abs(found - expected)
+    assert (error <= 1e-6 * optics["scale"][:, None]).all()
+    # Where there is none, nothing has changed, to the last bit.
+    plain = ctf(pixels.kx, pixels.ky, **optics)
+    np.testing.assert_array_equal(found[which < 0], plain[which < 0])
+    one = ctf(pixels.kx, pixels.ky, **optics, offset=offset, which=which, threads=1)
+    np.testing.assert_array_equal(one, ctf(pixels.kx, pixels.ky, **optics, offset=offset, which=which, threads=3))
+
+
+@pytest.mark.parametrize("n_pixel", [0, 1, 3, 4, 7, 8, 15, 16, 17, 4095, 4096, 4097])
+def test_offsets_of_any_number_of_pixels(n_pixel, rng):
+    pixels = half_plane(256, 100)
+    kx, ky = pixels.kx[-n_pixel:][:n_pixel].copy(), pixels.ky[-n_pixel:][:n_pixel].copy()
+    offset, which = rng.uniform(-3, 3, (2, n_pixel)), np.array([1], np.int32)
+    result = ctf(kx, ky, **KRIOS, offset=offset, which=which)
+    np.testing.assert_allclose(result, ctf_twin(kx, ky, **KRIOS, offset=offset, which=which), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("n_pixel", [0, 1, 3, 4, 7, 8, 15, 16, 17, 4095, 4096, 4097])
 @pytest.mark.parametrize("b_factor", [0.0, 50.0])
 def test_any_number_of_pixels(n_pixel, b_factor):
@@ -110,3 +138,19 @@ def test_errors_name_the_parameter():
             ctf(kx, kx, **KRIOS | change)
     with pytest.raises(ValueError, match=r"out: expected shape \(1, 3\), got \(2, 3\)"):
         ctf(kx, kx, **KRIOS, out=np.empty((2, 3), np.float32))
+
+
+def test_errors_of_offsets():
+    kx, offset = np.arange(3, dtype=np.int32), np.zeros((2, 3))
+    which = np.zeros(1, np.int32)
+    for change, message in (
+        ({"offset": offset}, "offset, which: expected both or none"),
+        ({"which": which}, "offset, which: expected both or none"),
+        ({"offset": offset, "which": which + 2}, "which: element 0 is 2, expected -1 to 1"),
+        ({"offset": offset, "which": which - 2}, "which: element 0 is -2, expected -1 to 1"),
+        ({"offset": offset[:0], "which": which}, "which: element 0 is 0"),
+        ({"offset": offset[:, :2].copy(), "which": which}, "offset: expected shape"),
+        ({"offset": offset, "which": np.zeros(2, np.int32)}, r"which: expected shape \(1\), got \(2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ctf(kx, kx, **KRIOS, **change)

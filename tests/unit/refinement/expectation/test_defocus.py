@@ -15,7 +15,8 @@ from pycryo.io.batches import read_images
 from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import fourier_volume
-from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
+from pycryo.model.microscope import magnification, particle_ctf
+from pycryo.refinement.data.prepare import transform, weigh
 from pycryo.refinement.expectation.defocus import (
     LEAST_SIGMA,
     DefocusSearch,
@@ -47,15 +48,16 @@ def noisy(tmp_path_factory):
     return *particles_and_errors(tmp_path_factory.mktemp("noisy"), noise), BOX**2 * noise**2 / 2
 
 
-def search(problem, rows=None, change=None, sigma=ERROR, seed=1):
-    """Mean and spread at the true poses, one of four support points."""
+def search(problem, rows=None, change=None, sigma=ERROR, seed=1, pixel=PIXEL, scale=1.0):
+    """Mean and spread at the true poses, one of four support points; `pixel` is the images', `scale` their greys'."""
     particles, _, volume, variance = problem
     rows = np.arange(N) if rows is None else rows
     pixels = half_plane(BOX, BOX / 2)
     samples = pixels.take(transform(read_images(particles, rows), 1000.0))
-    bare = weigh(samples, pixels, None, np.full((len(rows), BOX // 2 + 1), variance), np.ones(len(rows)))
+    bare = weigh(samples, pixels, None, np.full((len(rows), BOX // 2 + 1), variance), np.full(len(rows), scale))
+    bare = replace(bare, magnification=magnification(particles, rows))
     quaternion = euler_to_quaternion(particles.rot, particles.tilt, particles.psi)[rows, None]
-    shift = -np.stack([particles.origin_x, particles.origin_y], axis=1)[rows, None] / PIXEL
+    shift = -np.stack([particles.origin_x, particles.origin_y], axis=1)[rows, None] / pixel
     weight = np.tile([0.0, 1.0, 0.0, 0.0], (len(rows), 1))
     classes = np.zeros(weight.shape, np.int32)
     support = Support(quaternion.repeat(4, axis=1), shift.repeat(4, axis=1), weight, classes)
@@ -79,6 +81,29 @@ def test_without_noise_the_error_is_exact(tmp_path):
     # The reference is read with trilinear interpolation and |k|² is binned: a few per cent of amplitude here and there.
     np.testing.assert_allclose(mean, problem[1], atol=10)
     assert (spread < 5).all()
+
+
+def test_changes_are_those_at_the_magnified_frequencies(tmp_path):
+    """Images of finer pixels than is said, which the magnification makes up for; else changes are off by its square."""
+    finer = 1.06
+    phantom = Phantom(CENTRES, np.full(6, 1.4), MASSES)
+    particles = read_particles(write_set(tmp_path, phantom, N, geometries=((BOX, PIXEL / finer),)))
+    said = replace(particles.optics, pixel_size=np.array([PIXEL]), magnification=finer * np.eye(2)[None])
+    error = np.random.default_rng(2).normal(0, ERROR, N)
+    wrong = particles.defocus_u - error
+    particles = replace(particles, defocus_u=wrong, defocus_v=wrong, optics=said)
+    volume = fourier_volume(phantom.volume(BOX, PIXEL), padding=3)
+    mean, spread = search((particles, error, volume, 1e-2 * BOX**2), pixel=PIXEL / finer, scale=finer**3)
+    np.testing.assert_allclose(mean, error, atol=10)
+    assert (spread < 5).all()
+
+
+def test_grid_has_the_magnified_frequencies():
+    pixels, matrix = half_plane(64, 32, 1), np.array([[1.03, 0.02], [-0.04, 0.97]])
+    grid = defocus_grid(pixels, 1.5, WAVELENGTH, 300.0, matrix)
+    x, y = matrix @ np.stack([pixels.kx, pixels.ky]) / (64 * 1.5)
+    turn = np.pi * WAVELENGTH * 4 * 300 * np.abs(x**2 + y**2 - grid.radius2[grid.bin])
+    assert turn.max() < 0.1
 
 
 def test_batches_and_start_do_not_matter(noisy):
