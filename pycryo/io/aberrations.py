@@ -66,7 +66,7 @@ def stated(path: Path, table: Table | None, ignored: Collection[str]) -> dict[st
         says = [
             label
             for label, texts in columns.items()
-            if any(_says(number_list(text, label, path), label) for text in dict.fromkeys(texts.tolist()))
+            if any([_says(text, label, path, kind in ignored) for text in dict.fromkeys(texts.tolist())])
         ]
         if says and kind in ignored:
             logger.warning("%s: %s is left out, as --ignore-optics asks: %s", path, kind, ", ".join(says))
@@ -75,8 +75,14 @@ def stated(path: Path, table: Table | None, ignored: Collection[str]) -> dict[st
     return found
 
 
-def _says(values: list[float], label: str) -> bool:
-    """Whether values of a column differ from those where nothing is to be done."""
+def _says(text: str, label: str, path: Path, is_ignored: bool) -> bool:
+    """Whether a value of a column differs from that where nothing is to be done, or cannot be read."""
+    try:
+        values = number_list(text, label, path)
+    except InputError:
+        if is_ignored:
+            return True
+        raise
     usual = next(labels[label] for labels in KINDS.values() if label in labels)
     return any(values) if label in _LISTS else values != usual
 

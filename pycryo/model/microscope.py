@@ -187,11 +187,11 @@ def are_premultiplied(particles: Particles, rows: NDArray[np.int64]) -> bool:
 
 
 def mean_square_ctf(particles: Particles, rows: NDArray[np.int64], pixels: Pixels, n_shell: int) -> Array:
-    """(n, n_shell) mean CTF² of the images `rows` in each shell, a thousandth at least; 1 where no sample is."""
+    """(n, n_shell) mean CTF² of the images `rows` in each shell, 10⁻⁹ at least; 1 where no sample is."""
     square = np.square(particle_ctf(particles, rows, pixels).astype(np.float64))
     count = np.bincount(pixels.shell, minlength=n_shell)
     mean = shell_sums(square, pixels.shell, n_shell) / np.maximum(count, 1)
-    return np.where(count > 0, np.maximum(mean, 1e-3), 1.0)
+    return np.where(count > 0, np.maximum(mean, 1e-9), 1.0)
 
 
 def magnification(particles: Particles, rows: NDArray[np.int64]) -> Array | None:
