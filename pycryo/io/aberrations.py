@@ -66,7 +66,7 @@ def stated(path: Path, table: Table | None, ignored: Collection[str]) -> dict[st
         says = [
             label
             for label, texts in columns.items()
-            if any([_says(text, label, path, kind in ignored) for text in dict.fromkeys(texts.tolist())])
+            if any(_says(text, label, path, kind in ignored) for text in dict.fromkeys(texts.tolist()))
         ]
         if says and kind in ignored:
             logger.warning("%s: %s is left out, as --ignore-optics asks: %s", path, kind, ", ".join(says))

@@ -12,7 +12,7 @@ from pycryo.maps.density import Map
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
-from pycryo.refinement.optics.find import FindOptions, find_optics
+from pycryo.refinement.optics.find import KINDS, FindOptions, find_optics
 from pycryo.refinement.optics.reference import from_map
 
 
@@ -25,9 +25,11 @@ def test_ranks_do_not_change_a_bit():
         path = on_root(comm, write)
         particles = read_particles(path)
         reference = from_map(Map(blobs().volume(24, 4.0).astype(np.float32), 4.0), None, 10.0)
-        found = find_optics(comm, particles, reference if comm.rank == 0 else None, FindOptions())
-        alone = on_root(comm, lambda: find_optics(SerialComm(), particles, reference, FindOptions()))
+        options = FindOptions(kinds=(*KINDS, "defocus"))
+        found = find_optics(comm, particles, reference if comm.rank == 0 else None, options)
+        alone = on_root(comm, lambda: find_optics(SerialComm(), particles, reference, options))
     assert len(found.groups) == 2
+    np.testing.assert_array_equal(found.particles.defocus_u, alone.particles.defocus_u)
     for one, other in zip(found.groups, alone.groups, strict=True):
         np.testing.assert_array_equal(one.evidence.product, other.evidence.product)
         np.testing.assert_array_equal(one.evidence.hessian, other.evidence.hessian)

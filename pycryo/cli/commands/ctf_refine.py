@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
+ON_REQUEST = {"astigmatism": "astigmatism", "defocus": "defocus"}
 PARTICLES, FIGURES = "particles_ctf_refine.star", "optics.json"
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
@@ -63,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--find",
         metavar="LIST",
         default=",".join(KINDS),
-        help=f"what to look for, separated by commas: {', '.join(KINDS)} (default: all); tilt is beam tilt and trefoil",
+        help=f"what to look for, separated by commas: {', '.join(KINDS)} of optics groups (default: these; tilt is "
+        f"beam tilt and trefoil), {' and '.join(ON_REQUEST)}, of micrographs and of particles",
     )
     parser.add_argument(
         "--symmetry", "--sym", metavar="GROUP", help=f"point group: {GROUPS} (default: the folder's, or C1)"
@@ -100,8 +102,11 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
 
     set_up_rank(comm, args.threads)
     wanted = [part.strip() for part in args.find.split(",") if part.strip()]
-    if unknown := sorted(set(wanted) - set(KINDS)) or not wanted:
-        raise InputError(f"--find does not know {unknown or 'nothing'}; it takes {', '.join(KINDS)}")
+    known = KINDS | ON_REQUEST
+    if unknown := sorted(set(wanted) - set(known)):
+        raise InputError(f"--find does not know {', '.join(unknown)}; it takes {', '.join(known)}")
+    if not wanted:
+        raise InputError(f"--find is empty; it takes {', '.join(known)}")
     inputs = on_root(comm, lambda: _inputs(args))
     ignored, folder = parse_kinds(args.ignore_optics), args.particles_dir or inputs.run.get("particles_dir")
     particles = on_root(comm, lambda: read_particles(inputs.particles, particles_dir=folder, ignore_optics=ignored))
@@ -111,7 +116,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     made: list[Reference] = []
     on_root(comm, lambda: made.append(_reference(args, inputs)))
     options = FindOptions(
-        kinds=[KINDS[each] for each in wanted],
+        kinds=[known[each] for each in wanted],
         diameter=args.diameter or inputs.run.get("diameter"),
         padding=args.padding,
         max_bad_fraction=args.max_bad_fraction,

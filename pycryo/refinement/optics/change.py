@@ -90,6 +90,14 @@ def changed(particles: Particles, changes: Mapping[int, Change]) -> Particles:
     )
 
 
+def with_forms(particles: Particles, forms: Array) -> Particles:
+    """The particles with (mean, along x, diagonal), Å (n, 3), added to the quadratic forms of their defoci."""
+    u, v, angle = (np.array(getattr(particles, f"defocus_{name}")) for name in ("u", "v", "angle"))
+    mine = forms.any(axis=1)
+    u[mine], v[mine], angle[mine] = _defocus(u[mine], v[mine], angle[mine], forms[mine].T)
+    return replace(particles, defocus_u=u, defocus_v=v, defocus_angle=angle)
+
+
 def _odd(optics: OpticsGroups, g: int, change: Array) -> tuple[Array, tuple[float, ...]]:
     """Beam tilt and rlnOddZernike of a group."""
     tilt, coefficients = optics.beam_tilt[g].copy(), _padded(optics.odd_zernike[g], 6)

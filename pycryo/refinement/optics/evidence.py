@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,13 +113,9 @@ def gather_evidence(
     sums = {int(g): _Sums.empty(particles, statistics, weighting, compared, int(g)) for g in groups}
     rows, values = [np.empty(0, np.int64)], [np.empty((0, 9))]
     for half in (0, 1):
-        for batch in partition.batches(partition.rows_of(half)):
-            size = max(1, _CHUNK_SAMPLES // batch.images[0].size)
-            for start in range(0, len(batch.rows), size):
-                some = slice(start, start + size)
-                mine = batch.rows[some]
-                values.append(_add(sums, particles, mine, batch.images[some], weighting, compared, half))
-                rows.append(mine)
+        for mine, images in in_pieces(partition, half):
+            values.append(_add(sums, particles, mine, images, weighting, compared, half))
+            rows.append(mine)
     group = particles.optics_group[np.concatenate(rows)]
     n_group = len(statistics.count)
     scalars = group_sums(comm, np.concatenate(values), group, n_group, particles.n)
@@ -168,6 +164,86 @@ class _Sums:
         return Evidence(self.pixels, re + 1j * im, cosine, information, power, power_sine, scalars[:3], hessian, n)
 
 
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Images of one geometry and half, centred, and their slices.
+
+    Attributes
+    ----------
+    pixels : Pixels
+    images : (n, 2, n_pixel) float64
+        s·X/σ² without the phase errors that are known.
+    weights : (n, n_pixel) float64
+        s²/σ².
+    slices : (n, 2, n_pixel) float64
+    sine, cosine : (n, n_pixel) float64
+        Of the phase of the CTF.
+    quaternion, shift : (n, 4), (n, 2) float64
+        Poses in the map, px.
+    matrices : (n, 3, 3) float64
+    scale : float
+        Fourier px of the map per Fourier px of the images.
+    volume : FourierVolume
+    present : (n, 2, 2) float64
+        Magnification.
+    """
+
+    pixels: Pixels
+    images: Array
+    weights: Array
+    slices: Array
+    sine: Array
+    cosine: Array
+    quaternion: Array
+    shift: Array
+    matrices: Array
+    scale: float
+    volume: FourierVolume
+    present: Array
+
+    def read(self, turned: Array, change: Array | float = 0.0) -> Array:
+        """Slices of other matrices, with the magnification changed."""
+        matrices = magnified(turned, (np.eye(2) + change) @ self.present)
+        return project_slices(self.volume, matrices, self.pixels.kx, self.pixels.ky, scale=self.scale).astype(
+            np.float64
+        )
+
+
+def align(
+    particles: Particles,
+    rows: NDArray[np.int64],
+    images: NDArray[np.float32],
+    weighting: Weighting,
+    compared: Compared,
+    half: int,
+) -> Aligned:
+    """Images `rows` of one geometry and half, with the slices of the map that they are compared with."""
+    scale = weighting.model_scale(particles, rows)
+    target = weighting.target(particles, rows, images, compared.frames.r_high, is_bare=True)
+    target = target.between(1, compared.frames.r_high / scale)
+    pixels, pixel_size = target.pixels, float(particles.pixel_size[rows[0]])
+    poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
+    sits = -np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
+    quaternion, moves = compared.frames.poses(half, poses, sits, pixel_size)
+    centred = shift(target.images, pixels.kx, pixels.ky, moves[:, None], pixels.box)[:, 0].astype(np.float64)
+    matrices = quaternion_to_matrix(quaternion)
+    found = magnification(particles, rows)
+    present = np.broadcast_to(np.eye(2), (len(rows), 2, 2)) if found is None else found
+    volume, read = compared.volumes[half], magnified(matrices, present)
+    slices = project_slices(volume, read, pixels.kx, pixels.ky, scale=scale).astype(np.float64)
+    sine, cosine = (particle_ctf(particles, rows, pixels, quarter_turns=turns).astype(np.float64) for turns in (0, 1))
+    weights = target.weights.astype(np.float64)
+    return Aligned(pixels, centred, weights, slices, sine, cosine, quaternion, moves, matrices, scale, volume, present)
+
+
+def in_pieces(partition: Partition, half: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """This rank's images of a half, a few at a time."""
+    for batch in partition.batches(partition.rows_of(half)):
+        size = max(1, _CHUNK_SAMPLES // batch.images[0].size)
+        for start in range(0, len(batch.rows), size):
+            yield batch.rows[start : start + size], batch.images[start : start + size]
+
+
 def _add(
     sums: dict[int, _Sums],
     particles: Particles,
@@ -178,26 +254,9 @@ def _add(
     half: int,
 ) -> Array:
     """Add images of one geometry and half to the sums; returns (n, 9) slopes and second derivatives of each."""
-    group = particles.optics_group[rows]
-    pixels = sums[int(group[0])].pixels
-    scale = weighting.model_scale(particles, rows)
-    target = weighting.target(particles, rows, images, compared.frames.r_high, is_bare=True)
-    target = target.between(1, compared.frames.r_high / scale)
-    pixel_size = float(particles.pixel_size[rows[0]])
-    poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
-    sits = -np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
-    quaternion, moves = compared.frames.poses(half, poses, sits, pixel_size)
-    centred = shift(target.images, pixels.kx, pixels.ky, moves[:, None], pixels.box)[:, 0].astype(np.float64)
-    matrices = quaternion_to_matrix(quaternion)
-    found = magnification(particles, rows)
-    present = np.broadcast_to(np.eye(2), (len(rows), 2, 2)) if found is None else found
-    volume = compared.volumes[half]
-
-    def slices(turned: Array, change: Array | float = 0.0) -> Array:
-        read = magnified(turned, (np.eye(2) + change) @ present)
-        return project_slices(volume, read, pixels.kx, pixels.ky, scale=scale).astype(np.float64)
-
-    middle = slices(matrices)
+    here = align(particles, rows, images, weighting, compared, half)
+    pixels, middle, matrices, slices = here.pixels, here.slices, here.matrices, here.read
+    centred, weights, group = here.images, here.weights, particles.optics_group[rows]
     step = _STEP / max(1.0, float(np.hypot(pixels.kx, pixels.ky).max()))
     slopes = [slices(matrices, step * change) - slices(matrices, -step * change) for change in CHANGES]
     for turn in quaternion_to_matrix(from_rotation_vector(step * np.eye(3))):
@@ -208,8 +267,7 @@ def _add(
         slopes.append(np.stack([turns * middle[:, 1], -turns * middle[:, 0]], axis=1))
     # Grey scale and decay of the image relative to the reference's: a steeper fall looks like a larger particle.
     slopes += [middle, np.square(step * np.hypot(pixels.kx, pixels.ky)) * middle]
-    sine, cosine = (particle_ctf(particles, rows, pixels, quarter_turns=turns).astype(np.float64) for turns in (0, 1))
-    weights = target.weights.astype(np.float64)
+    sine, cosine = here.sine, here.cosine
     re = (centred * middle).sum(axis=1)
     im = centred[:, 1] * middle[:, 0] - centred[:, 0] * middle[:, 1]
     power = weights * np.square(middle).sum(axis=1)
@@ -218,7 +276,7 @@ def _add(
         sums[int(g)].add(contributions[:, group == g])
     left = sine[:, None] * (centred - (sine * weights)[:, None] * middle)
     slope, hessian = _without_poses(slopes, left, sine * sine * weights)
-    slope -= (sine * sine * power) @ _noise_slopes(pixels, scale, compared.frames.fall).T
+    slope -= (sine * sine * power) @ _noise_slopes(pixels, here.scale, compared.frames.fall).T
     return np.concatenate([slope, hessian], axis=1)
 
 

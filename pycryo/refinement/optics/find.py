@@ -28,6 +28,7 @@ from pycryo.refinement.data.partition import Partition, deal, split_halves
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.maximization.noise import first_noise, updated_noise
 from pycryo.refinement.optics.change import Change, changed
+from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
 from pycryo.refinement.optics.fit import Fitted, even_basis, fit_even, fit_magnification, fit_odd, odd_basis
 from pycryo.refinement.optics.reference import Reference
@@ -38,6 +39,7 @@ Array = NDArray[np.float64]
 
 # What can be looked for.
 KINDS = ("odd", "even", "magnification")
+OF_IMAGES = ("astigmatism", "defocus")
 # Passes over the images at the most; the symmetric aberrations follow when the magnification is about right, as the CTF
 # depends on it. The last pass changes nothing by more than this share of its standard error.
 _MOST_PASSES, _EVEN_FROM, _STILL = 6, 1, 0.3
@@ -53,7 +55,7 @@ class FindOptions:
     Attributes
     ----------
     kinds : collection of str
-        Of `KINDS`.
+        Of `KINDS`, for optics groups; of `OF_IMAGES`, for micrographs and particles.
     diameter : float or None
         Of the particle, Å: the mean of an image is taken outside of it. Default: half the box is its radius.
     padding : int
@@ -221,9 +223,13 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
             now = changed(particles, whole)
             log.info("pass %d: %s", number + 1, _largest(fits))
+        found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
+        result = changed(particles, {each.group: each.change for each in found})
+        if "astigmatism" in options.kinds:
+            result = micrograph_astigmatism(partition, result, weighting, compared)
+        if "defocus" in options.kinds:
+            result = particle_defoci(partition, result, weighting, compared, options.seed)
     partition.free()
-    found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
-    result = changed(particles, {each.group: each.change for each in found})
     return Found(result, found, frames.box * frames.pixel_size / frames.r_high)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scene import lump
 
+from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
@@ -15,7 +16,7 @@ from pycryo.io.star import write_star
 from pycryo.io.table import make_table
 from pycryo.maps.density import Map
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.optics.change import Change, changed, tilt_strength
+from pycryo.refinement.optics.change import Change, changed, tilt_strength, with_forms
 from pycryo.refinement.optics.find import FindOptions, find_optics
 from pycryo.refinement.optics.reference import from_half_maps, from_map
 from pycryo.refinement.reconstruct import reconstruct
@@ -37,6 +38,7 @@ def simulated(folder, **optics):
     truth = simulator.truth
     columns = {
         "rlnImageName": [f"{number:06d}@a.mrcs" for number in range(1, N + 1)],
+        "rlnMicrographName": [f"mic{number // 40}.mrc" for number in range(N)],
         "rlnOpticsGroup": np.ones(N, int),
         "rlnDefocusU": truth.defocus_u,
         "rlnDefocusV": truth.defocus_v,
@@ -158,3 +160,46 @@ def test_changes_go_where_they_belong(hidden):
     assert not weaker.optics.has_even.any()
     both = changed(particles, {0: Change(np.zeros(6), np.zeros(8), np.array([0.01, 0.002, -0.01]))})
     np.testing.assert_allclose(both.optics.magnification[0], [[1.01, 0.002], [0.002, 0.99]])
+
+
+def forms(particles):
+    """(n, 3) mean, along x and diagonal of the defoci, Å."""
+    half, turn = (particles.defocus_u - particles.defocus_v) / 2, 2 * np.deg2rad(particles.defocus_angle)
+    mean = (particles.defocus_u + particles.defocus_v) / 2
+    return np.stack([mean, half * np.cos(turn), half * np.sin(turn)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return simulated(tmp_path_factory.mktemp("plain"))
+
+
+def test_astigmatism_of_micrographs_is_found(plain, rng):
+    particles, truth = plain
+    errors = np.repeat(np.insert(rng.normal(0, 150, (N // 40, 2)), 0, 0, axis=1), 40, axis=0)
+    wrong, reference = with_forms(particles, errors), from_map(truth, None, 2 * PIXEL * 1.1)
+    found = find_optics(SerialComm(), wrong, reference, FindOptions(kinds=["astigmatism"]))
+    left = np.abs(forms(found.particles) - forms(particles))[:, 1:]
+    assert np.median(left) < 0.3 * np.median(np.abs(errors[:, 1:]))
+    right = find_optics(SerialComm(), particles, reference, FindOptions(kinds=["astigmatism"]))
+    assert np.median(np.abs(forms(right.particles) - forms(particles))[:, 1:]) < 20
+
+
+def test_defoci_of_particles_are_found(plain, rng):
+    particles, truth = plain
+    errors = rng.normal(0, 300, N)
+    wrong = replace(particles, defocus_u=particles.defocus_u + errors, defocus_v=particles.defocus_v + errors)
+    reference = from_map(truth, None, 2 * PIXEL * 1.1)
+    found = find_optics(SerialComm(), wrong, reference, FindOptions(kinds=["defocus"]))
+    left = np.abs(forms(found.particles) - forms(particles))[:, 0]
+    assert np.median(left) < 0.4 * np.median(np.abs(errors))
+    right = find_optics(SerialComm(), particles, reference, FindOptions(kinds=["defocus"]))
+    np.testing.assert_array_equal(right.particles.defocus_u, particles.defocus_u)
+
+
+def test_astigmatism_needs_the_names_of_micrographs(plain):
+    particles, truth = plain
+    table = particles.tables["particles"].with_columns({}, drop=["rlnMicrographName"])
+    nameless = replace(particles, tables={**particles.tables, "particles": table})
+    with pytest.raises(InputError, match="no rlnMicrographName"):
+        find_optics(SerialComm(), nameless, from_map(truth, None, 2 * PIXEL * 1.1), FindOptions(kinds=["astigmatism"]))
