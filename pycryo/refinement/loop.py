@@ -19,6 +19,7 @@ from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.optics.during import is_time, with_optics
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Record
 from pycryo.refinement.resources.balance import balance, describe
@@ -209,6 +210,9 @@ def run(
         setup.background.settle(setup.partition.comm)
         record = outcome.record
         history.append(record)
+        found = ""
+        if is_time(setup, outcome):
+            outcome, found = with_optics(setup, outcome)
         log.info(
             "iteration %d (%s): r_high %.1f Å, resolution %.2f Å, spread %.2f° %.2f Å, poses moved %.2f°, %.1f s",
             record.number,
@@ -225,6 +229,8 @@ def run(
         if len(record.class_share) > 1:
             log.info("%s", describe_classes(record))
         log.info("decision: %s", record.decision)
+        if found:
+            log.info("%s", found)
         if setup.partition.comm.size > 1:
             log.info("%s", describe(record.load))
         if observer is not None:

@@ -12,7 +12,9 @@ from pycryo.io.aberrations import KINDS
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
-_STAGES = ("global", "local", "defocus")
+_STAGES = ("global", "local", "defocus", "optics")
+# Å: below it aberrations of the microscope begin to matter, and to be seen.
+_OPTICS_RESOLUTION = 4.0
 # Å: below it a particle's own defocus begins to matter, and to be seen. An error of 300 Å turns the CTF at 6 Å by 30°.
 _DEFOCUS_RESOLUTION = 6.0
 # Degrees; the filter's kernels are not wider than 11 degrees, with heavy tails.
@@ -73,8 +75,9 @@ class RefineOptions:
     stages: str | None = _option(
         None,
         "Search",
-        "stages to run, in order: global, global,local or global,local,defocus (default: global,local, then defocus if "
-        "the map is better than 6 Å; with --local without global)",
+        "stages to run, in order: global, global,local, global,local,defocus or global,local,defocus,optics (default: "
+        "global,local, then defocus if the map is better than 6 Å, and optics if it is better than 4 Å; with --local "
+        "without global)",
         metavar="LIST",
     )
     max_iter: int = _option(
@@ -179,7 +182,7 @@ class RefineOptions:
         """
         stages = _STAGES[1:] if self.local else _STAGES
         if self.stages is None:
-            return stages if self.ctf else tuple(stage for stage in stages if stage != "defocus")
+            return stages if self.ctf else tuple(stage for stage in stages if stage not in ("defocus", "optics"))
         names = tuple(name.strip() for name in self.stages.split(",") if name.strip())
         if not names or names != stages[: len(names)]:
             options = ["'" + ",".join(stages[:count]) + "'" for count in range(len(stages), 0, -1)]
@@ -192,3 +195,7 @@ class RefineOptions:
     def defocus_resolution(self) -> float:
         """Å: a resolution better than this lets the defocus stage follow the local one."""
         return _DEFOCUS_RESOLUTION if self.stages is None else float("inf")
+
+    def optics_resolution(self) -> float:
+        """Å: with a resolution better than this the optics are looked for."""
+        return _OPTICS_RESOLUTION if self.stages is None else float("inf")

@@ -38,6 +38,8 @@ class Schedule:
         So many images of each half-set are compared, see `pycryo.refinement.parts`; 0: all.
     compared : int
         So many were in the last iteration, and have posteriors; 0: all.
+    has_optics : bool
+        Aberrations and magnification were looked for.
     """
 
     stage: str
@@ -52,6 +54,7 @@ class Schedule:
     in_doubt: bool = False
     part: int = 0
     compared: int = 0
+    has_optics: bool = False
 
     @property
     def is_new(self) -> bool:

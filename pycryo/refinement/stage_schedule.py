@@ -55,6 +55,7 @@ _MOST_STALLED = 4
 def next_schedule(now: Schedule, seen: Measured, limits: Limits, *, is_last: bool) -> tuple[Schedule, str]:
     """The schedule of the next iteration and the reason in one line; `is_last`: iterations are used up."""
     following, reason = _of_these_images(now, seen, limits, is_last=is_last)
+    following = replace(following, has_optics=now.has_optics)
     if now.part == 0:
         return following, reason
     return part_grown(following, reason, now, limits)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycryo.filter.support import RowsPosterior
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import SlabMap
+from pycryo.refinement.optics.change import Change
 from pycryo.refinement.schedule import Schedule
 
 # Of each half, of each class.
@@ -48,6 +49,8 @@ class State:
     motions : two tuples of (Motion or None)
         Of the maps of each half and class, to be undone in the next iteration: against half 1, in the final iteration
         against the start; () for none.
+    optics_changes : tuple of (group, Change)
+        What was found of the optics groups, to be added to those of the file.
     """
 
     number: int
@@ -61,3 +64,4 @@ class State:
     posteriors: tuple[RowsPosterior | None, RowsPosterior | None]
     insertion_weight: NDArray[np.float64]
     motions: Motions = ((), ())
+    optics_changes: tuple[tuple[int, Change], ...] = ()

@@ -28,6 +28,7 @@ from pycryo.refinement.maximization.noise import update_noise
 from pycryo.refinement.maximization.pose_figures import PoseFigures, measure_poses
 from pycryo.refinement.maximization.poses import gather_poses
 from pycryo.refinement.maximization.resolution import limited, supported_shell
+from pycryo.refinement.optics.change import changed
 from pycryo.refinement.outcome import ClassMaps, Load, Outcome, Record
 from pycryo.refinement.parts import begins_anew, images_of, most_part
 from pycryo.refinement.plan import Plan, make_plan
@@ -67,6 +68,7 @@ def iterate(setup: Setup, state: State) -> Outcome:
     """One iteration: expectation, maximization, measurement, decision. Collective."""
     timer = Timer()
     began = time.perf_counter()
+    setup = _with_optics(setup, state)
     whole, setup = setup, images_of(setup, state.schedule.part)
     plan = make_plan(setup, state)
     results, load, scores = _expect(setup, state, plan, timer)
@@ -113,8 +115,19 @@ def iterate(setup: Setup, state: State) -> Outcome:
         posteriors=(first, second),
         insertion_weight=figures.insertion_weight,
         motions=motions,
+        optics_changes=state.optics_changes,
     )
     return Outcome(following, record, tuple(maximum.maps for maximum in maxima), poses)
+
+
+def _with_optics(setup: Setup, state: State) -> Setup:
+    """With the optics of the particles that the refinement has found."""
+    if not state.optics_changes:
+        return setup
+    partition = setup.partition
+    return replace(
+        setup, partition=replace(partition, particles=changed(partition.particles, dict(state.optics_changes)))
+    )
 
 
 def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Results, Load, Scores]:

@@ -35,6 +35,7 @@ from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
 from pycryo.refinement.files.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
 from pycryo.refinement.files.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
+from pycryo.refinement.optics.change import Change
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import Load, Record
 from pycryo.refinement.parts import images_of
@@ -45,8 +46,11 @@ from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 9
-_HEADER = ("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "history", "particles", "options", "setup")
+_FORMAT = 10
+_HEADER = (
+    *("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "optics_changes", "history"),
+    *("particles", "options", "setup"),
+)
 _SHARED = ("noise", "scale", "class_share", "insertion_weight")
 _POSTERIORS = "posteriors/"
 
@@ -93,6 +97,10 @@ def save(
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
         "motions": [[_motion_marks(each) for each in of_half] for of_half in state.motions],
+        "optics_changes": [
+            [g, {name: values.tolist() for name, values in asdict(change).items()}]
+            for g, change in state.optics_changes
+        ],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(partition.particles),
         "options": option_marks(setup.options),
@@ -178,6 +186,7 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             compared = images_of(setup, schedule.compared).partition
             _check_shapes(setup, compared.n, source.layout)
             motions = _motions(header["motions"])
+            optics = tuple((int(g), _change(marks)) for g, marks in header["optics_changes"])
             history = [Record(**(record | {"load": Load(**record["load"])})) for record in header["history"]]
         noise, scale, class_share, insertion_weight = (source.read(name) for name in _SHARED)
         references = []
@@ -195,8 +204,17 @@ def load(setup: Setup, folder: str | os.PathLike[str]) -> tuple[State, list[Reco
             posteriors=_read_posteriors(compared, source),
             insertion_weight=insertion_weight,
             motions=motions,
+            optics_changes=optics,
         )
     return state, history
+
+
+def _change_marks(change: Change) -> dict[str, list[float]]:
+    return {name: values.tolist() for name, values in asdict(change).items()}
+
+
+def _change(marks: dict[str, list[float]]) -> Change:
+    return Change(**{name: np.array(values, np.float64) for name, values in marks.items()})
 
 
 def _motion_marks(motion: Motion | None) -> list[list[float]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.geometry.rotations import quaternion_to_euler
 from pycryo.io.particles import Particles, write_particles
+from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.outcome import Poses
 
 
 def write_data_star(
-    path: Path, every: Particles, poses: Poses, half: NDArray[np.int8], norm: NDArray[np.float64]
+    path: Path,
+    every: Particles,
+    poses: Poses,
+    half: NDArray[np.int8],
+    norm: NDArray[np.float64],
+    optics_changes: Mapping[int, Change] | None = None,
 ) -> None:
     """Write the particles that have poses, with all columns of their file, atomically.
 
-    `half` and `norm` (n_all,) are half-set and norm of every particle.
+    `half` and `norm` (n_all,) are half-set and norm of every particle, `optics_changes` what was found of its group.
     """
-    particles = every.subset(poses.rows)
+    particles = changed(every, optics_changes or {}).subset(poses.rows)
     columns = pose_columns(poses, half[poses.rows])
     columns["rlnNormCorrection"] = norm[poses.rows]
-    if poses.defocus_change.any():
+    if optics_changes:
+        columns["rlnDefocusAngle"] = particles.defocus_angle
+    if poses.defocus_change.any() or optics_changes:
         columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
         columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
     write_particles(path, particles, columns)

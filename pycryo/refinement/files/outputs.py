@@ -17,7 +17,7 @@ from pycryo.refinement.files.half_maps import class_name, write_maps
 from pycryo.refinement.files.model_star import write_model_star
 from pycryo.refinement.files.run_json import write_run_json
 from pycryo.refinement.options import RefineOptions
-from pycryo.refinement.outcome import Outcome, Poses, Record
+from pycryo.refinement.outcome import Outcome, Record
 from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
@@ -106,7 +106,7 @@ class Writer:
     def _write_iteration(self, setup: Setup, outcome: Outcome) -> None:
         prefix = f"run_it{outcome.record.number:03d}"
         assert outcome.poses is not None
-        self._write_particles(f"{prefix}_data.star", setup, outcome.poses)
+        self._write_particles(f"{prefix}_data.star", setup, outcome)
         names = [f"{prefix}_half1_class{k:03d}.mrc" for k in range(1, len(outcome.classes) + 1)]
         write_model_star(
             self.folder / f"{prefix}_model.star",
@@ -117,16 +117,17 @@ class Writer:
 
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None
-        self._write_particles("run_data.star", setup, outcome.poses)
+        self._write_particles("run_data.star", setup, outcome)
         rejected = self.folder / "run_rejected.star"
         if len(setup.statistics.bad):
             write_particles(rejected, self.particles.subset(setup.statistics.bad), {})
         else:
             rejected.unlink(missing_ok=True)
 
-    def _write_particles(self, name: str, setup: Setup, poses: Poses) -> None:
-        half, norm = setup.partition.half, setup.statistics.norm
-        write_data_star(self.folder / name, self.particles, poses, half, norm)
+    def _write_particles(self, name: str, setup: Setup, outcome: Outcome) -> None:
+        assert outcome.poses is not None
+        half, norm, changes = setup.partition.half, setup.statistics.norm, dict(outcome.state.optics_changes)
+        write_data_star(self.folder / name, self.particles, outcome.poses, half, norm, changes)
 
 
 def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:

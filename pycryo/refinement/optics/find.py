@@ -31,7 +31,7 @@ from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
 from pycryo.refinement.optics.fit import Fitted, even_basis, fit_even, fit_magnification, fit_odd, odd_basis
-from pycryo.refinement.optics.reference import Reference
+from pycryo.refinement.optics.reference import Frames, Reference
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class Part:
     ----------
     name : str
     value, error : (p,) float64
-        What is to be added, and its standard errors.
+        What is to be added, and its standard errors; those of a magnification allow for the scale that all groups have
+        in common, which the images cannot tell.
     chi_square : float
     is_significant : bool
     """
@@ -146,6 +147,16 @@ class Found:
     particles: Particles
     groups: list[GroupFound]
     resolution: float
+
+    @property
+    def n(self) -> int:
+        """Particles that were compared."""
+        return sum(each.evidence.n for each in self.groups)
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether anything is to be changed."""
+        return any(part.is_significant for each in self.groups for part in each.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +226,7 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             evidence = gather_evidence(partition, now, statistics, weighting, compared)
             kinds = [each for each in options.kinds if each != "even" or number >= _EVEN_FROM]
             # Fitted by one: processors of another kind might round otherwise.
-            fits = on_root(comm, lambda: {g: _fit(now, g, each, kinds) for g, each in evidence.items()})  # noqa: B023
+            fits = on_root(comm, lambda: _fit_all(now, evidence, kinds, frames))  # noqa: B023
             weighting = _weighted(weighting, statistics, now, evidence)
             still = number > _EVEN_FROM and all(each.is_still for each in fits.values())
             if still or number + 1 == _MOST_PASSES:
@@ -223,7 +234,8 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
             now = changed(particles, whole)
             log.info("pass %d: %s", number + 1, _largest(fits))
-        found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
+        common = 0.0 if frames.has_own_scale else _common_error([each.magnification for each in whole.values()])
+        found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g], common) for g in sorted(fits)]
         result = changed(particles, {each.group: each.change for each in found})
         if "astigmatism" in options.kinds:
             result = micrograph_astigmatism(partition, result, weighting, compared)
@@ -253,6 +265,29 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
     if not (half >= 0).any():
         raise InputError(f"{particles.path}: there is no image that shows the optics")
     return deal(comm, particles, half, None), statistics, radius
+
+
+def _fit_all(
+    particles: Particles, evidence: dict[int, Evidence], kinds: Collection[str], frames: Frames
+) -> dict[int, _Fits]:
+    fits = {g: _fit(particles, g, each, kinds) for g, each in evidence.items()}
+    found = {g: each.magnification for g, each in fits.items() if each.magnification is not None}
+    if frames.has_own_scale or not found:
+        return fits
+    # A scale that all groups have in common is the map's, too.
+    weight = {g: 1 / max(float(each.covariance[0, 0] + each.covariance[2, 2]), 1e-300) for g, each in found.items()}
+    common = sum(weight[g] * (each.value[0] + each.value[2]) / 2 for g, each in found.items()) / sum(weight.values())
+    shift = common * np.array([1.0, 0.0, 1.0])
+    return {
+        g: replace(each, magnification=Fitted(found[g].value - shift, found[g].covariance)) if g in found else each
+        for g, each in fits.items()
+    }
+
+
+def _common_error(changes: list[Array]) -> float:
+    """Standard error of the scale that all groups have in common, if theirs scatter about the nominal one."""
+    scales = [(each[0] + each[2]) / 2 for each in changes]
+    return float(np.std(scales, ddof=1) / np.sqrt(len(scales))) if len(scales) > 1 else 0.0
 
 
 def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str]) -> _Fits:
@@ -291,8 +326,8 @@ def _largest(fits: dict[int, _Fits]) -> str:
     )
 
 
-def _group(g: int, whole: Change, last: _Fits, evidence: Evidence) -> GroupFound:
-    """What of a group's change is significant; `last` has the covariances."""
+def _group(g: int, whole: Change, last: _Fits, evidence: Evidence, common: float) -> GroupFound:
+    """What of a group's change is significant; `last` has the covariances, `common` the error of the common scale."""
     parts, none = [], Change.none()
     odd, even, magnification = none.odd.copy(), none.even.copy(), none.magnification.copy()
 
@@ -315,6 +350,8 @@ def _group(g: int, whole: Change, last: _Fits, evidence: Evidence) -> GroupFound
             odd[4:] = whole.odd[4:]
     if last.even is not None and part("fourth order", whole.even, last.even, slice(3, 8)):
         even = whole.even.copy()
-    if last.magnification is not None and part("magnification", whole.magnification, last.magnification, slice(0, 3)):
-        magnification = whole.magnification.copy()
+    if last.magnification is not None:
+        if part("magnification", whole.magnification, last.magnification, slice(0, 3)):
+            magnification = whole.magnification.copy()
+        parts[-1] = replace(parts[-1], error=np.hypot(parts[-1].error, common * np.array([1.0, 0.0, 1.0])))
     return GroupFound(g, parts, Change(odd, even, magnification), whole, evidence)

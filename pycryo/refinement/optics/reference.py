@@ -40,6 +40,8 @@ class Frames:
         Shells below it are compared.
     fall : (n_shell,) float64
         d ln f / dr of the filter f of the maps, per shell r.
+    has_own_scale : bool
+        The images did not make the maps, whose scale is known.
     """
 
     box: int
@@ -47,6 +49,7 @@ class Frames:
     motion: Motion | None
     r_high: float
     fall: Array
+    has_own_scale: bool = False
 
     def poses(self, half: int, quaternion: Array, shift: Array, pixel_size: float) -> tuple[Array, Array]:
         """Poses (n, 4), (n, 2) px of images of a half, in the frame of the map that they are compared with."""
@@ -114,7 +117,7 @@ def from_map(whole: Map, mask: Map | None, resolution: float) -> Reference:
     r_high = min(whole.box * whole.pixel_size / resolution, whole.box / 2 - 1)
     curve = (np.arange(whole.box // 2 + 1) < r_high).astype(np.float64)
     each = Map(_filtered(whole.data, curve) * soft, whole.pixel_size)
-    return Reference((each, each), Frames(whole.box, whole.pixel_size, None, r_high, np.zeros(len(curve))))
+    return Reference((each, each), Frames(whole.box, whole.pixel_size, None, r_high, np.zeros(len(curve)), True))
 
 
 def _filtered(data: NDArray[np.float32], curve: Array) -> NDArray[np.float32]:
