@@ -28,7 +28,7 @@ from pycryo.parallel.world import world
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
-    from pycryo.refinement.optics.find import Found, GroupFound
+    from pycryo.refinement.optics.found import Found, GroupFound
     from pycryo.refinement.optics.reference import Reference
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from pycryo.maps.density import Map
 from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.refinement.optics.change import Change, changed
-from pycryo.refinement.optics.find import FindOptions, Found, find_optics
+from pycryo.refinement.optics.find import FindOptions, find_optics
+from pycryo.refinement.optics.found import Found
 from pycryo.refinement.optics.reference import Reference, from_half_maps
 from pycryo.refinement.outcome import Outcome
 from pycryo.refinement.setup import Setup
@@ -24,7 +25,7 @@ from pycryo.refinement.setup import Setup
 log = logging.getLogger(__name__)
 
 # Particles of each optics group that tell whether there is anything to find with all of them.
-_PROBE = 2000
+_PROBE = 1000
 _PROBE_STREAM = 7 << 51
 
 
@@ -74,7 +75,7 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
     found = find_optics(comm, _few(particles, setup.options.seed), given, options)
     if found.is_significant and found.n < particles.n:
         found = find_optics(comm, particles, given, options)
-    changes = {each.group: each.change for each in found.groups if any(part.is_significant for part in each.parts)}
+    changes = {each.group: each.change for each in found.groups if each.is_significant}
     schedule = replace(state.schedule, has_optics=True)
     if not changes:
         state = replace(state, schedule=schedule)

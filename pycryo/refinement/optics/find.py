@@ -30,7 +30,8 @@ from pycryo.refinement.maximization.noise import first_noise, updated_noise
 from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
-from pycryo.refinement.optics.fit import Fitted, even_basis, fit_even, fit_magnification, fit_odd, odd_basis
+from pycryo.refinement.optics.fit import Fitted, fit_even, fit_magnification, fit_odd
+from pycryo.refinement.optics.found import Fits, Found, judged, with_common_scale
 from pycryo.refinement.optics.reference import Frames, Reference
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,8 @@ Array = NDArray[np.float64]
 KINDS = ("odd", "even", "magnification")
 OF_IMAGES = ("astigmatism", "defocus")
 # Passes over the images at the most; the symmetric aberrations follow when the magnification is about right, as the CTF
-# depends on it. The last pass changes nothing by more than this share of its standard error.
-_MOST_PASSES, _EVEN_FROM, _STILL = 6, 1, 0.3
-# Parameters count if chance would make as much of them once in a thousand groups: χ² of all, or standard errors of the
-# largest, by their number.
-_SIGNIFICANT = {2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
+# depends on it.
+_MOST_PASSES, _EVEN_FROM = 6, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,113 +70,6 @@ class FindOptions:
     max_bad_fraction: float = 0.05
     invert_contrast: bool = False
     seed: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some parameters of a group that stand or fall together.
-
-    Attributes
-    ----------
-    name : str
-    value, error : (p,) float64
-        What is to be added, and its standard errors; those of a magnification allow for the scale that all groups have
-        in common, which the images cannot tell.
-    chi_square : float
-    is_significant : bool
-    """
-
-    name: str
-    value: Array
-    error: Array
-    chi_square: float
-    is_significant: bool
-
-
-@dataclass(frozen=True, slots=True)
-class GroupFound:
-    """What was found for a group.
-
-    Attributes
-    ----------
-    group : int
-        Index into `OpticsGroups`.
-    parts : list of Part
-    change : Change
-        What of it is significant.
-    whole : Change
-        All of it.
-    evidence : Evidence
-        Of the last pass, with all of it.
-    """
-
-    group: int
-    parts: list[Part]
-    change: Change
-    whole: Change
-    evidence: Evidence
-
-    def phases(self, particles: Particles) -> tuple[list[tuple[str, Array, Array]], list[Array]]:
-        """Phase errors for `pycryo.report.optics_figures.phase_figure`: what is seen beyond the fit, and the fit.
-
-        The fit is what the optics of the `particles`, those of the result, lacked at first.
-        """
-        each = self.evidence
-        x, y = frequencies(particles.optics, self.group, each.pixels)
-        slope = 0.5 * each.power_sine - each.cosine
-        power = 0.5 * (each.power + each.power_cosine)
-        seen = [("antisymmetric", each.product.imag, each.information), ("symmetric", slope, power)]
-        return seen, [odd_basis(x, y) @ self.whole.odd, even_basis(x, y) @ self.whole.even]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Result of `find_optics`.
-
-    Attributes
-    ----------
-    particles : Particles
-        With what is significant.
-    groups : list of GroupFound
-    resolution : float
-        To which images were compared, Å.
-    """
-
-    particles: Particles
-    groups: list[GroupFound]
-    resolution: float
-
-    @property
-    def n(self) -> int:
-        """Particles that were compared."""
-        return sum(each.evidence.n for each in self.groups)
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether anything is to be changed."""
-        return any(part.is_significant for each in self.groups for part in each.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fits:
-    odd: Fitted | None
-    even: Fitted | None
-    magnification: Fitted | None
-
-    @property
-    def change(self) -> Change:
-        none = Change.none()
-        return Change(
-            none.odd if self.odd is None else self.odd.value,
-            none.even if self.even is None else self.even.value,
-            none.magnification if self.magnification is None else self.magnification.value,
-        )
-
-    @property
-    def is_still(self) -> bool:
-        """Whether nothing changes by more than a part of its standard error."""
-        fits = [each for each in (self.odd, self.even, self.magnification) if each is not None]
-        return all((np.abs(each.value) <= _STILL * each.error).all() for each in fits)
 
 
 def find_optics(comm: Comm, particles: Particles, reference: Reference | None, options: FindOptions) -> Found:
@@ -224,18 +115,20 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
         now = particles
         for number in range(_MOST_PASSES):
             evidence = gather_evidence(partition, now, statistics, weighting, compared)
-            kinds = [each for each in options.kinds if each != "even" or number >= _EVEN_FROM]
             # Fitted by one: processors of another kind might round otherwise.
-            fits = on_root(comm, lambda: _fit_all(now, evidence, kinds, frames))  # noqa: B023
+            fits = on_root(comm, lambda: _fit_all(now, evidence, options.kinds, frames))  # noqa: B023
             weighting = _weighted(weighting, statistics, now, evidence)
-            still = number > _EVEN_FROM and all(each.is_still for each in fits.values())
-            if still or number + 1 == _MOST_PASSES:
+            found = [judged(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
+            still = all(each.is_still for each in fits.values()) or not any(each.is_significant for each in found)
+            if (number >= _EVEN_FROM and still) or number + 1 == _MOST_PASSES:
                 break
+            if number < _EVEN_FROM:
+                fits = {g: replace(each, even=None) for g, each in fits.items()}
             whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
             now = changed(particles, whole)
             log.info("pass %d: %s", number + 1, _largest(fits))
-        common = 0.0 if frames.has_own_scale else _common_error([each.magnification for each in whole.values()])
-        found = [_group(g, whole.get(g, Change.none()), fits[g], evidence[g], common) for g in sorted(fits)]
+        if not frames.has_own_scale:
+            found = with_common_scale(found)
         result = changed(particles, {each.group: each.change for each in found})
         if "astigmatism" in options.kinds:
             result = micrograph_astigmatism(partition, result, weighting, compared)
@@ -269,7 +162,7 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
 
 def _fit_all(
     particles: Particles, evidence: dict[int, Evidence], kinds: Collection[str], frames: Frames
-) -> dict[int, _Fits]:
+) -> dict[int, Fits]:
     fits = {g: _fit(particles, g, each, kinds) for g, each in evidence.items()}
     found = {g: each.magnification for g, each in fits.items() if each.magnification is not None}
     if frames.has_own_scale or not found:
@@ -284,13 +177,7 @@ def _fit_all(
     }
 
 
-def _common_error(changes: list[Array]) -> float:
-    """Standard error of the scale that all groups have in common, if theirs scatter about the nominal one."""
-    scales = [(each[0] + each[2]) / 2 for each in changes]
-    return float(np.std(scales, ddof=1) / np.sqrt(len(scales))) if len(scales) > 1 else 0.0
-
-
-def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str]) -> _Fits:
+def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str]) -> Fits:
     x, y = frequencies(particles.optics, g, evidence.pixels)
     odd = even = magnification = None
     if "odd" in kinds:
@@ -300,7 +187,7 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
         even = fit_even(x, y, *sums)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
-    return _Fits(odd, even, magnification)
+    return Fits(odd, even, magnification)
 
 
 def _weighted(
@@ -316,7 +203,7 @@ def _weighted(
     return replace(before, noise=updated_noise(statistics, particles, cross, model, before.noise), scale=scale)
 
 
-def _largest(fits: dict[int, _Fits]) -> str:
+def _largest(fits: dict[int, Fits]) -> str:
     """The largest changes of a pass, for the log."""
     change = [each.change for each in fits.values()]
     return (
@@ -324,34 +211,3 @@ def _largest(fits: dict[int, _Fits]) -> str:
         f"beam tilt and trefoil by {max(np.abs(each.odd[2:]).max() for each in change):.3g} rad Å³, "
         f"fourth order by {max(np.abs(each.even[3:]).max() for each in change):.3g} rad Å⁴"
     )
-
-
-def _group(g: int, whole: Change, last: _Fits, evidence: Evidence, common: float) -> GroupFound:
-    """What of a group's change is significant; `last` has the covariances, `common` the error of the common scale."""
-    parts, none = [], Change.none()
-    odd, even, magnification = none.odd.copy(), none.even.copy(), none.magnification.copy()
-
-    def part(name: str, values: Array, fitted: Fitted, some: slice) -> bool:
-        chi_square = Fitted(values, fitted.covariance).chi_square(some)
-        value, error = values[some], fitted.error[some]
-        of_all, of_one = _SIGNIFICANT[len(value)]
-        counts = chi_square > of_all or bool((np.abs(value) > of_one * error).any())
-        parts.append(Part(name, value, error, chi_square, counts))
-        return counts
-
-    if last.odd is not None:
-        tilt = part("beam tilt", whole.odd, last.odd, slice(2, 4))
-        trefoil = part("trefoil", whole.odd, last.odd, slice(4, 6))
-        if tilt or trefoil:
-            odd[:2] = whole.odd[:2]
-        if tilt:
-            odd[2:4] = whole.odd[2:4]
-        if trefoil:
-            odd[4:] = whole.odd[4:]
-    if last.even is not None and part("fourth order", whole.even, last.even, slice(3, 8)):
-        even = whole.even.copy()
-    if last.magnification is not None:
-        if part("magnification", whole.magnification, last.magnification, slice(0, 3)):
-            magnification = whole.magnification.copy()
-        parts[-1] = replace(parts[-1], error=np.hypot(parts[-1].error, common * np.array([1.0, 0.0, 1.0])))
-    return GroupFound(g, parts, Change(odd, even, magnification), whole, evidence)

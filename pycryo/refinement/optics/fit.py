@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 # Shares of the highest frequency up to which a fit reaches, step by step, and its iterations at each.
 _REACH, _N_ITERATION = (0.5, 0.65, 0.8, 0.9, 1.0), 12
 # Variance relative to that of the images' noise alone: the reference's noise, of as many images, adds a share that is
-# its FSC where the images tell most. With it 45 coefficients were wrong by 0.9 standard errors (docs/method.md, Optics).
+# its FSC where the images tell most (docs/method.md, Optics).
 _REFERENCE_NOISE = 1.5
 
 

@@ -1,0 +1,203 @@
+"""What a search of the optics found, and what of it is no chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.io.particles import Particles
+from pycryo.model.microscope import frequencies
+from pycryo.refinement.optics.change import Change
+from pycryo.refinement.optics.evidence import Evidence
+from pycryo.refinement.optics.fit import Fitted, even_basis, odd_basis
+
+Array = NDArray[np.float64]
+
+# Parameters count if chance would make as much of them once in a thousand groups: χ² of all, or standard errors of the
+# largest, by their number.
+_SIGNIFICANT = {2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
+# Of a standard error: changes below it are none.
+_STILL = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some parameters of a group that stand or fall together.
+
+    Attributes
+    ----------
+    name : str
+    value, error : (p,) float64
+        What is to be added, and its standard errors; those of a magnification allow for the scale that all groups have
+        in common, which the images cannot tell.
+    chi_square : float
+    is_significant : bool
+    """
+
+    name: str
+    value: Array
+    error: Array
+    chi_square: float
+    is_significant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFound:
+    """What was found for a group.
+
+    Attributes
+    ----------
+    group : int
+        Index into `OpticsGroups`.
+    parts : list of Part
+    change : Change
+        What of it is significant.
+    whole : Change
+        That the last pass began with.
+    evidence : Evidence
+        Of the last pass.
+    """
+
+    group: int
+    parts: list[Part]
+    change: Change
+    whole: Change
+    evidence: Evidence
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether anything is to be changed."""
+        return any(part.is_significant for part in self.parts)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the magnification was looked for."""
+        return any(part.name == "magnification" for part in self.parts)
+
+    def phases(self, particles: Particles) -> tuple[list[tuple[str, Array, Array]], list[Array]]:
+        """Phase errors for `pycryo.report.optics_figures.phase_figure`: what is seen beyond the fit, and the fit.
+
+        The fit is what the optics of the `particles`, those of the result, lacked at first.
+        """
+        each = self.evidence
+        x, y = frequencies(particles.optics, self.group, each.pixels)
+        slope = 0.5 * each.power_sine - each.cosine
+        power = 0.5 * (each.power + each.power_cosine)
+        seen = [("antisymmetric", each.product.imag, each.information), ("symmetric", slope, power)]
+        return seen, [odd_basis(x, y) @ self.whole.odd, even_basis(x, y) @ self.whole.even]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Result of `find_optics`.
+
+    Attributes
+    ----------
+    particles : Particles
+        With what is significant.
+    groups : list of GroupFound
+    resolution : float
+        To which images were compared, Å.
+    """
+
+    particles: Particles
+    groups: list[GroupFound]
+    resolution: float
+
+    @property
+    def n(self) -> int:
+        """Particles that were compared."""
+        return sum(each.evidence.n for each in self.groups)
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether anything is to be changed."""
+        return any(each.is_significant for each in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """Those of a pass; None: not looked for."""
+
+    odd: Fitted | None
+    even: Fitted | None
+    magnification: Fitted | None
+
+    @property
+    def change(self) -> Change:
+        none = Change.none()
+        return Change(
+            none.odd if self.odd is None else self.odd.value,
+            none.even if self.even is None else self.even.value,
+            none.magnification if self.magnification is None else self.magnification.value,
+        )
+
+    @property
+    def is_still(self) -> bool:
+        """Whether nothing changes by more than a part of its standard error."""
+        fits = [each for each in (self.odd, self.even, self.magnification) if each is not None]
+        return all((np.abs(each.value) <= _STILL * each.error).all() for each in fits)
+
+
+def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
+    """What of a group's change is significant.
+
+    Parameters
+    ----------
+    g : int
+    whole : Change
+        That was made before the last pass.
+    last : Fits
+        What that pass found beyond it.
+    evidence : Evidence
+        Of that pass.
+    """
+    applied, whole = whole, whole.plus(last.change)
+    parts, none = [], Change.none()
+    odd, even, magnification = none.odd.copy(), none.even.copy(), none.magnification.copy()
+
+    def part(name: str, values: Array, fitted: Fitted, some: slice) -> bool:
+        chi_square = Fitted(values, fitted.covariance).chi_square(some)
+        value, error = values[some], fitted.error[some]
+        of_all, of_one = _SIGNIFICANT[len(value)]
+        counts = chi_square > of_all or bool((np.abs(value) > of_one * error).any())
+        parts.append(Part(name, value, error, chi_square, counts))
+        return counts
+
+    if last.odd is not None:
+        tilt = part("beam tilt", whole.odd, last.odd, slice(2, 4))
+        trefoil = part("trefoil", whole.odd, last.odd, slice(4, 6))
+        if tilt or trefoil:
+            odd[:2] = whole.odd[:2]
+        if tilt:
+            odd[2:4] = whole.odd[2:4]
+        if trefoil:
+            odd[4:] = whole.odd[4:]
+    if last.even is not None and part("fourth order", whole.even, last.even, slice(3, 8)):
+        even = whole.even.copy()
+    if last.magnification is not None and part("magnification", whole.magnification, last.magnification, slice(0, 3)):
+        magnification = whole.magnification.copy()
+    return GroupFound(g, parts, Change(odd, even, magnification), applied, evidence)
+
+
+def with_common_scale(groups: list[GroupFound]) -> list[GroupFound]:
+    """With standard errors of magnifications that allow for a scale which all groups have in common.
+
+    Images do not tell it, as their map has it, too: it is known as well as scales that scatter about the nominal one.
+    """
+    place = {each.group: [part.name for part in each.parts].index("magnification") for each in groups if each.has_scale}
+    scales = [float(each.parts[place[each.group]].value[[0, 2]].mean()) for each in groups if each.has_scale]
+    if len(scales) < 2:
+        return groups
+    common = float(np.std(scales, ddof=1) / np.sqrt(len(scales)))
+    result = []
+    for each in groups:
+        parts = list(each.parts)
+        if each.has_scale:
+            part = parts[place[each.group]]
+            wider = np.hypot(part.error, common * np.array([1.0, 0.0, 1.0]))
+            parts[place[each.group]] = replace(part, error=wider)
+        result.append(replace(each, parts=parts))
+    return result
