@@ -46,6 +46,7 @@ def phase_figure(
         step = _smoothed(_plane(pixels, slope, sign)) / np.maximum(weight, 1e-300)
         whole = _plane(pixels, phase, sign)
         known = weight * 4 * np.pi * _SMOOTH**2 > _MOST_ERROR**-2
+        known &= _plane(pixels, np.ones(len(pixels)), 1) > 0
         limit = min(np.pi, 1.2 * float(np.abs(whole[known]).max(initial=0.1)) + 0.05)
         reach = len(whole) // 2 * frequency_step
         for row, values in enumerate((np.where(known, whole + step, np.nan), np.where(known, whole, np.nan))):
