@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
-ON_REQUEST = {"astigmatism": "astigmatism", "defocus": "defocus"}
+ON_REQUEST = {"phase-shift": "phase", "astigmatism": "astigmatism", "defocus": "defocus"}
 PARTICLES, FIGURES = "particles_ctf_refine.star", "optics.json"
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
     "defocus_v": "rlnDefocusV",
     "defocus_angle": "rlnDefocusAngle",
+    "phase_shift": "rlnPhaseShift",
     "origin_x": "rlnOriginXAngst",
     "origin_y": "rlnOriginYAngst",
 }
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         default=",".join(KINDS),
         help=f"what to look for, separated by commas: {', '.join(KINDS)} of optics groups (default: these; tilt is "
-        f"beam tilt and trefoil), {' and '.join(ON_REQUEST)}, of micrographs and of particles",
+        f"beam tilt and trefoil), {', '.join(ON_REQUEST)} of groups, micrographs and particles",
     )
     parser.add_argument(
         "--symmetry", "--sym", metavar="GROUP", help=f"point group: {GROUPS} (default: the folder's, or C1)"
@@ -194,13 +195,14 @@ def _values(after: Particles, each: GroupFound) -> list[tuple[str, np.ndarray[An
         "beam tilt": (1 / abs(tilt_strength(after.optics, each.group) or np.inf), "mrad"),
         "trefoil": (1.0, "rad Å³"),
         "fourth order": (np.array([1 / 6, 1 / 4, 1 / 4, 1.0, 1.0]), "rad Å⁴"),
+        "phase shift": (-180 / np.pi, "degrees"),
         "magnification": (100.0, "%"),
     }
     found = []
     for part in each.parts:
         factor, unit = factors[part.name]
         sign = np.sign(tilt_strength(after.optics, each.group)) if part.name == "beam tilt" else 1.0
-        found.append((part.name, sign * factor * part.value, factor * part.error, unit))
+        found.append((part.name, sign * factor * part.value, np.abs(factor) * part.error, unit))
     return found
 
 

@@ -23,7 +23,7 @@ class Change:
     ----------
     odd : (6,) float64
         Of `pycryo.refinement.optics.fit.odd_basis`.
-    even : (8,) float64
+    even : (9,) float64
         Of `pycryo.refinement.optics.fit.even_basis`.
     magnification : (3,) float64
         (a, b, c) of (1 + [[a, b], [b, c]]) M.
@@ -36,7 +36,7 @@ class Change:
     @classmethod
     def none(cls) -> Change:
         """No change."""
-        return cls(np.zeros(6), np.zeros(8), np.zeros(3))
+        return cls(np.zeros(6), np.zeros(9), np.zeros(3))
 
     def plus(self, more: Change) -> Change:
         """Both, one after the other; exact but for products of two changes of the magnification."""
@@ -59,13 +59,14 @@ def changed(particles: Particles, changes: Mapping[int, Change]) -> Particles:
     """The particles with the optics of some groups changed.
 
     What aberrations have in common with a shift of the images goes into the origins, what they have in common with
-    the defocus, into that: only third and fourth powers of k remain in the optics table.
+    the defocus or a phase plate, into those: only third and fourth powers of k remain in the optics table.
     """
     optics = particles.optics
     tilt, matrices = optics.beam_tilt.copy(), optics.magnification.copy()
     odd, even = list(optics.odd_zernike), list(optics.even_zernike)
     u, v, angle = (np.array(getattr(particles, f"defocus_{name}")) for name in ("u", "v", "angle"))
     origin_x, origin_y = particles.origin_x.copy(), particles.origin_y.copy()
+    phase = particles.phase_shift.copy()
     for g, change in changes.items():
         mine = particles.optics_group == g
         matrices[g] = change.matrix @ matrices[g]
@@ -73,7 +74,8 @@ def changed(particles: Particles, changes: Mapping[int, Change]) -> Particles:
         origin_x[mine] += move[0]
         origin_y[mine] += move[1]
         tilt[g], odd[g] = _odd(optics, g, change.odd)
-        even[g] = _even(even[g], change.even[3:])
+        even[g] = _even(even[g], change.even[3:8])
+        phase[mine] -= np.rad2deg(change.even[8])
         if change.even.any():
             form = -change.even[:3] / (np.pi * float(electron_wavelength(optics.voltage[g])))
             u[mine], v[mine], angle[mine] = _defocus(u[mine], v[mine], angle[mine], form)
@@ -85,6 +87,7 @@ def changed(particles: Particles, changes: Mapping[int, Change]) -> Particles:
         defocus_u=u,
         defocus_v=v,
         defocus_angle=angle,
+        phase_shift=phase,
         origin_x=origin_x,
         origin_y=origin_y,
     )

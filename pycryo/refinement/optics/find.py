@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 # What can be looked for.
 KINDS = ("odd", "even", "magnification")
-OF_IMAGES = ("astigmatism", "defocus")
+ON_REQUEST = ("phase", "astigmatism", "defocus")
 # Passes over the images at the most; the symmetric aberrations follow when the magnification is about right, as the CTF
 # depends on it.
 _MOST_PASSES, _EVEN_FROM = 6, 1
@@ -53,7 +53,8 @@ class FindOptions:
     Attributes
     ----------
     kinds : collection of str
-        Of `KINDS`, for optics groups; of `OF_IMAGES`, for micrographs and particles.
+        Of `KINDS`, and `ON_REQUEST` a phase of all frequencies of a group, astigmatism of micrographs, and the defocus
+        of particles.
     diameter : float or None
         Of the particle, Å: the mean of an image is taken outside of it. Default: half the box is its radius.
     padding : int
@@ -182,9 +183,9 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
     odd = even = magnification = None
     if "odd" in kinds:
         odd = fit_odd(x, y, evidence.product, evidence.information)
-    if "even" in kinds:
+    if "even" in kinds or "phase" in kinds:
         sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
-        even = fit_even(x, y, *sums)
+        even = fit_even(x, y, *sums, has_constant="phase" in kinds)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
     return Fits(odd, even, magnification)
@@ -209,5 +210,5 @@ def _largest(fits: dict[int, Fits]) -> str:
     return (
         f"magnification changed by up to {100 * max(np.abs(each.magnification).max() for each in change):.2f} %, "
         f"beam tilt and trefoil by {max(np.abs(each.odd[2:]).max() for each in change):.3g} rad Å³, "
-        f"fourth order by {max(np.abs(each.even[3:]).max() for each in change):.3g} rad Å⁴"
+        f"fourth order by {max(np.abs(each.even[3:8]).max() for each in change):.3g} rad Å⁴"
     )

@@ -53,14 +53,14 @@ def odd_basis(x: Array, y: Array) -> Array:
 
 
 def even_basis(x: Array, y: Array) -> Array:
-    """(n, 8): |k|² · (1, cos 2θ, sin 2θ), then |k|⁴ · (1, cos 2θ, sin 2θ, cos 4θ, sin 4θ)."""
+    """(n, 9): |k|² · (1, cos 2θ, sin 2θ), then |k|⁴ · (1, cos 2θ, sin 2θ, cos 4θ, sin 4θ), and 1."""
     square = x * x + y * y
     cos2, sin2 = x * x - y * y, 2 * x * y
     return np.stack(
         [
             *(square, cos2, sin2),
             *(square**2, square * cos2, square * sin2),
-            *(cos2**2 - sin2**2, 2 * cos2 * sin2),
+            *(cos2**2 - sin2**2, 2 * cos2 * sin2, np.ones_like(x)),
         ],
         axis=1,
     )
@@ -85,7 +85,15 @@ def fit_odd(x: Array, y: Array, product: NDArray[np.complex128], information: Ar
 
 
 def fit_even(
-    x: Array, y: Array, sine: Array, cosine: Array, power: Array, power_cosine: Array, power_sine: Array
+    x: Array,
+    y: Array,
+    sine: Array,
+    cosine: Array,
+    power: Array,
+    power_cosine: Array,
+    power_sine: Array,
+    *,
+    has_constant: bool = False,
 ) -> Fitted:
     """Phases ε = `even_basis` · value of the CTF sin(χ - ε) beyond those that χ has.
 
@@ -96,6 +104,8 @@ def fit_even(
         Σ sin χ Re(X·P*)/σ², Σ cos χ Re(X·P*)/σ².
     power, power_cosine, power_sine : (n,) float64
         Σ|P|²/σ², Σ cos 2χ |P|²/σ², Σ sin 2χ |P|²/σ².
+    has_constant : bool
+        The last parameter, a phase that is the same at all frequencies, is looked for; else it is 0.
     """
 
     def derivative(phase: Array) -> tuple[Array, Array]:
@@ -103,7 +113,11 @@ def fit_even(
         slope = -s1 * sine - c1 * cosine + 0.5 * (c2 * power_sine - s2 * power_cosine)
         return slope, 0.5 * (power + c2 * power_cosine + s2 * power_sine)
 
-    return _scored(even_basis(x, y), np.hypot(x, y), derivative)
+    count = 9 if has_constant else 8
+    found = _scored(even_basis(x, y)[:, :count], np.hypot(x, y), derivative)
+    value, covariance = np.zeros(9), np.zeros((9, 9))
+    value[:count], covariance[:count, :count] = found.value, found.covariance
+    return Fitted(value, covariance)
 
 
 def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Array, Array]]) -> Fitted:

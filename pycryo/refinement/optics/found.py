@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 # Parameters count if chance would make as much of them once in a thousand groups: χ² of all, or standard errors of the
 # largest, by their number.
-_SIGNIFICANT = {2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
+_SIGNIFICANT = {1: (12.1, 3.5), 2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
 # Of a standard error: changes below it are none.
 _STILL = 0.3
 
@@ -175,8 +175,15 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
             odd[2:4] = whole.odd[2:4]
         if trefoil:
             odd[4:] = whole.odd[4:]
-    if last.even is not None and part("fourth order", whole.even, last.even, slice(3, 8)):
-        even = whole.even.copy()
+    if last.even is not None:
+        fourth = part("fourth order", whole.even, last.even, slice(3, 8))
+        constant = last.even.covariance[8, 8] > 0 and part("phase shift", whole.even, last.even, slice(8, 9))
+        if fourth or constant:
+            even[:3] = whole.even[:3]
+        if fourth:
+            even[3:8] = whole.even[3:8]
+        if constant:
+            even[8] = whole.even[8]
     if last.magnification is not None and part("magnification", whole.magnification, last.magnification, slice(0, 3)):
         magnification = whole.magnification.copy()
     return GroupFound(g, parts, Change(odd, even, magnification), applied, evidence)

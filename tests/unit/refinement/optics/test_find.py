@@ -108,11 +108,11 @@ def test_changes_go_where_they_belong(hidden):
     np.testing.assert_allclose(moved.origin_x - particles.origin_x, 1 / (2 * np.pi), rtol=1e-9)
     np.testing.assert_allclose(moved.origin_y - particles.origin_y, -2 / (2 * np.pi), rtol=1e-9)
     assert not moved.optics.has_odd.any()
-    weaker = changed(particles, {0: replace(none, even=np.array([1.0, 0, 0, 0, 0, 0, 0, 0]))})
+    weaker = changed(particles, {0: replace(none, even=np.array([1.0, 0, 0, 0, 0, 0, 0, 0, 0]))})
     wavelength = 0.0196875
     np.testing.assert_allclose(weaker.defocus_u - particles.defocus_u, -1 / (np.pi * wavelength), rtol=1e-4)
     assert not weaker.optics.has_even.any()
-    both = changed(particles, {0: Change(np.zeros(6), np.zeros(8), np.array([0.01, 0.002, -0.01]))})
+    both = changed(particles, {0: Change(np.zeros(6), np.zeros(9), np.array([0.01, 0.002, -0.01]))})
     np.testing.assert_allclose(both.optics.magnification[0], [[1.01, 0.002], [0.002, 0.99]])
 
 
@@ -157,3 +157,14 @@ def test_astigmatism_needs_the_names_of_micrographs(plain):
     nameless = replace(particles, tables={**particles.tables, "particles": table})
     with pytest.raises(InputError, match="no rlnMicrographName"):
         find_optics(SerialComm(), nameless, from_map(truth, None, 2 * PIXEL * 1.1), FindOptions(kinds=["astigmatism"]))
+
+
+def test_a_phase_plate_is_found(plain):
+    particles, truth = plain
+    wrong = replace(particles, phase_shift=np.full(N, 10.0))
+    reference = from_map(truth, None, 2 * PIXEL * 1.1)
+    found = find_optics(SerialComm(), wrong, reference, FindOptions(kinds=["phase"]))
+    assert [part.name for part in found.groups[0].parts] == ["fourth order", "phase shift"]
+    np.testing.assert_allclose(found.particles.phase_shift, 0, atol=3)
+    again = find_optics(SerialComm(), particles, reference, FindOptions(kinds=["phase"]))
+    np.testing.assert_array_equal(again.particles.phase_shift, 0)
