@@ -97,8 +97,11 @@ class Optics:
     is_renumbered: bool
 
 
-def updated_table(table: Table, before: OpticsGroups, after: OpticsGroups) -> Table:
-    """An optics table with the aberrations of `after`; what is as in `before` stays to the letter."""
+def updated_table(table: Table, before: OpticsGroups, after: OpticsGroups, anew: Collection[str] = ()) -> Table:
+    """An optics table with the aberrations of `after`.
+
+    What is as in `before` stays to the letter, but for columns `anew`, which do not say what was in `before`.
+    """
     rows = np.arange(len(after)).tolist()
     if "rlnOpticsGroup" in table.columns:
         numbers = table.values(["rlnOpticsGroup"])["rlnOpticsGroup"]
@@ -106,7 +109,8 @@ def updated_table(table: Table, before: OpticsGroups, after: OpticsGroups) -> Ta
     columns: dict[str, ArrayLike] = {}
     for label in LABELS:
         pairs = [(text_of(before, g, label), text_of(after, g, label)) for g in range(len(after))]
-        changes = {row: new for row, (old, new) in zip(rows, pairs, strict=True) if new != old}
+        is_anew = label in anew and label in table.columns
+        changes = {row: new for row, (old, new) in zip(rows, pairs, strict=True) if new != old or is_anew}
         if changes:
             texts = (
                 table.values(texts=[label])[label]

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
+from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
 from pycryo.io.mrc import read_map
-from pycryo.io.optics import text_of
+from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, read_particles, write_particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -36,6 +37,15 @@ log = logging.getLogger(__name__)
 KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
 ON_REQUEST = {"phase-shift": "phase", "astigmatism": "astigmatism", "defocus": "defocus"}
 PARTICLES, FIGURES = "particles_ctf_refine.star", "optics.json"
+# Of the parameters of each part: beam tilt along x and y; coefficients of rlnOddZernike and rlnEvenZernike; elements of
+# the matrix that is added.
+_NAMES = {
+    "beam tilt": ["x", "y"],
+    "trefoil": ["odd[2]", "odd[5]"],
+    "fourth order": ["even[6]", "even[7]", "even[5]", "even[8]", "even[4]"],
+    "phase shift": ["all"],
+    "magnification": ["xx", "xy", "yy"],
+}
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
     "defocus_v": "rlnDefocusV",
@@ -124,20 +134,42 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         invert_contrast=args.invert_contrast or bool(inputs.run.get("invert_contrast")),
     )
     found = find_optics(comm, particles, made[0] if made else None, options)
-    on_root(comm, lambda: _write(args.out, particles, found))
+    on_root(comm, lambda: _write(args.out, particles, found, ignored))
 
 
 def _inputs(args: argparse.Namespace) -> _Inputs:
     source = args.source
     given = None if args.half_maps is None else (args.half_maps[0], args.half_maps[1])
+    for name, value in (("resolution", args.resolution), ("diameter", args.diameter), ("padding", args.padding)):
+        if value is not None and not value > 0:
+            raise InputError(f"--{name} must be positive, not {value:g}")
+    if not 0 <= args.max_bad_fraction <= 1:
+        raise InputError(f"--max-bad-fraction must be between 0 and 1, not {args.max_bad_fraction:g}")
+    if args.resolution is not None and args.map is None:
+        raise InputError("--resolution is for --map: half-maps are compared as far as they agree")
+    if not source.exists():
+        raise InputError(f"there is no {source}: give the folder of a refinement, or a STAR file of particles")
+    target = args.out / PARTICLES
+    if target.exists() and source.is_file() and target.samefile(source):
+        raise InputError(f"the particles would be overwritten: choose another folder than {args.out} for --out")
     if not source.is_dir():
         if given is None and args.map is None:
-            raise InputError(f"{source} is no folder of a refinement: give --half-maps, too")
+            raise InputError(f"{source} is no folder of a refinement: give --half-maps or --map, too")
         return _Inputs(source, given, args.mask, {})
     particles, state = source / "run_data.star", source / "run.json"
     if not particles.is_file() or not state.is_file():
         raise InputError(f"{source} has no run_data.star and run.json: give the folder of a finished refinement")
-    told = json.loads(state.read_text("utf-8"))
+    try:
+        told = json.loads(state.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{state} cannot be read ({error}): run the refinement again") from None
+    if told.get("status") != "done":
+        raise InputError(f"the refinement in {source} has not ended: continue it first (--continue)")
+    if told.get("classes", 1) > 1:
+        raise InputError(
+            f"{source} has {told['classes']} classes: take the particles of one (pycryo select --class), and give them "
+            "with the --half-maps of that class"
+        )
     options = told.get("options", {})
     if given is None and args.map is None:
         given = (source / "run_half1_class001_unfil.mrc", source / "run_half2_class001_unfil.mrc")
@@ -159,8 +191,11 @@ def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
     return from_half_maps(first, second, mask, symmetry(args.symmetry or inputs.run.get("symmetry") or "C1"))
 
 
-def _write(folder: Path, before: Particles, found: Found) -> None:
-    after = found.particles
+def _write(folder: Path, before: Particles, found: Found, ignored: tuple[str, ...]) -> None:
+    # What was ignored was looked for from nothing: it is written anew.
+    labels = [label for kind in ignored for label in KIND_LABELS[kind]]
+    table = updated_table(found.particles.optics_table, found.particles.optics, found.particles.optics, labels)
+    after = replace(found.particles, optics_table=table)
     updates: dict[str, Any] = {}
     for name, label in (
         ("defocus_u", "rlnDefocusU"),
@@ -175,24 +210,25 @@ def _write(folder: Path, before: Particles, found: Found) -> None:
     write_particles(folder / PARTICLES, after, updates)
     write_text(folder / FIGURES, json.dumps(_told(after, found), indent=1) + "\n")
     for each in found.groups:
-        name = after.optics.name[each.group]
-        write_bytes(folder / f"phases_{_safe(name)}.png", _picture(after, each))
+        write_bytes(folder / f"{_picture_name(after, each.group)}.png", _picture(after, each))
     for line in _table(after, found):
         log.info("%s", line)
     log.info("%s: refine again with it: pycryo refine %s ...", folder / PARTICLES, folder / PARTICLES)
 
 
-def _safe(name: str) -> str:
-    """A group's name as part of a file's."""
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
+def _picture_name(after: Particles, group: int) -> str:
+    """With the name of the group, and its number where others would have the same."""
+    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in after.optics.name]
+    return f"phases_{safe[group]}" + (f"_{after.optics.number[group]}" if safe.count(safe[group]) > 1 else "")
 
 
 def _values(after: Particles, each: GroupFound) -> list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any], str]]:
     """Name, what was found, standard errors and unit of each part, in the units of the optics table."""
     from pycryo.refinement.optics.change import tilt_strength
 
+    strength = tilt_strength(after.optics, each.group)
     factors: dict[str, tuple[Any, str]] = {
-        "beam tilt": (1 / abs(tilt_strength(after.optics, each.group) or np.inf), "mrad"),
+        "beam tilt": (1 / abs(strength), "mrad") if strength else (1.0, "rad Å³"),
         "trefoil": (1.0, "rad Å³"),
         "fourth order": (np.array([1 / 6, 1 / 4, 1 / 4, 1.0, 1.0]), "rad Å⁴"),
         "phase shift": (-180 / np.pi, "degrees"),
@@ -201,7 +237,7 @@ def _values(after: Particles, each: GroupFound) -> list[tuple[str, np.ndarray[An
     found = []
     for part in each.parts:
         factor, unit = factors[part.name]
-        sign = np.sign(tilt_strength(after.optics, each.group)) if part.name == "beam tilt" else 1.0
+        sign = np.sign(strength) if part.name == "beam tilt" and strength else 1.0
         found.append((part.name, sign * factor * part.value, np.abs(factor) * part.error, unit))
     return found
 
@@ -216,6 +252,7 @@ def _told(after: Particles, found: Found) -> dict[str, Any]:
             name: {
                 "added" if part.is_significant else "not_significant": value.tolist(),
                 "standard_error": error.tolist(),
+                "names": _NAMES[name],
                 "unit": unit,
                 "chi_square": part.chi_square,
             }
@@ -233,7 +270,8 @@ def _table(after: Particles, found: Found) -> list[str]:
     for each in found.groups:
         lines.append(f"{after.optics.name[each.group]}, {each.evidence.n} particles:")
         for part, (name, value, error, unit) in zip(each.parts, _values(after, each), strict=True):
-            shown = ", ".join(f"{v:.3g} ({e:.2g})" for v, e in zip(value, error, strict=True))
+            names = _NAMES[part.name]
+            shown = ", ".join(f"{n} {v:.3g} ({e:.2g})" for n, v, e in zip(names, value, error, strict=True))
             what = "" if part.is_significant else "; not significant, left as it was"
             lines.append(f"  {name}: {shown} {unit}, χ² {part.chi_square:.0f} for {len(value)}{what}")
     return lines
@@ -250,7 +288,9 @@ def _picture(after: Particles, each: GroupFound) -> bytes:
     seen, fitted = each.phases(after)
     optics = after.optics
     step = 1 / float(optics.box[each.group] * optics.pixel_size[each.group])
-    title = f"{optics.name[each.group]}, {each.evidence.n} particles"
+    added = [part.name for part in each.parts if part.is_significant]
+    title = f"{optics.name[each.group]}, {each.evidence.n} particles, beyond what the file stated\n"
+    title += f"added: {', '.join(added)}" if added else "nothing of it is significant, nothing added"
     figure = phase_figure(title, each.evidence.pixels, seen, fitted, step)
     figure.set_dpi(120)
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.filter.support import RowsPosterior
 from pycryo.geometry.rotations import quaternion_to_euler
@@ -72,11 +73,14 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
         seed=setup.options.seed,
     )
     given = made[0] if made else None
-    found = find_optics(comm, _few(particles, setup.options.seed), given, options)
-    if found.is_significant and found.n < particles.n:
-        found = find_optics(comm, particles, given, options)
-    changes = {each.group: each.change for each in found.groups if each.is_significant}
     schedule = replace(state.schedule, has_optics=True)
+    try:
+        found = find_optics(comm, _few(particles, setup.options.seed), given, options)
+        if found.is_significant and found.n < particles.n:
+            found = find_optics(comm, particles, given, options)
+    except InputError as error:
+        return replace(outcome, state=replace(state, schedule=schedule)), f"optics: not looked for: {error}"
+    changes = {each.group: each.change for each in found.groups if each.is_significant}
     if not changes:
         state = replace(state, schedule=schedule)
         return replace(outcome, state=state), "optics: nothing was found beyond what is known"

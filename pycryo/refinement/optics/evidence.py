@@ -69,6 +69,11 @@ class Evidence:
         return self.power - 2 * self.information
 
     @property
+    def agrees(self) -> bool:
+        """Whether images and slices have anything in common, far beyond chance."""
+        return float(self.product.real.sum()) > 10 * float(np.sqrt(self.information.sum()))
+
+    @property
     def gain(self) -> float:
         """Grey scale of the images beyond the one that was taken for them."""
         total = self.information.sum()

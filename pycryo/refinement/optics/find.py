@@ -31,7 +31,7 @@ from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
 from pycryo.refinement.optics.fit import Fitted, fit_even, fit_magnification, fit_odd
-from pycryo.refinement.optics.found import Fits, Found, judged, with_common_scale
+from pycryo.refinement.optics.found import LEAST_IMAGES, Fits, Found, judged, with_common_scale
 from pycryo.refinement.optics.reference import Frames, Reference
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ Array = NDArray[np.float64]
 # What can be looked for.
 KINDS = ("odd", "even", "magnification")
 ON_REQUEST = ("phase", "astigmatism", "defocus")
-# Passes over the images at the most; the symmetric aberrations follow when the magnification is about right, as the CTF
-# depends on it.
-_MOST_PASSES, _EVEN_FROM = 6, 1
+# Passes over the images at the most, and the share of the frequencies up to which the first ones are fitted: further
+# out a large symmetric phase turns the sign of the CTF, which antisymmetric ones would have to explain.
+_MOST_PASSES, _REACH = 8, (0.7, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +96,11 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
     partition, statistics, radius = _usable(comm, particles, options)
     frames = comm.broadcast(None if reference is None else reference.frames)
     assert frames is not None
+    if not frames.has_own_scale and set(np.unique(particles.random_subset).tolist()) != {1, 2}:
+        raise InputError(
+            f"{particles.path} does not say by rlnRandomSubset which of the half-maps each image is part of; give the "
+            "file of the refinement that made them"
+        )
     weighting = Weighting(
         noise=first_noise(statistics, particles),
         scale=np.full(len(statistics.count), frames.pixel_size) / particles.optics.pixel_size,
@@ -117,19 +122,25 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
         for number in range(_MOST_PASSES):
             evidence = gather_evidence(partition, now, statistics, weighting, compared)
             # Fitted by one: processors of another kind might round otherwise.
-            fits = on_root(comm, lambda: _fit_all(now, evidence, options.kinds, frames))  # noqa: B023
+            reach = _REACH[min(number, len(_REACH) - 1)]
+            fits = on_root(comm, lambda: _fit_all(now, evidence, options.kinds, frames, reach))  # noqa: B023
             weighting = _weighted(weighting, statistics, now, evidence)
             found = [judged(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
             still = all(each.is_still for each in fits.values()) or not any(each.is_significant for each in found)
-            if (number >= _EVEN_FROM and still) or number + 1 == _MOST_PASSES:
+            if (reach == 1 and still) or number + 1 == _MOST_PASSES:
                 break
-            if number < _EVEN_FROM:
-                fits = {g: replace(each, even=None) for g, each in fits.items()}
             whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
             now = changed(particles, whole)
             log.info("pass %d: %s", number + 1, _largest(fits))
         if not frames.has_own_scale:
             found = with_common_scale(found)
+        restless = [each.group for each in found if fits[each.group].is_restless]
+        if restless:
+            names = ", ".join(particles.optics.name[g] for g in restless)
+            log.warning(
+                "%s: the search does not settle, nothing is changed; compare to a lower resolution first", names
+            )
+            found = [each.unchanged() if each.group in restless else each for each in found]
         result = changed(particles, {each.group: each.change for each in found})
         if "astigmatism" in options.kinds:
             result = micrograph_astigmatism(partition, result, weighting, compared)
@@ -162,9 +173,15 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
 
 
 def _fit_all(
-    particles: Particles, evidence: dict[int, Evidence], kinds: Collection[str], frames: Frames
+    particles: Particles, evidence: dict[int, Evidence], kinds: Collection[str], frames: Frames, reach: float
 ) -> dict[int, Fits]:
-    fits = {g: _fit(particles, g, each, kinds) for g, each in evidence.items()}
+    for g, each in evidence.items():
+        if each.n >= LEAST_IMAGES and not each.agrees:
+            raise InputError(
+                f"the images of optics group {particles.optics.name[g]} do not agree with the map at the poses of "
+                f"{particles.path}: are these poses and maps of one refinement, and particles white on dark?"
+            )
+    fits = {g: _fit(particles, g, each, kinds, reach) for g, each in evidence.items()}
     found = {g: each.magnification for g, each in fits.items() if each.magnification is not None}
     if frames.has_own_scale or not found:
         return fits
@@ -178,14 +195,14 @@ def _fit_all(
     }
 
 
-def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str]) -> Fits:
+def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str], reach: float) -> Fits:
     x, y = frequencies(particles.optics, g, evidence.pixels)
     odd = even = magnification = None
     if "odd" in kinds:
-        odd = fit_odd(x, y, evidence.product, evidence.information)
+        odd = fit_odd(x, y, evidence.product, evidence.information, reach=reach)
     if "even" in kinds or "phase" in kinds:
         sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
-        even = fit_even(x, y, *sums, has_constant="phase" in kinds)
+        even = fit_even(x, y, *sums, has_constant="phase" in kinds, reach=reach)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
     return Fits(odd, even, magnification)

@@ -66,7 +66,7 @@ def even_basis(x: Array, y: Array) -> Array:
     )
 
 
-def fit_odd(x: Array, y: Array, product: NDArray[np.complex128], information: Array) -> Fitted:
+def fit_odd(x: Array, y: Array, product: NDArray[np.complex128], information: Array, *, reach: float = 1.0) -> Fitted:
     """Phases φ = `odd_basis` · value of images beyond those that were taken out of them.
 
     Parameters
@@ -76,12 +76,14 @@ def fit_odd(x: Array, y: Array, product: NDArray[np.complex128], information: Ar
         Σ CTF·X·P*/σ² over the images, P the slices.
     information : (n,) float64
         Σ CTF²·|P|²/σ²: variance of each of its parts, and what it is without phase errors.
+    reach : float
+        Share of the highest frequency that is used.
     """
 
     def derivative(phase: Array) -> tuple[Array, Array]:
         return (product * np.exp(-1j * phase)).imag, information
 
-    return _scored(odd_basis(x, y), np.hypot(x, y), derivative)
+    return _scored(odd_basis(x, y), np.hypot(x, y), derivative, reach)
 
 
 def fit_even(
@@ -94,6 +96,7 @@ def fit_even(
     power_sine: Array,
     *,
     has_constant: bool = False,
+    reach: float = 1.0,
 ) -> Fitted:
     """Phases ε = `even_basis` · value of the CTF sin(χ - ε) beyond those that χ has.
 
@@ -106,6 +109,8 @@ def fit_even(
         Σ|P|²/σ², Σ cos 2χ |P|²/σ², Σ sin 2χ |P|²/σ².
     has_constant : bool
         The last parameter, a phase that is the same at all frequencies, is looked for; else it is 0.
+    reach : float
+        Share of the highest frequency that is used.
     """
 
     def derivative(phase: Array) -> tuple[Array, Array]:
@@ -114,18 +119,18 @@ def fit_even(
         return slope, 0.5 * (power + c2 * power_cosine + s2 * power_sine)
 
     count = 9 if has_constant else 8
-    found = _scored(even_basis(x, y)[:, :count], np.hypot(x, y), derivative)
+    found = _scored(even_basis(x, y)[:, :count], np.hypot(x, y), derivative, reach)
     value, covariance = np.zeros(9), np.zeros((9, 9))
     value[:count], covariance[:count, :count] = found.value, found.covariance
     return Fitted(value, covariance)
 
 
-def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Array, Array]]) -> Fitted:
+def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Array, Array]], reach: float) -> Fitted:
     """Maximum of a likelihood of phases that are linear in the parameters."""
     size = np.abs(basis).max(axis=0)
     scaled = basis / np.where(size > 0, size, 1)
     value = np.zeros(basis.shape[1])
-    highest = radius.max(initial=0.0)
+    highest = reach * radius.max(initial=0.0)
     for share in _REACH:
         near = radius <= share * highest
         rows = scaled[near]
@@ -138,6 +143,7 @@ def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Arr
             if largest < 1e-4:
                 break
     _, information = derivative(scaled @ value)
+    information = np.where(radius <= highest, information, 0)
     inverse = np.linalg.pinv(scaled.T @ (information[:, None] * scaled), rcond=1e-12)
     covariance: Array = _REFERENCE_NOISE * np.asarray(inverse, np.float64)
     scale = np.where(size > 0, size, 1)

@@ -18,8 +18,10 @@ Array = NDArray[np.float64]
 # Parameters count if chance would make as much of them once in a thousand groups: χ² of all, or standard errors of the
 # largest, by their number.
 _SIGNIFICANT = {1: (12.1, 3.5), 2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
-# Of a standard error: changes below it are none.
-_STILL = 0.3
+# Of a standard error: changes below it are none; after a last pass that still changes more than so many nothing counts.
+_STILL, _RESTLESS = 0.3, 3.0
+# Of fewer images nothing is believed.
+LEAST_IMAGES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class GroupFound:
     def is_significant(self) -> bool:
         """Whether anything is to be changed."""
         return any(part.is_significant for part in self.parts)
+
+    def unchanged(self) -> GroupFound:
+        """With nothing that is to be changed."""
+        parts = [replace(part, is_significant=False) for part in self.parts]
+        return replace(self, parts=parts, change=Change.none())
 
     @property
     def has_scale(self) -> bool:
@@ -137,8 +144,16 @@ class Fits:
     @property
     def is_still(self) -> bool:
         """Whether nothing changes by more than a part of its standard error."""
+        return self._changes_less(_STILL)
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether anything changes by far more than its standard error."""
+        return not self._changes_less(_RESTLESS)
+
+    def _changes_less(self, share: float) -> bool:
         fits = [each for each in (self.odd, self.even, self.magnification) if each is not None]
-        return all((np.abs(each.value) <= _STILL * each.error).all() for each in fits)
+        return all((np.abs(each.value) <= share * each.error).all() for each in fits)
 
 
 def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
@@ -162,7 +177,8 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
         chi_square = Fitted(values, fitted.covariance).chi_square(some)
         value, error = values[some], fitted.error[some]
         of_all, of_one = _SIGNIFICANT[len(value)]
-        counts = chi_square > of_all or bool((np.abs(value) > of_one * error).any())
+        counts = evidence.n >= LEAST_IMAGES
+        counts = counts and (chi_square > of_all or bool((np.abs(value) > of_one * error).any()))
         parts.append(Part(name, value, error, chi_square, counts))
         return counts
 

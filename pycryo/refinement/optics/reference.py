@@ -78,10 +78,12 @@ def from_half_maps(first: Map, second: Map, mask: Map | None, group: Symmetry) -
     Raises
     ------
     InputError
-        If the maps differ in size, the mask cannot be used, or the maps agree nowhere.
+        If the maps differ in size or are the same, the mask cannot be used, or the maps agree nowhere.
     """
     if first.box != second.box or abs(first.pixel_size - second.pixel_size) > 1e-3 * first.pixel_size:
         raise InputError("the half-maps differ in box or pixel size: give the two of one refinement")
+    if np.array_equal(first.data, second.data):
+        raise InputError("the half-maps are the same: give the two of one refinement")
     mean = Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size)
     soft = auto_mask(mean) if mask is None else check_mask(mask, first.box, "mask")
     curves = corrected_fsc(first.data, second.data, first.pixel_size, soft)
@@ -113,6 +115,8 @@ def from_map(whole: Map, mask: Map | None, resolution: float) -> Reference:
     InputError
         If the mask cannot be used.
     """
+    if not 0 < 4 * resolution <= whole.box * whole.pixel_size:
+        raise InputError(f"a resolution of {resolution:g} Å is none of a map of {whole.box * whole.pixel_size:.0f} Å")
     soft = np.float32(1) if mask is None else check_mask(mask, whole.box, "mask")
     r_high = min(whole.box * whole.pixel_size / resolution, whole.box / 2 - 1)
     curve = (np.arange(whole.box // 2 + 1) < r_high).astype(np.float64)

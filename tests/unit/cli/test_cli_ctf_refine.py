@@ -11,7 +11,7 @@ from scene import lump
 
 from pycryo.cli.main import main
 from pycryo.io.mrc import read_map, write_map
-from pycryo.io.particles import read_particles
+from pycryo.io.particles import read_particles, write_particles
 from pycryo.io.star import read_star
 
 BOX, PIXEL = 40, 1.8
@@ -76,7 +76,7 @@ def test_a_folder_of_a_refinement_tells_the_rest(folder, tmp_path, caplog):
     for number in (1, 2):
         data = (folder / f"map_half{number}.mrc").read_bytes()
         (run / f"run_half{number}_class001_unfil.mrc").write_bytes(data)
-    (run / "run.json").write_text(json.dumps({"diameter": 60.0, "symmetry": "C1", "options": {}}))
+    (run / "run.json").write_text(json.dumps({"diameter": 60.0, "symmetry": "C1", "options": {}, "status": "done"}))
     assert (
         main(["ctf-refine", str(run), "--out", str(tmp_path / "o"), "--find", "tilt", "--ignore-optics", IGNORED]) == 0
     )
@@ -91,6 +91,9 @@ def test_a_folder_of_a_refinement_tells_the_rest(folder, tmp_path, caplog):
         (["--find", ","], "--find is empty"),
         (["--ignore-optics", "tilt"], "does not know tilt"),
         (["--mask", "nowhere.mrc"], "nowhere.mrc"),
+        (["--padding", "0"], "--padding must be positive"),
+        (["--resolution", "4"], "--resolution is for --map"),
+        (["--invert-contrast"], "do not agree with the map at the poses"),
     ],
 )
 def test_errors_say_what_to_do(folder, tmp_path, capsys, more, words):
@@ -111,3 +114,35 @@ def test_what_is_missing_is_named(folder, tmp_path, capsys):
     ):
         assert main(["ctf-refine", *arguments, *out]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_the_file_must_tell_the_halves(folder, tmp_path, capsys):
+    """An image that is compared with its own noise shows what is not there."""
+    particles = read_particles(folder / "set" / "truth.star")
+    write_particles(tmp_path / "p.star", particles, {"rlnRandomSubset": np.ones(len(particles), int)})
+    halves = [str(folder / f"map_half{number}.mrc") for number in (1, 2)]
+    arguments = ["ctf-refine", str(tmp_path / "p.star"), "--half-maps", *halves, "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "rlnRandomSubset" in capsys.readouterr().err
+    same = ["ctf-refine", str(folder / "set" / "truth.star"), "--half-maps", halves[0], halves[0]]
+    assert main([*same, "--out", str(tmp_path / "out")]) == 2
+    assert "are the same" in capsys.readouterr().err
+
+
+def test_folders_that_are_no_finished_run(folder, tmp_path, capsys):
+    (tmp_path / "run_data.star").write_text((folder / "set" / "truth.star").read_text())
+    for text, words in (
+        ("{", "cannot be read"),
+        (json.dumps({"status": "running"}), "has not ended"),
+        (json.dumps({"status": "done", "classes": 2}), "has 2 classes"),
+    ):
+        (tmp_path / "run.json").write_text(text)
+        assert main(["ctf-refine", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_ignored_columns_are_written_anew(folder, tmp_path):
+    """They were looked for from nothing, so their old values must not stay beside what was found."""
+    assert command(folder, tmp_path / "out", "--find", "magnification") == 0
+    found = read_particles(tmp_path / "out" / "particles_ctf_refine.star").optics
+    assert not found.has_odd.any()
