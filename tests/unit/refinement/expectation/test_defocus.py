@@ -213,14 +213,16 @@ def test_bare_images_get_their_ctf(noisy, rng):
 
 
 def test_stages():
-    assert RefineOptions().stage_list() == ("global", "local", "defocus")
+    assert RefineOptions().stage_list() == ("global", "local", "defocus", "optics")
+    assert RefineOptions().optics_resolution() == 4.0
     assert RefineOptions().defocus_resolution() == 6.0
     assert RefineOptions(ctf=False).stage_list() == ("global", "local")
     assert RefineOptions(stages="global,local").stage_list() == ("global", "local")
     asked = RefineOptions(stages="global, local, defocus")
     assert asked.stage_list() == ("global", "local", "defocus")
     assert asked.defocus_resolution() == np.inf
-    for wrong in ("", "local", "global,defocus", "global,local,local"):
+    assert RefineOptions(stages="global,local,defocus,optics").optics_resolution() == np.inf
+    for wrong in ("", "local", "global,defocus", "global,local,local", "global,local,optics"):
         with pytest.raises(InputError, match="stages is"):
             RefineOptions(stages=wrong)
     with pytest.raises(InputError, match="needs a CTF"):

@@ -199,7 +199,7 @@ def test_wrong_options(made):
         RefineOptions(local=True, sigma_ang=-1.0)
     with pytest.raises(InputError, match="at most 30"):
         RefineOptions(local=True, sigma_ang=40.0)
-    with pytest.raises(InputError, match="use 'local,defocus' or 'local' with --local"):
+    with pytest.raises(InputError, match="use 'local,defocus,optics', 'local,defocus' or 'local' with --local"):
         RefineOptions(local=True, stages="global,local")
     assert RefineOptions(local=True).stage_list() == ("local", "defocus")
     assert RefineOptions(local=True, ctf=False).stage_list() == ("local",)
