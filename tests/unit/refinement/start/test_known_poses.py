@@ -201,7 +201,7 @@ def test_wrong_options(made):
         RefineOptions(local=True, sigma_ang=40.0)
     with pytest.raises(InputError, match="use 'local,defocus,optics', 'local,defocus' or 'local' with --local"):
         RefineOptions(local=True, stages="global,local")
-    assert RefineOptions(local=True).stage_list() == ("local", "defocus")
+    assert RefineOptions(local=True).stage_list() == ("local", "defocus", "optics")
     assert RefineOptions(local=True, ctf=False).stage_list() == ("local",)
     assert RefineOptions(local=True, stages="local").stage_list() == ("local",)
     with pytest.raises(InputError, match="not be finer than 40 Å: give --ref"):
