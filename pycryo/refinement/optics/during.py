@@ -28,10 +28,15 @@ log = logging.getLogger(__name__)
 # Particles of each optics group that tell whether there is anything to find with all of them.
 _PROBE = 1000
 _PROBE_STREAM = 7 << 51
+# Optics groups at the most.
+_MOST_GROUPS = 64
 
 
 def is_time(setup: Setup, outcome: Outcome) -> bool:
-    """Whether the optics are to be looked for after an iteration: once, when the final one would follow."""
+    """Whether the optics are to be looked for after an iteration: once, when the final one would follow.
+
+    Not in very many groups, whose sums would need much memory, and which have few images each.
+    """
     schedule, options = outcome.state.schedule, setup.options
     return (
         not outcome.is_final
@@ -40,6 +45,7 @@ def is_time(setup: Setup, outcome: Outcome) -> bool:
         and not schedule.in_doubt
         and "optics" in options.stage_list()
         and options.classes == 1
+        and len(setup.partition.particles.optics) <= _MOST_GROUPS
         and outcome.state.number + 2 < options.max_iter
         and outcome.record.resolution < options.optics_resolution()
     )
@@ -64,7 +70,6 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
         soft = Map(np.clip(mask.data, 0, 1), mask.pixel_size)
         made.append(from_half_maps(first, second, soft, setup.group))
 
-    on_root(comm, reference)
     options = FindOptions(
         diameter=setup.diameter,
         padding=setup.options.padding,
@@ -72,9 +77,10 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
         invert_contrast=setup.options.invert_contrast,
         seed=setup.options.seed,
     )
-    given = made[0] if made else None
     schedule = replace(state.schedule, has_optics=True)
     try:
+        on_root(comm, reference)
+        given = made[0] if made else None
         found = find_optics(comm, _few(particles, setup.options.seed), given, options)
         if found.is_significant and found.n < particles.n:
             found = find_optics(comm, particles, given, options)
