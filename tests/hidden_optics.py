@@ -18,6 +18,10 @@ BOX, PIXEL, N = 48, 1.6, 400
 TILT, ODD = (1.5, -2.0), (0, 0, 50.0, 0, 0, -40.0)
 EVEN = (2 * -20.0, 3 * 30.0, 3 * -20.0, 0.0, 150.0, 30.0, -20.0, 0.0, -120.0)
 MATRIX = (1.012, 0.006, 0.006, 0.988)
+HIDDEN = {
+    name: ",".join(map(str, values))
+    for name, values in (("beam_tilt", TILT), ("odd_zernike", ODD), ("even_zernike", EVEN), ("magnification", MATRIX))
+}
 
 
 def simulated(folder, **optics):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Iterations = Sequence[dict[str, Any]]
 
+_DOTS_PER_INCH = 120
+# Of PNG images, 1 to 9: the common 6 takes three times as long and saves 15 %.
+_COMPRESSION = 3
 # Inches beside the axes of a figure that has one: enough for the labels, whose place need not be found by drawing.
 _LEFT, _RIGHT, _BOTTOM, _TOP = 0.75, 0.15, 0.5, 0.15
 _STAGE_COLOURS = {"global": "tab:blue", "local": "tab:orange", "defocus": "tab:purple", "final": "tab:green"}
@@ -27,6 +31,18 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG image."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    figure.set_dpi(_DOTS_PER_INCH)
+    # Drawn once: `savefig` draws before it prints.
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(buffer, pil_kwargs={"compress_level": _COMPRESSION})  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
 
 
 def one_axes(width: float, height: float, title_inches: float = 0.0) -> tuple[Figure, Axes]:

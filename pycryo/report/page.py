@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 from importlib import resources
@@ -21,6 +20,7 @@ from pycryo.io.star import read_tables
 from pycryo.io.table import Table
 from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
+from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
 from pycryo.report.verdict import poses_warning, views_warning
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 # Part of the time that ranks may wait for each other.
 _MOST_IDLE = 0.2
-_DOTS_PER_INCH = 120
-# Of the PNG images, 1 to 9: the common 6 takes three times as long and saves 15 %.
-_COMPRESSION = 3
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
 
 
@@ -182,11 +179,4 @@ def _three_digits(value: float | None) -> str:
 
 def _embedded(figure: Figure) -> str:
     """A figure as data URL of a PNG image."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    figure.set_dpi(_DOTS_PER_INCH)
-    # Drawn once: `savefig` draws before it prints.
-    canvas = FigureCanvasAgg(figure)
-    canvas.print_png(buffer, pil_kwargs={"compress_level": _COMPRESSION})  # type: ignore[no-untyped-call]
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode("ascii")

@@ -1,6 +1,7 @@
 """Optics are found the same to the last bit on any number of ranks."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_ranks_do_not_change_a_bit():
     """Images of two geometries, one rank with images of both halves."""
     comm = world()
     with tempfile.TemporaryDirectory() as folder:
-        write = lambda: write_set(Path(folder), blobs(), 41, noise=0.5, geometries=((24, 4.0), (20, 4.8)))  # noqa: E731
+        write = partial(write_set, Path(folder), blobs(), 41, noise=0.5, geometries=((24, 4.0), (20, 4.8)))
         path = on_root(comm, write)
         particles = read_particles(path)
         reference = from_map(Map(blobs().volume(24, 4.0).astype(np.float32), 4.0), None, 10.0)

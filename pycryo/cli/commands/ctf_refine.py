@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
 ON_REQUEST = {"phase-shift": "phase", "astigmatism": "astigmatism", "defocus": "defocus"}
-PARTICLES, FIGURES = "particles_ctf_refine.star", "optics.json"
+PARTICLES, NUMBERS = "particles_ctf_refine.star", "optics.json"
 # Of the parameters of each part: beam tilt along x and y; coefficients of rlnOddZernike and rlnEvenZernike; elements of
 # the matrix that is added.
 _NAMES = {
@@ -121,8 +121,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     inputs = on_root(comm, lambda: _inputs(args))
     ignored, folder = parse_kinds(args.ignore_optics), args.particles_dir or inputs.run.get("particles_dir")
     particles = on_root(comm, lambda: read_particles(inputs.particles, particles_dir=folder, ignore_optics=ignored))
-    if comm.rank == 0:
-        check_writable_folder(args.out)
+    on_root(comm, lambda: check_writable_folder(args.out))
     log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
     made: list[Reference] = []
     on_root(comm, lambda: made.append(_reference(args, inputs)))
@@ -208,7 +207,7 @@ def _write(folder: Path, before: Particles, found: Found, ignored: tuple[str, ..
         if (getattr(after, name) != getattr(before, name)).any():
             updates[label] = getattr(after, name)
     write_particles(folder / PARTICLES, after, updates)
-    write_text(folder / FIGURES, json.dumps(_told(after, found), indent=1) + "\n")
+    write_text(folder / NUMBERS, json.dumps(_told(after, found), indent=1) + "\n")
     for each in found.groups:
         write_bytes(folder / f"{_picture_name(after, each.group)}.png", _picture(after, each))
     for line in _table(after, found):
@@ -279,10 +278,7 @@ def _table(after: Particles, found: Found) -> list[str]:
 
 def _picture(after: Particles, each: GroupFound) -> bytes:
     """The phase errors of a group as PNG."""
-    import io
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+    from pycryo.report.figures import png
     from pycryo.report.optics_figures import phase_figure
 
     seen, fitted = each.phases(after)
@@ -291,8 +287,4 @@ def _picture(after: Particles, each: GroupFound) -> bytes:
     added = [part.name for part in each.parts if part.is_significant]
     title = f"{optics.name[each.group]}, {each.evidence.n} particles, beyond what the file stated\n"
     title += f"added: {', '.join(added)}" if added else "nothing of it is significant, nothing added"
-    figure = phase_figure(title, each.evidence.pixels, seen, fitted, step)
-    figure.set_dpi(120)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    return buffer.getvalue()
+    return png(phase_figure(title, each.evidence.pixels, seen, fitted, step))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +60,8 @@ def particle_defoci(
         for part in (each for rank in comm.all_gather(found) for each in rank):
             change[part[0].astype(np.int64)], spread[part[0].astype(np.int64)] = part[1:]
         seen = np.flatnonzero(partition.half >= 0)
-        most, before = first_sigma(particles, partition.half), sigma
-        sigma = on_root(comm, lambda: next_sigma(change[seen], spread[seen], before, most=most))  # noqa: B023
+        most = first_sigma(particles, partition.half)
+        sigma = on_root(comm, partial(next_sigma, change[seen], spread[seen], sigma, most=most))
         if sigma < _LEAST_SHARE * float(np.median(spread[seen])):
             log.info("defoci: those of the file are right, the changes found are no more than noise")
             return particles
@@ -94,7 +95,7 @@ def micrograph_astigmatism(
         of = micrograph[gathered[:, 0].astype(np.int64)]
         columns = [np.bincount(of, column, n_micrograph) for column in gathered[:, 1:].T]
         sums = np.stack(columns, axis=1).astype(np.float64)
-        total, error, prior = on_root(comm, lambda: _solved(sums, total, prior))  # noqa: B023
+        total, error, prior = on_root(comm, partial(_solved, sums, total, prior))
         if prior < _LEAST_SHARE * float(np.median(error)):
             log.info("astigmatism: that of the file is right, the changes found are no more than noise")
             return particles

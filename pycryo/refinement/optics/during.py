@@ -12,12 +12,13 @@ from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.filter.support import RowsPosterior
 from pycryo.geometry.rotations import quaternion_to_euler
+from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.refinement.optics.change import Change, changed
-from pycryo.refinement.optics.find import FindOptions, find_optics
+from pycryo.refinement.optics.find import KINDS, FindOptions, find_optics
 from pycryo.refinement.optics.found import Found
 from pycryo.refinement.optics.reference import Reference, from_half_maps
 from pycryo.refinement.outcome import Outcome
@@ -45,6 +46,7 @@ def is_time(setup: Setup, outcome: Outcome) -> bool:
         and not schedule.in_doubt
         and "optics" in options.stage_list()
         and options.classes == 1
+        and bool(_kinds(setup))
         and len(setup.partition.particles.optics) <= _MOST_GROUPS
         and outcome.state.number + 2 < options.max_iter
         and outcome.record.resolution < options.optics_resolution()
@@ -71,6 +73,7 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
         made.append(from_half_maps(first, second, soft, setup.group))
 
     options = FindOptions(
+        kinds=_kinds(setup),
         diameter=setup.diameter,
         padding=setup.options.padding,
         max_bad_fraction=1.0,
@@ -105,6 +108,13 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
         shift = -np.stack([found.particles.origin_x, found.particles.origin_y], axis=1)
         poses = replace(poses, shift=shift)
     return replace(outcome, state=state, poses=poses), f"optics: {_told(found)}; local search begins anew"
+
+
+def _kinds(setup: Setup) -> list[str]:
+    """What is looked for: not what the user wants to go on without."""
+    ignored = parse_kinds(setup.options.ignore_optics)
+    of = {"odd": {"beam-tilt", "odd-zernike"}, "even": {"even-zernike"}, "magnification": {"magnification"}}
+    return [kind for kind in KINDS if not of[kind] & set(ignored)]
 
 
 def _few(particles: Particles, seed: int) -> Particles:

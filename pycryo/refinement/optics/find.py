@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             evidence = gather_evidence(partition, now, statistics, weighting, compared)
             # Fitted by one: processors of another kind might round otherwise.
             reach = _REACH[min(number, len(_REACH) - 1)]
-            fits = on_root(comm, lambda: _fit_all(now, evidence, options.kinds, frames, reach))  # noqa: B023
+            fits = on_root(comm, partial(_fit_all, now, evidence, options.kinds, frames, reach))
             weighting = _weighted(weighting, statistics, now, evidence)
             found = [judged(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
             still = all(each.is_still for each in fits.values()) or not any(each.is_significant for each in found)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hidden_optics import EVEN, MATRIX, ODD, PIXEL, TILT, simulated
+from hidden_optics import HIDDEN, ODD, PIXEL, TILT, simulated
 
 from pycryo import RefineOptions, refine
 from pycryo.errors import RunError
@@ -20,13 +22,7 @@ OPTIONS = RefineOptions(
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory):
-    text = {
-        "beam_tilt": ",".join(map(str, TILT)),
-        "odd_zernike": ",".join(map(str, ODD)),
-        "even_zernike": ",".join(map(str, EVEN)),
-        "magnification": ",".join(map(str, MATRIX)),
-    }
-    particles, truth = simulated(tmp_path_factory.mktemp("during"), **text)
+    particles, truth = simulated(tmp_path_factory.mktemp("during"), **HIDDEN)
     return particles, low_pass(truth, 12.0)
 
 
@@ -80,3 +76,14 @@ def test_a_map_that_is_too_coarse_asks_for_no_optics(hidden):
     assert options.optics_resolution() == 4.0
     assert OPTIONS.optics_resolution() == np.inf
     assert PIXEL * 2 < 4
+
+
+def test_what_the_user_goes_on_without_is_not_looked_for(hidden):
+    particles, start = hidden
+    options = replace(OPTIONS, ignore_optics="beam-tilt,even-zernike")
+    found = []
+    refine(particles, start, options, observer=lambda _, outcome, history: found.append(outcome.state))
+    ((_, change),) = found[-1].optics_changes
+    assert change.magnification.any()
+    assert not change.odd.any()
+    assert not change.even.any()

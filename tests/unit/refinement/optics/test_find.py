@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hidden_optics import EVEN, MATRIX, ODD, PIXEL, TILT, N, simulated
+from hidden_optics import EVEN, HIDDEN, MATRIX, ODD, PIXEL, TILT, N, simulated
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
@@ -25,13 +25,7 @@ def half_maps(particles):
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory):
-    text = {
-        "beam_tilt": ",".join(map(str, TILT)),
-        "odd_zernike": ",".join(map(str, ODD)),
-        "even_zernike": ",".join(map(str, EVEN)),
-        "magnification": ",".join(map(str, MATRIX)),
-    }
-    return simulated(tmp_path_factory.mktemp("hidden"), **text)
+    return simulated(tmp_path_factory.mktemp("hidden"), **HIDDEN)
 
 
 def deviations(found):
