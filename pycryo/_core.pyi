@@ -53,6 +53,7 @@ def image_shells(
 def project_slices(
     volume: NDArray[np.float32],
     rotations: NDArray[np.float64],
+    curvature: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
     step: float,
@@ -152,6 +153,7 @@ def backproject(
     rotations: NDArray[np.float64],
     shifts: NDArray[np.float64],
     entry_weight: NDArray[np.float64],
+    curvature: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
     box: float,
@@ -176,6 +178,7 @@ def to_key_values(
     rotations: NDArray[np.float64],
     shifts: NDArray[np.float64],
     entry_weight: NDArray[np.float64],
+    curvature: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
     box: float,
@@ -190,6 +193,7 @@ def to_key_values(
 ) -> _KeyValues: ...
 def count_key_values(
     rotations: NDArray[np.float64],
+    curvature: NDArray[np.float64],
     kx: NDArray[np.int32],
     ky: NDArray[np.int32],
     magnification: float,

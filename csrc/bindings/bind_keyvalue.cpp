@@ -35,12 +35,12 @@ KeyValues check_key_values(const Lists& lists) {
 
 Lists to_key_values(const Array<float>& images, const Array<float>& weights, const Array<std::int64_t>& entry_image,
                     const Array<double>& rotations, const Array<double>& shifts, const Array<double>& entry_weight,
-                    const Array<std::int32_t>& kx, const Array<std::int32_t>& ky, double box, double magnification,
-                    double quantum_value, double quantum_weight, std::int32_t radius, const Array<std::int64_t>& start,
-                    std::int32_t first, std::int32_t last, int threads) {
+                    const Array<double>& curvature, const Array<std::int32_t>& kx, const Array<std::int32_t>& ky,
+                    double box, double magnification, double quantum_value, double quantum_weight, std::int32_t radius,
+                    const Array<std::int64_t>& start, std::int32_t first, std::int32_t last, int threads) {
   const Insertion work =
-      check_insertion(images, weights, entry_image, rotations, shifts, entry_weight, kx, ky, box, magnification,
-                      quantum_value, quantum_weight, radius, start, first, last, threads);
+      check_insertion(images, weights, entry_image, rotations, shifts, entry_weight, curvature, kx, ky, box,
+                      magnification, quantum_value, quantum_weight, radius, start, first, last, threads);
   std::vector<TileKeyValues> tiles;
   {
     py::gil_scoped_release release;
@@ -56,9 +56,9 @@ Lists to_key_values(const Array<float>& images, const Array<float>& weights, con
   return lists;
 }
 
-std::int64_t count(const Array<double>& rotations, const Array<std::int32_t>& kx, const Array<std::int32_t>& ky,
-                   double magnification, std::int32_t radius, const Array<std::int64_t>& start, std::int32_t first,
-                   std::int32_t last, int threads) {
+std::int64_t count(const Array<double>& rotations, const Array<double>& curvature, const Array<std::int32_t>& kx,
+                   const Array<std::int32_t>& ky, double magnification, std::int32_t radius,
+                   const Array<std::int64_t>& start, std::int32_t first, std::int32_t last, int threads) {
   check_shape(rotations, "rotations", {-1, 3, 3});
   check_shape(kx, "kx", {-1});
   const auto n_entry = rotations.shape(0), n_pixel = kx.shape(0);
@@ -68,7 +68,8 @@ std::int64_t count(const Array<double>& rotations, const Array<std::int32_t>& kx
   const std::vector<std::int64_t> image(n_entry);
   const std::vector<double> zeros(2 * n_entry);
   const InsertImages images{nullptr, nullptr, kx.data(), ky.data(), n_pixel, 1, magnification};
-  const InsertEntries entries{image.data(), rotations.data(), zeros.data(), zeros.data(), n_entry};
+  const InsertEntries entries{
+      image.data(), rotations.data(), zeros.data(), zeros.data(), check_curvature(curvature, n_entry), n_entry};
   py::gil_scoped_release release;
   return count_key_values(images, entries, slab, threads);
 }
@@ -114,8 +115,9 @@ void bind_keyvalue(pybind11::module_& module) {
   using namespace pybind11::literals;
   using namespace pycryo::bindings;
   module.def("to_key_values", &to_key_values, PYCRYO_INSERTION_ARGUMENTS, "threads"_a);
-  module.def("count_key_values", &count, "rotations"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(),
-             "magnification"_a, "radius"_a, "start"_a.noconvert(), "first"_a, "last"_a, "threads"_a);
+  module.def("count_key_values", &count, "rotations"_a.noconvert(), "curvature"_a.noconvert(), "kx"_a.noconvert(),
+             "ky"_a.noconvert(), "magnification"_a, "radius"_a, "start"_a.noconvert(), "first"_a, "last"_a,
+             "threads"_a);
   module.def("merge_key_values", &merge, "parts"_a.noconvert(), "threads"_a);
   module.def("add_key_values", &add, "key"_a.noconvert(), "re"_a.noconvert(), "im"_a.noconvert(),
              "weight"_a.noconvert(), "radius"_a, "start"_a.noconvert(), "first"_a, "last"_a, "to_re"_a.noconvert(),

@@ -4,8 +4,8 @@
 namespace pycryo::bindings {
 
 static void project_slices_into(const Array<float>& volume, const Array<double>& rotations,
-                                const Array<std::int32_t>& kx, const Array<std::int32_t>& ky, double step,
-                                Array<float> out, int threads) {
+                                const Array<double>& curvature, const Array<std::int32_t>& kx,
+                                const Array<std::int32_t>& ky, double step, Array<float> out, int threads) {
   check_shape(volume, "volume", {-1, -1, -1, 2});
   const auto half = volume.shape(2);
   if (half < 2) throw py::value_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
@@ -17,6 +17,7 @@ static void project_slices_into(const Array<float>& volume, const Array<double>&
   check_positive(threads, "threads");
   const ProjectSlices in{{volume.data(), static_cast<std::int32_t>(half - 1)},
                          rotations.data(),
+                         check_curvature(curvature, rotations.shape(0)),
                          rotations.shape(0),
                          kx.data(),
                          ky.data(),
@@ -32,6 +33,6 @@ static void project_slices_into(const Array<float>& volume, const Array<double>&
 void bind_projector(pybind11::module_& module) {
   using namespace pybind11::literals;
   module.def("project_slices", &pycryo::bindings::project_slices_into, "volume"_a.noconvert(),
-             "rotations"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(), "step"_a, "out"_a.noconvert(),
-             "threads"_a);
+             "rotations"_a.noconvert(), "curvature"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(), "step"_a,
+             "out"_a.noconvert(), "threads"_a);
 }

@@ -48,4 +48,12 @@ inline void check_positive(long long value, const char* name) {
   if (value < 1) throw py::value_error(std::string(name) + ": expected at least 1, got " + std::to_string(value));
 }
 
+// Of surfaces in Fourier space; an empty array: they are flat, null.
+inline const double* check_curvature(const Array<double>& curvature, py::ssize_t n) {
+  check_shape(curvature, "curvature", {-1});
+  if (curvature.shape(0) == 0) return nullptr;
+  check_shape(curvature, "curvature", {n});
+  return curvature.data();
+}
+
 }  // namespace pycryo::bindings

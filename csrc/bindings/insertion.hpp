@@ -47,9 +47,10 @@ struct Insertion {
 inline Insertion check_insertion(const Array<float>& images, const Array<float>& weights,
                                  const Array<std::int64_t>& entry_image, const Array<double>& rotations,
                                  const Array<double>& shifts, const Array<double>& entry_weight,
-                                 const Array<std::int32_t>& kx, const Array<std::int32_t>& ky, double box,
-                                 double magnification, double quantum_value, double quantum_weight, std::int32_t radius,
-                                 const Array<std::int64_t>& start, std::int32_t first, std::int32_t last, int threads) {
+                                 const Array<double>& curvature, const Array<std::int32_t>& kx,
+                                 const Array<std::int32_t>& ky, double box, double magnification, double quantum_value,
+                                 double quantum_weight, std::int32_t radius, const Array<std::int64_t>& start,
+                                 std::int32_t first, std::int32_t last, int threads) {
   check_shape(images, "images", {-1, 2, -1});
   const auto n_image = images.shape(0), n_pixel = images.shape(2);
   check_shape(weights, "weights", {n_image, n_pixel});
@@ -62,7 +63,8 @@ inline Insertion check_insertion(const Array<float>& images, const Array<float>&
   check_index_range<std::int64_t>(entry_image, "entry_image", 0, n_image - 1);
   check_positive(threads, "threads");
   return {{images.data(), weights.data(), kx.data(), ky.data(), n_pixel, box, magnification},
-          {entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(), n_entry},
+          {entry_image.data(), rotations.data(), shifts.data(), entry_weight.data(),
+           check_curvature(curvature, n_entry), n_entry},
           check_slab(radius, start, first, last),
           {quantum_value, quantum_weight}};
 }
@@ -70,7 +72,8 @@ inline Insertion check_insertion(const Array<float>& images, const Array<float>&
 }  // namespace pycryo::bindings
 
 // Names of the arguments of check_insertion up to `last`.
-#define PYCRYO_INSERTION_ARGUMENTS                                                                           \
-  "images"_a.noconvert(), "weights"_a.noconvert(), "entry_image"_a.noconvert(), "rotations"_a.noconvert(),   \
-      "shifts"_a.noconvert(), "entry_weight"_a.noconvert(), "kx"_a.noconvert(), "ky"_a.noconvert(), "box"_a, \
-      "magnification"_a, "quantum_value"_a, "quantum_weight"_a, "radius"_a, "start"_a.noconvert(), "first"_a, "last"_a
+#define PYCRYO_INSERTION_ARGUMENTS                                                                         \
+  "images"_a.noconvert(), "weights"_a.noconvert(), "entry_image"_a.noconvert(), "rotations"_a.noconvert(), \
+      "shifts"_a.noconvert(), "entry_weight"_a.noconvert(), "curvature"_a.noconvert(), "kx"_a.noconvert(), \
+      "ky"_a.noconvert(), "box"_a, "magnification"_a, "quantum_value"_a, "quantum_weight"_a, "radius"_a,   \
+      "start"_a.noconvert(), "first"_a, "last"_a

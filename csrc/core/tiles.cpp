@@ -14,7 +14,7 @@ constexpr std::int64_t most_patches = std::int64_t{1} << 24;  // listed at a tim
 
 double dot(const double* a, const double* b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
-PlacedImage place(const InsertImages& in, const InsertEntries& entries, std::int64_t e) {
+PlacedImage place(const InsertImages& in, const InsertEntries& entries, std::int32_t radius, std::int64_t e) {
   PlacedImage placed{};
   auto& [a, b] = placed.along;
   for (int axis = 0; axis < 3; ++axis) {
@@ -29,6 +29,12 @@ PlacedImage place(const InsertImages& in, const InsertEntries& entries, std::int
       placed.across[1][axis] = (aa * b[axis] - ab * a[axis]) / area;
       placed.normal[axis] = a[next] * b[last] - a[last] * b[next];
     }
+    if (entries.curvature != nullptr && entries.curvature[e] != 0) {
+      const double bend = entries.curvature[e] / in.magnification;
+      const double length = std::sqrt(dot(placed.normal, placed.normal));
+      for (int axis = 0; axis < 3; ++axis) placed.bend[axis] = bend * placed.normal[axis] / length;
+      placed.rise = std::abs(bend) * radius * radius;
+    }
   } else {  // no rotation: the samples are on a line, and any tile may hold any of them
     placed.slack = 1e30;
   }
@@ -41,9 +47,9 @@ PlacedImage place(const InsertImages& in, const InsertEntries& entries, std::int
   return placed;
 }
 
-std::vector<PlacedImage> place_all(const InsertImages& images, const InsertEntries& entries) {
+std::vector<PlacedImage> place_all(const InsertImages& images, const InsertEntries& entries, std::int32_t radius) {
   std::vector<PlacedImage> placed(entries.n_entry);
-  for (std::int64_t e = 0; e < entries.n_entry; ++e) placed[e] = place(images, entries, e);
+  for (std::int64_t e = 0; e < entries.n_entry; ++e) placed[e] = place(images, entries, radius, e);
   return placed;
 }
 
@@ -128,6 +134,7 @@ class Tiling {
   template <class Visit>
   void visit(const PlacedImage& entry, std::int32_t row, std::int32_t end, const Visit& visit) const {
     const double* normal = entry.normal;
+    const double rise = entry.rise * std::sqrt(dot(normal, normal));
     for (std::int32_t y = row; y < end; ++y) {
       const Range along_y = range(span_y(y), slab_.radius);
       for (std::int32_t z = 0; z < n_z_; ++z) {
@@ -135,7 +142,7 @@ class Tiling {
         const double rest = double(slab_.radius) * slab_.radius - square_nearest(along_y) - square_nearest(along_z);
         if (rest < 0) continue;
         const double middle = -(normal[1] * along_y.middle + normal[2] * along_z.middle);
-        const double half = std::abs(normal[1]) * along_y.half + std::abs(normal[2]) * along_z.half;
+        const double half = std::abs(normal[1]) * along_y.half + std::abs(normal[2]) * along_z.half + rise;
         double low = 0, high = std::sqrt(rest);
         if (std::abs(normal[0]) > 1e-12 * half) {
           const double a = (middle - half) / normal[0], b = (middle + half) / normal[0];
@@ -266,7 +273,7 @@ template <class MakeWorker>
 void for_each_list(const InsertImages& images, const InsertEntries& entries, const InsertSlab& slab, int threads,
                    const MakeWorker& make_worker) {
   if (images.n_pixel == 0 || entries.n_entry == 0) return;
-  const std::vector<PlacedImage> placed = place_all(images, entries);
+  const std::vector<PlacedImage> placed = place_all(images, entries, slab.radius);
   const RunTable table = make_runs(images);
   const Tiling tiling(slab, table.runs);
   const TileSource source{placed.data(), table.runs, slab.radius};

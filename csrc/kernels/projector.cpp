@@ -32,6 +32,7 @@ inline Cell cell(Floats q) {
   return c;
 }
 
+template <bool is_curved>
 inline void locate(const HalfVolume& volume, const SlicePlane& plane, const float* kx, const float* ky, int count,
                    Chunk& chunk) {
   const std::int32_t r = volume.radius, side = 2 * r + 1;
@@ -39,9 +40,15 @@ inline void locate(const HalfVolume& volume, const SlicePlane& plane, const floa
   const std::int32_t sign_bit = INT32_MIN;
   for (int i = 0; i < count; i += kLanes) {
     const Floats x = load(kx + i), y = load(ky + i);
-    const Floats qx = plane.x[0] * x + plane.y[0] * y;
-    const Floats qy = plane.x[1] * x + plane.y[1] * y;
-    const Floats qz = plane.x[2] * x + plane.y[2] * y;
+    Floats qx = plane.x[0] * x + plane.y[0] * y;
+    Floats qy = plane.x[1] * x + plane.y[1] * y;
+    Floats qz = plane.x[2] * x + plane.y[2] * y;
+    if constexpr (is_curved) {
+      const Floats square = qx * qx + qy * qy + qz * qz;
+      qx += plane.bend[0] * square;
+      qy += plane.bend[1] * square;
+      qz += plane.bend[2] * square;
+    }
     const Ints inside = qx * qx + qy * qy + qz * qz < limit;  // false for NaN
     const Ints flip = (Ints)qx & sign_bit;
     const Cell cx = cell((Floats)(((Ints)qx ^ flip) & inside));
@@ -90,7 +97,7 @@ inline void finish(int count, const Chunk& chunk, float* __restrict re, float* _
 void sample_slice(const HalfVolume& volume, const SlicePlane& plane, const float* kx, const float* ky, int count,
                   float* re, float* im) noexcept {
   Chunk chunk;
-  locate(volume, plane, kx, ky, count, chunk);
+  (plane.is_curved ? locate<true> : locate<false>)(volume, plane, kx, ky, count, chunk);
   read_rows(volume, count, chunk);
   finish(count, chunk, re, im);
 }

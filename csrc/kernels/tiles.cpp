@@ -79,7 +79,8 @@ class Cut {
       double low = tile.first[axis] - 1 - origin - slack;
       const double high = tile.first[axis] + tile.count[axis] - origin + slack;
       if (axis == 0) low = larger(low, -slack);
-      const double across = sign_ * entry_->across[1][axis];
+      const double across = sign_ * entry_->across[1][axis], bend = entry_->bend[axis];
+      const double rise = (bend < 0 ? -bend : bend) * source.radius * source.radius;
       v += 0.5 * across * (low + high);
       reach += 0.5 * (across < 0 ? -across : across) * (high - low);
       // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
@@ -87,9 +88,9 @@ class Cut {
       const double slope = sign_ * entry_->along[0][axis];
       inverse_[axis] = -1e-30 < slope && slope < 1e-30 ? 1e30 : 1 / slope;
       if (inverse_[axis] < 0) {
-        near_[axis] = high, far_[axis] = low;
+        near_[axis] = high + rise, far_[axis] = low - rise;
       } else {
-        near_[axis] = low, far_[axis] = high;
+        near_[axis] = low - rise, far_[axis] = high + rise;
       }
     }
     const double begin = larger(v - reach, runs_->ky_min) - runs_->ky_min;
@@ -197,12 +198,14 @@ inline void interleave(const float* re, const float* im, const float* weight, fl
   four_at(value[3]) = __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7});
 }
 
+template <bool is_curved>
 inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radius, bool is_mate,
                    const Samples& __restrict in, Located& __restrict out) noexcept {
   const double ax = entry.along[0][0], ay = entry.along[0][1], az = entry.along[0][2];
   const double bx = entry.along[1][0], by = entry.along[1][1], bz = entry.along[1][2];
   const double turn_x = entry.turns[0], turn_y = entry.turns[1];
   const double origin = radius, reach = (radius - 0.5) * (radius - 0.5), sign = is_mate ? -1 : 1;
+  const double bend_x = sign * entry.bend[0], bend_y = sign * entry.bend[1], bend_z = sign * entry.bend[2];
   const float share = entry.share, conjugate = is_mate ? -1 : 1;
   const std::int32_t first_x = tile.first[0] - 1, first_y = tile.first[1] - 1, first_z = tile.first[2] - 1;
   const std::int32_t count_x = tile.count[0] + 1, count_y = tile.count[1] + 1, count_z = tile.count[2] + 1;
@@ -211,7 +214,11 @@ inline void locate(const PlacedImage& entry, const Tile& tile, std::int32_t radi
 #pragma omp simd
   for (std::int32_t k = 0; k < n; ++k) {
     const double u = in.u[k], v = in.v[k];
-    const double x = sign * fused(u, ax, v * bx), y = sign * fused(u, ay, v * by), z = sign * fused(u, az, v * bz);
+    double x = sign * fused(u, ax, v * bx), y = sign * fused(u, ay, v * by), z = sign * fused(u, az, v * bz);
+    if constexpr (is_curved) {
+      const double square = fused(x, x, fused(y, y, z * z));
+      x = fused(square, bend_x, x), y = fused(square, bend_y, y), z = fused(square, bend_z, z);
+    }
     const double qy = y + origin, qz = z + origin;
     const std::int32_t ix = static_cast<std::int32_t>(x);
     const std::int32_t iy = static_cast<std::int32_t>(qy);
@@ -310,7 +317,8 @@ class Filler {
   }
 
   void add_all(const Cut& cut) noexcept {
-    locate(cut.entry(), tile_, source_.radius, cut.is_mate(), samples_, located_);
+    const auto place = cut.entry().rise > 0 ? locate<true> : locate<false>;
+    place(cut.entry(), tile_, source_.radius, cut.is_mate(), samples_, located_);
     add(located_, samples_.n, table_, quanta_, sums_.voxel);
     if (sums_.touched != nullptr) mark_touched(located_, samples_.n, table_, sums_.touched);
     samples_.n = 0;

@@ -31,6 +31,9 @@ class Entries:
         Fourier indices.
     scale : float
         Fourier px of the volume per Fourier px of the images.
+    curvature : (n,) float64, optional
+        How far samples are from the plane of the slice along A's third row: curvature·|k|², Fourier px of the images.
+        Default: central slices.
     """
 
     images: NDArray[np.float32]
@@ -42,6 +45,7 @@ class Entries:
     kx: NDArray[np.int32]
     ky: NDArray[np.int32]
     scale: float = 1.0
+    curvature: NDArray[np.float64] | None = None
 
     def part(self, number: int, n: int) -> Entries:
         """One of `n` parts, of consecutive poses."""
@@ -55,6 +59,7 @@ class Entries:
             rotations=self.rotations[some],
             shifts=self.shifts[some],
             weight=self.weight[some],
+            curvature=None if self.curvature is None else self.curvature[some],
         )
 
 
@@ -64,6 +69,7 @@ def entry_arrays(
     NDArray[np.float32],
     NDArray[np.float32],
     NDArray[np.int64],
+    NDArray[np.float64],
     NDArray[np.float64],
     NDArray[np.float64],
     NDArray[np.float64],
@@ -84,9 +90,21 @@ def entry_arrays(
         finite("rotations", entries.rotations),
         finite("shifts", entries.shifts),
         finite("entry_weight", entries.weight),
+        curvatures(entries.curvature),
         entries.kx,
         entries.ky,
     )
+
+
+def curvatures(curvature: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """The array, contiguous; empty where all is flat.
+
+    Raises
+    ------
+    ValueError
+        If a number in it is not finite.
+    """
+    return np.empty(0) if curvature is None else finite("curvature", curvature)
 
 
 def finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:

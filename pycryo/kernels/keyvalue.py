@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo import _core
 from pycryo.kernels.backprojector import Accumulators
-from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays, finite
+from pycryo.kernels.entries import Entries, checked_quanta, curvatures, entry_arrays, finite
 from pycryo.kernels.sphere import Sphere
 from pycryo.threads import get_threads
 
@@ -106,6 +106,7 @@ def count_key_values(
     """
     return _core.count_key_values(
         finite("rotations", entries.rotations),
+        curvatures(entries.curvature),
         entries.kx,
         entries.ky,
         padding * entries.scale,

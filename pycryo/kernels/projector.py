@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
 from pycryo.errors import InputError
+from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shift import shift
 from pycryo.threads import get_threads
@@ -126,10 +127,11 @@ def project_slices(
     ky: NDArray[np.int32],
     *,
     scale: float = 1.0,
+    curvature: NDArray[np.float64] | None = None,
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Read central slices: ``volume(padding·scale·Aᵀ(kx, ky, 0))``, trilinear.
+    """Read slices: ``volume(padding·scale·Aᵀ(kx, ky, z))``, trilinear; z = 0 or ``curvature·|k|²``.
 
     Parameters
     ----------
@@ -141,6 +143,8 @@ def project_slices(
         Fourier indices of the image.
     scale : float
         Fourier px of the map per Fourier px of the image: map box·pixel size / (image box·pixel size).
+    curvature : (n,) float64, optional
+        Of each slice, see `pycryo.kernels.entries.Entries`. Default: central slices.
     out : (n, 2, n_pixel) float32, optional
         Result.
     threads : int, optional
@@ -159,7 +163,16 @@ def project_slices(
     rotations = np.ascontiguousarray(rotations, np.float64)
     if out is None:
         out = np.empty((len(rotations), 2, len(kx)), np.float32)
-    _core.project_slices(volume.data, rotations, kx, ky, volume.padding * float(scale), out, threads or get_threads())
+    _core.project_slices(
+        volume.data,
+        rotations,
+        curvatures(curvature),
+        kx,
+        ky,
+        volume.padding * float(scale),
+        out,
+        threads or get_threads(),
+    )
     return out
 
 

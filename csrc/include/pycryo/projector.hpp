@@ -1,10 +1,12 @@
-// projector: central slices of a half volume by trilinear interpolation.
+// projector: slices of a half volume by trilinear interpolation.
 //
-//   out[i,:,k] = volume( step · A_iᵀ (kx[k], ky[k], 0) ),   step = padding · scale
+//   out[i,:,k] = volume( step · A_iᵀ (kx[k], ky[k], curvature[i]·|k'|²) ),   step = padding · scale
+//   k' = (kx, ky) read as A says, |k'|² = |Aᵀ(kx, ky, 0)|²; the third axis is normal to the other two
 //
 //   volume     D × D × H × 2    float   (re, im) at index [z + r, y + r, x], D = 2r + 1, H = r + 1, r = radius;
 //                                       where qx < 0 the conjugate at -q is read
 //   rotations  n_slice × 3 × 3  double  A
+//   curvature  n_slice          double  per Fourier px of the images; null: 0, central slices
 //   kx, ky     n_pixel          int     Fourier index, |kx|, |ky| < 2^24
 //   out        n_slice × 2 × n_pixel    float; real parts, then imaginary parts; 0 where |q| ≥ r - ½
 //
@@ -23,14 +25,18 @@ struct HalfVolume {
   std::int32_t radius;
 };
 
-// Volume position of a unit step in kx (first row of A) and in ky (second row), times padding · scale.
+// Volume position of a unit step in kx (first row of A) and in ky (second row), times padding · scale. Where the slice
+// is curved, q += |q|²·bend.
 struct SlicePlane {
   float x[3], y[3];
+  float bend[3];
+  bool is_curved;
 };
 
 struct ProjectSlices {
   HalfVolume volume;
   const double* rotations;
+  const double* curvature;
   std::int64_t n_slice;
   const std::int32_t* kx;
   const std::int32_t* ky;
@@ -42,7 +48,7 @@ void project_slices(const ProjectSlices& in, float* out, int threads);
 
 constexpr int kSampleChunk = 256;  // samples; the scratch of one chunk, 12 kB, stays in the L1 cache
 
-SlicePlane slice_plane(const double* rotation, double step) noexcept;
+SlicePlane slice_plane(const double* rotation, double step, double curvature = 0) noexcept;
 
 // Fourier indices as floats, filled up to a multiple of 16 with NaN, which is outside of every volume.
 std::vector<float> padded_index(const std::int32_t* index, std::int64_t n_pixel);

@@ -2,7 +2,8 @@
 //
 // For entry e of image i = entry_image[e] and every sample k = (kx, ky):
 //
-//   q = padding·scale·Aᵀ(kx, ky, 0),   A = rotations[e];   qx < 0: q → -q and conjugate
+//   q = padding·scale·Aᵀ(kx, ky, curvature[e]·|k'|²),   A = rotations[e];   qx < 0: q → -q and conjugate
+//   k' = (kx, ky) read as A says, |k'|² = |Aᵀ(kx, ky, 0)|²; the third axis is normal to the other two
 //   value[v]  += g(q - v) · entry_weight[e] · images[i,:,k] · exp(+2πi k·shifts[e] / box)    v = 8 neighbours of q
 //   weight[v] += g(q - v) · entry_weight[e] · weights[i,k]                                   g = trilinear
 //
@@ -14,13 +15,14 @@
 //   rotations     n_entry × 3 × 3        double
 //   shifts        n_entry × 2            double  px of the full box, (x, y)
 //   entry_weight  n_entry                double
+//   curvature     n_entry                double  per Fourier px of the images; null: 0, central slices
 //   kx, ky        n_pixel                int
 //   start         D² + 1                 int64   first voxel of row (y + r)·D + z + r of the sphere, D = 2r+1
 //
 // Each contribution is rounded to a multiple of its quantum (a power of two; 0: not rounded) before it is added. Sums
 // of such multiples are exact while they stay below 2^52 quanta, so they do not depend on the order of the entries.
 //
-// How: a slab is cut into tiles, and for each tile the entries whose plane cuts it are listed. A tile takes from each
+// How: a slab is cut into tiles, and for each tile the entries whose surface cuts it are listed. A tile takes from each
 // of them the samples that touch its voxels, located by intersecting each row of samples with the tile, and sums them
 // in memory of its own that stays in the cache. A sample at a border is thus located by up to eight tiles, but every
 // voxel has one owner. Parallel over tiles. The order of additions to a voxel depends on the entries and samples alone,
@@ -49,6 +51,7 @@ struct InsertEntries {
   const double* rotations;
   const double* shifts;
   const double* weight;
+  const double* curvature;
   std::int64_t n_entry;
 };
 
@@ -83,11 +86,13 @@ struct TileSums {
   static constexpr std::int64_t place(std::int64_t y, std::int64_t z) { return (y * tile_width + z) * tile_row_stride; }
 };
 
-// An image at a pose. u and v of a point q are its coordinates in units of kx and ky: q·across.
+// An image at a pose. u and v of a point q are its coordinates in units of kx and ky: q·across, curved or not.
 struct PlacedImage {
   double along[2][3];  // q = kx·along[0] + ky·along[1]
   double across[2][3];
   double normal[3];
+  double bend[3];   // where curved: q += |q|²·bend
+  double rise;      // at most so far is q from the plane
   double slack;     // added to the extent of a tile in kx and ky
   double turns[2];  // phase, in turns per kx and ky
   const float* re;

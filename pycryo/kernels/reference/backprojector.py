@@ -21,8 +21,9 @@ def insert(
     value, weight = np.zeros(end - begin, complex), np.zeros(end - begin)
     k = np.stack([entries.kx, entries.ky]).astype(float)
     poses = zip(entries.image, entries.rotations, entries.shifts, entries.weight, strict=True)
-    for i, rotation, shift, share in poses:
-        q = padding * entries.scale * rotation.T[:, :2] @ k
+    curvature = np.zeros(len(entries.image)) if entries.curvature is None else entries.curvature
+    for (i, rotation, shift, share), curve in zip(poses, curvature, strict=True):
+        q = padding * entries.scale * on_surface(rotation, k, curve)
         inside = np.linalg.norm(q, axis=0) < radius - 0.5
         q, sample, t = q[:, inside], images[i][:, inside], share * weights[i][inside]
         f = share * (sample[0] + 1j * sample[1]) * np.exp(2j * np.pi / box * (shift @ k[:, inside]))
@@ -37,6 +38,16 @@ def insert(
             np.add.at(value, voxel, (part * f)[here])
             np.add.at(weight, voxel, (part * t)[here])
     return value, weight
+
+
+def on_surface(rotation: NDArray[np.float64], k: NDArray[np.float64], curvature: float) -> NDArray[np.float64]:
+    """(3, n) places Aᵀ(kx, ky, curvature·|k|²) of samples (2, n); with a magnified A, |k| and z as in the volume."""
+    flat: NDArray[np.float64] = rotation.T[:, :2] @ k
+    normal = np.cross(rotation[0], rotation[1])
+    length = np.linalg.norm(normal)
+    if length > 0:
+        flat = flat + curvature * np.sum(flat**2, axis=0) * (normal / length)[:, None]
+    return flat
 
 
 def fold_hermitian(sphere: Sphere, value: NDArray[np.complex128], weight: NDArray[np.float64]) -> None:

@@ -7,6 +7,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.kernels.reference.backprojector import on_surface
+
 
 def fourier_volume(map: NDArray[np.float64], padding: int, r_high: float) -> NDArray[np.complex128]:
     """Padded transform of ``map / sinc²`` at integer z, y ∈ [-r, r], x ∈ [0, r], r = ceil(padding·r_high) + 1.
@@ -26,12 +28,23 @@ def fourier_volume(map: NDArray[np.float64], padding: int, r_high: float) -> NDA
 
 
 def project_slices(
-    volume: NDArray[np.complex128], rotations: NDArray[np.float64], kx: ArrayLike, ky: ArrayLike, step: float
+    volume: NDArray[np.complex128],
+    rotations: NDArray[np.float64],
+    kx: ArrayLike,
+    ky: ArrayLike,
+    step: float,
+    curvature: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """``volume(step·Aᵀ(kx, ky, 0))`` as (n, 2, n_pixel); `volume` as `fourier_volume` gives it; 0 where |q| ≥ r - ½."""
+    """``volume(step·Aᵀ(kx, ky, curvature·|k|²))`` as (n, 2, n_pixel); `volume` as `fourier_volume` gives it.
+
+    0 where |q| ≥ r - ½.
+    """
     radius = volume.shape[2] - 1
     plane = np.stack([np.asarray(kx), np.asarray(ky)]).astype(float)
-    q = step * np.einsum("nij,ik->njk", np.asarray(rotations)[:, :2], plane)
+    bent = np.zeros(len(rotations)) if curvature is None else curvature
+    q = np.empty((len(rotations), 3, plane.shape[1]))
+    for place, rotation, bend in zip(q, np.asarray(rotations), bent, strict=True):
+        place[:] = step * on_surface(rotation, plane, bend)
     inside = np.linalg.norm(q, axis=1) < radius - 0.5
     flip = q[:, 0] < 0
     q = np.where(flip[:, None], -q, q) * inside[:, None]

@@ -74,6 +74,37 @@ def test_equals_twin(box, r_high, padding, n_image, n_entry, rng):
     assert_equal_twin(result, value, weight, 2 * n_entry)
 
 
+@pytest.mark.parametrize("curvature", [1e-3, 0.01, 0.1])
+@pytest.mark.parametrize("box, r_high, padding", [(32, 15, 2), (100, 45, 2), (64, 20, 3)])
+def test_curved_equals_twin(box, r_high, padding, curvature, rng):
+    """Surfaces that leave the plane by up to some hundred voxels; the layers of slabs together, to the last bit."""
+    n = 6
+    work = random_work(rng, box, r_high, 2, n)
+    rotations = work.rotations.copy()
+    rotations[0] = np.eye(3)
+    rotations[1:3] *= 1.03  # of a magnified image
+    work = replace(work, rotations=rotations, curvature=curvature * np.array([1, -1, 0.7, 0, -0.3, 0.1]))
+    result = insert_new(work, box, r_high, padding=padding, threads=2)
+    value, weight = twin_of(result, work)
+    assert_equal_twin(result, value, weight, n)
+    flat = insert_new(replace(work, curvature=None), box, r_high, padding=padding)
+    assert np.abs(result.weight - flat.weight).max() > 0.1
+    cuts = [0, 1, result.sphere.layers // 3, result.sphere.layers]
+    parts = [insert_new(work, box, r_high, padding=padding, layers=layers) for layers in pairwise(cuts)]
+    for name in ("re", "im", "weight"):
+        np.testing.assert_array_equal(np.concatenate([getattr(each, name) for each in parts]), getattr(result, name))
+
+
+def test_curvature_is_checked(rng):
+    work = random_work(rng, 16, 5, 1, 2)
+    with pytest.raises(ValueError, match=r"curvature: expected shape \(2\), got \(3\)"):
+        insert_new(replace(work, curvature=np.zeros(3)), 16, 5)
+    with pytest.raises(ValueError, match="curvature: expected finite numbers only"):
+        insert_new(replace(work, curvature=np.array([0, np.inf])), 16, 5)
+    some = replace(work, curvature=np.array([0.1, 0.2])).some(np.array([1]))
+    np.testing.assert_array_equal(some.curvature, [0.2])
+
+
 @pytest.mark.parametrize("n_pixel", [0, 1, 7, 8, 9, 255, 256, 257])
 def test_any_number_of_pixels(n_pixel, rng):
     work = random_work(rng, 64, 25, 2, 3)

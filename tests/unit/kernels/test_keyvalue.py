@@ -85,6 +85,19 @@ def test_equals_insertion(box, r_high, padding, n_image, n_entry, quantum, rng):
     assert np.all(np.diff(result.key) > 0)
 
 
+@pytest.mark.parametrize("layers", [None, (20, 50)])
+def test_of_curved_images(layers, rng):
+    work = random_work(rng, 64, 20, 2, 5)
+    work = replace(work, curvature=np.array([0.01, -0.01, 0.05, 0, -0.1]))
+    dense = inserted(work, 64, 20, layers=layers)
+    result = listed(dense, work)
+    sums = new_accumulators(64, r_high=20, layers=layers)
+    add_key_values(sums, result)
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(sums, part), getattr(dense, part))
+    assert len(result) <= count_key_values(dense.sphere, work, padding=2, layers=layers)
+
+
 @pytest.mark.parametrize("threads", [2, 3, 13])
 def test_threads_and_layers_change_no_bit(threads, rng):
     work = random_work(rng, 64, 20, 4, 11)

@@ -63,6 +63,28 @@ def test_scale_and_padding_set_the_step(rng):
     np.testing.assert_allclose(result, expected, atol=3 * 33 * 3 * 6e-8 * 10 + 10 * 10 * 6e-8)  # as above
 
 
+@pytest.mark.parametrize("curvature", [1e-3, -0.02, 0.3])
+def test_curved_slices_equal_twin(curvature, rng):
+    pixels = half_plane(32, 14)
+    volume = random_volume(rng, 16)
+    rotations = random_rotations(rng, 3)
+    rotations[1] *= 1.02  # of a magnified image
+    bent = np.array([curvature, curvature, 0.0])
+    result = project_slices(volume, rotations, pixels.kx, pixels.ky, curvature=bent)
+    expected = slices_twin(as_complex(volume), rotations, pixels.kx, pixels.ky, 2.0, bent)
+    outermost = np.abs(expected).max(axis=1) == 0  # which samples end at the sphere is a matter of rounding
+    different = outermost != (np.abs(result).max(axis=1) == 0)
+    assert different.mean() < 1e-3
+    result[np.broadcast_to(different[:, None], result.shape)] = 0
+    expected[np.broadcast_to(different[:, None], expected.shape)] = 0
+    np.testing.assert_allclose(result, expected, atol=6 * 33 * 3 * 6e-8 * 10 + 10 * 10 * 6e-8)
+    np.testing.assert_array_equal(result[2], project_slices(volume, rotations[2:], pixels.kx, pixels.ky)[0])
+    with pytest.raises(ValueError, match="curvature: expected shape"):
+        project_slices(volume, rotations, pixels.kx, pixels.ky, curvature=bent[:2])
+    with pytest.raises(ValueError, match="curvature: expected finite numbers only"):
+        project_slices(volume, rotations, pixels.kx, pixels.ky, curvature=bent * np.nan)
+
+
 def test_axis_aligned_slices_stay_inside(rng):
     """Every sample with |k| < r_high has its neighbours, in all 24 orientations along the axes."""
     rotations = Rotation.create_group("O").as_matrix()
@@ -148,9 +170,23 @@ def test_errors_name_what_is_wrong():
     index = np.zeros(3, np.int32)
     with pytest.raises(ValueError, match=r"volume: expected shape \(7, 7, 4, 2\), got \(7, 6, 4, 2\)"):
         _core.project_slices(
-            np.zeros((7, 6, 4, 2), np.float32), np.eye(3)[None], index, index, 1.0, np.zeros((1, 2, 3), np.float32), 1
+            np.zeros((7, 6, 4, 2), np.float32),
+            np.eye(3)[None],
+            np.empty(0),
+            index,
+            index,
+            1.0,
+            np.zeros((1, 2, 3), np.float32),
+            1,
         )
     with pytest.raises(ValueError, match="third extent of at least 2"):
         _core.project_slices(
-            np.zeros((1, 1, 1, 2), np.float32), np.eye(3)[None], index, index, 1.0, np.zeros((1, 2, 3), np.float32), 1
+            np.zeros((1, 1, 1, 2), np.float32),
+            np.eye(3)[None],
+            np.empty(0),
+            index,
+            index,
+            1.0,
+            np.zeros((1, 2, 3), np.float32),
+            1,
         )
