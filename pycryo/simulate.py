@@ -18,6 +18,7 @@ from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_slices
 from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map
+from pycryo.model.ewald import curvature
 from pycryo.model.microscope import image_ctf, turn_phases
 from pycryo.threads import get_threads
 
@@ -53,6 +54,7 @@ class SimulateOptions:
     odd_zernike: str = field(default="", metadata={"help": "antisymmetric aberrations, as rlnOddZernike: A,B,..."})
     even_zernike: str = field(default="", metadata={"help": "symmetric aberrations, as rlnEvenZernike: A,B,..."})
     magnification: str = field(default="", metadata={"help": "magnification matrix, as rlnMagMat00 to 11: A,B,C,D"})
+    ewald_hand: int = field(default=0, metadata={"help": "images of thick particles (Ewald sphere), by hand: 1, -1"})
     seed: int = field(default=1, metadata={"help": "seed of everything random"})
 
     def __post_init__(self) -> None:
@@ -66,6 +68,7 @@ class SimulateOptions:
             ("shift-sd", self.shift_sd >= 0, "0 or more"),
             ("junk", 0 <= self.junk < 1, "at least 0 and less than 1"),
             ("padding", self.padding >= 1, "at least 1"),
+            ("ewald-hand", self.ewald_hand in (0, 1, -1), "0, 1 or -1"),
             ("seed", self.seed >= 0, "0 or more"),
         )
         for name, good, rule in checks:
@@ -234,21 +237,40 @@ class Simulator:
         truth, options, pixels = self.truth, self.options, self._pixels
         optics, group = options.optics(pixels.box, self.maps[0].pixel_size), np.zeros(len(rows), np.int32)
         rotations = magnified(euler_to_matrix(*truth.angles[rows].T), optics.magnification[group])
-        slices = np.empty((len(rows), 2, len(pixels)), np.float32)
-        for index, volume in enumerate(self._volumes):
-            of_model = truth.model[rows] == index
-            slices[of_model] = project_slices(volume, rotations[of_model], pixels.kx, pixels.ky)
-        slices *= image_ctf(
-            optics,
-            group,
-            pixels,
-            defocus_u=truth.defocus_u[rows],
-            defocus_v=truth.defocus_v[rows],
-            defocus_angle=truth.defocus_angle[rows],
-        )[:, None]
+        bend = options.ewald_hand * curvature(optics, group)
+        transfer = [
+            image_ctf(
+                optics,
+                group,
+                pixels,
+                defocus_u=truth.defocus_u[rows],
+                defocus_v=truth.defocus_v[rows],
+                defocus_angle=truth.defocus_angle[rows],
+                phase_shift=phase_shift,
+            )[:, None]
+            for phase_shift in ((0.0, 90.0) if options.ewald_hand else (0.0,))
+        ]
+        slices = self._slices(rows, rotations, -bend)
+        if options.ewald_hand:
+            other = self._slices(rows, rotations, bend)
+            both, difference = 0.5 * transfer[0] * (slices + other), 0.5 * transfer[1] * (slices - other)
+            slices = both + np.stack([difference[:, 1], -difference[:, 0]], axis=1)
+        else:
+            slices *= transfer[0]
         turn_phases(slices, optics, group, pixels, sign=1)
         moved = shift(slices, pixels.kx, pixels.ky, truth.origin[rows, None], pixels.box)
         return _to_images(pixels, moved[:, 0])
+
+    def _slices(
+        self, rows: NDArray[np.int64], rotations: NDArray[np.float64], bend: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """(len(rows), 2, n_pixel) of the particles' models, on surfaces of the curvature `bend`."""
+        pixels = self._pixels
+        slices = np.empty((len(rows), 2, len(pixels)), np.float32)
+        for index, volume in enumerate(self._volumes):
+            mine = self.truth.model[rows] == index
+            slices[mine] = project_slices(volume, rotations[mine], pixels.kx, pixels.ky, curvature=bend[mine])
+        return slices
 
     def _signal_variance(self) -> float:
         """Mean over images of the variance of the signal."""

@@ -93,8 +93,9 @@ def quantum_for(bound: float) -> float:
 def insert(
     accumulators: Accumulators, entries: Entries, *, quantum: tuple[float, float], threads: int | None = None
 ) -> None:
-    """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, z), z = 0 or
-    curvature·|k|².
+    """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, z).
+
+    z is 0, or curvature·|k|².
 
     Every sample is spread over the 8 neighbours of q by trilinear weights; those on other layers than the accumulators'
     are not added. Samples with |q| ≥ r - ½ are left out.

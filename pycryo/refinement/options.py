@@ -58,6 +58,17 @@ class RefineOptions:
     )
     ctf: bool = _option(True, "Images", "do not apply a contrast transfer function")
     invert_contrast: bool = _option(False, "Images", "the particles are dark on light")
+    ewald: bool = _option(
+        False,
+        "Images",
+        "the final iteration allows for the thickness of the particle: images are inserted on the Ewald sphere",
+    )
+    ewald_hand: int = _option(
+        1,
+        "Images",
+        "1: what is at height z of the turned map has more defocus, -1: less; which it is, the better map tells",
+        metavar="HAND",
+    )
     max_bad_fraction: float = _option(
         0.05, "Images", "stop if more than this share of the images is unusable", metavar="SHARE"
     )
@@ -168,6 +179,10 @@ class RefineOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")
+        if self.ewald_hand not in (1, -1):
+            raise InputError(f"ewald-hand is {self.ewald_hand}, it must be 1 or -1")
+        if self.ewald and not self.ctf:
+            raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}, it must not be negative")
         self.stage_list()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.filter.phases import PhaseSettings
+from pycryo.model.ewald import Ewald
 from pycryo.model.microscope import stretch
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.expectation.defocus import first_sigma
@@ -103,6 +104,8 @@ class Plan:
     seed : int
     motions : two tuples of (Motion or None)
         Of each half and class, from the frame of its reference to that in which the images are inserted; () for none.
+    ewald : Ewald or None
+        Images are inserted on the Ewald sphere.
     """
 
     number: int
@@ -120,6 +123,12 @@ class Plan:
     sigma_defocus: float | None
     seed: int
     motions: Motions
+    ewald: Ewald | None = None
+
+    @property
+    def needs_bare(self) -> bool:
+        """Images are needed as they are without their CTF."""
+        return self.sigma_defocus is not None or self.ewald is not None
 
 
 def make_plan(setup: Setup, state: State) -> Plan:
@@ -160,6 +169,7 @@ def make_plan(setup: Setup, state: State) -> Plan:
         sigma_defocus=_sigma_defocus(setup, state),
         seed=options.seed,
         motions=state.motions,
+        ewald=Ewald(options.ewald_hand, setup.diameter) if options.ewald and final else None,
     )
 
 

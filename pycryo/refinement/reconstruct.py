@@ -14,6 +14,7 @@ from pycryo.kernels.backprojector import Accumulators
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
+from pycryo.model.ewald import Ewald, check_images
 from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
@@ -103,6 +104,12 @@ class ReconstructOptions:
         Transform in single precision.
     memory : float, optional
         GiB for images that wait for insertion. Default: half of what is free, divided by the ranks of the node.
+    ewald : bool
+        Allow for the thickness of the particle: insert the images on the Ewald sphere.
+    ewald_hand : int
+        See `pycryo.model.ewald.Ewald`.
+    diameter : float, optional
+        Of the particle, Å, for the Ewald sphere. Default: two thirds of the box.
     """
 
     symmetry: str = "C1"
@@ -116,6 +123,9 @@ class ReconstructOptions:
     model: Model = "slab"
     single: bool = False
     memory: float | None = None
+    ewald: bool = False
+    ewald_hand: int = 1
+    diameter: float | None = None
 
 
 def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Reconstruction:
@@ -176,6 +186,7 @@ def reconstruct_slabs(
     model = commonest_geometry(particles)
     r_high = _limit(model, options.max_resolution)
     point_group(options.symmetry)
+    ewald = _ewald(particles, options, model)
     radius = options.background_radius
     if radius is None:
         radius = 0.5 * model.field_of_view
@@ -184,7 +195,7 @@ def reconstruct_slabs(
     comm = as_comm(comm)
     partition, statistics = _usable(comm, particles, options, radius)
     owners = halves_own(comm, options.model) if options.half_maps else (all_own(comm, options.model),)
-    job = _job(partition, statistics, options, model, r_high, radius)
+    job = _job(partition, statistics, options, model, r_high, radius, ewald)
     sums = insert_particles(partition, owners, job, progress)
     result = _solved(partition, owners, sums, job, options)
     for each in owners:
@@ -221,6 +232,7 @@ def _job(
     model: Geometry,
     r_high: float,
     background_radius: float,
+    ewald: Ewald | None,
 ) -> Job:
     """What the insertion of all images needs. Collective."""
     particles, group = partition.particles, point_group(options.symmetry)
@@ -232,9 +244,20 @@ def _job(
     sizes, figures = measure_sizes(
         partition, model.box, options.padding, options.model, options.single, halves=n_halves
     )
-    n_sample = samples_per_image(particles, frame, model.pixel_size) * n
+    n_sample = samples_per_image(particles, frame, model.pixel_size) * n * (1 if ewald is None else 2)
     mates = choose_mates(partition.comm, group, frame.sphere, n_sample, n_halves)
-    return Job(frame, model.pixel_size, weighting, mates, image_budget(sizes, options.memory, figures))
+    return Job(frame, model.pixel_size, weighting, mates, image_budget(sizes, options.memory, figures), ewald)
+
+
+def _ewald(particles: Particles, options: ReconstructOptions, model: Geometry) -> Ewald | None:
+    """The surfaces that images are inserted on; None: central slices."""
+    if not options.ewald:
+        return None
+    if not options.ctf:
+        raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
+    check_images(particles)
+    diameter = 2 / 3 * model.field_of_view if options.diameter is None else options.diameter
+    return Ewald(options.ewald_hand, diameter)
 
 
 def _limit(model: Geometry, max_resolution: float | None) -> float:

@@ -22,7 +22,7 @@ from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
-from pycryo.report.verdict import poses_warning, views_warning
+from pycryo.report.verdict import poses_warning, thickness_warning, views_warning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,6 +125,7 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
     verdicts = (
         poses_warning(last["spread_rotation"], run["resolution"], ini_high, symmetry(run["symmetry"])),
         views_warning(run["sampling_factor"], sum(particles["half_sets"])),
+        thickness_warning(run.get("kept_amplitude", 1.0)),
         scores.scores_warning(run),
     )
     found += [verdict for verdict in verdicts if verdict is not None]

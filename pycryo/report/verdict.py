@@ -1,4 +1,4 @@
-"""What makes a map doubtful: poses that nothing is known of, and views that leave directions out."""
+"""What makes a map doubtful: poses that nothing is known of, views that leave directions out, thick particles."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ _FEW = 50
 # Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
 # of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
 UNKNOWN_SPREAD = 0.5
+
+# Of the amplitudes, below which the Ewald sphere is proposed: 5A1A at 100 kV has 0.85 at 2.7 Å.
+_THICK = 0.85
 
 
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:
@@ -34,6 +37,23 @@ def poses_warning(spread: float, resolution: float, ini_high: float, group: Symm
         f"The data do not support a map beyond {max(resolution, ini_high):.0f} Å: the poses are known to {spread:.0f}° "
         f"only, and poses of which nothing is known would have a spread of {even:.0f}°. The map shows noise and what "
         "the start put into it."
+    )
+
+
+def thickness_warning(kept: float) -> str | None:
+    """That the particle is so thick that its images are no central slices.
+
+    Parameters
+    ----------
+    kept : float
+        Share of the amplitudes at the map's resolution that is left, `pycryo.model.ewald.kept_of_flat`; 1 where images
+        were inserted on the Ewald sphere.
+    """
+    if kept >= _THICK:
+        return None
+    return (
+        f"The particle is thick for this resolution and voltage: about {100 * kept:.0f} % of the amplitudes at the "
+        "map's resolution are left where its images are taken for central slices. Try --ewald, with both hands."
     )
 
 

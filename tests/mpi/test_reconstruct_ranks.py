@@ -15,21 +15,23 @@ from pycryo.refinement.reconstruct import reconstruct
 
 
 @pytest.mark.parallel([2, 3])
-@pytest.mark.parametrize("n, symmetry", [(2, "C1"), (41, "C1"), (41, "D2")])
-def test_ranks_do_not_change_a_bit(monkeypatch, n, symmetry):
+@pytest.mark.parametrize(
+    "n, symmetry, ewald", [(2, "C1", False), (41, "C1", False), (41, "D2", False), (41, "C1", True), (41, "D2", True)]
+)
+def test_ranks_do_not_change_a_bit(monkeypatch, n, symmetry, ewald):
     """Every rank has its own folder (pytest's would be cleaned up by all at once); of 2 particles a third gets none."""
     comm = world()
     assert comm.size > 1
     monkeypatch.setattr(symmetrise, "_SAMPLE", 1.0)  # s: F and T are summed over D2, although the images are few
     with tempfile.TemporaryDirectory() as folder:
-        compare(comm, read_particles(write_set(Path(folder), blobs(), n, noise=2.0)), symmetry)
+        compare(comm, read_particles(write_set(Path(folder), blobs(), n, noise=2.0)), symmetry, ewald)
 
 
-def compare(comm, particles, symmetry):
+def compare(comm, particles, symmetry, ewald):
     """Maps of all ranks together and of this one alone."""
     for half_maps in (False, True):
-        together = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, comm=comm)
-        alone = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, comm=SerialComm())
+        together = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, ewald=ewald, comm=comm)
+        alone = reconstruct(particles, symmetry=symmetry, half_maps=half_maps, ewald=ewald, comm=SerialComm())
         assert together.n == alone.n == particles.n
         np.testing.assert_array_equal(together.map.data, alone.map.data)
         if half_maps:

@@ -1,5 +1,7 @@
 """Simulated images against an independent model of the microscope, and their statistics."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -31,6 +33,36 @@ def blobs() -> tuple[Map, np.ndarray]:
         for x, y, z in centres
     )
     return Map(data.astype(np.float32), PIXEL), centres
+
+
+@pytest.mark.parametrize("hand", [1, -1])
+def test_thick_particles_are_layers_of_other_defocus(blobs, hand):
+    """Each Gaussian of the map is one layer: its own defocus is that of its height in the turned map."""
+    source, centres = blobs
+    flat = SimulateOptions(
+        n=6, snr=1e6, voltage=1, spherical_aberration=0.0, defocus_min=20, defocus_max=60, astigmatism=10
+    )
+    options = replace(flat, ewald_hand=hand)
+    simulator = Simulator.from_maps([source], options)
+    scale = float(simulator.maps[0].data.max() / source.data.max())
+    images, truth = simulator.images(np.arange(6)), simulator.truth
+    for row in range(6):
+        height = Rotation.from_euler("ZYZ", truth.angles[row], degrees=True).inv().apply(centres)[:, 2] * PIXEL
+        assert np.ptp(height) > 5
+        layers = sum(
+            expected_image(shifted(truth, hand * z), row, centre[None], flat, scale)
+            for z, centre in zip(height, centres, strict=True)
+        )
+        central = expected_image(truth, row, centres, flat, scale)
+        size = np.linalg.norm(layers)
+        error, flat_error = (np.linalg.norm(images[row] - each) / size for each in (layers, central))
+        assert error < 0.02  # trilinear interpolation, and no layer is infinitely thin
+        assert flat_error > 0.04
+
+
+def shifted(truth, change):
+    """The truth with other defoci, Å."""
+    return replace(truth, defocus_u=truth.defocus_u + change, defocus_v=truth.defocus_v + change)
 
 
 def expected_image(truth, row, centres, options, scale):

@@ -50,6 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
     add_ignore_optics(parser)
+    parser.add_argument(
+        "--ewald",
+        action="store_true",
+        help="allow for the thickness of the particle: insert the images on the Ewald sphere",
+    )
+    parser.add_argument(
+        "--ewald-hand",
+        type=int,
+        choices=(1, -1),
+        default=1,
+        metavar="HAND",
+        help="1: what is at height z of the turned map has more defocus, -1: less; the better map tells (default: 1)",
+    )
+    parser.add_argument(
+        "--diameter",
+        "--particle-diameter",
+        "--mask_diameter",
+        type=float,
+        metavar="Å",
+        help="of the particle, for --ewald (default: two thirds of the box)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the halves, if the file has none (default: 1)")
     parser.add_argument(
         "--model",
@@ -99,6 +120,9 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             model=args.model,
             single=args.single,
             memory=args.memory,
+            ewald=args.ewald,
+            ewald_hand=args.ewald_hand,
+            diameter=args.diameter,
         )
         result = reconstruct_slabs(particles, options, comm=comm, progress=progress)
     write_map_slabs(args.out, result.map)

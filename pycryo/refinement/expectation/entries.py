@@ -12,8 +12,11 @@ from pycryo.filter.resampling import resample
 from pycryo.filter.support import Posterior, Support
 from pycryo.geometry.rotations import multiply
 from pycryo.geometry.symmetry import Symmetry
+from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import quantum_for
 from pycryo.kernels.entries import Entries
+from pycryo.model.ewald import Ewald, curvature, separation
+from pycryo.model.microscope import particle_ctf
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.prepare import Target, Weighting
 
@@ -105,3 +108,53 @@ def dealt(posterior: Posterior, rows: NDArray[np.int64], n_class: int, seed: int
     drawn = np.minimum(n_class * uniform(seed, _DEAL_STREAM, rows, 1), n_class - 1).astype(np.int32)
     support = replace(posterior.support, class_index=np.repeat(drawn, posterior.support.weight.shape[1], axis=1))
     return replace(posterior, support=support, mode_class=drawn[:, 0], class_probability=np.eye(n_class)[drawn[:, 0]])
+
+
+def both_bands(
+    bare: Target, particles: Particles, rows: NDArray[np.int64], ewald: Ewald, change: float | NDArray[np.float64] = 0.0
+) -> Target:
+    """The images `rows` as they go onto the surface at -hz, then as they go onto that at +hz: 2n of them.
+
+    With c the coherence of both surfaces, the image tells of V(k, -hz) what (a + c·a*) V says, a = -½i e^(iχ), and of
+    V(k, hz) the complex conjugate. Where both surfaces are one (c = 1) together they are what a central slice is.
+
+    Parameters
+    ----------
+    bare : Target
+        The images weighted as if the CTF were 1.
+    particles : Particles
+    rows : (n,) int64
+    ewald : Ewald
+    change : float or (n,) float64
+        Added to the defocus, Å.
+    """
+    pixels, group = bare.pixels, particles.optics_group[rows]
+    sine = particle_ctf(particles, rows, pixels, change=change)
+    cosine = particle_ctf(particles, rows, pixels, change=change, quarter_turns=1)
+    share = np.empty((len(rows), len(pixels)), np.float32)
+    for g in np.unique(group):
+        apart = separation(particles.optics, g, pixels, ewald.diameter)
+        cosine[group == g] *= apart.astype(np.float32)
+        share[group == g] = 0.5 / (1 + apart)
+    weights = bare.weights * (sine * sine + cosine * cosine) * share
+    sine *= np.float32(0.5)
+    cosine *= np.float32(0.5)
+    re, im = bare.images[:, 0], bare.images[:, 1]
+    n = len(rows)
+    images = np.empty((2 * n, *bare.images.shape[1:]), np.float32)
+    images[:n, 0], images[:n, 1] = re * sine - im * cosine, im * sine + re * cosine
+    images[n:, 0], images[n:, 1] = re * sine + im * cosine, im * sine - re * cosine
+    return replace(bare, images=images, weights=np.concatenate([weights, weights]))
+
+
+def on_both_surfaces(entries: Entries, particles: Particles, rows: NDArray[np.int64], ewald: Ewald) -> Entries:
+    """The poses of n images, each for the two that `both_bands` made of it."""
+    bend = ewald.hand * curvature(particles.optics, particles.optics_group[rows])[entries.image]
+    return replace(
+        entries,
+        image=np.concatenate([entries.image, entries.image + len(rows)]),
+        rotations=np.concatenate([entries.rotations, entries.rotations]),
+        shifts=np.concatenate([entries.shifts, entries.shifts]),
+        weight=np.concatenate([entries.weight, entries.weight]),
+        curvature=np.concatenate([-bend, bend]),
+    )

@@ -17,12 +17,14 @@ from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import Accumulators, quantum_for
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
+from pycryo.model.ewald import Ewald
 from pycryo.model.insertion import Frame, Insertion, waits
 from pycryo.model.owners import Owners
 from pycryo.model.symmetrise import Mates, symmetrise
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Geometry, Partition
 from pycryo.refinement.data.prepare import transform, weighted_target
+from pycryo.refinement.expectation.entries import both_bands, on_both_surfaces
 from pycryo.refinement.expectation.rounds import parts, round_count
 
 Progress = Callable[[int, int], None]
@@ -58,6 +60,7 @@ class Job:
     weighting: FixedWeighting
     mates: Mates
     memory: float
+    ewald: Ewald | None = None
 
 
 def white_noise(statistics: ImageStatistics, particles: Particles) -> NDArray[np.float64]:
@@ -110,7 +113,8 @@ def insert_particles(
     ]
     waiting = any(comm is not None and waits(comm, each) for comm, each in zip(comms, owners, strict=True))
     n_sample = samples_per_image(partition.particles, job.frame, job.pixel_size)
-    n_round = round_count(partition, 12 * n_sample if waiting else 0.0, job.memory)
+    n_byte = (12 if job.ewald is None else 24) * n_sample
+    n_round = round_count(partition, n_byte if waiting else 0.0, job.memory)
     done, total = 0, len(partition.rows)
     for number, rows in enumerate(parts(partition, n_round)):
         for insertion in insertions if number else ():
@@ -152,14 +156,18 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
     samples = pixels.take(transform(batch.images, job.weighting.background_radius / pixel_size))
     weighting = job.weighting
     noise, scale = weighting.noise[group], weighting.scale[group]
-    target = weighted_target(samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf)
+    target = weighted_target(
+        samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf, is_bare=job.ewald is not None
+    )
+    if job.ewald is not None:
+        target = both_bands(target, particles, rows, job.ewald)
     n_mate = len(job.mates.poses)
     poses = euler_to_quaternion(particles.rot[rows], particles.tilt[rows], particles.psi[rows])
     image = np.repeat(np.arange(len(rows)), n_mate)
     rotations = target.matrices(multiply(poses[:, None], job.mates.poses).reshape(-1, 4), image)
     # The kernel's phase ramp is in units of the map's box.
     origin = np.stack([particles.origin_x[rows], particles.origin_y[rows]], axis=1) / pixel_size
-    return Entries(
+    entries = Entries(
         target.images,
         target.weights,
         image,
@@ -170,3 +178,4 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
         pixels.ky,
         ratio,
     )
+    return entries if job.ewald is None else on_both_surfaces(entries, particles, rows, job.ewald)

@@ -22,7 +22,14 @@ from pycryo.model.microscope import particle_ctf
 from pycryo.refinement.data.posteriors import moved
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.defocus import DefocusSearch, search_defocus, with_changes
-from pycryo.refinement.expectation.entries import dealt, point_counts, posterior_entries, quanta
+from pycryo.refinement.expectation.entries import (
+    both_bands,
+    dealt,
+    on_both_surfaces,
+    point_counts,
+    posterior_entries,
+    quanta,
+)
 from pycryo.refinement.expectation.overlap import Overlap, overlap
 from pycryo.refinement.expectation.posterior import Comparison, LogPrior, sample_posterior
 from pycryo.refinement.plan import Plan
@@ -135,7 +142,8 @@ class HalfPass:
     ) -> None:
         """Sample the posterior of a batch, from candidates or from the last posterior; insert.
 
-        With the images weighted as if the CTF were 1, `bare`, their defocus is searched; they are inserted with it.
+        Of the images weighted as if the CTF were 1, `bare`, their defocus is searched and both surfaces of the Ewald
+        sphere are made, if the plan says so.
         """
         plan, timer, particles = self._plan, self._timer, self._file_particles
         n_class = len(plan.sampling.class_share)
@@ -144,7 +152,7 @@ class HalfPass:
             posterior = self._posterior(rows, target, candidates, scale)
         with timer.phase("defocus"):
             posterior = self._with_defocus(rows, bare, posterior, scale)
-            if bare is not None:
+            if bare is not None and plan.sigma_defocus is not None:
                 target = bare.with_ctf(particle_ctf(particles, rows, bare.pixels, change=posterior.defocus_change))
         with timer.phase("noise"):
             draws = self._draws(rows, 1)
@@ -157,9 +165,14 @@ class HalfPass:
             n_point = np.full(len(rows), posterior.support.weight.shape[1])
             if not plan.final:
                 n_point = point_counts(posterior, plan.r_high / scale, target.pixels.box)
+            if plan.ewald is not None:
+                assert bare is not None
+                target = both_bands(bare, particles, rows, plan.ewald, posterior.defocus_change)
             entries = posterior_entries(
                 plan.box, target, posterior.support, n_point, self._group, weight, scale, draws, n_class
             )
+            if plan.ewald is not None:
+                entries = [on_both_surfaces(each, particles, rows, plan.ewald) for each in entries]
             for insertion, of_class in zip(self._insertions, entries, strict=True):
                 insertion.add(of_class)
         parts = self._parts
@@ -260,8 +273,7 @@ class HalfPass:
             return posterior
         plan, previous = self._plan, _rows_of(self._previous, self._place[rows])
         change, spread = previous.defocus_change, previous.spread_defocus
-        if bare is not None:
-            assert plan.sigma_defocus is not None
+        if bare is not None and plan.sigma_defocus is not None:
             search = DefocusSearch(self.volumes, self._file_particles, plan.r_high / scale, scale, plan.sigma_defocus)
             change, spread = search_defocus(search, bare, posterior.support, change, self._draws(rows, 3))
         return replace(posterior, defocus_change=change, spread_defocus=spread)

@@ -26,7 +26,7 @@ from pycryo.timer import Timer
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """Images of one half and geometry, ready for comparison; `bare` as if the CTF were 1, for a defocus search."""
+    """Images of one half and geometry, ready for comparison; `bare` as if the CTF were 1, where the plan needs them."""
 
     half: int
     geometry: Geometry
@@ -103,7 +103,7 @@ def _load(partition: Partition, plan: Plan, one: HalfPass, rows: NDArray[np.int6
     for batch in track(partition.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
         with timer.phase("prepare"):
             # Images that were multiplied by their CTF cannot be had with another one.
-            if plan.sigma_defocus is None or are_premultiplied(particles, batch.rows):
+            if not plan.needs_bare or are_premultiplied(particles, batch.rows):
                 bare, target = None, weighting.target(particles, batch.rows, batch.images, plan.r_insert)
             else:
                 bare = weighting.target(particles, batch.rows, batch.images, plan.r_insert, is_bare=True)

@@ -28,7 +28,7 @@ def image_bytes(partition: Partition, plan: Plan) -> float:
     search, largest = plan.search, 0.0
     for geometry in geometries(partition):
         scale = plan.box * plan.pixel_size / (geometry.box * geometry.pixel_size)
-        n_byte = 12 * _samples(plan.r_insert / scale, geometry.box)
+        n_byte = (12 if plan.ewald is None else 36) * _samples(plan.r_insert / scale, geometry.box)
         for scan in () if search is None else (search.scan, search.coarse):
             if scan is not None:
                 n_byte += (8 * len(scan.shifts) + 16) * _samples(scan.r_high / scale, geometry.box)

@@ -26,6 +26,7 @@ _FREE_OPTIONS = frozenset(
     (
         *("threads", "preread", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"),
         *("slices", "ring_size", "memory", "model"),
+        *("ewald", "ewald_hand"),  # the final iteration alone, which is never in a checkpoint
     )
 )
 _HASH = "sha256:"

@@ -15,13 +15,13 @@ from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.data_star import write_data_star
 from pycryo.refinement.files.half_maps import class_name, write_maps
 from pycryo.refinement.files.model_star import write_model_star
-from pycryo.refinement.files.run_json import write_run_json
+from pycryo.refinement.files.run_json import kept_amplitude, write_run_json
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import Outcome, Record
 from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
-from pycryo.report.verdict import poses_warning, views_warning
+from pycryo.report.verdict import poses_warning, thickness_warning, views_warning
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,6 @@ def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
     """Log what makes the map doubtful."""
     record, n = outcome.record, setup.partition.n
     unknown = poses_warning(record.spread_rotation, record.resolution, setup.options.ini_high, setup.group)
-    for verdict in (unknown, views_warning(sampling, n)):
+    for verdict in (unknown, views_warning(sampling, n), thickness_warning(kept_amplitude(setup, record.resolution))):
         if verdict is not None:
             log.warning("%s", verdict)

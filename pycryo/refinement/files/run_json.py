@@ -14,6 +14,7 @@ import numpy as np
 
 from pycryo import _core
 from pycryo.io.atomic import write_text
+from pycryo.model.ewald import kept_of_flat
 from pycryo.refinement.outcome import Record
 from pycryo.refinement.setup import Setup
 from pycryo.threads import get_threads
@@ -49,6 +50,7 @@ def write_run_json(
         "pixel_size": setup.pixel_size,
         "diameter": setup.diameter,
         "sampling_factor": sampling,
+        "kept_amplitude": kept_amplitude(setup, history[-1].resolution),
         "inputs": dict(inputs),
         "options": dataclasses.asdict(setup.options),
         "seed": setup.options.seed,
@@ -64,6 +66,15 @@ def write_run_json(
         "iterations": [dataclasses.asdict(record) for record in history],
     }
     write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def kept_amplitude(setup: Setup, resolution: float) -> float:
+    """Share of the amplitudes at `resolution` Å that central slices of thick particles keep; 1 on the Ewald sphere."""
+    if setup.options.ewald:
+        return 1.0
+    optics = setup.partition.particles.optics
+    voltage = float(optics.voltage.min(initial=np.inf))
+    return kept_of_flat(voltage, resolution, setup.diameter) if 0 < voltage < np.inf else 1.0
 
 
 def machine(n_ranks: int) -> dict[str, str | int]:

@@ -17,6 +17,7 @@ from pycryo.maps.density import Map, resample
 from pycryo.maps.masks import check_mask
 from pycryo.maps.slab_map import from_root
 from pycryo.memory import without_collections
+from pycryo.model.ewald import check_images
 from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -61,6 +62,8 @@ def set_up(
         for name in ("scipy.fft", "scipy.ndimage", "scipy.sparse.csgraph"):
             importlib.import_module(name)
     group = symmetry(options.symmetry)
+    if options.ewald:
+        check_images(particles)
     prior = pose_prior(particles, group, options)
     references, reference_mark = _given(comm, particles, reference, options)
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
