@@ -19,7 +19,7 @@ SOURCES := $(shell find bench cmake csrc examples pycryo -type f ! -name '*.so' 
 
 demo: $(WHEELS)/installed
 	$(PIP) install --quiet "$$(ls $(WHEELS)/pycryo-*.whl)[mpich]"
-	$(RUN) mpiexec -n $(RANKS) pycryo demo --out $(OUT)
+	$(RUN) mpiexec -n $(RANKS) pycryo demo --overwrite --out $(OUT)
 	@echo
 	@echo 'map:     $(OUT)/run_class001.mrc'
 	@echo 'FSC:     $(OUT)/run_fsc.star, $(OUT)/run_fsc.xml'

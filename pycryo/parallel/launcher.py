@@ -7,7 +7,7 @@ import os
 from pycryo.threads import available_cores
 
 # Variables that launchers set for their processes, with the number of processes or just a sign of life.
-_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_SIZE")
+_SIZE_VARIABLES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PALS_SIZE", "FLUX_JOB_SIZE")
 _RANK_VARIABLES = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 # Those of MPICH's launchers with the processes of this node; Open MPI yields by itself where they outnumber the cores.
 _NODE_SIZE_VARIABLES = ("MPI_LOCALNRANKS", "PALS_LOCAL_SIZE")
@@ -19,6 +19,15 @@ def launched_size() -> int | None:
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0 if any(name in os.environ for name in _RANK_VARIABLES) else None
+
+
+def task_count() -> int:
+    """Tasks that srun started, this one among them, whether or not they can talk; 1 without it.
+
+    A batch script is no step of srun: there it is 1, too.
+    """
+    count = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    return int(count) if count.isdigit() and "SLURM_PROCID" in os.environ else 1
 
 
 def launched_rank() -> int:

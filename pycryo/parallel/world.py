@@ -6,7 +6,7 @@ from typing import Any
 
 from pycryo.errors import RunError
 from pycryo.parallel.comm import Comm, SerialComm
-from pycryo.parallel.launcher import launched_size, yield_cores
+from pycryo.parallel.launcher import launched_size, task_count, yield_cores
 from pycryo.parallel.mpi import MpiComm
 
 
@@ -20,12 +20,15 @@ def world() -> Comm:
     """
     launched = launched_size()
     if launched is None:
+        _refuse_lonely_tasks()
         return SerialComm()
     yield_cores()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         if launched <= 1:
+            if not launched:
+                _refuse_lonely_tasks()
             return SerialComm()
         raise RunError(
             f"mpiexec started {launched} processes, but mpi4py cannot be used ({error}); "
@@ -39,8 +42,20 @@ def world() -> Comm:
                 f"({library}) than this mpiexec; start with the mpiexec of the same installation "
                 "(with pip's mpich: the one in the virtual environment's bin folder)"
             )
+        if not launched:
+            _refuse_lonely_tasks()
         return SerialComm()
     return MpiComm(MPI.COMM_WORLD)
+
+
+def _refuse_lonely_tasks() -> None:
+    """Raise RunError if this is one of several tasks that know nothing of each other: each would do all the work."""
+    if (count := task_count()) > 1:
+        raise RunError(
+            f"srun started {count} tasks that cannot talk to each other: each would be a run of its own, in the same "
+            f"folder; start them with `mpiexec -n {count} pycryo ...` in the batch script, or with `srun --mpi=pmi2` "
+            "(pip's mpich) or `--mpi=pmix` (Open MPI)"
+        )
 
 
 def is_one_node(comm: Comm) -> bool:

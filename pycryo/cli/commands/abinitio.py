@@ -21,6 +21,7 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
+from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.start.abinitio import abinitio
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.abinitio_outputs import MAP_NAME, write_initial_model
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
     add_option_arguments(parser, AbinitioOptions)
     group = parser.add_argument_group("Run")
+    group.add_argument(
+        "--overwrite", action="store_true", help="begin anew where DIR holds an earlier run, whose results are lost"
+    )
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("--verbose", action="store_true", help="tell more")
     talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
@@ -61,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 logging.getLogger(name).setLevel(level)
             progress.enable(False)
             set_threads(None)
+            job.release()
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class _Job:
     args: argparse.Namespace
     logs: Logs
     folder: JobFolder | None = field(default=None, init=False)
+    lock: FolderLock | None = field(default=None, init=False)
 
     def work(self) -> None:
         """Check the input, find the map, write it. Collective."""
@@ -85,7 +91,7 @@ class _Job:
             return particles
 
         particles = on_root(comm, read)
-        self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
+        self.folder = on_root(comm, self._take_folder)
         set_threads(threads_per_rank(comm, options.threads))
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
@@ -98,12 +104,23 @@ class _Job:
         path = self.folder.path / MAP_NAME
         log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, path, options.symmetry)
 
+    def _take_folder(self) -> JobFolder:
+        """Rank 0's; the lock stays with it."""
+        folder, self.lock = JobFolder.prepare(self.args.out, overwrite=self.args.overwrite)
+        return folder
+
+    def release(self) -> None:
+        """Let others write into the folder."""
+        if self.lock is not None:
+            self.lock.release()
+
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""
         if message:
             self.logs.note(message)
         if self.folder is None:
             return
+        self.release()  # its file would keep a folder that was made
         with suppress(InputError, RunError, OSError):  # the folder may be what failed
             if code == INPUT_ERROR:
                 self.folder.withdraw()

@@ -26,6 +26,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.files.checkpoint import checkpoint_file
 from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
+from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.loop import refine
 from pycryo.refinement.options import RefineOptions
@@ -63,6 +64,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--continue", dest="resume", nargs="?", const="", metavar="FILE",
         help="go on from the checkpoint in DIR; RELION's optimiser file may follow, if it lies in DIR",
     )  # fmt: skip
+    group.add_argument(
+        "--overwrite", action="store_true", help="begin anew where DIR holds an earlier run, whose results are lost"
+    )
     talk = group.add_mutually_exclusive_group()
     talk.add_argument("--verbose", action="store_true", help="tell more")
     talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
@@ -97,6 +101,7 @@ def refine_command(comm: Comm, args: argparse.Namespace, command: str) -> int:
         finally:
             progress.enable(False)
             set_threads(None)
+            job.release()
 
 
 @dataclass(slots=True)
@@ -107,6 +112,7 @@ class _Job:
     args: argparse.Namespace
     logs: Logs
     folder: JobFolder | None = field(default=None, init=False)
+    lock: FolderLock | None = field(default=None, init=False)
     has_results: bool = field(default=False, init=False)
 
     def work(self) -> None:
@@ -128,7 +134,7 @@ class _Job:
 
         particles = on_root(comm, read)
         mask = masks[0] if masks else None
-        self.folder = on_root(comm, lambda: JobFolder.prepare(args.out))
+        self.folder = on_root(comm, self._take_folder)
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
             self._dry_run(particles, references, mask, options)
@@ -143,6 +149,20 @@ class _Job:
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         self._refine(particles, references, mask, options)
         on_root(comm, self._report)
+
+    def _take_folder(self) -> JobFolder:
+        """Rank 0's; the lock stays with it."""
+        args = self.args
+        overwrite = args.overwrite or args.dry_run or self._resumes
+        folder, self.lock = JobFolder.prepare(
+            args.out, overwrite=overwrite, checkpoint=checkpoint_file(self._checkpoint)
+        )
+        return folder
+
+    def release(self) -> None:
+        """Let others write into the folder."""
+        if self.lock is not None:
+            self.lock.release()
 
     @property
     def _resumes(self) -> bool:
@@ -202,6 +222,7 @@ class _Job:
             log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
         if self.folder is None:
             return
+        self.release()  # its file would keep a folder that was made
         with suppress(InputError, RunError, OSError):  # the folder may be what failed
             if self.args.dry_run or (code == INPUT_ERROR and not self.has_results):
                 self.folder.withdraw()

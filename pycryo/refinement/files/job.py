@@ -1,4 +1,4 @@
-"""The output folder of a run: made, marked as finished, or left as it was found."""
+"""The output folder of a run: made, kept from others, marked as finished, or left as it was found."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder, write_bytes
+from pycryo.refinement.files.lock import FolderLock
 
 # RELION's pipeline looks for these files to learn how a job ended.
 SUCCESS, FAILURE, ABORTED = (f"RELION_JOB_EXIT_{end}" for end in ("SUCCESS", "FAILURE", "ABORTED"))
 LOG_NAME = "run.log"
+# Files of a refinement.
+_RESULTS = (
+    "run_it[0-9]*_*",
+    "run_class*",
+    "run_half*",
+    "run_fsc*",
+    "run_data.star",
+    "run_rejected.star",
+    "report.html",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +52,23 @@ class JobFolder:
     had_run: bool
 
     @classmethod
-    def prepare(cls, path: str | os.PathLike[str]) -> JobFolder:
-        """Make the folder, prove that it can be written, take away the mark of an earlier run.
+    def prepare(
+        cls, path: str | os.PathLike[str], *, overwrite: bool = True, checkpoint: Path | None = None
+    ) -> tuple[JobFolder, FolderLock]:
+        """Make the folder, lock it, prove that it can be written, take away the mark of an earlier run.
+
+        Parameters
+        ----------
+        path : path
+        overwrite : bool
+            An earlier run may be there.
+        checkpoint : Path, optional
+            Of that run, if it is not finished.
 
         Raises
         ------
         InputError, RunError
-            If it cannot be written.
+            If it cannot be written, if another run works in it, or if it holds what must not be overwritten.
         """
         path = Path(path)
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -55,10 +77,17 @@ class JobFolder:
         except BaseException:
             _remove_empty(missing)
             raise
+        lock = FolderLock.take(path)
+        try:
+            if not overwrite:
+                _refuse_results(path, checkpoint)
+        except BaseException:
+            lock.release()
+            raise
         marks = tuple(name for name in (SUCCESS, FAILURE, ABORTED) if (path / name).exists())
         for name in marks:
             (path / name).unlink()
-        return cls(path, tuple(missing), marks, (path / LOG_NAME).exists(), (path / "run.json").exists())
+        return cls(path, tuple(missing), marks, (path / LOG_NAME).exists(), (path / "run.json").exists()), lock
 
     def withdraw(self) -> None:
         """Leave the folder as it was found; for a run that ends before its first iteration."""
@@ -71,6 +100,25 @@ class JobFolder:
     def end(self, mark: str) -> None:
         """Mark how the run ended: `SUCCESS`, `FAILURE` or `ABORTED`."""
         write_bytes(self.path / mark, b"")
+
+
+def _refuse_results(path: Path, checkpoint: Path | None) -> None:
+    """Raise InputError if the folder holds a finished run, or one that can be continued."""
+    if (path / SUCCESS).exists():
+        raise InputError(
+            f"{path} holds a finished run: choose another --out, or add --overwrite if its results may be lost"
+        )
+    if checkpoint is not None and checkpoint.exists():
+        raise InputError(
+            f"{path} holds a run that is not finished: add --continue to go on with it, or --overwrite to begin anew"
+        )
+
+
+def remove_results(folder: Path) -> None:
+    """Delete what an earlier run wrote, so that nothing of it is taken for this one's."""
+    for pattern in _RESULTS:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def keep_traceback(folder: JobFolder | None, text: str) -> None:

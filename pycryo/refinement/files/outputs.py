@@ -14,6 +14,7 @@ from pycryo.io.particles import Particles, write_particles
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.data_star import write_data_star
 from pycryo.refinement.files.half_maps import class_name, write_maps
+from pycryo.refinement.files.job import remove_results
 from pycryo.refinement.files.model_star import write_model_star
 from pycryo.refinement.files.run_json import kept_amplitude, write_run_json
 from pycryo.refinement.options import RefineOptions
@@ -65,6 +66,8 @@ class Writer:
         InputError, RunError
             If a file cannot be written; on all ranks.
         """
+        if not self.has_written and len(history) == 1 and self.comm.rank == 0:
+            remove_results(self.folder)
         self.has_written = True
         later = setup.background.add
         write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations, later=later)

@@ -45,5 +45,5 @@ def test_what_cannot_be_done_is_refused(tmp_path):
     with pytest.raises(InputError, match="diameter of the particle is 0 Å"):
         Ewald(1, 0)
     multiplied = read_particles(star_31(tmp_path, optics={"rlnCtfDataAreCtfPremultiplied": "1"}), validate=False)
-    with pytest.raises(InputError, match="multiplied by their CTF .* leave out --ewald"):
+    with pytest.raises(InputError, match=r"multiplied by their CTF .* leave out --ewald"):
         check_images(multiplied)

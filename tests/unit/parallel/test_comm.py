@@ -164,6 +164,27 @@ def test_world_of_one_process(monkeypatch, variables, has_mpi4py):
     assert isinstance(world(), SerialComm)
 
 
+@pytest.mark.parametrize("more", [{}, {"PMIX_RANK": "1"}])
+@pytest.mark.parametrize("has_mpi4py", [False, True])
+def test_tasks_of_srun_without_mpi_are_refused(monkeypatch, more, has_mpi4py):
+    """Each would take itself for the only one, and write into the folder of the others."""
+    for name, value in ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "1"} | more).items():
+        monkeypatch.setenv(name, value)
+    if has_mpi4py:
+        pretend_mpi4py(monkeypatch, size=1)
+    else:
+        pretend_no_mpi4py(monkeypatch)
+    with pytest.raises(RunError, match=r"srun started 4 tasks that cannot talk .* mpiexec -n 4 .* --mpi=pmi2"):
+        world()
+
+
+def test_a_single_task_of_srun_is_welcome(monkeypatch):
+    for name, value in {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}.items():
+        monkeypatch.setenv(name, value)
+    pretend_no_mpi4py(monkeypatch)
+    assert isinstance(world(), SerialComm)
+
+
 @pytest.mark.parametrize("name", launcher_module._SIZE_VARIABLES)
 def test_world_explains_that_mpi4py_is_missing(monkeypatch, name):
     monkeypatch.setenv(name, "3")

@@ -252,18 +252,20 @@ def test_on_root_shares_results_and_errors():
 
 
 def test_job_folder_is_left_as_it_was(tmp_path):
-    new = JobFolder.prepare(tmp_path / "a" / "b")
+    new, lock = JobFolder.prepare(tmp_path / "a" / "b")
     assert new.path.is_dir()
     (new.path / "run.log").write_text("x")
+    lock.release()
     new.withdraw()
     assert not list(tmp_path.iterdir())
     old = tmp_path / "old"
     old.mkdir()
     for name in ("run.json", "run.log", SUCCESS):
         (old / name).write_text("")
-    job = JobFolder.prepare(old)
+    job, lock = JobFolder.prepare(old)
     assert job.had_run
     assert not (old / SUCCESS).exists()
+    lock.release()
     job.withdraw()
     assert {path.name for path in old.iterdir()} == {"run.json", "run.log", SUCCESS}
 
@@ -272,7 +274,9 @@ def test_job_folder_is_left_as_it_was(tmp_path):
 def test_only_one_mark_of_the_end(tmp_path, mark):
     for name in (SUCCESS, FAILURE, ABORTED):
         (tmp_path / name).write_text("")
-    JobFolder.prepare(tmp_path).end(mark)
+    job, lock = JobFolder.prepare(tmp_path)
+    job.end(mark)
+    lock.release()
     assert [path.name for path in tmp_path.glob("RELION_JOB_EXIT_*")] == [mark]
 
 
@@ -339,6 +343,10 @@ def test_angdist_file(tmp_path, rng):
 def test_overwriting_warns_and_leaves_one_mark(finished, tiny_set, capsys):
     (finished / ABORTED).write_text("")
     words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(finished)]
-    assert main([*words, "--max-iter", "1", "--quiet"]) == 0
+    assert main([*words, "--max-iter", "1", "--quiet"]) == 2
+    assert "holds a finished run: choose another --out, or add --overwrite" in capsys.readouterr().err
+    (finished / "run_it031_half1_class001.mrc").write_text("of a longer run")
+    assert main([*words, "--max-iter", "1", "--quiet", "--overwrite"]) == 0
     assert "holds an earlier run" in capsys.readouterr().err
+    assert not list(finished.glob("run_it03*"))
     assert [path.name for path in finished.glob("RELION_JOB_EXIT_*")] == [SUCCESS]
