@@ -13,8 +13,9 @@ from thread_comm import run_ranks
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, geometry_of, split_halves
+from pycryo.refinement.data.partition import deal, geometry_of
 
 
 @pytest.fixture(scope="module")
