@@ -46,7 +46,7 @@ def split_halves(particles: Particles, seed: int, diameter: float | None = None)
     """
     if diameter is None:
         fields = particles.optics.box * particles.optics.pixel_size
-        diameter = 0.5 * float(fields[particles.optics_group].min())
+        diameter = 0.5 * float(fields[particles.optics_group].min(initial=fields.max(initial=0.0)))
     found = find_relatives(images_told(particles), _picks(particles), _REACH * diameter)
     if found.n_near:
         log.info(
