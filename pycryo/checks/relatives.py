@@ -30,9 +30,8 @@ class Relatives:
     @property
     def n_near(self) -> int:
         """Images of a particle that another image shows, too."""
-        first = np.unique(self.image)
-        _, family, count = np.unique(self.family[first], return_inverse=True, return_counts=True)
-        return int(np.count_nonzero(count[family] > 1))
+        family = self.family[first_rows(self.image)]
+        return int(np.count_nonzero(np.bincount(family)[family] > 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,11 @@ def same_image(stack: NDArray[np.integer[Any]], index: NDArray[np.integer[Any]])
     return np.asarray(first[which], np.int64)
 
 
+def first_rows(rows: Rows) -> Rows:
+    """The first row of each set, ascending; each of `rows` (n,) is called by the first of its set."""
+    return np.flatnonzero(rows == np.arange(len(rows)))
+
+
 def find_relatives(image: Rows, picks: Picks | None = None, reach: float = 0.0) -> Relatives:
     """Rows of one image, and those of one particle: of images of one micrograph at most `reach` Å apart.
 
@@ -76,7 +80,7 @@ def find_relatives(image: Rows, picks: Picks | None = None, reach: float = 0.0) 
     """
     pairs = [np.stack([np.arange(len(image)), image], axis=1)]
     if picks is not None and reach > 0:
-        first = np.unique(image)
+        first = first_rows(image)
         for position in picks.positions:
             known = first[np.isfinite(position[first]).all(axis=1)]
             places, at = position[known], picks.micrograph[known]
@@ -92,14 +96,17 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
     """
     from scipy.spatial import cKDTree
 
-    points = np.column_stack([micrograph, position])
-    unique, first, which = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    together = np.stack([first[which.reshape(-1)], np.arange(len(points))], axis=1)
+    order = np.lexsort((position[:, 1], position[:, 0], micrograph))
+    at, places = micrograph[order], position[order]
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (np.diff(at) != 0) | (np.diff(places, axis=0) != 0).any(axis=1)
+    first = order[is_new]
+    together = np.stack([first[np.cumsum(is_new) - 1], order], axis=1)[~is_new]
     # Micrographs lie above each other, further apart than any pair.
-    height = 4 * reach * np.unique(unique[:, 0], return_inverse=True)[1].reshape(-1)
-    tree = cKDTree(np.column_stack([unique[:, 1:], height]))
+    height = 4 * reach * at[is_new]
+    tree = cKDTree(np.column_stack([places[is_new], height]))
     apart = first[tree.query_pairs(reach, output_type="ndarray")]
-    return np.concatenate([together[together[:, 0] != together[:, 1]], apart.reshape(-1, 2)])
+    return np.concatenate([together, apart.reshape(-1, 2)])
 
 
 def _families(n: int, pairs: NDArray[np.int64]) -> Rows:

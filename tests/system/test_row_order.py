@@ -12,6 +12,7 @@ from moving import hurry
 from scene import lump, scene
 
 from pycryo import AbinitioOptions, RefineOptions, abinitio, reconstruct, refine
+from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
 from pycryo.io.star import read_star
 from pycryo.parallel.comm import SerialComm
@@ -87,6 +88,17 @@ def test_refinement_does_not_depend_on_rows_and_folder(plain, moved, tables, mon
     np.testing.assert_allclose(shown, -after.poses.shift[:, 0], atol=1e-6)
     # Both rows of an image are in one half.
     assert (found.groupby("rlnImageName")["rlnRandomSubset"].nunique() == 1).all()
+
+
+def test_another_order_goes_on_from_a_checkpoint(plain, moved, tables, monkeypatch, tmp_path):
+    particles, before = plain
+    hurry(monkeypatch)
+    refine(particles, tables[2], OPTIONS, checkpoint=tmp_path)
+    after = refine(moved, tables[2], OPTIONS, checkpoint=tmp_path, resume=True)
+    assert_same(before, after)
+    np.testing.assert_array_equal(before.poses.quaternion, after.poses.quaternion)
+    with pytest.raises(InputError, match="of another run, these differ: number of particles, image names"):
+        refine(moved.subset(np.arange(25)), tables[2], OPTIONS, checkpoint=tmp_path, resume=True)
 
 
 def test_refinement_does_not_depend_on_batches_and_memory(plain, tables, monkeypatch):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.checks.relatives import Picks, Relatives, find_relatives, same_image
+from pycryo.checks.relatives import Picks, Relatives, find_relatives, first_rows, same_image
 from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.io.particles import Particles
@@ -105,7 +105,7 @@ def images_told(particles: Particles) -> NDArray[np.int64]:
     places: dict[str, int] = {}
     real = [places.setdefault(os.path.realpath(stack), len(places)) for stack in particles.stacks]
     image = same_image(np.array(real, np.int64)[particles.stack], particles.image_index)
-    _, count = np.unique(image, return_counts=True)
+    count = np.bincount(image)[first_rows(image)]
     if len(count) == particles.n:
         return image
     if np.all(count == count[0]) and _poses_differ(particles, image):
@@ -180,6 +180,7 @@ def _picks(particles: Particles) -> Picks | None:
         return None
     try:
         columns = table.values(_COORDINATES, ["rlnMicrographName"])
+        pixels = _coordinate_pixels(particles, table)
     except InputError as error:
         log.warning("particles that were picked twice are not looked for: %s", error)
         return None
@@ -187,7 +188,7 @@ def _picks(particles: Particles) -> Picks | None:
     every = [names.setdefault(name, len(names)) for name in columns["rlnMicrographName"].tolist()]
     micrograph = np.array(every, np.int64)[particles.rows]
     cut = np.stack([columns[label][particles.rows] for label in _COORDINATES], axis=1)
-    cut = cut * _coordinate_pixels(particles, table)[:, None]
+    cut = cut * pixels[:, None]
     origin = np.stack([particles.origin_x, particles.origin_y], axis=1)
     return Picks(micrograph, (cut, cut - origin) if origin.any() else (cut,))
 
