@@ -161,7 +161,10 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
         usable[without_defocus(particles)] = False
     image = on_root(comm, lambda: images_told(particles))
     # Copies tell nothing new, and would be in both halves of a round.
-    usable &= image == np.arange(particles.n)
+    is_first = image == np.arange(particles.n)
+    if not is_first.all():
+        log.info("%d rows that repeat the image of another one are left out", np.count_nonzero(~is_first))
+    usable &= is_first
     rows = np.flatnonzero(usable).astype(np.int64)
     if len(rows) > options.max_images:
         draw = uniform(options.seed, _SUBSET_STREAM, rows, 1)[:, 0]
