@@ -97,7 +97,7 @@ def test_another_order_goes_on_from_a_checkpoint(plain, moved, tables, monkeypat
     after = refine(moved, tables[2], OPTIONS, checkpoint=tmp_path, resume=True)
     assert_same(before, after)
     np.testing.assert_array_equal(before.poses.quaternion, after.poses.quaternion)
-    with pytest.raises(InputError, match="of another run, these differ: number of particles .*, image names"):
+    with pytest.raises(InputError, match=r"of another run, these differ: number of particles .*, image names"):
         refine(moved.subset(np.arange(25)), tables[2], OPTIONS, checkpoint=tmp_path, resume=True)
 
 
