@@ -59,7 +59,7 @@ class Particles:
     origin_x, origin_y : (n,) float64
         Å: the shift that brings the particle to the centre; 0 where absent.
     random_subset : (n,) int32
-        Half-set 1 or 2; 0 where absent.
+        Half-set 1 or 2; 0 where absent, or another number.
     class_number : (n,) int32
         From 1; 1 where absent.
     missing_ctf : tuple of str

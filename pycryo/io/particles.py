@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.errors import InputError
 from pycryo.io.aberrations import LABELS, check_kinds
 from pycryo.io.image_names import NO_NUMBER, ImageNames, check_stacks, find_stacks, split_names
+from pycryo.io.image_order import by_image
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
     MOVED_LABELS,
@@ -84,6 +85,10 @@ def read_particles(
     Image names are looked up in `particles_dir`, the folder of the STAR file, the working folder, and the folders that
     `write_particles` noted in the file.
 
+    The particles come in the order of their images' names (`pycryo.io.image_order`), so that nothing that is drawn or
+    summed depends on the order of the rows; `Particles.rows` tells the row of each. Without `validate` they come as in
+    the file.
+
     Parameters
     ----------
     path : path
@@ -121,7 +126,8 @@ def read_particles(
     found = resolve_optics(path, optics, table, columns, boxes, sizes, ignore_optics)
     if boxes is not None:
         _check_boxes(source.where, found, images, boxes)
-    return _assemble(source, columns, images, found)
+    particles = _assemble(source, columns, images, found)
+    return by_image(particles, images.names.stacks) if validate else particles
 
 
 def write_particles(path: str | os.PathLike[str], particles: Particles, updates: Mapping[str, ArrayLike]) -> None:
@@ -129,7 +135,8 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
 
     Values that `updates` does not name stay as they were to the letter. A 3.0 file is converted: microscope columns
     move to data_optics, origins become Å. Image names stay as they are: RELION looks them up from the folder where it
-    is started, pycryo also from the folders that a comment line of the file names.
+    is started, pycryo also from the folders that a comment line of the file names. Rows come in the order that they had
+    in the file that the particles are from.
 
     Parameters
     ----------
@@ -151,7 +158,9 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
     if particles.is_renumbered or "rlnOpticsGroup" not in table.columns:
         values["rlnOpticsGroup"] = particles.optics.number[particles.optics_group]
     written: dict[str, Table | Mapping[str, object]] = {"optics": particles.optics_table}
-    written["particles"] = table.with_columns({**values, **updates}, drop=drop, rows=particles.rows)
+    order = np.argsort(particles.rows, kind="stable")
+    new = {label: np.asarray(column)[order] for label, column in {**values, **updates}.items()}
+    written["particles"] = table.with_columns(new, drop=drop, rows=particles.rows[order])
     written |= {k: v for k, v in particles.tables.items() if k not in ("optics", "particles", particles.table_name)}
     write_star(path, written, comments=folder_comments(particles.folders))
 
@@ -233,9 +242,6 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
     phase, b_factor, scale, subset, class_number = (
         columns.get(label, np.full(n, float(value))) for label, value in _DEFAULTS.items()
     )
-    if np.any(bad := ~np.isin(subset, (0, 1, 2))):
-        row = int(np.argmax(bad))
-        raise InputError(f"{where}, row {row + 1}: rlnRandomSubset is {subset[row]:g}; it must be 1 or 2")
     return Particles(
         path=source.path,
         tables=source.tables,
@@ -261,7 +267,7 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
         psi=psi,
         origin_x=x,
         origin_y=y,
-        random_subset=subset.astype(np.int32),
+        random_subset=np.where(np.isin(subset, (1, 2)), subset, 0).astype(np.int32),
         class_number=_integers(where, class_number, "rlnClassNumber"),
         missing_ctf=_missing_ctf(columns, found),
         has_poses=all(label in columns for label in _POSE_LABELS),

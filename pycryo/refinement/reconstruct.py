@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry as point_group
@@ -19,15 +20,17 @@ from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
 from pycryo.model.symmetrise import choose_mates
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.refinement.data.halves import images_told, split_halves
 from pycryo.refinement.data.image_statistics import (
     ImageStatistics,
     measure_images,
     refuse_too_many_bad,
     without_defocus,
 )
-from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, split_halves
+from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
     Job,
@@ -208,7 +211,7 @@ def _usable(
     comm: Comm, particles: Particles, options: ReconstructOptions, background_radius: float
 ) -> tuple[Partition, ImageStatistics]:
     """The usable particles, dealt to the ranks, and what is known of their images. Collective."""
-    half = split_halves(particles, options.seed) if options.half_maps else np.zeros(particles.n, np.int8)
+    half = on_root(comm, lambda: _halves(particles, options)).copy()
     if options.ctf:
         half[without_defocus(particles)] = -1
     first = deal(comm, particles, half, None)
@@ -220,9 +223,18 @@ def _usable(
     if not all(partition.count(h) for h in ((0, 1) if options.half_maps else (0,))):
         raise InputError(
             f"{particles.path}: the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, "
-            "each needs at least one; correct rlnRandomSubset"
+            "each needs at least one; all rows of one image or particle are in one half-set"
         )
     return partition, statistics
+
+
+def _halves(particles: Particles, options: ReconstructOptions) -> NDArray[np.int8]:
+    """Half-set of each particle; 0 if there are no halves."""
+    if not options.half_maps:
+        images_told(particles)
+        return np.zeros(particles.n, np.int8)
+    diameter = None if options.background_radius is None else 2 * options.background_radius
+    return split_halves(particles, options.seed, diameter)
 
 
 def _job(

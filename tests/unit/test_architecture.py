@@ -32,7 +32,7 @@ FLOORS = (
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
-    ("report", "simulate", "benchmark"),
+    ("report", "simulate", "benchmark", "checks"),
     ("refinement",),
     ("cli",),
 )

@@ -8,14 +8,11 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter.draws import uniform
 from pycryo.io.batches import Batch, iter_batches
 from pycryo.io.particles import Particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import Comm
 
-# Key of the draws that split the particles into halves.
-_HALF_STREAM = 1 << 40
 # Pixels of a batch of images, about 16 MiB as float32. Arrays beyond 32 MiB would come from the system, empty pages to
 # be cleared, and go back each time: with 64 MiB 20 000 images of 64 px take 5 % more processor time.
 _BATCH_PIXELS = 1 << 22
@@ -165,17 +162,6 @@ def commonest_geometry(particles: Particles, rows: NDArray[np.int64] | slice = s
     kinds, count = np.unique(geometry, axis=0, return_counts=True)
     box, pixel_size = kinds[count.argmax()]
     return Geometry(int(box), float(pixel_size))
-
-
-def split_halves(particles: Particles, seed: int) -> NDArray[np.int8]:
-    """(n,) half-set 0 or 1 of each particle: rlnRandomSubset if it tells two halves, else drawn, equal in size."""
-    given = particles.random_subset
-    if particles.n and set(np.unique(given).tolist()) == {1, 2}:
-        return (given - 1).astype(np.int8)
-    order = np.argsort(uniform(seed, _HALF_STREAM, np.arange(particles.n, dtype=np.int64), 1)[:, 0], kind="stable")
-    half = np.empty(particles.n, np.int8)
-    half[order] = np.arange(particles.n) % 2
-    return half
 
 
 def deal(

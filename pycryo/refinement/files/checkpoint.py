@@ -46,7 +46,7 @@ from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 10
+_FORMAT = 11
 _HEADER = (
     *("number", "sigma_shift", "sigma_defocus", "schedule", "motions", "optics_changes", "history"),
     *("particles", "options", "setup"),

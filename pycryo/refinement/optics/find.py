@@ -19,13 +19,14 @@ from pycryo.model.microscope import frequencies, stretch
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import (
     ImageStatistics,
     measure_images,
     refuse_too_many_bad,
     without_defocus,
 )
-from pycryo.refinement.data.partition import Partition, deal, split_halves
+from pycryo.refinement.data.partition import Partition, deal
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.maximization.noise import first_noise, updated_noise
 from pycryo.refinement.optics.change import Change, changed
@@ -155,7 +156,10 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
     """The particles that tell something, dealt out, what their images tell, and the radius of the background, Å."""
     optics = particles.optics
     radius = 0.5 * (options.diameter or float((optics.box * optics.pixel_size).min()))
-    half = split_halves(particles, options.seed)
+    if particles.n and set(np.unique(particles.random_subset).tolist()) == {1, 2}:
+        half = (particles.random_subset - 1).astype(np.int8)
+    else:
+        half = on_root(comm, lambda: split_halves(particles, options.seed, options.diameter)).copy()
     half[without_defocus(particles)] = -1
     multiplied = optics.is_premultiplied[particles.optics_group]
     if multiplied.any():

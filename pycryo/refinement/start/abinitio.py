@@ -18,8 +18,10 @@ from pycryo.maps.density import Map
 from pycryo.maps.fsc import resolution_at
 from pycryo.maps.slab_map import SlabMap, gather, resample_grid
 from pycryo.model.owners import halves_own
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.refinement.data.halves import images_told
 from pycryo.refinement.data.image_statistics import (
     ImageStatistics,
     measure_images,
@@ -157,6 +159,12 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
     usable = np.ones(particles.n, bool)
     if options.ctf:
         usable[without_defocus(particles)] = False
+    image = on_root(comm, lambda: images_told(particles))
+    # Copies tell nothing new, and would be in both halves of a round.
+    is_first = image == np.arange(particles.n)
+    if not is_first.all():
+        log.info("%d rows that repeat the image of another one are left out", np.count_nonzero(~is_first))
+    usable &= is_first
     rows = np.flatnonzero(usable).astype(np.int64)
     if len(rows) > options.max_images:
         draw = uniform(options.seed, _SUBSET_STREAM, rows, 1)[:, 0]

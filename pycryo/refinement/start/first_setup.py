@@ -21,13 +21,14 @@ from pycryo.model.ewald import check_images
 from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import (
     ImageStatistics,
     measure_images,
     refuse_too_many_bad,
     without_defocus,
 )
-from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, split_halves
+from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
 from pycryo.refinement.data.signal_power import signal_power
 from pycryo.refinement.files.fingerprint import maps_mark
 from pycryo.refinement.maximization.drift import coarse
@@ -129,7 +130,7 @@ def _usable(
     comm: Comm, particles: Particles, options: RefineOptions, blind: NDArray[np.int64], background_radius: float
 ) -> tuple[Partition, ImageStatistics]:
     """The particles that can be used, dealt to the ranks, and what their images tell; not those `blind`. Collective."""
-    half = split_halves(particles, options.seed)
+    half = on_root(comm, lambda: split_halves(particles, options.seed, 2 * background_radius)).copy()
     half[blind] = -1
     first = deal(comm, particles, half, None)
     statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
@@ -141,7 +142,7 @@ def _usable(
     if min(partition.count(0), partition.count(1)) < 1:
         raise InputError(
             f"the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, each needs at least "
-            "one: give more particles or remove the column rlnRandomSubset"
+            "one: give more particles; all rows of one image or particle are in one half-set"
         )
     return partition, statistics
 

@@ -48,7 +48,7 @@ def test_absolute_and_bare_names(tmp_path):
         2: {"rlnImageName": "2@a.mrcs"},
     }
     particles = read_particles(star_31(tmp_path, rows=rows))
-    np.testing.assert_array_equal(particles.image_index, [1, 0, 1])
+    np.testing.assert_array_equal(particles.image_index, [1, 1, 0])
     assert len(particles.stacks) == 3
 
 

@@ -174,7 +174,7 @@ def test_tasks_of_srun_without_mpi_are_refused(monkeypatch, more, has_mpi4py):
         pretend_mpi4py(monkeypatch, size=1)
     else:
         pretend_no_mpi4py(monkeypatch)
-    with pytest.raises(RunError, match=r"srun started 4 tasks that cannot talk .* mpiexec -n 4 .* --mpi=pmi2"):
+    with pytest.raises(RunError, match=r"srun started 4 tasks that cannot talk .*mpiexec -n 4 .*--mpi=pmi2"):
         world()
 
 

@@ -5,6 +5,7 @@ import re
 
 import mrcfile
 import numpy as np
+import pandas as pd
 import pytest
 import starfile
 from phantom import blobs, write_set
@@ -86,6 +87,20 @@ def test_half_maps_are_those_of_the_subsets(tmp_path):
     whole = reconstruct(particles)
     np.testing.assert_allclose(both.map.data, whole.map.data, atol=1e-5 * np.abs(whole.map.data).max())
     assert both.n == whole.n == 200
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_half_maps_of_noise_do_not_agree_however_often_it_is_listed(tmp_path, copies, caplog):
+    """Each of 60 images of noise once and twice: copies in both halves would agree to 0.5 in each shell."""
+    path = write_set(tmp_path, blobs(), 60, noise=1e4)
+    tables = starfile.read(path)
+    rows = tables["particles"].drop(columns="rlnRandomSubset")
+    starfile.write({**tables, "particles": pd.concat([rows] * copies)}, path, overwrite=True)
+    result = reconstruct(read_particles(path), half_maps=True, ctf=False)
+    # Shells of 100 voxels and more: the mean of ten of them scatters by less than 0.05.
+    assert abs(np.mean(result.fsc.unmasked[5:15])) < 0.15
+    assert result.n == 60 * copies
+    assert ("60 rows repeat one" in caplog.text) == (copies > 1)
 
 
 def test_resolution_limit(tmp_path):

@@ -15,8 +15,9 @@ from thread_comm import run_ranks
 from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import group_sums, measure_images, refuse_too_many_bad, without_defocus
-from pycryo.refinement.data.partition import deal, split_halves
+from pycryo.refinement.data.partition import deal
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from scene import lump
 from thread_comm import run_ranks
 
 from pycryo.io.particles import read_particles
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, split_halves
+from pycryo.refinement.data.partition import deal
 
 N, BOX = 60, 32
 

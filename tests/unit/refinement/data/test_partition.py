@@ -13,8 +13,9 @@ from thread_comm import run_ranks
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, geometry_of, split_halves
+from pycryo.refinement.data.partition import deal, geometry_of
 
 
 @pytest.fixture(scope="module")
@@ -27,36 +28,6 @@ def two_stacks(tmp_path_factory):
 def drawn(particles, n):
     """n particles whose file tells no half-sets."""
     return replace(particles.subset(np.arange(n)), random_subset=np.zeros(n, np.int32))
-
-
-# --- half-sets --------------------------------------------------------------------------------------------------------
-
-
-def test_half_sets_of_the_file_are_kept(two_stacks):
-    assert set(np.unique(two_stacks.random_subset)) == {1, 2}
-    for seed in (0, 7):
-        np.testing.assert_array_equal(split_halves(two_stacks, seed), two_stacks.random_subset - 1)
-
-
-@pytest.mark.parametrize("given_subset", [0, 1, 2])
-def test_half_sets_are_drawn_where_the_file_tells_less_than_two(two_stacks, given_subset):
-    particles = replace(two_stacks, random_subset=np.full(24, given_subset, np.int32))
-    half = split_halves(particles, 3)
-    assert sorted(half.tolist()) == [0] * 12 + [1] * 12
-
-
-@pytest.mark.parametrize("n", range(8))
-def test_drawn_half_sets_are_balanced_and_depend_on_the_seed(two_stacks, n):
-    particles = drawn(two_stacks, n)
-    halves = [split_halves(particles, seed) for seed in range(40)]
-    for half in halves:
-        assert half.shape == (n,)
-        assert np.count_nonzero(half == 0) == (n + 1) // 2
-        assert np.count_nonzero(half == 1) == n // 2
-    np.testing.assert_array_equal(split_halves(particles, 5), halves[5])
-    if n > 1:
-        # Every particle is in either half for some of 40 seeds: all but never by chance (2^-39).
-        assert all(set(column) == {0, 1} for column in np.transpose(halves).tolist())
 
 
 # --- dealing ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from phantom import apply_ctf, blobs, write_set
 from pycryo.io.particles import read_particles
 from pycryo.kernels.shells import shell_counts, volume_shells
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import Geometry, deal, split_halves
+from pycryo.refinement.data.partition import Geometry, deal
 from pycryo.refinement.data.prepare import particle_power
 from pycryo.refinement.data.signal_power import signal_power
 

@@ -16,8 +16,9 @@ from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane, shell_samples
 from pycryo.kernels.projector import fourier_volume
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums, measure_images
-from pycryo.refinement.data.partition import deal, split_halves
+from pycryo.refinement.data.partition import deal
 from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
 from pycryo.refinement.expectation.overlap import overlap
 from pycryo.refinement.maximization.noise import first_noise, updated_noise, updated_scale, without_junk

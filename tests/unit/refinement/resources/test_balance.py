@@ -21,8 +21,9 @@ from pycryo.io.particles import read_particles
 from pycryo.maps.slab_map import gather
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, split_halves
+from pycryo.refinement.data.partition import deal
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
 from pycryo.refinement.outcome import Load
 from pycryo.refinement.resources import balance
