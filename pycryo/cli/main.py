@@ -24,6 +24,7 @@ COMMANDS = {
     "abinitio": ("pycryo.cli.commands.abinitio", "an initial map of particles, from no reference"),
     "reconstruct": ("pycryo.cli.commands.reconstruct", "map from particles with known poses"),
     "ctf-refine": ("pycryo.cli.commands.ctf_refine", "aberrations and magnification, from a refinement"),
+    "validate": ("pycryo.cli.commands.validate", "whether a refinement shows only what its images hold"),
     "project": ("pycryo.cli.commands.project", "projections of a map"),
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
@@ -41,7 +42,7 @@ COMMANDS = {
 
 
 # The rest is the work of one process: under mpiexec rank 0 does it.
-ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "info", "demo")
+ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "info", "demo")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
