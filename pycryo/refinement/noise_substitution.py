@@ -134,7 +134,7 @@ class Comparison:
     true : (n_shell,) float64
         FSC of the run, freed of what the refinement makes of noise.
     first, last : int
-        Shells from the first of noise alone to that where the run's resolution is.
+        Shells from two beyond the first of noise, for signal leaks a little, to that where the run's resolution is.
     """
 
     run: Fsc
@@ -162,10 +162,9 @@ def compare(run: Fsc, noise: Fsc, beyond: float) -> Comparison:
     (Chen et al., eq. 4).
     """
     border = run.box * run.pixel_size / beyond
-    first = min(int(np.ceil(border)) + 1, len(run.masked) - 1)
-    corrected = first - 1 + RANDOMISE_MARGIN
+    first = min(int(np.ceil(border)) + RANDOMISE_MARGIN, len(run.masked) - 1)
     true = run.masked.copy()
-    share = noise.masked[corrected:]
-    true[corrected:] = (true[corrected:] - share) / np.maximum(1 - share, 1e-6)
+    share = noise.masked[first:]
+    true[first:] = (true[first:] - share) / np.maximum(1 - share, 1e-6)
     reached = int(run.box * run.pixel_size / run.resolution_0143)
     return Comparison(run, noise, beyond, true, first, max(first, min(reached, len(true) - 1)))
