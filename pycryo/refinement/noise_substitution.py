@@ -26,6 +26,8 @@ CUT_BELOW = 0.8
 # Most images of a stack.
 _STACK = 2000
 _READ_PIXELS = 1 << 22
+# The FSC of one shell scatters: so many are looked at.
+_LEAST_SHELLS = 5
 
 
 def substituted(images: NDArray[np.float32], cut: float, numbers: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
@@ -134,7 +136,8 @@ class Comparison:
     true : (n_shell,) float64
         FSC of the run, freed of what the refinement makes of noise.
     first, last : int
-        Shells from two beyond the first of noise, for signal leaks a little, to that where the run's resolution is.
+        Shells from two beyond the first of noise, for signal leaks a little, to that where the run's resolution is, five
+        at least.
     """
 
     run: Fsc
@@ -167,4 +170,4 @@ def compare(run: Fsc, noise: Fsc, beyond: float) -> Comparison:
     share = noise.masked[first:]
     true[first:] = (true[first:] - share) / np.maximum(1 - share, 1e-6)
     reached = int(run.box * run.pixel_size / run.resolution_0143)
-    return Comparison(run, noise, beyond, true, first, max(first, min(reached, len(true) - 1)))
+    return Comparison(run, noise, beyond, true, first, min(max(first + _LEAST_SHELLS - 1, reached), len(true) - 1))
