@@ -136,8 +136,8 @@ class Comparison:
     true : (n_shell,) float64
         FSC of the run, freed of what the refinement makes of noise.
     first, last : int
-        Shells from two beyond the first of noise, for signal leaks a little, to that where the run's resolution is, five
-        at least.
+        Shells from two beyond the first of noise, for signal leaks a little, to that of the run's resolution, five at
+        least.
     """
 
     run: Fsc
