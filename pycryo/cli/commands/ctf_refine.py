@@ -20,7 +20,7 @@ from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
-from pycryo.io.mrc import read_map
+from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, read_particles, write_particles
 from pycryo.parallel.collective_errors import on_root
@@ -181,7 +181,7 @@ def _inputs(args: argparse.Namespace) -> _Inputs:
 def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
     from pycryo.refinement.optics.reference import from_half_maps, from_map
 
-    mask = None if inputs.mask is None else read_map(inputs.mask)
+    mask = None if inputs.mask is None else read_mask(inputs.mask)
     if inputs.half_maps is None:
         if args.resolution is None:
             raise InputError("--map needs --resolution: how far, in Å, the map can be trusted")
