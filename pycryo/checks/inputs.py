@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Wanted:
     ctf : bool
         A CTF will be applied.
     poses : str
-        What the poses in the file are for, as messages say it; empty if they do not count.
+        What to do if the file has no poses, for a message; empty if they do not count.
     priors : bool
         Prior columns of the poses are used.
     low_pass : mapping of str to float
@@ -68,6 +69,19 @@ class Inputs:
     references: list[Map]
     mask: Map | None
     findings: Findings
+
+    def usable(self, logger: logging.Logger) -> Particles:
+        """The particles, with the warnings in a log.
+
+        Raises
+        ------
+        InputError
+            If there are errors; tells all of them.
+        """
+        self.findings.log_warnings(logger)
+        self.findings.raise_errors()
+        assert self.particles is not None
+        return self.particles
 
 
 def examine(wanted: Wanted) -> Inputs:

@@ -39,7 +39,7 @@ def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool,
     uses_ctf : bool
         A CTF will be applied.
     poses : str
-        What the poses in the file are for; empty: they do not count.
+        What to do if the file has no poses, for a message; empty: they do not count.
     """
     if not particles.n:
         return
@@ -53,7 +53,7 @@ def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool,
     if poses and not particles.has_poses:
         findings.error(
             "pose",
-            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; {poses} needs particles with poses",
+            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; {poses}",
         )
     _check_shifts(particles, findings, poses)
     if poses and particles.has_poses:

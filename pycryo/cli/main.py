@@ -26,6 +26,7 @@ COMMANDS = {
     "ctf-refine": ("pycryo.cli.commands.ctf_refine", "aberrations and magnification, from a refinement"),
     "project": ("pycryo.cli.commands.project", "projections of a map"),
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
+    "check": ("pycryo.cli.commands.check", "all findings about particles, reference and mask at once"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),

@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pycryo.cli.option_arguments import add_ignore_optics
-from pycryo.cli.ranks import check_output, set_up_rank
+from pycryo.checks.inputs import Wanted, examine
+from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
+from pycryo.cli.ranks import check_output, set_up_rank, tell_contrast
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import write_map_slabs
-from pycryo.io.particles import read_particles
+from pycryo.io.scratch import on_scratch
 from pycryo.model.owners import MODELS
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--half-maps", action="store_true", help="also write MAP_half1.mrc and MAP_half2.mrc (by rlnRandomSubset)"
     )
     parser.add_argument("--no-ctf", action="store_true", help="do not correct for a contrast transfer function")
+    parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
     parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
     parser.add_argument("--max-resolution", "--max-res", "--maxres", type=float, metavar="Å", help="the map ends here")
     parser.add_argument(
@@ -49,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop if more than this share of the images is unusable (default: 0.05)",
     )
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_scratch(parser)
     add_ignore_optics(parser)
     parser.add_argument("--seed", type=int, default=1, help="of the halves, if the file has none (default: 1)")
     parser.add_argument(
@@ -82,15 +86,25 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     halves = [args.out.with_name(f"{args.out.stem}_half{number}{args.out.suffix}") for number in (1, 2)]
     symmetry(args.symmetry)
     ignored = parse_kinds(args.ignore_optics)
-    particles = read_particles(args.particles, particles_dir=args.particles_dir, ignore_optics=ignored)
+    wanted = Wanted(
+        particles=args.particles,
+        particles_dir=args.particles_dir,
+        ignored=ignored,
+        ctf=not args.no_ctf,
+        poses="reconstruct needs particles with poses",
+        priors=True,
+        low_pass={} if args.max_resolution is None else {"--max-resolution": args.max_resolution},
+    )
+    particles = on_root(comm, lambda: examine(wanted).usable(logger))
     if comm.rank == 0:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
             check_output(path)
-    with _progress(comm) as progress:
+    with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,
             padding=args.padding,
             ctf=not args.no_ctf,
+            invert_contrast=args.invert_contrast,
             half_maps=args.half_maps,
             max_resolution=args.max_resolution,
             background_radius=args.background_radius,
@@ -100,7 +114,8 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             single=args.single,
             memory=args.memory,
         )
-        result = reconstruct_slabs(particles, options, comm=comm, progress=progress)
+        result = reconstruct_slabs(copied, options, comm=comm, progress=progress)
+    tell_contrast(comm, result.map, is_inverted=args.invert_contrast)
     write_map_slabs(args.out, result.map)
     for path, half in zip(halves, result.half_maps or (), strict=False):
         write_map_slabs(path, half)
