@@ -10,8 +10,6 @@ from pathlib import Path
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder, write_error
-from pycryo.maps.contrast import DARK, skewness
-from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import Comm
 from pycryo.threads import available_cores, get_threads, set_threads
 
@@ -55,13 +53,6 @@ def threads_per_rank(comm: Comm, asked: int | None) -> int:
     elif len(local) > usable:
         log.warning("%d ranks share the %d cores of %s: start fewer", len(local), usable, platform.node())
     return threads
-
-
-def tell_contrast(comm: Comm, found: SlabMap, *, is_inverted: bool) -> None:
-    """Warn if a map is dark on light. Collective."""
-    if skewness(found) < DARK and comm.rank == 0:
-        advice = "run again without --invert-contrast" if is_inverted else "run again with --invert-contrast"
-        log.warning("the map is dark on light, and so may be the particles: if they are, %s", advice)
 
 
 def _cores() -> frozenset[int]:

@@ -13,7 +13,7 @@ from pycryo import _core, progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
-from pycryo.cli.ranks import tell_contrast, threads_per_rank
+from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.aberrations import parse_kinds
@@ -104,7 +104,6 @@ class _Job:
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         with on_scratch(comm, particles, options.scratch) as copied:
             found = abinitio(copied, options, comm=comm, gather_map=False)
-        tell_contrast(comm, found.planes, is_inverted=options.invert_contrast)
         inputs = {"particles": str(particles.path.resolve())}
         findings = read[0].findings.items if read else []
         write_initial_model(comm, self.folder.path, particles, options, found, inputs, findings)

@@ -67,7 +67,7 @@ def described(inputs: Inputs) -> str:
     found = inputs.findings
     for name, kind in (("errors", found.errors), ("warnings", found.warnings)):
         if kind:
-            lines += [f"{len(kind)} {name}:", numbered([each.text for each in kind])]
+            lines += [f"{len(kind)} {name if len(kind) > 1 else name[:-1]}:", numbered([each.text for each in kind])]
         else:
             lines.append(f"no {name}")
     return "\n".join(lines)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from pycryo.checks.inputs import Wanted, examine
 from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
-from pycryo.cli.ranks import check_output, set_up_rank, tell_contrast
+from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import write_map_slabs
 from pycryo.io.scratch import on_scratch
+from pycryo.maps.contrast import DARK, skewness
 from pycryo.model.owners import MODELS
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -115,7 +116,9 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             memory=args.memory,
         )
         result = reconstruct_slabs(copied, options, comm=comm, progress=progress)
-    tell_contrast(comm, result.map, is_inverted=args.invert_contrast)
+    if skewness(result.map) < DARK and comm.rank == 0:
+        advice = "without" if args.invert_contrast else "with"
+        logger.warning("the map is dark on light: if the particles are, run again %s --invert-contrast", advice)
     write_map_slabs(args.out, result.map)
     for path, half in zip(halves, result.half_maps or (), strict=False):
         write_map_slabs(path, half)
