@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pycryo.cli.logs import ByLevel
 from pycryo.errors import InputError, RunError
 from pycryo.memory import without_collections
 from pycryo.parallel.launcher import launched_rank
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser(command).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    told = logging.StreamHandler(sys.stderr)
+    told.setFormatter(ByLevel())
+    logging.basicConfig(level=logging.INFO, handlers=[told])
     try:
         return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
     except InputError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.image_names import folder_comments
+from pycryo.io.image_names import folder_comments, noted_folders
 from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table, make_table
 
@@ -107,6 +107,19 @@ def read_particle_table(path: str | os.PathLike[str]) -> ParticleTable:
     return ParticleTable(path, tables | {name: table}, name, tuple(read_comments(path)))
 
 
+def image_folder(source: ParticleTable) -> Path | None:
+    """The absolute folder that the image names begin in, by the first of them; None if it is in none that is known.
+
+    Known are the folder of the file, the working folder and those that its comments name, in this order.
+    """
+    if "rlnImageName" not in source.table.columns:
+        return None
+    first = source.table.with_columns({}, rows=np.arange(1)).values(texts=["rlnImageName"])["rlnImageName"][0]
+    stack = first.rpartition("@")[2]
+    folders = [source.path.parent, Path(), *noted_folders(source.comments)]
+    return next((each.absolute() for each in folders if stack and (each / stack).is_file()), None)
+
+
 def write_rows(path: str | os.PathLike[str], source: ParticleTable, rows: NDArray[np.integer[Any]]) -> None:
     """Write some particles, in this order, with all tables and comments, atomically.
 
@@ -114,7 +127,7 @@ def write_rows(path: str | os.PathLike[str], source: ParticleTable, rows: NDArra
     """
     tables = {**source.tables, source.name: source.table.with_columns({}, rows=rows)}
     comments = [line for line in source.comments if not line.startswith("version ")]
-    here = source.path.parent.absolute()
+    here = image_folder(source) or source.path.parent.absolute()
     if Path(path).parent.absolute() != here:
         comments += [line for line in folder_comments([here]) if line not in comments]
     write_star(path, tables, comments=comments, version=30001 if "optics" in tables else None)
