@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import Particles
@@ -35,17 +36,29 @@ def check_limits(
         return
     field = grid[0] * grid[1]
     for option, value in low_pass.items():
-        if value > 0.5 * field:
-            findings.error(
-                "low-pass",
-                f"{option} is {value:g} Å, but the images are only {field:.0f} Å wide: only a blob would be left; "
-                f"give at most {0.5 * field:.0f} Å, or check the pixel size ({grid[1]:g} Å)",
-            )
+        with findings.collect("low-pass"):
+            refuse_coarse(option, value, *grid)
     if diameter is not None and diameter > field:
         findings.error(
             "diameter",
             f"the particle diameter {diameter:.0f} Å is larger than the images ({field:.0f} Å): give a smaller "
             "--diameter",
+        )
+
+
+def refuse_coarse(option: str, value: float, box: int, pixel_size: float) -> None:
+    """Refuse a resolution, Å, that leaves no detail in a box of so many px and Å.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    field = box * pixel_size
+    if value > 0.5 * field:
+        raise InputError(
+            f"{option} is {value:g} Å, but the box is only {field:.0f} Å wide: only a blob would be left; give at most "
+            f"{0.5 * field:.0f} Å, or check the pixel size ({pixel_size:g} Å)"
         )
 
 
@@ -58,21 +71,31 @@ def read_maps(
     for path in references:
         with findings.collect("reference"):
             maps.append(read_map(path, findings=findings))
-            _compare(maps[-1], path, grid, findings)
+            compare_grid(maps[-1], path, grid, findings)
     found: list[Map] = []
     with findings.collect("mask"):
         if mask is not None:
             found.append(read_mask(mask, findings=findings))
-            _compare(found[0], mask, grid, findings)
+            compare_grid(found[0], mask, grid, findings)
     return maps, found[0] if found else None
 
 
-def _compare(source: Map, path: str | Path, grid: tuple[int, float] | None, findings: Findings) -> None:
-    """Of the same box, but not of the same pixel size: one of the two may be wrong."""
+def compare_grid(source: Map, path: str | Path, grid: tuple[int, float] | None, findings: Findings) -> None:
+    """Warn of a map of the same box, but not of the same pixel size: one of the two may be wrong.
+
+    Parameters
+    ----------
+    source : Map
+    path : path
+        Its file.
+    grid : (int, float) or None
+        Box, px, and pixel size, Å, of what it is for.
+    findings : Findings
+    """
     if grid is None or source.box != grid[0] or abs(source.pixel_size / grid[1] - 1) <= _SAME:
         return
     findings.warn(
         "pixel size",
-        f"{path} has the box of the images, {grid[0]} px, but pixels of {source.pixel_size:g} Å where theirs are "
-        f"{grid[1]:g} Å: it is rescaled; if the header is wrong, correct it",
+        f"{path} has a box of {grid[0]} px as well, but pixels of {source.pixel_size:g} Å, not {grid[1]:g} Å: it is "
+        "rescaled; if its header is wrong, correct it",
     )

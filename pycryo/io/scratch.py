@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pycryo.errors import InputError
+from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import check_writable_folder
 from pycryo.io.particles import Particles
 from pycryo.parallel.collective_errors import on_root
@@ -79,8 +79,8 @@ def on_scratch(comm: Comm, particles: Particles, folder: str | os.PathLike[str] 
 def _check(top: Path) -> None:
     try:
         check_writable_folder(top)
-    except Exception as error:
-        raise InputError(f"--scratch: {error}") from error
+    except (InputError, RunError) as error:
+        raise InputError(f"--scratch: {top} cannot be written; name a folder on a local disc") from error
 
 
 class _Guard:

@@ -23,7 +23,7 @@ from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
-from pycryo.io.mrc import read_map, read_mask
+from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, write_particles
 from pycryo.io.scratch import on_scratch
@@ -33,6 +33,7 @@ from pycryo.parallel.world import world
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
+    from pycryo.maps.density import Map
     from pycryo.refinement.optics.found import Found, GroupFound
     from pycryo.refinement.optics.reference import Reference
 
@@ -129,6 +130,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         particles=inputs.particles,
         particles_dir=folder,
         ignored=ignored,
+        mask=inputs.mask,
         poses="give the particles of a refinement, such as run_data.star",
         priors=True,
     )
@@ -137,7 +139,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     def look() -> Particles:
         read.append(examine(source))
         with read[0].findings.collect("reference"):
-            made.append(_reference(args, inputs))
+            made.append(_reference(args, inputs, read[0].mask))
         return read[0].usable(log)
 
     made: list[Reference] = []
@@ -198,10 +200,9 @@ def _inputs(args: argparse.Namespace) -> _Inputs:
     return _Inputs(particles, given, mask, kept | {name: options.get(name) for name in names})
 
 
-def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
+def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> Reference:
     from pycryo.refinement.optics.reference import from_half_maps, from_map
 
-    mask = None if inputs.mask is None else read_mask(inputs.mask)
     if inputs.half_maps is None:
         if args.resolution is None:
             raise InputError("--map needs --resolution: how far, in Å, the map can be trusted")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
 
+from pycryo.checks.maps import compare_grid
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.mrc_header import read_header
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
     mask = None
     if args.mask is not None:
-        mask = fitted_mask(_mask(args, first.box), first.box, first.pixel_size, str(args.mask))
+        given, findings = _mask(args, first.box), Findings()
+        compare_grid(given, args.mask, (first.box, first.pixel_size), findings)
+        findings.log_warnings(logger)
+        mask = fitted_mask(given, first.box, first.pixel_size, str(args.mask))
     elif args.auto_mask:
         mask = auto_mask(Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size))
     curves = corrected_fsc(first.data, second.data, first.pixel_size, mask, seed=args.seed)
