@@ -1,4 +1,5 @@
-"""What is wrong or doubtful in the input, found from its numbers alone.
+"""Checks of the input before any work, all findings at once; they read tables and headers, not images.
 
-Doors: `relatives` tells rows that show the same image or the same particle.
+Doors: `inputs` reads particles, references and mask of a command and looks at them, by `maps` and others; `half_sets`
+looks for rows of the same image or particle (`relatives`), and at the half-sets that they have.
 """

@@ -20,7 +20,7 @@ class Logs:
         prefix = f"[rank {rank}] " if rank else ""
         stream = logging.StreamHandler(sys.stderr)
         stream.setLevel(level if rank == 0 else max(level, logging.WARNING))
-        stream.setFormatter(_ByLevel(prefix))
+        stream.setFormatter(ByLevel(prefix))
         # What is said before the file is open waits here.
         self._waiting = MemoryHandler(1_000_000, logging.CRITICAL + 1)
         self.handlers: list[logging.Handler] = [stream]
@@ -53,10 +53,10 @@ class Logs:
             handler.close()
 
 
-class _ByLevel(logging.Formatter):
+class ByLevel(logging.Formatter):
     """Warnings and errors are marked as such, plain lines are not."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str = "") -> None:
         super().__init__()
         self._plain = logging.Formatter(prefix + "%(message)s")
         self._marked = logging.Formatter(prefix + "%(levelname)s: %(message)s")

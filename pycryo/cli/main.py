@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pycryo.cli.logs import ByLevel
 from pycryo.errors import InputError, RunError
 from pycryo.memory import without_collections
 from pycryo.parallel.launcher import launched_rank
@@ -27,6 +28,7 @@ COMMANDS = {
     "validate": ("pycryo.cli.commands.validate", "whether a refinement shows only what its images hold"),
     "project": ("pycryo.cli.commands.project", "projections of a map"),
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
+    "check": ("pycryo.cli.commands.check", "all findings about particles, reference and mask at once"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
@@ -71,7 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser(command).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    told = logging.StreamHandler(sys.stderr)
+    told.setFormatter(ByLevel())
+    logging.basicConfig(level=logging.INFO, handlers=[told])
     try:
         return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
     except InputError as error:

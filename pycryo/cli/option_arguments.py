@@ -21,6 +21,16 @@ def add_ignore_optics(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_scratch(parser: argparse.ArgumentParser) -> None:
+    """``--scratch``, likewise."""
+    parser.add_argument(
+        "--scratch",
+        "--scratch_dir",
+        metavar="DIR",
+        help="folder on a fast disc of each node: the stacks are copied there first, and removed in the end",
+    )
+
+
 def add_option_arguments(parser: argparse.ArgumentParser, options: type[Any], skip: tuple[str, ...] = ()) -> None:
     """Add one argument per field, in the groups of their metadata (``group``, ``help``, ``flags``, ``metavar``).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.mrc_header import MrcHeader, read_header
 
 NO_NUMBER = -1  # a name without ``@``: the only image of its file
+_FOLDER_COMMENT = "pycryo: image names begin in "  # a comment line, so that the file can be read from anywhere
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,9 +60,37 @@ def _is_index(text: str) -> bool:
         return False
 
 
+def folder_comments(folders: Iterable[Path]) -> list[str]:
+    """Lines for the head of a STAR file that name folders where its image names begin."""
+    return [f"{_FOLDER_COMMENT}{folder}" for folder in folders]
+
+
+def noted_folders(comments: Iterable[str]) -> list[Path]:
+    """The folders that `folder_comments` named."""
+    return [Path(line.removeprefix(_FOLDER_COMMENT)) for line in comments if line.startswith(_FOLDER_COMMENT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """Files of stacks.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        As the names say where there is no such file.
+    is_found : tuple of bool
+    folders : tuple of Path
+        Absolute folders that led to them.
+    """
+
+    paths: tuple[Path, ...]
+    is_found: tuple[bool, ...]
+    folders: tuple[Path, ...]
+
+
 def find_stacks(
-    names: ImageNames, where: str, folders: Sequence[Path], fallbacks: Sequence[Path]
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    names: ImageNames, where: str, folders: Sequence[Path], fallbacks: Sequence[Path], findings: Findings
+) -> Stacks:
     """Find the files of the stacks.
 
     Parameters
@@ -72,72 +102,126 @@ def find_stacks(
         Where relative names may begin, in order of preference.
     fallbacks : sequence of Path
         Folders that may hold the file directly, if no folder leads to the name as it is.
-
-    Returns
-    -------
-    (stacks, used)
-        Paths of the stacks, and the absolute folders that led to them.
-
-    Raises
-    ------
-    InputError
-        If a stack is nowhere; names the row, the file and the places.
+    findings : Findings
+        Gets an error for each stack that is nowhere, with row, file and places, and for names that lead to one file
+        though they differ.
     """
-    found: list[Path] = []
+    paths, is_found, is_direct = [], [], []
     used: dict[Path, None] = {}
+    missing = _Capped(findings, "stack", "stacks")
     for number, name in enumerate(names.stacks):
         tries = [(folder / name, folder) for folder in folders]
         tries += [(folder / Path(name).name, folder) for folder in fallbacks]
-        hit = next(((path, folder) for path, folder in tries if name and path.is_file()), None)
-        if hit is None:
+        place = next((i for i, (path, _) in enumerate(tries) if name and path.is_file()), None)
+        is_found.append(place is not None)
+        if place is None:
             row = int(np.argmax(names.stack == number)) + 1
             places = (
                 "" if os.path.isabs(name) else " in " + ", ".join(dict.fromkeys(str(f.absolute()) for f in folders))
             )
-            raise InputError(
-                f"{where}, row {row}: there is no file {name!r}{places}; name its folder by --particles-dir"
+            missing.error(f"{where}, row {row}: there is no file {name!r}{places}; name its folder by --particles-dir")
+            paths.append(Path(name))
+            is_direct.append(True)
+            continue
+        path, folder = tries[place]
+        paths.append(path)
+        is_direct.append(place < len(folders))
+        if not os.path.isabs(name) or path != Path(name):
+            used[folder.absolute()] = None
+    missing.end()
+    _refuse_shared(names, where, paths, is_direct, findings)
+    return Stacks(tuple(paths), tuple(is_found), tuple(used))
+
+
+def _refuse_shared(
+    names: ImageNames, where: str, paths: Sequence[Path], is_direct: Sequence[bool], findings: Findings
+) -> None:
+    """Two names must not become one file because one of them, or both, was looked up without its folder."""
+    if all(is_direct):
+        return
+    shared = _Capped(findings, "shared stack", "stacks")
+    first: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        other = first.setdefault(os.path.realpath(path), number)
+        if other == number or (is_direct[other] and is_direct[number]):
+            continue
+        one, two = names.stacks[other], names.stacks[number]
+        if os.path.normpath(one) != os.path.normpath(two):
+            shared.error(
+                f"{where}: the stacks {one!r} and {two!r} would both be read from {path}; name by --particles-dir the "
+                "folder that both names begin in"
             )
-        found.append(hit[0])
-        if not os.path.isabs(name) or hit[0] != Path(name):
-            used[hit[1].absolute()] = None
-    return tuple(found), tuple(used)
+    shared.end()
 
 
-def check_stacks(names: ImageNames, stacks: Sequence[Path], where: str) -> tuple[MrcHeader, ...]:
+class _Capped:
+    """Errors of many files: the first ones in words, the number of the others."""
+
+    MOST = 5
+
+    def __init__(self, findings: Findings, code: str, files: str) -> None:
+        self._findings, self._code, self._files, self._n = findings, code, files, 0
+
+    def error(self, text: str) -> None:
+        """Add an error while there are few."""
+        self._n += 1
+        if self._n <= self.MOST:
+            self._findings.error(self._code, text)
+
+    def end(self) -> None:
+        """Tell how many were not named."""
+        if self._n > self.MOST:
+            self._findings.error(self._code, f"the same holds for {self._n - self.MOST} further {self._files}")
+
+
+def check_stacks(names: ImageNames, stacks: Stacks, where: str, findings: Findings) -> tuple[MrcHeader, ...]:
     """Read the headers of all stacks and check every index against them.
 
-    Raises
-    ------
-    InputError
-        If a header is bad, images are not square, or an index is beyond its stack; names the row.
+    `findings` get an error, which names the row, for each stack whose header is bad, whose images are not square, or
+    that has too few images.
+
+    Returns
+    -------
+    tuple of MrcHeader
+        Of each stack; empty if one is missing or cannot be read.
     """
-    highest = np.full(len(stacks), NO_NUMBER, np.int64)
+    highest = np.full(len(stacks.paths), NO_NUMBER, np.int64)
     np.maximum.at(highest, names.stack, names.index)
-    has_bare = np.zeros(len(stacks), np.bool_)
+    has_bare = np.zeros(len(stacks.paths), np.bool_)
     has_bare[names.stack[names.index == NO_NUMBER]] = True
+    wrong = _Capped(findings, "stack", "stacks")
     headers = []
-    for number, path in enumerate(stacks):
+    for number, path in enumerate(stacks.paths):
+        if not stacks.is_found[number]:
+            continue
         try:
             header = read_header(path)
         except InputError as error:
-            row = int(np.argmax(names.stack == number)) + 1
-            raise InputError(f"{where}, row {row}: {error}") from error
+            wrong.error(f"{where}, row {int(np.argmax(names.stack == number)) + 1}: {error}")
+            continue
         headers.append(header)
-        if header.nx != header.ny:
-            row = int(np.argmax(names.stack == number)) + 1
-            raise InputError(
-                f"{where}, row {row}: {path} has images of {header.nx} × {header.ny} px; extract them again as squares"
-            )
-        if highest[number] >= header.nz:
-            row = int(np.argmax((names.stack == number) & (names.index >= header.nz)))
-            raise InputError(
-                f"{where}, row {row + 1}: image {names.index[row] + 1} of {path} is asked for, but the stack has "
-                f"{header.nz}; correct rlnImageName or restore the whole stack"
-            )
-        if header.nz > 1 and has_bare[number]:
-            row = int(np.argmax((names.stack == number) & (names.index == NO_NUMBER))) + 1
-            raise InputError(
-                f"{where}, row {row}: {path} has {header.nz} sections, but the name gives no number; write "
-                f"000001@{path.name} for 2D images (3D sub-tomograms are not supported)"
-            )
-    return tuple(headers)
+        if complaint := _complaint(names, number, header, int(highest[number]), bool(has_bare[number])):
+            wrong.error(f"{where}, {complaint}")
+    wrong.end()
+    return tuple(headers) if len(headers) == len(stacks.paths) else ()
+
+
+def _complaint(names: ImageNames, number: int, header: MrcHeader, highest: int, has_bare: bool) -> str:
+    """What is wrong with a stack for the images that are asked of it, with the row; empty if nothing."""
+    path = header.path
+    if header.nx != header.ny:
+        row = int(np.argmax(names.stack == number)) + 1
+        return f"row {row}: {path} has images of {header.nx} × {header.ny} px; extract them again as squares"
+    if highest >= header.nz:
+        row = int(np.argmax((names.stack == number) & (names.index >= header.nz)))
+        return (
+            f"row {row + 1}: image {names.index[row] + 1} of {path} is asked for, but the stack has "
+            f"{header.nz}; correct rlnImageName or restore the whole stack"
+        )
+    if header.nz > 1 and has_bare:
+        row = int(np.argmax((names.stack == number) & (names.index == NO_NUMBER))) + 1
+        return (
+            f"row {row}: {path} has {header.nz} sections, but the name gives no number; write "
+            f"000001@{path.name} for 2D images (3D sub-tomograms are not supported)"
+        )
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -9,17 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
-from pycryo.io.mrc_header import HEADER_BYTES, MrcHeader, new_header, read_header, statistics_of, summary
+from pycryo.io.mrc_header import HEADER_BYTES, MrcHeader, Place, new_header, read_header, statistics_of, summary
 from pycryo.io.mrc_stacks import read_stack
 from pycryo.maps.density import Map
+from pycryo.maps.masks import check_mask_values
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.world import is_one_node
 
+logger = logging.getLogger(__name__)
 
-def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None) -> Map:
+
+def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, findings: Findings | None = None) -> Map:
     """Read a cubic density map; axes stored in another order are brought to (z, y, x).
 
     Parameters
@@ -28,6 +33,8 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None) -
         MRC or CCP4 file.
     pixel_size : float, optional
         Å; taken instead of the header's.
+    findings : Findings, optional
+        Gets what had to be assumed; by default the log does.
 
     Raises
     ------
@@ -35,6 +42,11 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None) -
         If the file is not a readable cubic map with a pixel size, or holds non-finite or only equal values.
     """
     header = read_header(path)
+    if header.unsigned_by:
+        if findings is None:
+            logger.warning("%s", header.unsigned_words())
+        else:
+            findings.warn("unsigned", header.unsigned_words())
     if not header.nx == header.ny == header.nz:
         raise InputError(f"{path} is {header.nx} × {header.ny} × {header.nz} voxels; pad or crop it to a cube")
     size = pixel_size if pixel_size is not None else _cubic_pixel_size(header)
@@ -49,11 +61,39 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None) -
     return Map(data, size)
 
 
-def write_map(path: str | os.PathLike[str], data: NDArray[np.floating[Any]], pixel_size: float) -> None:
-    """Write a map (N, N, N) in order (z, y, x) as MRC mode 2, atomically; `pixel_size` in Å."""
+def read_mask(
+    path: str | os.PathLike[str], *, pixel_size: float | None = None, findings: Findings | None = None
+) -> Map:
+    """Read a mask as `read_map` reads a map; its values must lie between 0 and 1 as they are stored.
+
+    Raises
+    ------
+    InputError
+        As `read_map`, or if the values are others.
+    """
+    found = read_map(path, pixel_size=pixel_size, findings=findings)
+    check_mask_values(found.data, str(path))
+    return found
+
+
+def read_place(path: str | os.PathLike[str], pixel_size: float) -> Place:
+    """Where a map is in space, for a map of `pixel_size` Å on the same voxels; the header may have another one."""
+    header = read_header(path)
+    factor = pixel_size / header.pixel_size if header.pixel_size > 0 else 1.0
+    x, y, z = header.place.origin
+    return Place(header.place.start, (factor * x, factor * y, factor * z))
+
+
+def write_map(
+    path: str | os.PathLike[str], data: NDArray[np.floating[Any]], pixel_size: float, place: Place | None = None
+) -> None:
+    """Write a map (N, N, N) in order (z, y, x) as MRC mode 2, atomically; `pixel_size` in Å.
+
+    `place` is where it is in space, by default with its first voxel at 0.
+    """
     if data.ndim != 3:
         raise ValueError(f"data: expected 3 axes, got shape {data.shape}")
-    _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size)
+    _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
 
 
 def write_map_slabs(path: str | os.PathLike[str], source: SlabMap, later: Later | None = None) -> None:
@@ -82,15 +122,16 @@ def _write_planes(
     comm: Comm,
     path: str | os.PathLike[str],
     planes: NDArray[np.floating[Any]],
-    place: tuple[int, int],
+    planes_of: tuple[int, int],
     pixel_size: float,
     later: Later | None = None,
+    place: Place | None = None,
 ) -> None:
     """Write a map of which this rank has planes (n_plane, ny, nx). Collective.
 
-    `place` is the number of the first of them, and how many planes the map has.
+    `planes_of` is the number of the first of them, and how many planes the map has.
     """
-    first, n = place
+    first, n = planes_of
     # What the processes of one node have written is made durable with the file; other nodes know nothing of it.
     synchronises = later is None or not is_one_node(comm)
     with atomic_path_of_ranks(comm, path, later) as temporary:
@@ -102,7 +143,7 @@ def _write_planes(
         statistics = np.zeros((n, 4))
         statistics[first : first + len(planes)] = on_all(comm, write_own)
         comm.sum_array(statistics)
-        header = new_header((n, *planes.shape[1:]), pixel_size, 2, summary(statistics), is_volume=True)
+        header = new_header((n, *planes.shape[1:]), pixel_size, 2, summary(statistics), is_volume=True, place=place)
 
         def write_header() -> None:
             with writing(path, temporary), open(temporary, "r+b") as file:

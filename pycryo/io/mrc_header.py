@@ -16,7 +16,17 @@ from pycryo.errors import InputError
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _OTHER_MODES = {3: "complex 16-bit", 4: "complex 32-bit", 16: "RGB", 17: "RGB", 101: "4-bit"}
+# IMOD's mark at byte 152, followed by flags: the first says that bytes are signed.
+_IMOD_STAMP, _IMOD_SIGNED = 1146047817, 1
 _PACKED = {b"\x1f\x8b\x08": ("gzip", "gunzip"), b"BZh": ("bzip2", "bunzip2"), b"\xfd7zXZ": ("xz", "unxz")}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a map's first voxel is in space: `start`, voxels, and `origin`, Å, along x, y, z; programs use either."""
+
+    start: tuple[int, int, int] = (0, 0, 0)
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class MrcHeader:
     nx, ny, nz : int
         Columns, rows and sections (images) as stored.
     mode : int
-        MRC mode: 0 int8, 1 int16, 2 float32, 6 uint16, 12 float16.
+        MRC mode: 0 int8 (or uint8, see `unsigned_by`), 1 int16, 2 float32, 6 uint16, 12 float16.
     dtype : numpy.dtype
         Type of a pixel with the byte order of the file.
     pixel_size : float
@@ -41,6 +51,9 @@ class MrcHeader:
         Byte at which the pixels begin: 1024 + the extended header.
     axes : (3,) ints
         Which of the axes x, y, z (1, 2, 3) columns, rows and sections are.
+    unsigned_by : str
+        What tells that the bytes of mode 0 go from 0 to 255; empty if they go from -128 to 127, or in other modes.
+    place : Place
     """
 
     path: Path
@@ -53,11 +66,17 @@ class MrcHeader:
     pixel_sizes: tuple[float, float, float]
     offset: int
     axes: tuple[int, int, int]
+    unsigned_by: str = ""
+    place: Place = Place()
 
     @property
     def image_bytes(self) -> int:
         """Bytes of one section."""
         return self.nx * self.ny * self.dtype.itemsize
+
+    def unsigned_words(self) -> str:
+        """That the bytes are read as unsigned, for the log."""
+        return f"{self.path}: the values of mode 0 are read as unsigned, 0 to 255, by {self.unsigned_by}"
 
 
 def read_header(path: str | os.PathLike[str]) -> MrcHeader:
@@ -104,7 +123,13 @@ def summary(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def new_header(
-    shape: tuple[int, ...], pixel_size: float, mode: int, statistics: NDArray[np.float64], *, is_volume: bool
+    shape: tuple[int, ...],
+    pixel_size: float,
+    mode: int,
+    statistics: NDArray[np.float64],
+    *,
+    is_volume: bool,
+    place: Place | None = None,
 ) -> NDArray[np.void]:
     """An MRC2014 header in little-endian order, without a time so that equal maps make equal files.
 
@@ -118,6 +143,8 @@ def new_header(
         `summary` of all sections.
     is_volume : bool
         A map, else a stack of images.
+    place : Place, optional
+        Of a map.
     """
     header = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
     nz, ny, nx = shape
@@ -130,6 +157,9 @@ def new_header(
     header["mapc"], header["mapr"], header["maps"] = 1, 2, 3
     header["ispg"] = 1 if is_volume else 0
     header["nversion"] = 20141
+    if place is not None:
+        header["nxstart"], header["nystart"], header["nzstart"] = place.start
+        header["origin"] = place.origin
     header["map"] = b"MAP "
     header["machst"] = (0x44, 0x44, 0, 0)
     if nz:
@@ -155,19 +185,39 @@ def _interpret(path: Path, raw: bytes, order: Literal["<", ">"]) -> MrcHeader:
     # The cell is float32: 7 digits give back the pixel size that was written.
     sizes = [float(f"{c / m:.7g}") if m > 0 and 0 < c < np.inf else 0.0 for c, m in zip(cell, grid, strict=True)]
     axes = (int(h["mapc"]), int(h["mapr"]), int(h["maps"]))
+    axes = axes if sorted(axes) == [1, 2, 3] else (1, 2, 3)
     mode = int(h["mode"])
+    unsigned_by = _unsigned_by(raw, h, order) if mode == 0 else ""
+    kind = "u1" if unsigned_by else MODES.get(mode, "u1")
+    stored = [int(h[f"n{axis}start"]) for axis in "xyz"]  # of columns, rows, sections
+    start = [stored[axes.index(axis)] for axis in (1, 2, 3)]
+    origin = [float(h["origin"][axis]) for axis in "xyz"]
+    if not np.isfinite(origin).all():
+        origin = [0.0, 0.0, 0.0]
     return MrcHeader(
         path=path,
         nx=int(h["nx"]),
         ny=int(h["ny"]),
         nz=int(h["nz"]),
         mode=mode,
-        dtype=np.dtype(MODES.get(mode, "u1")).newbyteorder(order),
-        pixel_size=sizes[axes[0] - 1] if axes[0] in (1, 2, 3) else sizes[0],
+        dtype=np.dtype(kind).newbyteorder(order),
+        pixel_size=sizes[axes[0] - 1],
         pixel_sizes=(sizes[0], sizes[1], sizes[2]),
         offset=HEADER_BYTES + int(h["nsymbt"]),
-        axes=axes if sorted(axes) == [1, 2, 3] else (1, 2, 3),
+        axes=axes,
+        unsigned_by=unsigned_by,
+        place=Place((start[0], start[1], start[2]), (origin[0], origin[1], origin[2])),
     )
+
+
+def _unsigned_by(raw: bytes, h: np.void, order: Literal["<", ">"]) -> str:
+    """What tells that bytes are unsigned: IMOD's stamp, else values of the header that signed ones cannot have."""
+    stamp, flags = np.frombuffer(raw, f"{order}i4", 2, offset=152).tolist()
+    if stamp == _IMOD_STAMP:
+        return "" if flags & _IMOD_SIGNED else "IMOD's stamp in the header"
+    low, high = float(h["dmin"]), float(h["dmax"])
+    # Without statistics the greatest value is below the least one.
+    return f"the range {low:g} to {high:g} in the header" if low >= 0 and 127 < high <= 255 else ""
 
 
 def _complaint(header: MrcHeader, size: int) -> str:

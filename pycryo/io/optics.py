@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.aberrations import LABELS, group_values, number_list, stated
 from pycryo.io.table import Table, make_table
-
-logger = logging.getLogger(__name__)
 
 PIXEL_LABELS = ("rlnImagePixelSize", "rlnPixelSize", "rlnDetectorPixelSize", "rlnMagnification")
 SHARED_LABELS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
@@ -164,7 +162,8 @@ def resolve_optics(
     columns: Mapping[str, NDArray[Any]],
     header_box: NDArray[np.int64] | None,
     header_pixel_size: NDArray[np.float64] | None,
-    ignored: Collection[str] = (),
+    ignored: Collection[str],
+    findings: Findings,
 ) -> Optics:
     """Find the optics group of each particle.
 
@@ -183,6 +182,8 @@ def resolve_optics(
         px and Å (0 where unknown) by the stack of each particle; None if the stacks were not read.
     ignored : collection of str
         Of `pycryo.io.aberrations.KINDS`: left out.
+    findings : Findings
+        Gets a warning for what had to be assumed.
     """
     base, numbers, fixed = _base_groups(path, optics, particles, columns)
     n = len(base)
@@ -196,7 +197,8 @@ def resolve_optics(
         inferred["rlnImagePixelSize"] = header_pixel_size is not None
         has_microscope = all(np.isfinite(by_particle[label]).all() for label in SHARED_LABELS)
         if header_pixel_size is not None and not header_pixel_size.any() and not has_microscope:
-            logger.warning("%s and its stacks have no pixel size; 1 Å is assumed: put it into rlnImagePixelSize", path)
+            text = f"{path} and its stacks have no pixel size; 1 Å is assumed: put it into rlnImagePixelSize"
+            findings.warn("pixel size", text)
             pixel_size, inferred["rlnImagePixelSize"] = np.ones(n), False
     if np.any(bad := ~(pixel_size > 0)) and (header_pixel_size is not None or not np.isnan(pixel_size).all()):
         row = int(np.argmax(bad))
@@ -209,7 +211,7 @@ def resolve_optics(
         inferred["rlnImageSize"] = header_box is not None
     by_particle["rlnImageSize"] = box
     for name in (name for name, known in inferred.items() if known):
-        logger.warning("%s has no %s; it is taken from the MRC headers", path, name)
+        findings.warn("headers", f"{path} has no {name}; it is taken from the MRC headers")
     of_optics = stated(path, optics, ignored)
     of_particles = stated(path, particles, ignored)
     further = {label: texts for label, texts in of_particles.items() if label not in of_optics}

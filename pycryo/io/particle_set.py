@@ -135,18 +135,24 @@ class Particles:
             return f"row {int(self.rows[row]) + 1}"
         return f"{int(self.image_index[row]) + 1}@{self.stacks[self.stack[row]]}"
 
-    def require_ctf(self) -> None:
-        """Raise InputError, saying what is missing, if no CTF can be computed for any particle."""
+    def ctf_complaints(self) -> list[str]:
+        """Why no CTF can be computed for any particle; empty if it can."""
+        found = []
         if self.missing_ctf:
-            raise InputError(
+            found.append(
                 f"{self.path} has no {', '.join(self.missing_ctf)}, which the CTF needs; add it, or run with --no-ctf"
             )
-        if np.any(~(self.optics.voltage > 0)):
-            raise InputError(f"{self.path}: rlnVoltage of an optics group is not above 0; correct it (kV)")
-        if self.n and self.has_no_defocus.all():
-            raise InputError(
-                f"{self.path}: the defocus of all particles is 0; correct rlnDefocusU, or run with --no-ctf"
-            )
+        if "rlnVoltage" not in self.missing_ctf and np.any(~(self.optics.voltage > 0)):
+            found.append(f"{self.path}: rlnVoltage of an optics group is not above 0; correct it (kV)")
+        has_defocus = not any(label.startswith("rlnDefocus") for label in self.missing_ctf)
+        if has_defocus and self.n and self.has_no_defocus.all():
+            found.append(f"{self.path}: the defocus of all particles is 0; correct rlnDefocusU, or run with --no-ctf")
+        return found
+
+    def require_ctf(self) -> None:
+        """Raise InputError, saying what is missing, if no CTF can be computed for any particle."""
+        for complaint in self.ctf_complaints():
+            raise InputError(complaint)
 
     def subset(self, rows: ArrayLike) -> Particles:
         """Take particles by index (m,) or mask (n,), in that order; stacks and optics groups stay."""

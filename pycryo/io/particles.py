@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.aberrations import LABELS, check_kinds
-from pycryo.io.image_names import NO_NUMBER, ImageNames, check_stacks, find_stacks, split_names
+from pycryo.io.image_names import (
+    NO_NUMBER,
+    ImageNames,
+    check_stacks,
+    find_stacks,
+    folder_comments,
+    noted_folders,
+    split_names,
+)
 from pycryo.io.image_order import by_image
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
@@ -25,13 +35,14 @@ from pycryo.io.optics import (
     resolve_optics,
 )
 from pycryo.io.particle_set import Particles
+from pycryo.io.selection import as_table, particle_table
 from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table, make_table
 
 __all__ = ["Particles", "read_particles", "write_particles"]
 
-_FOLDER_COMMENT = "pycryo: image names begin in "  # a comment line, so that the file can be read from anywhere
-_TABLE_NAMES = ("particles", "images", "")
+logger = logging.getLogger(__name__)
+
 _DEFOCUS_LABELS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _POSE_LABELS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGIN_LABELS = ("rlnOriginXAngst", "rlnOriginYAngst")
@@ -104,13 +115,49 @@ def read_particles(
     Raises
     ------
     InputError
-        If anything in the file or its stacks does not fit; names file, row and what to do.
+        If anything in the file or its stacks does not fit; names file, row and what to do, of all errors at once.
     """
-    path = Path(path)
+    findings = Findings()
+    particles = examine_particles(
+        path, findings, particles_dir=particles_dir, validate=validate, ignore_optics=ignore_optics
+    )
+    findings.raise_errors()
+    findings.log_warnings(logger)
+    assert particles is not None
+    return particles
+
+
+def examine_particles(
+    path: str | os.PathLike[str],
+    findings: Findings,
+    *,
+    particles_dir: str | os.PathLike[str] | None = None,
+    validate: bool = True,
+    ignore_optics: Collection[str] = (),
+) -> Particles | None:
+    """Read particles as `read_particles` does; errors and warnings are added to `findings`.
+
+    With errors the particles, if the table can be read at all, are to be looked at, not to be used.
+    """
     check_kinds(ignore_optics)
+    try:
+        return _read(Path(path), particles_dir, validate, ignore_optics, findings)
+    except InputError as error:
+        findings.error("table", str(error))
+        return None
+
+
+def _read(
+    path: Path,
+    particles_dir: str | os.PathLike[str] | None,
+    validate: bool,
+    ignore_optics: Collection[str],
+    findings: Findings,
+) -> Particles:
+    """See `examine_particles`."""
     tables = dict(read_tables(path))
     source = _Source(path, tables, *particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot"))
-    table, optics = source.table, _as_table(tables.get("optics"))
+    table, optics = source.table, as_table(tables.get("optics"))
     refuse_volumes(path, (optics, table))
     if not table.n:
         raise InputError(f"{path}: data_{source.name} has no particles; give a file with at least one")
@@ -118,15 +165,16 @@ def read_particles(
     numbers = [label for label in (*labels, *optics_labels(table)) if label in table.columns]
     texts = [label for label in ("rlnImageName",) if label in table.columns]
     columns = table.values(list(dict.fromkeys(numbers)), texts)
-    images = _locate(source, columns, particles_dir, validate)
+    images = _locate(source, columns, particles_dir, validate, findings)
     boxes = sizes = None
     if images.headers:
         boxes = np.array([header.nx for header in images.headers])[images.names.stack]
         sizes = np.array([header.pixel_size for header in images.headers])[images.names.stack]
-    found = resolve_optics(path, optics, table, columns, boxes, sizes, ignore_optics)
+    found = resolve_optics(path, optics, table, columns, boxes, sizes, ignore_optics, findings)
     if boxes is not None:
-        _check_boxes(source.where, found, images, boxes)
-    particles = _assemble(source, columns, images, found)
+        with findings.collect("box"):
+            _check_boxes(source.where, found, images, boxes)
+    particles = _assemble(source, columns, images, found, findings)
     return by_image(particles, images.names.stacks) if validate else particles
 
 
@@ -147,7 +195,7 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
         New values by label, for example ``{"rlnAngleRot": rot}``; columns are replaced or added.
     """
     table = particles.tables[particles.table_name]
-    table = _as_table(table) or make_table({})
+    table = as_table(table) or make_table({})
     values: dict[str, ArrayLike] = {}
     drop = {label for label in _PIXEL_ORIGIN_LABELS if label in table.columns}
     if drop:
@@ -165,47 +213,12 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
     write_star(path, written, comments=folder_comments(particles.folders))
 
 
-def folder_comments(folders: Iterable[Path]) -> list[str]:
-    """Lines for the head of a STAR file that name folders where its image names begin."""
-    return [f"{_FOLDER_COMMENT}{folder}" for folder in folders]
-
-
-def _as_table(table: Table | Mapping[str, str] | None) -> Table | None:
-    """A list of pairs counts as a loop of one row."""
-    if table is None or isinstance(table, Table):
-        return table
-    return make_table({label: np.array([value]) for label, value in table.items()})
-
-
-def particle_table(path: Path, tables: dict[str, Table | dict[str, str]], substitute: str) -> tuple[str, Table]:
-    """Name and table of the particles: the one with rlnImageName, or with `substitute` if there is none.
-
-    Raises
-    ------
-    InputError
-        If there is none, or more than one.
-    """
-    for label in ("rlnImageName", substitute):
-        found = {name: table for name, table in tables.items() if label in _columns(table)}
-        if found:
-            name = next((name for name in _TABLE_NAMES if name in found), None)
-            if name is None and len(found) > 1:
-                options = ", ".join(f"data_{option}" for option in found)
-                raise InputError(f"{path} has {label} in several tables ({options}); call the right one data_particles")
-            name = name if name is not None else next(iter(found))
-            table = _as_table(found[name])
-            assert table is not None
-            return name, table
-    options = ", ".join(f"data_{option}" for option in tables)
-    raise InputError(f"{path} has no table with rlnImageName (only {options}); give a STAR file of particles")
-
-
-def _columns(table: Table | Mapping[str, str]) -> tuple[str, ...]:
-    return table.columns if isinstance(table, Table) else tuple(table)
-
-
 def _locate(
-    source: _Source, columns: _Columns, particles_dir: str | os.PathLike[str] | None, validate: bool
+    source: _Source,
+    columns: _Columns,
+    particles_dir: str | os.PathLike[str] | None,
+    validate: bool,
+    findings: Findings,
 ) -> _Images:
     """Take the image names apart; find and check the stacks if asked to."""
     n = source.table.n
@@ -214,12 +227,14 @@ def _locate(
     names = split_names(columns["rlnImageName"], source.where)
     if not validate:
         return _Images(names, tuple(Path(stack) for stack in names.stacks), (), ())
-    comments = read_comments(source.path)
-    noted = [line.removeprefix(_FOLDER_COMMENT) for line in comments if line.startswith(_FOLDER_COMMENT)]
+    noted = noted_folders(read_comments(source.path))
     given = [Path(particles_dir)] if particles_dir is not None else []
-    folders = [*given, source.path.parent, Path(), *map(Path, noted)]
-    stacks, used = find_stacks(names, source.where, folders, [*given, *map(Path, noted)])
-    return _Images(names, stacks, used, check_stacks(names, stacks, source.where))
+    stacks = find_stacks(names, source.where, [*given, source.path.parent, Path(), *noted], [*given, *noted], findings)
+    headers = check_stacks(names, stacks, source.where, findings)
+    if unsigned := [header for header in headers if header.unsigned_by]:
+        more = f", and in {len(unsigned) - 1} further stacks" if len(unsigned) > 1 else ""
+        findings.warn("unsigned", unsigned[0].unsigned_words() + more)
+    return _Images(names, stacks.paths, stacks.folders, headers)
 
 
 def _check_boxes(where: str, found: Optics, images: _Images, boxes: NDArray[np.int64]) -> None:
@@ -232,16 +247,28 @@ def _check_boxes(where: str, found: Optics, images: _Images, boxes: NDArray[np.i
         )
 
 
-def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics) -> Particles:
+def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics, findings: Findings) -> Particles:
     """The particles, all values checked."""
     n, where = source.table.n, source.where
     x, y = _origins(where, columns, found)
     zeros = np.zeros(n)
     rot, tilt, psi = (columns.get(label, zeros.copy()) for label in _POSE_LABELS)
-    _check_finite(where, dict(zip((*_POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True)))
+    for label, values in zip((*_POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True):
+        with findings.collect("pose"):
+            _check_finite(where, label, values)
     phase, b_factor, scale, subset, class_number = (
         columns.get(label, np.full(n, float(value))) for label, value in _DEFAULTS.items()
     )
+    if np.any(bad := ~np.isin(subset, (0, 1, 2))):
+        row = int(np.argmax(bad))
+        findings.warn(
+            "half-set",
+            f"{where}, row {row + 1}: rlnRandomSubset is {subset[row]:g}; half-sets of rows that have neither 1 nor 2 "
+            "are drawn",
+        )
+    classes = np.ones(n, np.int32)
+    with findings.collect("class"):
+        classes = _integers(where, class_number, "rlnClassNumber")
     return Particles(
         path=source.path,
         tables=source.tables,
@@ -268,7 +295,7 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
         origin_x=x,
         origin_y=y,
         random_subset=np.where(np.isin(subset, (1, 2)), subset, 0).astype(np.int32),
-        class_number=_integers(where, class_number, "rlnClassNumber"),
+        class_number=classes,
         missing_ctf=_missing_ctf(columns, found),
         has_poses=all(label in columns for label in _POSE_LABELS),
     )
@@ -287,12 +314,9 @@ def _origins(where: str, columns: _Columns, found: Optics) -> tuple[NDArray[np.f
     return x, y
 
 
-def _check_finite(where: str, columns: _Columns) -> None:
-    for label, values in columns.items():
-        if np.any(bad := ~np.isfinite(values)):
-            raise InputError(
-                f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row"
-            )
+def _check_finite(where: str, label: str, values: NDArray[np.float64]) -> None:
+    if np.any(bad := ~np.isfinite(values)):
+        raise InputError(f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row")
 
 
 def _missing_ctf(columns: _Columns, found: Optics) -> tuple[str, ...]:

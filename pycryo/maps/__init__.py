@@ -1,4 +1,4 @@
 """Density maps: whole ones (`density`) and those whose planes are dealt to ranks (`slab_map`).
 
-Doors: these, `fsc`, `masks`, `registration`, `turn`, `symmetry_axes`, `slab_transform`, and `atoms` for maps of models.
+Doors: these, `fsc`, `masks`, `registration`, `turn`, `symmetry_axes`, `slab_transform`, `contrast`, and `atoms`.
 """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.maps.density import Map, low_pass_planes, soft_sphere
+from pycryo.maps.density import Map, low_pass_planes, resample, soft_sphere
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.components import fill_holes, find_parts
@@ -138,34 +138,56 @@ def envelope_threshold(filtered: NDArray[np.float32], comm: Comm | None = None) 
     return float(background + max(ENVELOPE_FRACTION * (strong - background), NOISE_FACTOR * noise))
 
 
-def check_mask(mask: Map, box: int, name: str = "mask") -> NDArray[np.float32]:
-    """A user's mask as float32 array, checked: cube of `box`, finite, 0 to 1, not empty.
+def check_mask_values(data: NDArray[np.floating[Any]], name: str = "mask") -> None:
+    """Refuse a mask, as it is stored, that is not finite, not within 0 and 1, or empty.
+
+    Parameters
+    ----------
+    data : array
+        Values outside 0..1 by less than 1e-3 (float16 files) pass.
+    name : str
+        How errors call it: the file's path.
+
+    Raises
+    ------
+    InputError
+    """
+    low, high = float(data.min()), float(data.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):  # false for NaN as well
+        raise InputError(f"{name}: the values of a mask must lie between 0 and 1, these go from {low:g} to {high:g}")
+    if high <= 0:
+        raise InputError(f"{name}: the mask is 0 everywhere")
+
+
+def fitted_mask(mask: Map, box: int, pixel_size: float, name: str = "mask") -> NDArray[np.float32]:
+    """A user's mask, checked as it is stored, on the grid of the maps that it is for.
 
     Parameters
     ----------
     mask : Map
+        Of any box and pixel size.
     box : int
-        Box of the maps that it is for, px.
+        Of the maps, px.
+    pixel_size : float
+        Of the maps, Å.
     name : str
         How errors call it: the file's path.
 
     Returns
     -------
     (box, box, box) float32
-        Values outside 0..1 by less than 1e-3 (float16 files, resampling) are clipped.
+        Within 0 and 1: where the interpolated mask swings beyond it is clipped.
 
     Raises
     ------
     InputError
+        If the values are not those of a mask, or nothing of it is within the maps' box.
     """
-    if mask.box != box:
-        raise InputError(f"{name}: the mask's box is {mask.box} px but the maps' is {box} px; make one of the same box")
-    low, high = float(mask.data.min()), float(mask.data.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # false for NaN as well
-        raise InputError(f"{name}: the values of a mask must lie between 0 and 1, these go from {low:g} to {high:g}")
-    if high <= 0:
-        raise InputError(f"{name}: the mask is 0 everywhere")
-    return np.clip(mask.data, 0, 1).astype(np.float32)
+    check_mask_values(mask.data, name)
+    found = np.clip(resample(mask, box, pixel_size).data, 0, 1).astype(np.float32)
+    if not found.max() > 1e-3:
+        raise InputError(f"{name}: nothing of the mask is within the maps' box of {box} px of {pixel_size:g} Å")
+    return found
 
 
 def _soften(comm: Comm, inside: NDArray[np.bool_], extend_px: float, edge_px: float) -> NDArray[np.float32]:

@@ -82,6 +82,13 @@ class RefineOptions:
         "are made)",
         metavar="LIST",
     )
+    scratch: str | None = _option(
+        None,
+        "Images",
+        "folder on a fast disc of each node: the stacks are copied there first, and removed in the end",
+        "--scratch_dir",
+        metavar="DIR",
+    )
     preread: bool = _option(False, "Images", "keep all images in memory", "--preread_images")
     stages: str | None = _option(
         None,

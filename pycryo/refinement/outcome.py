@@ -58,13 +58,14 @@ class Load:
 class Record:
     """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
 
-    `resolution` is that of the best class; `class_resolution` and `class_share` are lists of all classes,
-    `class_change` is the share of the images whose class is another one than in the last iteration.
-    `scores_scan` are the scores per image of the global scan at its full resolution, `scores_scan_all` those of all
-    pairs of slices and shifts; spreads, effective sample sizes, `changed_mode`, `broad_share`, phases and slices per
-    image, `score_threshold` and `n_junk` are those of `pycryo.refinement.maximization.pose_figures.PoseFigures`.
-    `defocus_change` is the median size of what is added to the defocus, `defocus_moved` that of its difference to the
-    last iteration; both, `spread_defocus` and the prior `sigma_defocus` are 0 before the defocus is searched.
+    `resolution` is that of the best class, in the final iteration no better than what the poses support;
+    `class_resolution` and `class_share` are lists of all classes, `class_change` is the share of the images whose
+    class is another one than in the last iteration. `scores_scan` are the scores per image of the global scan at its
+    full resolution, `scores_scan_all` those of all pairs of slices and shifts; spreads, effective sample sizes,
+    `changed_mode`, `broad_share`, phases and slices per image, `score_threshold` and `n_junk` are those of
+    `pycryo.refinement.maximization.pose_figures.PoseFigures`. `defocus_change` is the median size of what is added to
+    the defocus, `defocus_moved` that of its difference to the last iteration; both, `spread_defocus` and the prior
+    `sigma_defocus` are 0 before the defocus is searched.
     """
 
     number: int

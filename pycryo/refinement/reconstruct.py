@@ -91,6 +91,8 @@ class ReconstructOptions:
         Padding factor of the Fourier volume.
     ctf : bool
         Correct for the contrast transfer function.
+    invert_contrast : bool
+        The particles are dark on light.
     half_maps : bool
         Also reconstruct each half of rlnRandomSubset (drawn if absent) and measure their FSC.
     max_resolution : float, optional
@@ -118,6 +120,7 @@ class ReconstructOptions:
     symmetry: str = "C1"
     padding: int = 2
     ctf: bool = True
+    invert_contrast: bool = False
     half_maps: bool = False
     max_resolution: float | None = None
     background_radius: float | None = None
@@ -249,7 +252,13 @@ def _job(
     """What the insertion of all images needs. Collective."""
     particles, group = partition.particles, point_group(options.symmetry)
     scale = np.asarray(model.pixel_size / particles.optics.pixel_size, np.float64)
-    weighting = FixedWeighting(background_radius, options.ctf, white_noise(statistics, particles), scale)
+    weighting = FixedWeighting(
+        background_radius,
+        options.ctf,
+        white_noise(statistics, particles),
+        scale,
+        -1.0 if options.invert_contrast else 1.0,
+    )
     n, n_halves = int(np.count_nonzero(partition.half >= 0)), 2 if options.half_maps else 1
     quantum = exact_quanta(particles, statistics, weighting, model, options.padding, n * len(group))
     frame = Frame(model.box, options.padding, r_high, quantum)

@@ -37,7 +37,7 @@ from pycryo.refinement.schedule import Limits, Measured, Schedule
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.stage_schedule import next_schedule, shows_defocus
 from pycryo.refinement.state import Motions, State
-from pycryo.report.verdict import UNKNOWN_SPREAD
+from pycryo.report.verdict import UNKNOWN_SPREAD, supported_resolution
 from pycryo.timer import Timer
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,9 @@ def iterate(setup: Setup, state: State) -> Outcome:
         maxima = [replace(each, maps=limited(each.maps, setup.options.ini_high)) for each in maxima]
     record = _record(state, plan, maxima, _Seen(figures, defocus, load, scores), seconds, decision)
     first, second = (_rows_posterior(result) for result in results)
+    if plan.final:
+        supported = supported_resolution(record.spread_rotation, record.resolution, setup.options.ini_high, setup.group)
+        record = replace(record, resolution=supported)
     sigma_defocus = defocus.sigma
     if state.schedule.stage == "defocus" and schedule.stage == "final" and not shows_defocus(defocus.sigma_turn):
         log.info("defoci: those of the file are right, the changes found are no more than noise")

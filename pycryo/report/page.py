@@ -115,6 +115,7 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
     found = []
     if run["status"] != "done":
         found.append("The run is not finished: this is its last iteration so far.")
+    found += [f"Input: {each['text']}." for each in run.get("findings", ())]
     particles = run["particles"]
     if left_out := particles["left_out"]:
         found.append(

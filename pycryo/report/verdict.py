@@ -19,6 +19,14 @@ UNKNOWN_SPREAD = 0.5
 _THICK = 0.85
 
 
+def supported_resolution(spread: float, resolution: float, ini_high: float, group: Symmetry) -> float:
+    """The resolution, Å, that the images support: that of the start at most where they do not tell their poses.
+
+    Parameters as for `poses_warning`.
+    """
+    return resolution if spread < UNKNOWN_SPREAD * even_spread(group) else max(resolution, ini_high)
+
+
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:
     """That the images do not tell their poses.
 
@@ -33,8 +41,9 @@ def poses_warning(spread: float, resolution: float, ini_high: float, group: Symm
     even = even_spread(group)
     if spread < UNKNOWN_SPREAD * even:
         return None
+    supported = supported_resolution(spread, resolution, ini_high, group)
     return (
-        f"The data do not support a map beyond {max(resolution, ini_high):.0f} Å: the poses are known to {spread:.0f}° "
+        f"The data do not support a map beyond {supported:.0f} Å: the poses are known to {spread:.0f}° "
         f"only, and poses of which nothing is known would have a spread of {even:.0f}°. The map shows noise and what "
         "the start put into it."
     )

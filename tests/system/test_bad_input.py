@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -194,3 +195,45 @@ def test_rank_0_alone_tells_it(data, more):
     assert ended.stderr.count("pycryo refine: error: ") == 1
     assert len(ended.stderr.splitlines()) == 1
     assert not (data.parent / "new").exists()
+
+
+def test_all_errors_at_once(data, capsys):
+    """Three files are wrong: a user who mends one hears of all of them."""
+    without_optics_columns(data)
+    change_map(data / "init40A.mrc", with_nan)
+    change_map(data / "mask.mrc", lambda v: 3 * v)
+    before = snapshot(data.parent)
+    assert main(words(data, "--mask", str(data / "mask.mrc"), "--quiet")) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "pycryo refine: error: 3 errors in the input"
+    assert ["rlnVoltage" in lines[1], "init40A.mrc" in lines[2], "mask.mrc" in lines[3]] == [True] * 3
+    assert len(lines) == 4
+    assert snapshot(data.parent) == before
+
+
+def test_warnings_are_in_log_json_and_report(data):
+    replace(data / "particles.star", " 300.000000 ", " 30.000000 ")
+    out = data.parent / "run"
+    assert main(words(data, "--scratch", str(data.parent / "fast"), out=out)) == 0
+    (finding,) = json.loads((out / "run.json").read_text())["findings"]
+    assert (finding["severity"], finding["code"]) == ("warning", "voltage")
+    assert "rlnVoltage is 30 kV, which is unusual" in finding["text"]
+    assert finding["text"] in (out / "run.log").read_text()
+    assert "Input: " in (out / "report.html").read_text()
+    # Stacks were copied for the time of the run, and no file names the copies.
+    assert not list((data.parent / "fast").iterdir())
+    assert "pycryo-scratch" not in (out / "run_data.star").read_text()
+
+
+def test_the_last_resolution_is_the_verdict(data):
+    """Of images of noise: the start's resolution at best, as the warning says."""
+    with mrcfile.open(data / "particles.mrcs", "r+") as file:
+        file.set_data(np.random.default_rng(1).normal(size=file.data.shape).astype(np.float32))
+    out = data.parent / "run"
+    assert main(words(data, "--diameter", "90", out=out)) == 0
+    log = (out / "run.log").read_text()
+    last = float(re.findall(r"Auto-refine: Resolution= (\S+)", log)[-1])
+    said = float(re.search(r"do not support a map beyond (\d+) Å", log)[1])
+    assert last >= 40
+    assert said == round(last)
+    assert json.loads((out / "run.json").read_text())["resolution"] == pytest.approx(last, rel=1e-4)

@@ -10,13 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pycryo import _core, progress
+from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.io.aberrations import parse_kinds
-from pycryo.io.particles import Particles, read_particles
+from pycryo.io.particles import Particles
+from pycryo.io.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
@@ -83,14 +85,22 @@ class _Job:
         comm, args = self.comm, self.args
         options = options_from(args, AbinitioOptions)
 
-        def read() -> Particles:
-            ignored = parse_kinds(options.ignore_optics)
-            particles = read_particles(args.particles, particles_dir=options.particles_dir, ignore_optics=ignored)
-            if options.ctf:
-                particles.require_ctf()
-            return particles
+        read: list[Inputs] = []
 
-        particles = on_root(comm, read)
+        def look() -> Particles:
+            resolutions = {"--first-resolution": options.first_resolution, "--last-resolution": options.last_resolution}
+            wanted = Wanted(
+                particles=args.particles,
+                particles_dir=options.particles_dir,
+                ignored=parse_kinds(options.ignore_optics),
+                ctf=options.ctf,
+                low_pass={name: value for name, value in resolutions.items() if value is not None},
+                diameter=options.diameter,
+            )
+            read.append(examine(wanted))
+            return read[0].usable(log)
+
+        particles = on_root(comm, look)
         self.folder = on_root(comm, self._take_folder)
         set_threads(threads_per_rank(comm, options.threads))
         self.logs.open_file(self.folder.path / LOG_NAME)
@@ -98,9 +108,11 @@ class _Job:
         if self.folder.had_run:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
-        found = abinitio(particles, options, comm=comm, gather_map=False)
+        with on_scratch(comm, particles, options.scratch) as copied:
+            found = abinitio(copied, options, comm=comm, gather_map=False)
         inputs = {"particles": str(particles.path.resolve())}
-        write_initial_model(comm, self.folder.path, particles, options, found, inputs)
+        findings = read[0].findings.items if read else []
+        write_initial_model(comm, self.folder.path, particles, options, found, inputs, findings)
         path = self.folder.path / MAP_NAME
         log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, path, options.symmetry)
 

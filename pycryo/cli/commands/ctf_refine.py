@@ -6,29 +6,34 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pycryo.cli.option_arguments import add_ignore_optics
+from pycryo.checks.inputs import Inputs, Wanted, examine
+from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
+from pycryo.findings import Finding
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
 from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
-from pycryo.io.particles import Particles, read_particles, write_particles
+from pycryo.io.particles import Particles, write_particles
+from pycryo.io.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
+    from pycryo.maps.density import Map
     from pycryo.refinement.optics.found import Found, GroupFound
     from pycryo.refinement.optics.reference import Reference
 
@@ -84,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--diameter", "--particle_diameter", type=float, metavar="Å", help="of the particle")
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
     parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
+    add_scratch(parser)
     add_ignore_optics(parser)
     parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
     parser.add_argument(
@@ -120,11 +126,26 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         raise InputError(f"--find is empty; it takes {', '.join(known)}")
     inputs = on_root(comm, lambda: _inputs(args))
     ignored, folder = parse_kinds(args.ignore_optics), args.particles_dir or inputs.run.get("particles_dir")
-    particles = on_root(comm, lambda: read_particles(inputs.particles, particles_dir=folder, ignore_optics=ignored))
+    source = Wanted(
+        particles=inputs.particles,
+        particles_dir=folder,
+        ignored=ignored,
+        mask=inputs.mask,
+        poses="give the particles of a refinement, such as run_data.star",
+        priors=True,
+    )
+    read: list[Inputs] = []
+
+    def look() -> Particles:
+        read.append(examine(source))
+        with read[0].findings.collect("reference"):
+            made.append(_reference(args, inputs, read[0].mask))
+        return read[0].usable(log)
+
+    made: list[Reference] = []
+    particles = on_root(comm, look)
     on_root(comm, lambda: check_writable_folder(args.out))
     log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
-    made: list[Reference] = []
-    on_root(comm, lambda: made.append(_reference(args, inputs)))
     options = FindOptions(
         kinds=[known[each] for each in wanted],
         diameter=args.diameter or inputs.run.get("diameter"),
@@ -132,8 +153,9 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         max_bad_fraction=args.max_bad_fraction,
         invert_contrast=args.invert_contrast or bool(inputs.run.get("invert_contrast")),
     )
-    found = find_optics(comm, particles, made[0] if made else None, options)
-    on_root(comm, lambda: _write(args.out, particles, found, ignored))
+    with on_scratch(comm, particles, args.scratch) as copied:
+        found = find_optics(comm, copied, made[0] if made else None, options)
+    on_root(comm, lambda: _write(args.out, particles, found, ignored, read[0].findings.items))
 
 
 def _inputs(args: argparse.Namespace) -> _Inputs:
@@ -178,10 +200,9 @@ def _inputs(args: argparse.Namespace) -> _Inputs:
     return _Inputs(particles, given, mask, kept | {name: options.get(name) for name in names})
 
 
-def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
+def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> Reference:
     from pycryo.refinement.optics.reference import from_half_maps, from_map
 
-    mask = None if inputs.mask is None else read_map(inputs.mask)
     if inputs.half_maps is None:
         if args.resolution is None:
             raise InputError("--map needs --resolution: how far, in Å, the map can be trusted")
@@ -190,7 +211,9 @@ def _reference(args: argparse.Namespace, inputs: _Inputs) -> Reference:
     return from_half_maps(first, second, mask, symmetry(args.symmetry or inputs.run.get("symmetry") or "C1"))
 
 
-def _write(folder: Path, before: Particles, found: Found, ignored: tuple[str, ...]) -> None:
+def _write(
+    folder: Path, before: Particles, found: Found, ignored: tuple[str, ...], findings: Sequence[Finding]
+) -> None:
     # What was ignored was looked for from nothing: it is written anew.
     labels = [label for kind in ignored for label in KIND_LABELS[kind]]
     table = updated_table(found.particles.optics_table, found.particles.optics, found.particles.optics, labels)
@@ -207,7 +230,8 @@ def _write(folder: Path, before: Particles, found: Found, ignored: tuple[str, ..
         if (getattr(after, name) != getattr(before, name)).any():
             updates[label] = getattr(after, name)
     write_particles(folder / PARTICLES, after, updates)
-    write_text(folder / NUMBERS, json.dumps(_told(after, found), indent=1) + "\n")
+    told = _told(after, found) | {"findings": [asdict(each) for each in findings]}
+    write_text(folder / NUMBERS, json.dumps(told, indent=1) + "\n")
     for each in found.groups:
         write_bytes(folder / f"{_picture_name(after, each.group)}.png", _picture(after, each))
     for line in _table(after, found):

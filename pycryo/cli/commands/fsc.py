@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
 
+from pycryo.checks.maps import compare_grid
 from pycryo.errors import InputError
-from pycryo.io.mrc import read_map
+from pycryo.findings import Findings
+from pycryo.io.mrc import read_map, read_mask
+from pycryo.io.mrc_header import read_header
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
-from pycryo.maps.masks import auto_mask, check_mask
+from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("half1", type=Path, metavar="HALF1.mrc", help="first half-map, unfiltered and unmasked")
     parser.add_argument("half2", type=Path, metavar="HALF2.mrc", help="second half-map")
     masks = parser.add_mutually_exclusive_group()
-    masks.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1, of the same box")
+    masks.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1; of any box and pixel size")
     masks.add_argument("--auto-mask", action="store_true", help="make the mask from the half-maps' average")
     parser.add_argument(
         "--out", type=Path, metavar="PREFIX", help="write PREFIX.star, PREFIX.xml (EMDB) and PREFIX.png"
     )
-    parser.add_argument("--pixel-size", type=float, metavar="Å", help="pixel size, instead of the one in the files")
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="Å",
+        help="pixel size of the half-maps, instead of the one in the files; a mask of the same box has it as well",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random phases (default: 0)")
 
 
@@ -42,7 +53,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
     mask = None
     if args.mask is not None:
-        mask = check_mask(read_map(args.mask), first.box, str(args.mask))
+        given, findings = _mask(args, first.box), Findings()
+        compare_grid(given, args.mask, (first.box, first.pixel_size), findings)
+        findings.log_warnings(logger)
+        mask = fitted_mask(given, first.box, first.pixel_size, str(args.mask))
     elif args.auto_mask:
         mask = auto_mask(Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size))
     curves = corrected_fsc(first.data, second.data, first.pixel_size, mask, seed=args.seed)
@@ -51,6 +65,18 @@ def run(args: argparse.Namespace) -> int:
         for write, suffix in ((write_fsc_star, ".star"), (write_fsc_xml, ".xml"), (write_fsc_png, ".png")):
             write(args.out.with_name(args.out.name + suffix), curves)
     return 0
+
+
+def _mask(args: argparse.Namespace, box: int) -> Map:
+    """The mask; where the half-maps are given another pixel size, so is a mask of their box, others in proportion."""
+    if args.pixel_size is None:
+        return read_mask(args.mask)
+    header, of_maps = read_header(args.mask), read_header(args.half1)
+    if header.nx == box:
+        return read_mask(args.mask, pixel_size=args.pixel_size)
+    if not min(header.pixel_size, of_maps.pixel_size) > 0:
+        raise InputError(f"{args.mask}: without pixel sizes in the files a mask must have the maps' box, {box} px")
+    return read_mask(args.mask, pixel_size=args.pixel_size * header.pixel_size / of_maps.pixel_size)
 
 
 def table(curves: Fsc) -> str:

@@ -6,8 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
+from pycryo.checks.maps import refuse_coarse
 from pycryo.errors import InputError
-from pycryo.io.mrc import read_map, write_map
+from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.maps.masks import auto_mask
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and not 0 <= value < float("inf"):
             raise InputError(f"--{name} must be 0 px or more, not {value}")
     source = read_map(args.map, pixel_size=args.pixel_size)
+    refuse_coarse("--low-pass", args.low_pass, source.box, source.pixel_size)
     mask = auto_mask(
         source, resolution=args.low_pass, threshold=args.threshold, extend_px=args.extend, edge_px=args.edge
     )
-    write_map(args.out, mask, source.pixel_size)
+    write_map(args.out, mask, source.pixel_size, read_place(args.map, source.pixel_size))
     volume = float(mask.sum(dtype=float)) * source.pixel_size**3
     logger.info("%s: %.0f Å³, %.1f %% of the box", args.out, volume, 100 * float(mask.mean(dtype=float)))
     return 0

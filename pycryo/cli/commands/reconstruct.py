@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pycryo.cli.option_arguments import add_ignore_optics
+from pycryo.checks.inputs import Wanted, examine
+from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
 from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import write_map_slabs
-from pycryo.io.particles import read_particles
+from pycryo.io.scratch import on_scratch
+from pycryo.maps.contrast import DARK, skewness
 from pycryo.model.owners import MODELS
+from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 
@@ -33,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--half-maps", action="store_true", help="also write MAP_half1.mrc and MAP_half2.mrc (by rlnRandomSubset)"
     )
     parser.add_argument("--no-ctf", action="store_true", help="do not correct for a contrast transfer function")
+    parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
     parser.add_argument("--padding", "--pad", type=int, default=2, metavar="N", help="of the transform (default: 2)")
     parser.add_argument("--max-resolution", "--max-res", "--maxres", type=float, metavar="Å", help="the map ends here")
     parser.add_argument(
@@ -49,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop if more than this share of the images is unusable (default: 0.05)",
     )
     parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_scratch(parser)
     add_ignore_optics(parser)
     parser.add_argument(
         "--ewald",
@@ -103,15 +108,25 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     halves = [args.out.with_name(f"{args.out.stem}_half{number}{args.out.suffix}") for number in (1, 2)]
     symmetry(args.symmetry)
     ignored = parse_kinds(args.ignore_optics)
-    particles = read_particles(args.particles, particles_dir=args.particles_dir, ignore_optics=ignored)
+    wanted = Wanted(
+        particles=args.particles,
+        particles_dir=args.particles_dir,
+        ignored=ignored,
+        ctf=not args.no_ctf,
+        poses="reconstruct needs particles with poses",
+        priors=True,
+        low_pass={} if args.max_resolution is None else {"--max-resolution": args.max_resolution},
+    )
+    particles = on_root(comm, lambda: examine(wanted).usable(logger))
     if comm.rank == 0:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
             check_output(path)
-    with _progress(comm) as progress:
+    with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,
             padding=args.padding,
             ctf=not args.no_ctf,
+            invert_contrast=args.invert_contrast,
             half_maps=args.half_maps,
             max_resolution=args.max_resolution,
             background_radius=args.background_radius,
@@ -124,7 +139,10 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             ewald_hand=args.ewald_hand,
             diameter=args.diameter,
         )
-        result = reconstruct_slabs(particles, options, comm=comm, progress=progress)
+        result = reconstruct_slabs(copied, options, comm=comm, progress=progress)
+    if skewness(result.map) < DARK and comm.rank == 0:
+        advice = "without" if args.invert_contrast else "with"
+        logger.warning("the map is dark on light: if the particles are, run again %s --invert-contrast", advice)
     write_map_slabs(args.out, result.map)
     for path, half in zip(halves, result.half_maps or (), strict=False):
         write_map_slabs(path, half)

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycryo import _core, progress
+from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli.logs import Logs, run_logs
 from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
+from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
-from pycryo.io.mrc import read_map
-from pycryo.io.particles import Particles, read_particles
+from pycryo.io.particles import Particles
+from pycryo.io.scratch import on_scratch
 from pycryo.maps.density import Map
 from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
@@ -37,6 +39,8 @@ from pycryo.threads import get_threads, set_threads
 from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
+
+_NO_POSES = "--local begins at the poses in the file: add them, or leave out --local for a global search"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,17 +127,10 @@ class _Job:
         options = options_from(args, RefineOptions)
         settle_continue(args)
         # Maps stay on rank 0: they may be large.
-        references: list[Map] = []
-        masks: list[Map] = []
-
-        def read() -> Particles:
-            particles, found, mask = read_inputs(args, options)
-            references.extend(found)
-            masks.extend([] if mask is None else [mask])
-            return particles
-
-        particles = on_root(comm, read)
-        mask = masks[0] if masks else None
+        read: list[Inputs] = []
+        particles = on_root(comm, lambda: read_inputs(args, options, read))
+        references, mask = (read[0].references, read[0].mask) if read else ([], None)
+        findings = read[0].findings.items if read else []
         self.folder = on_root(comm, self._take_folder)
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
@@ -147,7 +144,8 @@ class _Job:
         if self.folder.had_run and not self._resumes:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
-        self._refine(particles, references, mask, options)
+        with on_scratch(comm, particles, options.scratch) as copied:
+            self._refine(copied, references, mask, options, findings)
         on_root(comm, self._report)
 
     def _take_folder(self) -> JobFolder:
@@ -171,14 +169,21 @@ class _Job:
     def _is_finished(self) -> bool:
         return self._resumes and self.folder is not None and SUCCESS in self.folder.marks
 
-    def _refine(self, particles: Particles, references: list[Map], mask: Map | None, options: RefineOptions) -> None:
+    def _refine(
+        self,
+        particles: Particles,
+        references: list[Map],
+        mask: Map | None,
+        options: RefineOptions,
+        findings: list[Finding],
+    ) -> None:
         assert self.folder is not None
         inputs = {"particles": str(particles.path.resolve())}
         if self.args.ref:
             inputs["reference"] = ", ".join(str(Path(each).resolve()) for each in self.args.ref)
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
-        writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs)
+        writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs, findings=findings)
         try:
             refine(
                 particles,
@@ -234,26 +239,35 @@ class _Job:
         keep_traceback(None if self.args.dry_run else self.folder, text)
 
 
-def read_inputs(args: argparse.Namespace, options: RefineOptions) -> tuple[Particles, list[Map], Map | None]:
-    """Particles, references and mask. One rank.
+def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inputs]) -> Particles:
+    """Particles; with references, mask and findings they are put into `read`. One rank.
 
     Raises
     ------
     InputError
-        If one of them is missing or wrong.
+        If one of them is missing or wrong; tells all that is.
     """
     if (args.particles is None) == (args.particles_flag is None):
         raise InputError("give the STAR file of the particles once: pycryo refine PARTICLES.star --ref ...")
-    particles = read_particles(
-        args.particles or args.particles_flag,
+    wanted = Wanted(
+        particles=args.particles or args.particles_flag,
         particles_dir=options.particles_dir,
-        ignore_optics=parse_kinds(options.ignore_optics),
+        ignored=parse_kinds(options.ignore_optics),
+        references=tuple(args.ref or ()),
+        mask=options.mask,
+        ctf=options.ctf,
+        poses=_NO_POSES if options.local else "",
+        priors=options.local,
+        low_pass={"--ini-high": options.ini_high},
+        diameter=options.diameter,
     )
-    if options.ctf:
-        particles.require_ctf()
+    found = examine(wanted)
     if not args.ref and not options.local:
-        raise InputError("give a reference map with --ref, or --local if the particles have poses to start from")
-    return particles, [read_map(each) for each in args.ref or ()], read_map(options.mask) if options.mask else None
+        found.findings.error(
+            "reference", "give a reference map with --ref, or --local if the particles have poses to start from"
+        )
+    read.append(found)
+    return found.usable(log)
 
 
 def settle_continue(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
-from pycryo.io.selection import ParticleTable, read_particle_table, write_rows
+from pycryo.io.selection import ParticleTable, image_folder, read_particle_table, write_rows
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,22 @@ def run(args: argparse.Namespace) -> int:
     _write(args.out, source, keep)
     if args.rejected is not None:
         _write(args.rejected, source, ~keep)
+    _tell_folder(source)
     return 0
+
+
+def _tell_folder(source: ParticleTable) -> None:
+    """Where the image names begin, which other programs have to know."""
+    if "rlnImageName" not in source.table.columns:
+        return
+    folder = image_folder(source)
+    if folder is None:
+        logger.warning(
+            "the stack of the first particle was not found: name the folder that the image names begin in by "
+            "--particles-dir where the file is used"
+        )
+    else:
+        logger.info("the image names begin in %s: start other programs there; pycryo looks there by itself", folder)
 
 
 def _write(path: Path, source: ParticleTable, rows: NDArray[np.bool_]) -> None:

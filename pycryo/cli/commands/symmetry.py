@@ -12,7 +12,7 @@ from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import to_rotation_vector
 from pycryo.geometry.symmetry import GROUPS, symmetry
-from pycryo.io.mrc import read_map, write_map
+from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.maps.symmetry_axes import Frame, find_axes
 from pycryo.maps.turn import turned
 from pycryo.threads import set_threads
@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
             f"(now {args.min_correlation:g})"
         )
     turns = frame.matrix @ (group.matrices if args.symmetrise else np.eye(3)[None])
-    write_map(args.out, turned(source, turns, frame.centre).data, source.pixel_size)
+    place = read_place(args.map, source.pixel_size)
+    write_map(args.out, turned(source, turns, frame.centre).data, source.pixel_size, place)
     logger.info("%s", report(frame, source.pixel_size, group.name))
     return 0
 

@@ -18,12 +18,12 @@ from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import write_bytes, write_text
-from pycryo.io.mrc import read_map
+from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import read_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table
 from pycryo.maps.fsc import Fsc, corrected_fsc
-from pycryo.maps.masks import check_mask
+from pycryo.maps.masks import fitted_mask
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
@@ -148,7 +148,7 @@ def _fsc(folder: Path, masked_by: Path) -> Fsc:
     """Of the half-maps of a run, inside the mask of a run."""
     first, second = (read_map(folder / name) for name in _HALVES)
     path = masked_by / "run_mask.mrc"
-    mask = check_mask(read_map(path), first.box, str(path)) if path.is_file() else None
+    mask = fitted_mask(read_mask(path), first.box, first.pixel_size, str(path)) if path.is_file() else None
     return corrected_fsc(first.data, second.data, first.pixel_size, mask)
 
 

@@ -24,7 +24,7 @@ Marks = dict[str, Any]
 # Options that change no result, or may be changed on the way; mask and diameter are compared as they were used.
 _FREE_OPTIONS = frozenset(
     (
-        *("threads", "preread", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"),
+        *("threads", "preread", "scratch", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"),
         *("slices", "ring_size", "memory", "model"),
         *("ewald", "ewald_hand"),  # the final iteration alone, which is never in a checkpoint
     )

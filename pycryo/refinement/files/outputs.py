@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pycryo.findings import Finding
 from pycryo.io.particles import Particles, write_particles
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.data_star import write_data_star
@@ -46,6 +47,8 @@ class Writer:
         Write the half-maps, particles and model of every iteration.
     inputs : mapping of str to str
         What was read, for run.json.
+    findings : list of Finding
+        What the checks of the input told, for run.json.
     has_written : bool
         Something was written, or begun to be.
     """
@@ -56,6 +59,7 @@ class Writer:
     comm: Comm
     keep_iterations: bool = True
     inputs: Mapping[str, str] | None = None
+    findings: Sequence[Finding] = ()
     has_written: bool = False
 
     def __call__(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
@@ -103,6 +107,7 @@ class Writer:
             is_done=outcome.is_final,
             sampling=sampling,
             inputs=self.inputs or {"particles": str(self.particles.path)},
+            findings=self.findings,
         )
         log.debug("iteration %d written in %.1f s", outcome.record.number, time.perf_counter() - began)
 

@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pycryo import _core
+from pycryo.findings import Finding
 from pycryo.io.atomic import write_text
 from pycryo.model.ewald import kept_of_flat
 from pycryo.refinement.outcome import Record
@@ -22,7 +23,14 @@ from pycryo.version import __version__
 
 
 def write_run_json(
-    path: Path, setup: Setup, history: list[Record], *, is_done: bool, sampling: float, inputs: Mapping[str, str]
+    path: Path,
+    setup: Setup,
+    history: list[Record],
+    *,
+    is_done: bool,
+    sampling: float,
+    inputs: Mapping[str, str],
+    findings: Sequence[Finding] = (),
 ) -> None:
     """Write the file, atomically.
 
@@ -38,6 +46,8 @@ def write_run_json(
         `pycryo.report.angdist.sampling_factor` of the poses.
     inputs : mapping of str to str
         Files that were read.
+    findings : sequence of Finding
+        What the checks of the input told.
     """
     partition = setup.partition
     content = {
@@ -52,6 +62,7 @@ def write_run_json(
         "sampling_factor": sampling,
         "kept_amplitude": kept_amplitude(setup, history[-1].resolution),
         "inputs": dict(inputs),
+        "findings": [dataclasses.asdict(each) for each in findings],
         "options": dataclasses.asdict(setup.options),
         "seed": setup.options.seed,
         "machine": machine(partition.comm.size),

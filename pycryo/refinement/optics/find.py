@@ -184,7 +184,8 @@ def _fit_all(
         if each.n >= LEAST_IMAGES and not each.agrees:
             raise InputError(
                 f"the images of optics group {particles.optics.name[g]} do not agree with the map at the poses of "
-                f"{particles.path}: are these poses and maps of one refinement, and particles white on dark?"
+                f"{particles.path}: are these poses and maps of one refinement? If the particles are dark on light, "
+                "give --invert-contrast"
             )
     fits = {g: _fit(particles, g, each, kinds, reach) for g, each in evidence.items()}
     found = {g: each.magnification for g, each in fits.items() if each.magnification is not None}

@@ -13,7 +13,7 @@ from pycryo.geometry.rotations import conjugate, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import corrected_fsc
-from pycryo.maps.masks import auto_mask, check_mask
+from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.registration import Motion, register
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def from_half_maps(first: Map, second: Map, mask: Map | None, group: Symmetry) -
     if np.array_equal(first.data, second.data):
         raise InputError("the half-maps are the same: give the two of one refinement")
     mean = Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size)
-    soft = auto_mask(mean) if mask is None else check_mask(mask, first.box, "mask")
+    soft = auto_mask(mean) if mask is None else fitted_mask(mask, first.box, first.pixel_size)
     curves = corrected_fsc(first.data, second.data, first.pixel_size, soft)
     r_high = min(first.box * first.pixel_size / curves.resolution_0143, first.box / 2 - 1)
     if not r_high > 4:
@@ -117,7 +117,7 @@ def from_map(whole: Map, mask: Map | None, resolution: float) -> Reference:
     """
     if not 0 < 4 * resolution <= whole.box * whole.pixel_size:
         raise InputError(f"a resolution of {resolution:g} Å is none of a map of {whole.box * whole.pixel_size:.0f} Å")
-    soft = np.float32(1) if mask is None else check_mask(mask, whole.box, "mask")
+    soft = np.float32(1) if mask is None else fitted_mask(mask, whole.box, whole.pixel_size)
     r_high = min(whole.box * whole.pixel_size / resolution, whole.box / 2 - 1)
     curve = (np.arange(whole.box // 2 + 1) < r_high).astype(np.float64)
     each = Map(_filtered(whole.data, curve) * soft, whole.pixel_size)

@@ -36,6 +36,7 @@ from pycryo.refinement.resources.work_plan import measure_sizes
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.contest import Contest, Leg
+from pycryo.refinement.start.contrast import DARK, darkness
 from pycryo.refinement.start.particle_size import estimate_diameter
 from pycryo.refinement.start.small_images import read_small
 from pycryo.refinement.start.stochastic import Round
@@ -176,6 +177,9 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
     if partition.count(0) < 2:
         raise InputError(f"{partition.count(0)} usable particles are too few: give at least two")
     diameter = options.diameter or estimate_diameter(partition)
+    if darkness(partition, diameter) * (-1 if options.invert_contrast else 1) > DARK:
+        advice = "leave out --invert-contrast" if options.invert_contrast else "give --invert-contrast"
+        log.warning("the particles seem to be darker than their surroundings: if they are dark on light, %s", advice)
     # So coarse images hold no shells that are noise alone.
     statistics, _ = measure_images(partition, 0.5 * diameter, False, corrects_norm=False)
     setup = _make_setup(partition, options, diameter, statistics)

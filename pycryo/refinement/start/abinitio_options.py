@@ -59,6 +59,7 @@ class AbinitioOptions:
     max_bad_fraction: float = _shared("max_bad_fraction")
     particles_dir: str | None = _shared("particles_dir")
     ignore_optics: str | None = _shared("ignore_optics")
+    scratch: str | None = _shared("scratch")
     memory: float | None = _shared("memory")
     model: Model = _shared("model")  # noqa: RUF009
     padding: int = _shared("padding")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pycryo.findings import Finding
 from pycryo.io.atomic import write_text
 from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
@@ -31,6 +32,7 @@ def write_initial_model(
     options: AbinitioOptions,
     found: InitialModel,
     inputs: Mapping[str, str],
+    findings: Sequence[Finding] = (),
 ) -> None:
     """Write initial_model.mrc, run_data.star and run.json. Collective.
 
@@ -44,6 +46,8 @@ def write_initial_model(
     found : InitialModel
     inputs : mapping of str to str
         Files that were read.
+    findings : sequence of Finding
+        What the checks of the input told.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def write_initial_model(
         If a file cannot be written; on all ranks.
     """
     write_map_slabs(folder / MAP_NAME, found.planes)
-    on_root(comm, lambda: _write_tables(comm, folder, particles, options, found, inputs))
+    on_root(comm, lambda: _write_tables(comm, folder, particles, options, found, inputs, findings))
 
 
 def _write_tables(
@@ -61,6 +65,7 @@ def _write_tables(
     options: AbinitioOptions,
     found: InitialModel,
     inputs: Mapping[str, str],
+    findings: Sequence[Finding],
 ) -> None:
     poses = found.poses
     assert poses is not None
@@ -77,6 +82,7 @@ def _write_tables(
         "pixel_size": found.planes.pixel_size,
         "diameter": found.diameter,
         "inputs": dict(inputs),
+        "findings": [dataclasses.asdict(each) for each in findings],
         "options": dataclasses.asdict(options),
         "seed": options.seed,
         "machine": machine(comm.size),

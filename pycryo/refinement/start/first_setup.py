@@ -14,7 +14,7 @@ from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map, resample
-from pycryo.maps.masks import check_mask
+from pycryo.maps.masks import fitted_mask
 from pycryo.maps.slab_map import from_root
 from pycryo.memory import without_collections
 from pycryo.model.ewald import check_images
@@ -179,7 +179,7 @@ def _checked(comm: Comm, mask: Map | None, model: Geometry, options: RefineOptio
 
     def check() -> None:
         assert mask is not None
-        found = check_mask(resample(mask, model.box, model.pixel_size), model.box, options.mask or "mask")
+        found = fitted_mask(mask, model.box, model.pixel_size, options.mask or "mask")
         made.append(Map(found, model.pixel_size))
 
     on_root(comm, check)

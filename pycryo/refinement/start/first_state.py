@@ -21,6 +21,8 @@ from pycryo.refinement.state import State
 
 log = logging.getLogger(__name__)
 
+# Standard errors above which images are said to be dark on light.
+_DARK = 4.0
 # First shift prior per axis as a share of the field of view.
 _FIRST_SIGMA = 0.05
 
@@ -55,24 +57,29 @@ def first_state(setup: Setup, starts: list[Map]) -> State:
         posteriors=first_posteriors(setup) if options.local else (None, None),
         insertion_weight=np.ones(particles.n),
     )
-    scaled = tuple(_on_grey_scale(setup, state, each) for each in references)
+    found = [_on_grey_scale(setup, state, each) for each in references]
+    if min(dark for _, dark in found) > _DARK:
+        advice = "leave out --invert-contrast" if options.invert_contrast else "give --invert-contrast"
+        log.warning("the images fit the reference better with their contrast inverted: %s if that is so", advice)
+    scaled = tuple(each for each, _ in found)
     return replace(state, references=tuple((each, each) for each in scaled))
 
 
-def _on_grey_scale(setup: Setup, state: State, reference: SlabMap) -> SlabMap:
-    """A reference with grey values that fit the images. Collective."""
+def _on_grey_scale(setup: Setup, state: State, reference: SlabMap) -> tuple[SlabMap, float]:
+    """A reference with grey values that fit the images, and how dark they are: see `grey_scale`. Collective."""
     partition = setup.partition
     whole = gather(reference)
-    grey = 0.0
+    grey, dark = 0.0, 0.0
     if whole is not None:
         rough = first_scale(whole, setup.statistics, setup.box)
-        grey = rough * grey_scale(
+        factor, dark = grey_scale(
             partition,
             whole.data * np.float32(rough),
             make_plan(setup, state),
             setup.group,
             2 * state.sigma_shift / setup.pixel_size,
         )
-    grey = partition.comm.broadcast(grey)
+        grey = rough * factor
+    grey, dark = partition.comm.broadcast((grey, dark))
     log.info("reference: low-passed to %.1f Å, grey values × %.4g to fit the images", setup.options.ini_high, grey)
-    return replace(reference, data=reference.data * np.float32(grey))
+    return replace(reference, data=reference.data * np.float32(grey)), dark

@@ -65,14 +65,11 @@ def reference_from_poses(comm: Comm, particles: Particles, options: RefineOption
             f"ini-high is {options.ini_high:g} Å, but without --ref both half-sets begin with one map, which must not "
             f"be finer than {JOIN_RESOLUTION:g} Å: give --ref, or a larger --ini-high"
         )
-    names = ("symmetry", "padding", "ctf", "max_bad_fraction", "model", "single", "memory")
+    names = ("symmetry", "padding", "ctf", "invert_contrast", "max_bad_fraction", "model", "single", "memory")
     same = ReconstructOptions(**{name: getattr(options, name) for name in names})
     found = reconstruct_slabs(particles, same, comm=comm)
     log.info("reference: made of the poses in the file")
-    whole = gather(found.map)
-    if whole is None or not options.invert_contrast:
-        return whole
-    return Map(-whole.data, whole.pixel_size)
+    return gather(found.map)
 
 
 def first_posteriors(setup: Setup) -> tuple[RowsPosterior | None, RowsPosterior | None]:

@@ -39,18 +39,24 @@ def diameter_of(reference: Map) -> float:
 
 def grey_scale(
     partition: Partition, reference: NDArray[np.float32], plan: Plan, symmetry: Symmetry, shift_radius: float
-) -> float:
+) -> tuple[float, float]:
     """Factor that brings the reference to the images' grey scale. Not collective: run on one rank.
 
     A few images are scanned, and the factor is the least-squares one at the poses found, Σ Re(X̃* S) / Σ W|S|². It is
     found again with the reference on that scale, until it settles.
+
+    Returns
+    -------
+    (factor, dark) : floats
+        `dark` tells by how many standard errors the images fit the reference better with their contrast inverted.
     """
     particles, usable = partition.particles, np.flatnonzero(partition.half >= 0)
     order = np.argsort(uniform(plan.seed, _SCALE_STREAM, usable.astype(np.int64), 1)[:, 0], kind="stable")
     rows = np.sort(usable[order[:_N_IMAGE]]).astype(np.int64)
     rotations = rotation_grid(max(200, _N_ROTATION // len(symmetry)), symmetry)
     total = 1.0
-    for _ in range(3):
+    gains: list[NDArray[np.float64]] = []
+    for number in range(3):
         numerator = denominator = 0.0
         volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_read)
         for batch in iter_batches(particles, rows, max_images=_N_IMAGE):
@@ -67,17 +73,22 @@ def grey_scale(
             slices = project_slices(volume, matrices, pixels.kx, pixels.ky, scale=scale)
             best = new_best(len(target), 1)
             compare(pack_images(images, target.weights), slices, best)
+            if number == 0:
+                inverted = new_best(len(target), 1)
+                compare(pack_images(-images, target.weights), slices, inverted)
+                gains.append(inverted.log_max - best.log_max)
             rotation, which = np.divmod(best.index[:, 0], len(shifts))
             found = slices[rotation]
             numerator += float((images[np.arange(len(target)), which] * found).sum(dtype=np.float64))
             denominator += float((target.weights * np.square(found).sum(1)).sum(dtype=np.float64))
         if denominator <= 0 or numerator <= 0:
-            return total
+            break
         factor = numerator / denominator
         total *= factor
         if abs(factor - 1) < 0.1:
             break
-    return total
+    gain = np.concatenate(gains)
+    return total, float(gain.sum() / max(np.sqrt(np.square(gain).sum()), 1e-300))
 
 
 def first_scale(reference: Map, statistics: ImageStatistics, box: int) -> float:

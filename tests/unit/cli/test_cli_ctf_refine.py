@@ -110,7 +110,7 @@ def test_what_is_missing_is_named(folder, tmp_path, capsys):
         ([star], "give --half-maps"),
         ([star, "--map", halves[0]], "--map needs --resolution"),
         ([str(tmp_path)], "has no run_data.star and run.json"),
-        ([blind, "--half-maps", *halves], "has no poses"),
+        ([blind, "--half-maps", *halves], "give the particles of a refinement, such as run_data.star"),
     ):
         assert main(["ctf-refine", *arguments, *out]) == 2
         assert words in capsys.readouterr().err

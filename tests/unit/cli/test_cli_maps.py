@@ -6,8 +6,9 @@ import pytest
 import starfile
 
 from pycryo.cli.main import main
-from pycryo.maps.density import soft_sphere
+from pycryo.maps.density import Map, soft_sphere
 from pycryo.maps.fsc import corrected_fsc
+from pycryo.maps.masks import fitted_mask
 
 
 @pytest.fixture
@@ -58,8 +59,74 @@ def test_fsc_of_maps_that_differ(tmp_path, halves, capsys):
         assert run(tmp_path, "fsc", "half1.mrc", other) == 2
         assert "differ in box or pixel size" in capsys.readouterr().err
     assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "other.mrc") == 2
-    assert "the mask's box is 20 px" in capsys.readouterr().err
+    assert "other.mrc: the values of a mask must lie between 0 and 1" in capsys.readouterr().err
     assert run(tmp_path, "fsc", "half1.mrc", "none.mrc") == 2
+
+
+@pytest.mark.parametrize("box, pixel_size", [(24, 3.01), (48, 1.5), (20, 3.0)])
+def test_fsc_with_a_mask_of_another_grid(tmp_path, halves, capsys, box, pixel_size):
+    """A sharp mask: interpolated it would swing beyond 0 and 1."""
+    sharp = soft_sphere(box, 8 * 3.0 / pixel_size, 0)
+    write(tmp_path / "sharp.mrc", sharp, pixel_size)
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "sharp.mrc") == 0
+    expected = corrected_fsc(*halves, 3.0, fitted_mask(Map(sharp, pixel_size), 24, 3.0))
+    assert f"masked {expected.resolution_at(0.143, 'masked'):.2f} Å" in capsys.readouterr().out
+
+
+def test_fsc_pixel_size_holds_for_the_mask(tmp_path, halves, capsys):
+    """With the files' 3 Å called 2 Å: a mask of the maps' box is theirs, one of half the pixel size stays so."""
+    write(tmp_path / "finer.mrc", soft_sphere(48, 16, 6), 1.5)
+    printed = {}
+    for mask in ("mask.mrc", "finer.mrc"):
+        assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", mask, "--pixel-size", "2") == 0
+        printed[mask] = capsys.readouterr().out
+    expected = corrected_fsc(*halves, 2.0, soft_sphere(24, 8, 3))
+    assert f"corrected {expected.resolution_0143:.2f} Å" in printed["mask.mrc"]
+    fine = fitted_mask(Map(soft_sphere(48, 16, 6), 1.5), 24, 3.0)
+    assert f"corrected {corrected_fsc(*halves, 2.0, fine).resolution_0143:.2f} Å" in printed["finer.mrc"]
+    write(tmp_path / "unknown.mrc", soft_sphere(48, 16, 6), 0)
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "unknown.mrc", "--pixel-size", "2") == 2
+    assert "a mask must have the maps' box, 24 px" in capsys.readouterr().err
+
+
+def test_fsc_tells_a_mask_of_another_pixel_size(tmp_path, halves, caplog):
+    write(tmp_path / "odd.mrc", soft_sphere(24, 8, 3), 2.0)
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "odd.mrc") == 0
+    assert "odd.mrc has a box of 24 px as well, but pixels of 2 Å, not 3 Å" in caplog.text
+
+
+def place_of(path):
+    with mrcfile.open(path, header_only=True) as file:
+        header = file.header
+        starts = [int(header[name]) for name in ("nxstart", "nystart", "nzstart")]
+        return starts, [float(header.origin[axis]) for axis in "xyz"]
+
+
+def placed(path, axes=(1, 2, 3)):
+    """The file's map starts at voxels -3, 5, 7 of its columns, rows and sections, and at 1.5, -20, 300 Å."""
+    with mrcfile.open(path, "r+") as file:
+        file.header["nxstart"], file.header["nystart"], file.header["nzstart"] = -3, 5, 7
+        file.header.origin = (1.5, -20.0, 300.0)
+        file.header["mapc"], file.header["mapr"], file.header["maps"] = axes
+
+
+def test_mask_lies_where_the_map_does(tmp_path, halves):
+    placed(tmp_path / "half1.mrc")
+    assert run(tmp_path, "mask", "half1.mrc", "--out", "new.mrc") == 0
+    assert place_of(tmp_path / "new.mrc") == ([-3, 5, 7], [1.5, -20, 300])
+    # A pixel size of two thirds moves the origin in proportion; so the voxels stay where they are on the map.
+    assert run(tmp_path, "mask", "half1.mrc", "--out", "new.mrc", "--pixel-size", "2") == 0
+    assert place_of(tmp_path / "new.mrc") == ([-3, 5, 7], [1, pytest.approx(-40 / 3), 200])
+    placed(tmp_path / "half1.mrc", axes=(3, 1, 2))  # columns are z, rows x, sections y
+    assert run(tmp_path, "mask", "half1.mrc", "--out", "new.mrc") == 0
+    assert place_of(tmp_path / "new.mrc") == ([5, 7, -3], [1.5, -20, 300])
+    assert run(tmp_path, "mask", "half2.mrc", "--out", "new.mrc") == 0
+    assert place_of(tmp_path / "new.mrc") == ([0, 0, 0], [0, 0, 0])
+
+
+def test_mask_refuses_a_low_pass_coarser_than_the_box(tmp_path, halves, capsys):
+    assert run(tmp_path, "mask", "half1.mrc", "--out", "new.mrc", "--low-pass", "37") == 2
+    assert "--low-pass is 37 Å, but the box is only 72 Å wide" in capsys.readouterr().err
 
 
 def test_mask(tmp_path, halves):

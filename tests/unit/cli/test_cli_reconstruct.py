@@ -107,3 +107,39 @@ def test_output_is_checked_before_the_work(folder, name, capsys, monkeypatch):
     (folder / "taken.mrc").mkdir()
     assert run(folder, "particles.star", "--out", name) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_dark_particles(folder, caplog):
+    """The option gives the map of light ones to the last bit; without it the map is said to be dark."""
+    assert run(folder, "particles.star", "--out", "map.mrc") == 0
+    assert "dark" not in caplog.text
+    for path in folder.glob("*.mrcs"):
+        with mrcfile.open(path, "r+") as file:
+            file.set_data(-file.data)
+    assert run(folder, "particles.star", "--out", "dark.mrc") == 0
+    assert "the map is dark on light: if the particles are, run again with --invert-contrast" in caplog.text
+    caplog.clear()
+    assert run(folder, "particles.star", "--out", "inverted.mrc", "--invert-contrast") == 0
+    assert "dark" not in caplog.text
+    np.testing.assert_array_equal(read(folder / "inverted.mrc"), read(folder / "map.mrc"))
+    np.testing.assert_array_equal(read(folder / "dark.mrc"), -read(folder / "map.mrc"))
+
+
+def test_scratch(folder, capsys):
+    assert run(folder, "particles.star", "--out", "map.mrc") == 0
+    assert run(folder, "particles.star", "--out", "again.mrc", "--scratch", str(folder / "fast")) == 0
+    np.testing.assert_array_equal(read(folder / "again.mrc"), read(folder / "map.mrc"))
+    assert not list((folder / "fast").iterdir())
+
+
+def test_all_errors_at_once(folder, capsys):
+    text = (folder / "particles.star").read_text()
+    assert text.count("\t300.0") == 1
+    (folder / "bad.star").write_text(text.replace("\t300.0", "\t300000.0"))
+    next(folder.glob("*.mrcs")).unlink()
+    assert run(folder, "bad.star", "--out", "map.mrc", "--max-res", "9999") == 2
+    printed = capsys.readouterr().err
+    assert "3 errors in the input" in printed
+    assert "in V, kV are meant" in printed
+    assert "there is no file" in printed
+    assert "--max-resolution is 9999 Å" in printed

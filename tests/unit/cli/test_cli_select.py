@@ -120,3 +120,18 @@ def test_no_threshold_is_suggested(star, content, capsys):
         (star.parent / "run.json").write_text(content)
     assert main(["select", str(star), "--out", str(star.parent / "kept.star")]) == 2
     assert "--threshold" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_images_is_named(star, tmp_path_factory, caplog):
+    caplog.set_level("INFO")
+    select(star)
+    assert "the stack of the first particle was not found: name the folder" in caplog.text
+    (star.parent / "a.mrcs").touch()
+    select(star)
+    assert f"the image names begin in {star.parent}: " in caplog.text
+    caplog.clear()
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "kept.star"
+    for source in (star, elsewhere):  # the second one knows by its comment
+        assert main(["select", str(source), "--out", str(elsewhere), "--threshold", "0"]) == 0
+    assert caplog.text.count(f"the image names begin in {star.parent}: ") == 2
+    assert elsewhere.read_text().count("image names begin in") == 1

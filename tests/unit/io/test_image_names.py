@@ -5,6 +5,7 @@ import pytest
 from particle_files import star_31
 
 from pycryo.errors import InputError
+from pycryo.io.batches import read_images
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
 
@@ -24,6 +25,51 @@ def test_places_of_stacks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_particles(tmp_path / "o.star", particles, {})
     assert len(read_particles(tmp_path / "o.star")) == 3
+
+
+def two_jobs(folder, names=("jobA/a.mrcs", "jobB/a.mrcs")):
+    """A STAR file in a folder of its own whose images are in two stacks of one name; one is of ones, one of twos."""
+    for number, job in enumerate(("jobA", "jobB"), 1):
+        (folder / "data" / job).mkdir(parents=True)
+        write_stack(folder / "data" / job / "a.mrcs", [np.full((2, 8, 8), float(number))], (8, 8), 1.5)
+    (folder / "star").mkdir()
+    path = star_31(folder / "star", n=2, rows={i: {"rlnImageName": f"1@{name}"} for i, name in enumerate(names)})
+    (folder / "star" / "a.mrcs").unlink()
+    return path
+
+
+def test_two_names_never_become_one_file(tmp_path):
+    """Looked up by the last part of their names both would be the stack of jobA."""
+    path = two_jobs(tmp_path)
+    for folder in ("jobA", "jobB"):
+        words = rf"stacks 'jobA/a.mrcs' and 'jobB/a.mrcs' would both be read from .*{folder}/a\.mrcs"
+        with pytest.raises(InputError, match=words):
+            read_particles(path, particles_dir=tmp_path / "data" / folder)
+    particles = read_particles(path, particles_dir=tmp_path / "data")
+    np.testing.assert_array_equal(read_images(particles, [0, 1])[:, 0, 0], [1, 2])
+
+
+def test_one_of_two_names_found_as_it_is(tmp_path):
+    path = two_jobs(tmp_path, ("a.mrcs", "jobB/a.mrcs"))
+    with pytest.raises(InputError, match="would both be read from"):
+        read_particles(path, particles_dir=tmp_path / "data" / "jobA")
+
+
+def test_two_ways_to_write_one_name_are_no_mistake(tmp_path):
+    path = two_jobs(tmp_path, ("jobA/a.mrcs", "jobA/../jobA/./a.mrcs"))
+    for folder in ("data", "data/jobA"):
+        particles = read_particles(path, particles_dir=tmp_path / folder)
+        np.testing.assert_array_equal(read_images(particles, [0, 1])[:, 0, 0], [1, 1])
+
+
+def test_all_stacks_that_are_missing_are_named(tmp_path):
+    rows = {i: {"rlnImageName": f"1@{i}.mrcs"} for i in range(9)}
+    with pytest.raises(InputError) as caught:
+        read_particles(star_31(tmp_path, n=9, rows=rows))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "6 errors in the input"
+    assert ["there is no file" in line for line in lines[1:]] == [True] * 5 + [False]
+    assert lines[-1].endswith("the same holds for 4 further stacks")
 
 
 def test_output_is_read_from_another_folder(tmp_path, monkeypatch):

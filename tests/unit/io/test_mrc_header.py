@@ -2,12 +2,19 @@
 
 import bz2
 import gzip
+import logging
+import struct
 
+import numpy as np
 import pytest
 from mrc_files import images_of, make_stack, patched
+from particle_files import star_31
 
 from pycryo.errors import InputError
+from pycryo.io.mrc import read_map
 from pycryo.io.mrc_header import read_header
+from pycryo.io.mrc_stacks import read_stack
+from pycryo.io.particles import read_particles
 
 
 @pytest.mark.parametrize(
@@ -48,3 +55,55 @@ def test_missing_empty_and_folder(tmp_path):
         read_header(tmp_path / "empty.mrc")
     with pytest.raises(InputError, match="directory"):
         read_header(tmp_path)
+
+
+def with_bytes(path, values, low, high, stamp=None, order="<"):
+    """A file of mode 0 with these bytes (n, N, N), a range in its header and, if given, IMOD's stamp with its flags."""
+    make_stack(path, values.view(np.int8), big_endian=order == ">")
+    raw = bytearray(path.read_bytes())
+    raw[76:84] = struct.pack(f"{order}2f", low, high)
+    if stamp is not None:
+        raw[152:160] = struct.pack(f"{order}2i", 1146047817, stamp)
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize(
+    "low, high, stamp, is_unsigned",
+    [
+        (0, 255, None, True),
+        (3, 128, None, True),
+        (0, 127, None, False),
+        (-128, 127, None, False),
+        (-128, 255, None, False),
+        (0, 1e9, None, False),
+        (0, -1, None, False),
+        (float("nan"), float("nan"), None, False),
+        (0, 255, 1, False),
+        (0, 255, 0, True),
+        (-128, 127, 0, True),
+        (-128, 127, 5, False),
+    ],
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_signs_of_bytes(tmp_path, low, high, stamp, is_unsigned, order):
+    values = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    path = with_bytes(tmp_path / "a.mrcs", values, low, high, stamp, order)
+    header = read_header(path)
+    assert bool(header.unsigned_by) == is_unsigned
+    np.testing.assert_array_equal(read_stack(path, range(4)), values if is_unsigned else values.view(np.int8))
+
+
+def test_unsigned_bytes_are_told(tmp_path, caplog):
+    values = np.arange(512, dtype=np.uint16).astype(np.uint8).reshape(8, 8, 8)
+    with caplog.at_level(logging.WARNING):
+        read_particles(star_31(tmp_path))
+        assert not caplog.text
+        with_bytes(tmp_path / "a.mrcs", values, 0, 255)
+        read_particles(tmp_path / "in.star")
+    words = "the values of mode 0 are read as unsigned, 0 to 255, by"
+    assert f"a.mrcs: {words} the range 0 to 255 in the header" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_map(with_bytes(tmp_path / "map.mrc", values, 0, 9, 0)).data, values)
+    assert f"map.mrc: {words} IMOD's stamp in the header" in caplog.text

@@ -10,8 +10,8 @@ from scipy import ndimage
 from thread_comm import run_ranks
 
 from pycryo.errors import InputError
-from pycryo.maps.density import Map, low_pass, soft_sphere
-from pycryo.maps.masks import auto_mask, check_mask, envelope_threshold
+from pycryo.maps.density import Map, low_pass, resample, soft_sphere
+from pycryo.maps.masks import auto_mask, envelope_threshold, fitted_mask
 from pycryo.maps.slab_map import SlabMap, from_map, gather
 
 
@@ -174,17 +174,29 @@ def test_smallest_boxes(box):
         np.testing.assert_array_equal(on_ranks(size, Map(data, 2.0)), auto_mask(Map(data, 2.0)))
 
 
-def test_check_mask(molecule):
-    good = soft_sphere(48, 10, 4)
-    np.testing.assert_array_equal(check_mask(Map(good, 2.0), 48), good)
-    np.testing.assert_array_equal(check_mask(Map(good * np.float32(1.0005), 2.0), 48).max(), 1)
-    with pytest.raises(InputError, match=r"m\.mrc: the mask's box is 48 px but the maps' is 50 px"):
-        check_mask(Map(good, 2.0), 50, "m.mrc")
-    for bad in (good * 2, good - 0.5, np.full_like(good, np.nan)):
+def test_fitted_mask(molecule):
+    good = auto_mask(molecule)
+    np.testing.assert_array_equal(fitted_mask(Map(good, 2.0), 48, 2.0), good)
+    assert fitted_mask(Map(good * np.float32(1.0005), 2.0), 48, 2.0).max() == 1
+    for bad in (good * np.float32(1.1), good - np.float32(0.1), np.full_like(good, np.nan)):
         with pytest.raises(InputError, match="between 0 and 1"):
-            check_mask(Map(bad, 2.0), 48)
+            fitted_mask(Map(bad, 2.0), 48, 2.0)
     with pytest.raises(InputError, match="0 everywhere"):
-        check_mask(Map(np.zeros_like(good), 2.0), 48)
+        fitted_mask(Map(np.zeros_like(good), 2.0), 48, 2.0)
+    corner = np.zeros_like(good)
+    corner[:4, :4, :4] = 1
+    with pytest.raises(InputError, match=r"m\.mrc: nothing of the mask is within the maps' box of 20 px"):
+        fitted_mask(Map(corner, 2.0), 20, 2.0, "m.mrc")
+
+
+@pytest.mark.parametrize("box, pixel_size", [(48, 2.001), (48, 2.01), (96, 1.0), (50, 1.7)])
+def test_a_mask_of_another_grid_is_checked_as_stored_and_clipped(molecule, box, pixel_size):
+    """A sharp mask swings beyond 0 and 1 where it is interpolated: no fault of the mask."""
+    sharp = (auto_mask(molecule) > 0.5).astype(np.float32)
+    swung = resample(Map(sharp, 2.0), box, pixel_size).data
+    assert swung.min() < -1e-3
+    assert swung.max() > 1 + 1e-3
+    np.testing.assert_array_equal(fitted_mask(Map(sharp, 2.0), box, pixel_size), np.clip(swung, 0, 1))
 
 
 def simulated_protein(shared):

@@ -107,6 +107,8 @@ def test_warnings():
         "iterations": [{"number": 1, "spread_rotation": 2.0}],
     }
     assert warnings_of(good) == []
+    finding = {"severity": "warning", "code": "voltage", "text": "rlnVoltage is 30 kV"}
+    assert warnings_of(good | {"findings": [finding]}) == ["Input: rlnVoltage is 30 kV."]
     assert "2 of 500" in warnings_of(good | {"particles": good["particles"] | {"left_out": ["a", "b"]}})[0]
     assert "unevenly" in warnings_of(good | {"sampling_factor": 0.4})[0]
     junk = good["particles"] | {"junk": 100}

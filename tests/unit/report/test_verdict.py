@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import symmetry
 from pycryo.report.angdist import sampling_factor, view_directions
-from pycryo.report.verdict import poses_warning, views_warning
+from pycryo.report.verdict import poses_warning, supported_resolution, views_warning
 
 
 def test_spread_of_even_poses_of_no_symmetry():
@@ -30,6 +30,13 @@ def test_spread_of_even_poses(name):
 def test_unknown_poses_are_warned_of(name, spread):
     assert "do not support a map beyond 40 Å" in (poses_warning(spread, 33.0, 40.0, symmetry(name)) or "")
     assert "beyond 57 Å" in (poses_warning(spread, 57.0, 40.0, symmetry(name)) or "")
+
+
+def test_resolution_that_the_poses_support():
+    group = symmetry("C1")
+    assert supported_resolution(60.0, 33.0, 40.0, group) == 40
+    assert supported_resolution(60.0, 57.0, 40.0, group) == 57
+    assert supported_resolution(2.0, 9.0, 40.0, group) == 9
 
 
 @pytest.mark.parametrize("name, spread", [("C1", 18.0), ("C1", 1.0), ("D2", 5.0), ("I1", 2.0)])
