@@ -1,6 +1,8 @@
-"""What makes a map doubtful: poses that nothing is known of, and views that leave directions out."""
+"""What makes a map doubtful: poses that nothing is known of, views that leave directions out, images left out."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import Symmetry
@@ -14,6 +16,19 @@ _FEW = 50
 # Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
 # of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
 UNKNOWN_SPREAD = 0.5
+# Why particles are left out.
+NOT_FINITE, CONSTANT, ODD_LEVEL, NO_DEFOCUS = "not_finite", "constant", "odd_level", "no_defocus"
+_TEXTS = {
+    NOT_FINITE: "NaN or infinite pixels",
+    CONSTANT: "constant pixels",
+    ODD_LEVEL: "pixels far stronger or weaker than those of other images",
+    NO_DEFOCUS: "no defocus",
+}
+
+
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """Such as "3 with constant pixels, 1 with no defocus", of the particles of each reason."""
+    return ", ".join(f"{count} with {_TEXTS.get(reason, reason)}" for reason, count in counts.items())
 
 
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:

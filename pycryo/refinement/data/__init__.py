@@ -1,4 +1,5 @@
 """The particles of a run: who holds which, what their images tell, how they are weighted.
 
-Doors: `partition`, `image_statistics`, `prepare`, `posteriors`, `prior`, `signal_power`, `solvent`, `figure_of_merit`.
+Doors: `partition`, `image_statistics`, `left_out`, `mend`, `prepare`, `posteriors`, `prior`, `signal_power`, `solvent`,
+`figure_of_merit`.
 """

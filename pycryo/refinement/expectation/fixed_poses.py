@@ -41,12 +41,15 @@ class FixedWeighting:
         σ² per real component.
     scale : (n_group,) float64
         Grey scales.
+    norm : (n_all,) float64
+        Divides each image.
     """
 
     background_radius: float
     use_ctf: bool
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
+    norm: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
     pixels = half_plane(box, min(frame.r_high / ratio, box / 2))
     samples = pixels.take(transform(batch.images, job.weighting.background_radius / pixel_size))
     weighting = job.weighting
+    samples *= (1 / weighting.norm[rows]).astype(np.float32)[:, None, None]
     noise, scale = weighting.noise[group], weighting.scale[group]
     target = weighted_target(samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf)
     n_mate = len(job.mates.poses)
