@@ -22,7 +22,7 @@ from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
-from pycryo.report.verdict import left_out_text, poses_warning, views_warning
+from pycryo.report.verdict import images_text, left_out_text, poses_warning, views_warning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,6 +88,7 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         pictures={name: _embedded(figure) for name, figure in pictures.items()},
         further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
+        images_text=images_text(run["particles"]),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,

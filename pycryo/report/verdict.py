@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import Symmetry
@@ -29,6 +30,17 @@ _TEXTS = {
 def left_out_text(counts: Mapping[str, int]) -> str:
     """Such as "3 with constant pixels, 1 with no defocus", of the particles of each reason."""
     return ", ".join(f"{count} with {_TEXTS.get(reason, reason)}" for reason, count in counts.items())
+
+
+def images_text(particles: Mapping[str, Any]) -> str | None:
+    """What was done about images that are not as they should be, from run.json; None if nothing."""
+    found = []
+    if counts := particles.get("left_out_reasons"):
+        found.append(f"Left out: {left_out_text(counts)}.")
+    mended = particles.get("mended") or {}
+    if any(mended.values()):
+        found.append(f"Mended: {mended['pixels']} with hot or dead pixels, {mended['ramp']} with a ramp.")
+    return " ".join(found) or None
 
 
 def poses_warning(spread: float, resolution: float, ini_high: float, group: Symmetry) -> str | None:

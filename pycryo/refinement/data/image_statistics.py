@@ -195,7 +195,7 @@ def measure_images(
         amplitude /= least[:, None]
     squares = np.square(inside)
     sums = [group_sums(comm, each, group, n_group, particles.n) for each in (inside, squares)]
-    n_mended = mended_counts(comm, mends)
+    n_mended = mended_counts(comm, mends, left_out.rows)
     statistics = ImageStatistics(total, count, amplitude, left_out, norm, np.stack(sums, axis=-1), n_mended, judged)
     return statistics, seen.cache
 

@@ -32,8 +32,8 @@ _RAMP, _RAMP_CHANCE = 0.25, 6.0
 _RAMP_PIXELS, _RAMP_ROUNDS = 4.0, 4
 # The standard deviation of a normal distribution over its median absolute deviation.
 _TO_DEVIATION = 1.4826
-# px; half width of the window whose median a hot pixel becomes.
-_WINDOW = 2
+# px; in smaller images chance does much. And half width of the window whose median a hot pixel becomes.
+_LEAST_BOX, _WINDOW = 16, 2
 
 
 @dataclass(slots=True)
@@ -57,13 +57,13 @@ def mended(batches: Iterable[Batch], mends: Mends | None = None) -> Iterator[Bat
         yield replace(batch, images=images)
 
 
-def mended_counts(comm: Comm, mends: Mends) -> dict[str, int]:
-    """Images of all ranks that were mended, and a line of the log about them. Collective."""
-    found = np.array([len(mends.pixels), len(mends.ramp)], np.int64)
+def mended_counts(comm: Comm, mends: Mends, left_out: NDArray[np.int64]) -> dict[str, int]:
+    """Images of all ranks that were mended and not left out after all, with a line of the log. Collective."""
+    found = np.array([np.count_nonzero(~np.isin(rows, left_out)) for rows in (mends.pixels, mends.ramp)], np.int64)
     comm.sum_array(found)
     pixels, ramp = found.tolist()
     if found.any():
-        log.info("mended: %d images with hot or dead pixels, %d with a ramp", pixels, ramp)
+        log.info("images mended: %d with hot or dead pixels, %d with a ramp", pixels, ramp)
     return {"pixels": pixels, "ramp": ramp}
 
 
@@ -74,7 +74,7 @@ def mend(images: Image) -> tuple[Image, NDArray[np.bool_], NDArray[np.bool_]]:
     """
     n = len(images)
     has_hot, has_ramp = np.zeros((2, n), bool)
-    if not n:
+    if not n or images.shape[-1] < _LEAST_BOX:
         return images, has_hot, has_ramp
     images = np.ascontiguousarray(images, np.float32)
     doubtful = np.flatnonzero(_screened(images))
@@ -98,8 +98,6 @@ def without_hot_pixels(image: Image) -> tuple[Image, bool]:
     """The image (N, N) with its hot and dead pixels as the median of those around them, and whether there were any."""
     box = image.shape[-1]
     most = max(_HOT_COUNT, int(_HOT_SHARE * box * box))
-    if box * box <= 2 * most:
-        return image, False
     median = np.median(image)
     away = np.abs(image - median)
     usual = np.partition(away, -most - 1, axis=None)[-most - 1]
@@ -125,15 +123,11 @@ def without_ramp(image: Image) -> tuple[Image, bool]:
     y, x = np.nonzero((line < left[:, None]) | (line >= right[:, None]))
     columns = np.stack([np.ones(len(x)), x - box // 2, y - box // 2], axis=1)
     values = image[y, x].astype(np.float64)
-    used = np.ones(len(x), bool)
-    slope = np.zeros(3)
+    slope = np.array([np.median(values), 0.0, 0.0])
     for _ in range(_RAMP_ROUNDS):
-        slope = np.linalg.lstsq(columns[used], values[used], rcond=None)[0]
         away = np.abs(values - columns @ slope)
-        far = away > _RAMP_PIXELS * _TO_DEVIATION * np.median(away)
-        if far.mean() > 0.5 or (far == ~used).all():
-            break
-        used = ~far
+        used = away <= _RAMP_PIXELS * _TO_DEVIATION * np.median(away)
+        slope = np.linalg.lstsq(columns[used], values[used], rcond=None)[0]
     if not _ramp_deviation(slope[1], slope[2], box) > _least_ramp(box) * image.std(dtype=np.float64):
         return image, False
     centred = line - box // 2

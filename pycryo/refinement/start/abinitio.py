@@ -22,6 +22,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
+from pycryo.refinement.data.mend import mended_counts
 from pycryo.refinement.data.partition import Partition, commonest_geometry
 from pycryo.refinement.maximization.poses import gather_poses
 from pycryo.refinement.outcome import Poses
@@ -164,7 +165,7 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
         rows = np.sort(rows[np.argsort(draw, kind="stable")[: options.max_images]])
         log.info("%d of %d particles are used, drawn at random", len(rows), particles.n)
     _, last = options.resolutions(options.diameter or 0.0)
-    partition, left_out, n_mended = read_small(comm, particles, rows, _PIXEL * last)
+    partition, left_out, mends = read_small(comm, particles, rows, _PIXEL * last)
     # What is subtracted from an image does not say how strong it is.
     field = float((particles.optics.box * particles.optics.pixel_size).min())
     first, _ = measure_images(partition, 0.5 * field, False, corrects_norm=False)
@@ -182,7 +183,7 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
             f"the particle diameter {diameter:.0f} Å is larger than the images ({setup.field_of_view:.0f} Å): give a "
             "smaller --diameter"
         )
-    return setup, left_out, n_mended
+    return setup, left_out, mended_counts(comm, mends, left_out.rows)
 
 
 def _make_setup(partition: Partition, options: AbinitioOptions, diameter: float, statistics: ImageStatistics) -> Setup:

@@ -13,7 +13,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
 from pycryo.progress import track
 from pycryo.refinement.data.left_out import LeftOut, gathered, sort_out
-from pycryo.refinement.data.mend import Mends, mended, mended_counts
+from pycryo.refinement.data.mend import Mends, mended
 from pycryo.refinement.data.partition import Partition, batch_size
 from pycryo.refinement.data.prepare import transform
 from pycryo.threads import get_threads
@@ -52,7 +52,7 @@ def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
 
 def read_small(
     comm: Comm, particles: Particles, rows: NDArray[np.int64], pixel_size: float
-) -> tuple[Partition, LeftOut, dict[str, int]]:
+) -> tuple[Partition, LeftOut, Mends]:
     """Read some images once and keep them on a coarse grid, dealt to the ranks in pieces of equal length. Collective.
 
     Parameters
@@ -70,8 +70,8 @@ def read_small(
         All in half-set 0, with the particles as if their images had been that coarse in the files.
     LeftOut
         The images with non-finite or constant pixels, which are not among them.
-    dict of str to int
-        Images that were mended, see `ImageStatistics.n_mended`.
+    Mends
+        Which of this rank's images were mended.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def read_small(
         half_comm=(comm.split(0), comm.split(0)),
         cache=cache,
     )
-    return partition, left_out, mended_counts(comm, mends)
+    return partition, left_out, mends
 
 
 def without(partition: Partition, rows: NDArray[np.int64]) -> Partition:

@@ -20,6 +20,7 @@ from pycryo.io.star import read_tables
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.left_out import LeftOut
+from pycryo.refinement.data.mend import Mends
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.start import contest
 from pycryo.refinement.start.abinitio import abinitio
@@ -73,10 +74,10 @@ def test_read_small_leaves_out_bad_images(tmp_path):
         file.data[0] = 3.0
         file.data[1, 2, 3] = np.nan
     rows = np.arange(1, 9)
-    partition, left_out, n_mended = read_small(SerialComm(), particles, rows, 8.0)
+    partition, left_out, mends = read_small(SerialComm(), particles, rows, 8.0)
     wrong = [row for row in range(9) if particles.stack[row] == particles.stack[0] and particles.image_index[row] < 2]
     assert left_out.rows.tolist() == [row for row in wrong if row in rows]
-    assert n_mended == {"pixels": 0, "ramp": 0}
+    assert mends == Mends()
     assert partition.rows.tolist() == [row for row in rows if row not in wrong]
     assert partition.half[0] == -1
     optics = partition.particles.optics
