@@ -75,7 +75,7 @@ def test_reconstruct(spoiled, tmp_path, caplog):
 
 def test_refine(spoiled, tmp_path):
     out = tmp_path / "run"
-    words = ["refine", spoiled / "particles.star", "--ref", spoiled / "ref.mrc", "--out", out, "--max-iter", 2]
+    words = ["refine", spoiled / "particles.star", "--ref", spoiled / "ref.mrc", "--out", out, "--max-iter", 1]
     words += ["--max-bad-fraction", 0.1, "--threads", 1, "--quiet"]
     assert main([str(word) for word in words]) == 0
     check_rejected(out / "run_rejected.star")

@@ -186,6 +186,7 @@ def measure_images(
         common = judged.is_common[row]
         usual = group_sums(comm, power[common], group[common], n_group, particles.n)
         norm = norm_corrections(comm, particles, row, power, usual, judged.is_common)
+    norm = norm * judged.group_level[particles.optics_group]
     if (norm != 1).any():
         power /= np.square(norm[row])[:, None]
         inside /= np.square(norm[row])[:, None]

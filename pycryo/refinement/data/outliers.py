@@ -42,11 +42,14 @@ class Judged:
         Usable images with about the level that most of their optics group have: means and spreads are theirs.
     level : (n_all,) float64
         Of other images that are used, relative to the common ones of their group; 1 elsewhere.
+    group_level : (n_group,) float64
+        Of groups on another grey scale than most images, per pixel and relative to those; 1 elsewhere.
     """
 
     odd: NDArray[np.int64]
     is_common: NDArray[np.bool_]
     level: Array
+    group_level: Array
 
 
 def levels(power: Array, box: int) -> Array:
@@ -91,20 +94,36 @@ def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judg
     group, micrograph = particles.optics_group[rows], _micrographs(particles, rows)
     is_odd, is_common, level = np.zeros(len(rows), bool), np.ones(len(rows), bool), np.ones(len(rows))
     logs = np.log(np.maximum(found, _TINY))
+    of_group, count = np.zeros((2, len(particles.optics.box)))
     for g in np.unique(group).tolist():
         mine = np.flatnonzero(group == g)
+        of_group[g], count[g] = _mean(found[mine, -1]), len(mine)
         if len(mine) < _GROUP:
             continue
         is_odd[mine] = _odd(logs[mine], None if micrograph is None else micrograph[mine])
         used = mine[~is_odd[mine]]
         is_common[mine] = False
         is_common[used] = _is_common(logs[used, -1])
-        mean = np.sqrt(np.mean(np.square(found[mine[is_common[mine]], -1])))
+        of_group[g] = _mean(found[mine[is_common[mine]], -1])
         others = used[~is_common[used]]
-        level[others] = found[others, -1] / mean
+        level[others] = found[others, -1] / of_group[g]
     every, values = np.zeros(particles.n, bool), np.ones(particles.n)
     every[rows], values[rows] = is_common, level
-    return Judged(rows[is_odd], every, values)
+    return Judged(rows[is_odd], every, values, _group_levels(of_group / np.square(particles.optics.box), count))
+
+
+def _group_levels(level: Array, count: Array) -> Array:
+    """(n_group,) see `Judged`; `level` of each group per pixel, and its images."""
+    logs = np.log(np.maximum(level, _TINY))
+    near = np.abs(logs[:, None] - logs) <= np.log(_ALIKE)
+    common = near[(near @ count).argmax()]
+    usual = np.sqrt(np.average(np.square(level[common]), weights=count[common]))
+    return np.where(common | (count == 0), 1.0, np.maximum(level, _TINY) / usual)
+
+
+def _mean(level: Array) -> float:
+    """Root of the mean square."""
+    return float(np.sqrt(np.mean(np.square(level))))
 
 
 def _odd(logs: Array, micrograph: NDArray[np.int64] | None) -> NDArray[np.bool_]:

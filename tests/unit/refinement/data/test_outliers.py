@@ -17,7 +17,12 @@ def particles(n, group=None, micrograph=None):
     table = make_table({} if micrograph is None else {"rlnMicrographName": micrograph})
     group = np.zeros(n, np.int32) if group is None else group
     return SimpleNamespace(
-        n=n, optics_group=group, tables={"particles": table}, table_name="particles", rows=np.arange(n)
+        n=n,
+        optics_group=group,
+        optics=SimpleNamespace(box=np.array([64, 64, 128, 64])),
+        tables={"particles": table},
+        table_name="particles",
+        rows=np.arange(n),
     )
 
 
@@ -100,6 +105,18 @@ def test_groups_are_judged_alone_and_small_ones_not_at_all(rng):
     assert found.is_common[-3:].all()
 
 
+def test_groups_on_other_grey_scales(rng):
+    """Transforms of images of twice the box have four times the amplitude; group 4 has no images."""
+    group = np.repeat([0, 1, 2], [90, 80, 30]).astype(np.int32)
+    level = varied(rng) * np.array([1.0, 10.0, 4.0])[group]
+    found = judged(level, group=group)
+    assert len(found.odd) == 0
+    np.testing.assert_array_equal(found.group_level[[0, 2, 3]], 1)
+    assert found.group_level[1] == pytest.approx(10, rel=0.1)
+    level[group == 2] *= 2.9  # not far enough from the first, which most images are like
+    np.testing.assert_array_equal(judged(level, group=group).group_level[[0, 2]], 1)
+
+
 def test_one_band_tells(rng):
     """A bead: it is strong where particles are, and hardly in all shells together."""
     values = np.repeat(varied(rng)[:, None], N_BAND, axis=1)
@@ -122,5 +139,5 @@ def test_ranks_change_no_bit(size, rng):
     for found in run_ranks(
         size, lambda comm: judge(comm, particles(200), usable[comm.rank :: size], values[usable[comm.rank :: size]])
     ):
-        for name in ("odd", "is_common", "level"):
+        for name in ("odd", "is_common", "level", "group_level"):
             np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
