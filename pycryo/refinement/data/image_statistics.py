@@ -81,6 +81,7 @@ class _Pass:
     power: list[NDArray[np.float64]] = field(default_factory=list)
     inside: list[NDArray[np.float64]] = field(default_factory=list)
 
+    @np.errstate(over="ignore", invalid="ignore")  # odd images may be too strong for their squares
     def add(self, particles: Particles, batch: Batch, background_radius: float, *, finds_particle: bool) -> None:
         """Measure the usable images of a batch; `background_radius` in Å."""
         usable = sort_out(batch, self.bad)
@@ -203,7 +204,7 @@ def measure_images(
 
 def _strength(found: NDArray[np.float64]) -> NDArray[np.int64]:
     """(n,) kind of images with `levels` (n, N_BAND): within one amplitudes differ by a factor of 4 at the most."""
-    return np.floor(np.log2(np.maximum(found[:, -1], 1e-150)) / 2).astype(np.int64)
+    return np.floor(np.log2(found[:, -1]) / 2).astype(np.int64)
 
 
 def group_sums(

@@ -27,7 +27,8 @@ _GROUP = 5
 _EDGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 _FIRST_SHELL = 2
 N_BAND = len(_EDGES)
-_TINY = 1e-150
+# Levels are cut to this range: sums of squares may be infinite.
+_TINY, _HUGE = 1e-150, 1e150
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Judged:
 
 
 def levels(power: Array, box: int) -> Array:
-    """(n, N_BAND) amplitudes of images: in each band but the last, and last in all of them.
+    """(n, N_BAND) amplitudes of images, more than 0: in each band but the last, and last in all of them.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def levels(power: Array, box: int) -> Array:
     """
     edges = [max(_FIRST_SHELL, round(share * box)) for share in _EDGES]
     parts = [power[:, low:high].sum(axis=1) for low, high in pairwise(edges)]
-    return np.asarray(np.sqrt(np.stack([*parts, power[:, 1:].sum(axis=1)], axis=1)))
+    found = np.sqrt(np.stack([*parts, power[:, 1:].sum(axis=1)], axis=1))
+    return np.asarray(np.clip(np.nan_to_num(found, nan=_HUGE, posinf=_HUGE), _TINY, _HUGE))
 
 
 def judge(comm: Comm, particles: Particles, rows: NDArray[np.int64], found: Array) -> Judged:
@@ -93,7 +95,7 @@ def judge(comm: Comm, particles: Particles, rows: NDArray[np.int64], found: Arra
 def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judged:
     group, micrograph = particles.optics_group[rows], _micrographs(particles, rows)
     is_odd, is_common, level = np.zeros(len(rows), bool), np.ones(len(rows), bool), np.ones(len(rows))
-    logs = np.log(np.maximum(found, _TINY))
+    logs = np.log(found)
     of_group, count = np.zeros((2, len(particles.optics.box)))
     for g in np.unique(group).tolist():
         mine = np.flatnonzero(group == g)

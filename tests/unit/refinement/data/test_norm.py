@@ -83,13 +83,14 @@ def test_one_strong_image_changes_nothing_for_the_others(particles, monkeypatch)
     np.testing.assert_allclose(statistics.power / plain.power, 1, atol=0.01)
 
 
+@pytest.mark.parametrize("factor", [100.0, 1e-4, 1e20, 1e33])
 @pytest.mark.parametrize("size", [1, 3])
-def test_an_odd_image_is_as_if_it_were_not_there(particles, monkeypatch, size):
+def test_an_odd_image_is_as_if_it_were_not_there(particles, monkeypatch, size, factor):
     half = split_halves(particles, 1)
     half[7] = -1
     plain, _ = measure_images(deal(SerialComm(), particles, half, None), 50.0, False)
     gain = np.ones(N)
-    gain[7] = 100.0
+    gain[7] = factor
     for statistics in look_of(particles, gain, monkeypatch, size):
         assert statistics.left_out.counts == {"odd_level": 1}
         np.testing.assert_array_equal(statistics.bad, [7])

@@ -40,7 +40,11 @@ def varied(rng, n=200):
 def test_levels():
     power = np.zeros((2, 33))
     power[0, [0, 2, 3, 4, 16]] = 100.0, 1.0, 3.0, 9.0, 16.0
-    np.testing.assert_allclose(levels(power, 64), [[2, 3, 0, 4, np.sqrt(29)], [0] * 5], rtol=1e-12)
+    np.testing.assert_allclose(levels(power, 64), [[2, 3, 1e-150, 4, np.sqrt(29)], [1e-150] * 5], rtol=1e-12)
+    power[0, 20], power[1, 3] = np.inf, np.nan
+    found = levels(power, 64)
+    assert np.isfinite(found).all()
+    assert (found[:, -1] == 1e150).all()
     assert np.isfinite(levels(power[:, :5], 8)).all()  # most bands have no shell
 
 
