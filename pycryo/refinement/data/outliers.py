@@ -116,6 +116,8 @@ def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judg
 
 def _group_levels(level: Array, count: Array) -> Array:
     """(n_group,) see `Judged`; `level` of each group per pixel, and its images."""
+    if not count.any():
+        return np.ones(len(count))
     logs = np.log(np.maximum(level, _TINY))
     near = np.abs(logs[:, None] - logs) <= np.log(_ALIKE)
     common = near[(near @ count).argmax()]

@@ -142,7 +142,7 @@ def test_unusable_particles_are_left_out(tmp_path, caplog):
     assert "left out 2 images: 1 with constant pixels, 1 with NaN or infinite pixels" in caplog.text
     clean = reconstruct(read_particles(path).subset(np.delete(np.arange(40), [3, 5, 7, 8])))
     np.testing.assert_array_equal(result.map.data, clean.map.data)
-    with pytest.raises(InputError, match="2 of 40 images have NaN"):
+    with pytest.raises(InputError, match="2 of 40 images cannot be used"):
         reconstruct(read_particles(path), max_bad_fraction=0.01)
 
 

@@ -121,6 +121,13 @@ def test_groups_on_other_grey_scales(rng):
     np.testing.assert_array_equal(judged(level, group=group).group_level[[0, 2]], 1)
 
 
+def test_no_image_is_usable():
+    found = judge(SerialComm(), particles(6), np.empty(0, np.int64), np.empty((0, N_BAND)))
+    assert len(found.odd) == 0
+    assert not found.is_common.any()
+    np.testing.assert_array_equal(found.group_level, 1)
+
+
 def test_one_band_tells(rng):
     """A bead: it is strong where particles are, and hardly in all shells together."""
     values = np.repeat(varied(rng)[:, None], N_BAND, axis=1)
