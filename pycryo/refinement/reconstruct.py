@@ -24,12 +24,8 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.halves import images_told, split_halves
-from pycryo.refinement.data.image_statistics import (
-    ImageStatistics,
-    measure_images,
-    refuse_too_many_bad,
-    without_defocus,
-)
+from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
+from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
@@ -42,6 +38,7 @@ from pycryo.refinement.expectation.fixed_poses import (
 )
 from pycryo.refinement.resources.memory_plan import image_budget
 from pycryo.refinement.resources.work_plan import measure_sizes
+from pycryo.report.verdict import NO_DEFOCUS
 
 # Gridding iterations. The start, 1/T, is as near to the truth as what they lead to, in every shell (sim64, sim128).
 _GRIDDING = 0
@@ -61,12 +58,15 @@ class Reconstruction:
         Of the half-maps, without a mask.
     n : int
         Particles used.
+    left_out : LeftOut
+        Those that cannot be used.
     """
 
     map: Map
     half_maps: tuple[Map, Map] | None
     fsc: Fsc | None
     n: int
+    left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class SlabReconstruction:
     half_maps: tuple[SlabMap, SlabMap] | None
     fsc: Fsc | None
     n: int
+    left_out: LeftOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Re
     if found.half_maps is not None:
         first, second = (everywhere(half) for half in found.half_maps)
         halves = (first, second)
-    return Reconstruction(everywhere(found.map), halves, found.fsc, found.n)
+    return Reconstruction(everywhere(found.map), halves, found.fsc, found.n, found.left_out)
 
 
 def reconstruct_slabs(
@@ -199,11 +200,11 @@ def reconstruct_slabs(
     elif not radius > 0:
         raise InputError(f"the background radius is {radius} Å, it must be positive")
     comm = as_comm(comm)
-    partition, statistics = _usable(comm, particles, options, radius)
+    partition, statistics, left_out = _usable(comm, particles, options, radius)
     owners = halves_own(comm, options.model) if options.half_maps else (all_own(comm, options.model),)
     job = _job(partition, statistics, options, model, r_high, radius, ewald)
     sums = insert_particles(partition, owners, job, progress)
-    result = _solved(partition, owners, sums, job, options)
+    result = _solved(partition, owners, sums, job, options, left_out)
     for each in owners:
         each.free()
     partition.free()
@@ -212,15 +213,15 @@ def reconstruct_slabs(
 
 def _usable(
     comm: Comm, particles: Particles, options: ReconstructOptions, background_radius: float
-) -> tuple[Partition, ImageStatistics]:
-    """The usable particles, dealt to the ranks, and what is known of their images. Collective."""
+) -> tuple[Partition, ImageStatistics, LeftOut]:
+    """The usable particles, dealt to the ranks, what is known of their images, and the others. Collective."""
     half = on_root(comm, lambda: _halves(particles, options)).copy()
-    if options.ctf:
-        half[without_defocus(particles)] = -1
+    blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
+    half[blind] = -1
     first = deal(comm, particles, half, None)
     statistics, _ = measure_images(first, background_radius, False, corrects_norm=False)
     first.free()
-    refuse_too_many_bad(particles, statistics.bad, options.max_bad_fraction)
+    refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half[statistics.bad] = -1
     partition = deal(comm, particles, half, None)
     if not all(partition.count(h) for h in ((0, 1) if options.half_maps else (0,))):
@@ -228,7 +229,7 @@ def _usable(
             f"{particles.path}: the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, "
             "each needs at least one; all rows of one image or particle are in one half-set"
         )
-    return partition, statistics
+    return partition, statistics, statistics.left_out.also(NO_DEFOCUS, blind)
 
 
 def _halves(particles: Particles, options: ReconstructOptions) -> NDArray[np.int8]:
@@ -257,6 +258,7 @@ def _job(
         options.ctf,
         white_noise(statistics, particles),
         scale,
+        statistics.norm,
         -1.0 if options.invert_contrast else 1.0,
     )
     n, n_halves = int(np.count_nonzero(partition.half >= 0)), 2 if options.half_maps else 1
@@ -299,16 +301,17 @@ def _solved(
     sums: list[Accumulators | None],
     job: Job,
     options: ReconstructOptions,
+    left_out: LeftOut,
 ) -> SlabReconstruction:
     """The maps of the halves, solved at the same time, and that of all data. Collective."""
     if len(owners) == 1:
-        return SlabReconstruction(_solve(owners[0], sums[0], job, options), None, None, partition.n)
+        return SlabReconstruction(_solve(owners[0], sums[0], job, options), None, None, partition.n, left_out)
     first, second = (_solve(each, half, job, options) for each, half in zip(owners, sums, strict=True))
     everything = combined(sums[0], sums[1], (owners[0], owners[1]))
     sums.clear()  # the halves' memory is free for the last solution
     whole = _solve(all_own(partition.comm, options.model), everything, job, options)
     curve = corrected_fsc(first.data, second.data, job.pixel_size, comm=partition.comm)
-    return SlabReconstruction(whole, (first, second), curve, partition.n)
+    return SlabReconstruction(whole, (first, second), curve, partition.n, left_out)
 
 
 def _solve(owners: Owners, sums: Accumulators | None, job: Job, options: ReconstructOptions) -> SlabMap:

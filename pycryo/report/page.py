@@ -22,7 +22,7 @@ from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
-from pycryo.report.verdict import poses_warning, thickness_warning, views_warning
+from pycryo.report.verdict import images_text, left_out_text, poses_warning, thickness_warning, views_warning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,6 +88,7 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         pictures={name: _embedded(figure) for name, figure in pictures.items()},
         further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
+        images_text=images_text(run["particles"]),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,
@@ -119,8 +120,8 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
     particles = run["particles"]
     if left_out := particles["left_out"]:
         found.append(
-            f"{len(left_out)} of {particles['total']} particles have NaN, infinite or constant pixels and were "
-            "left out (run_rejected.star)."
+            f"{len(left_out)} of {particles['total']} particles cannot be used and were left out "
+            f"(run_rejected.star): {left_out_text(particles.get('left_out_reasons', {})) or 'see its reasons'}."
         )
     last, ini_high = run["iterations"][-1], run["options"]["ini_high"]
     verdicts = (

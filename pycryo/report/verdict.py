@@ -1,6 +1,9 @@
-"""What makes a map doubtful: poses that nothing is known of, views that leave directions out, thick particles."""
+"""What makes a map doubtful: unknown poses, views that leave directions out, images left out, thick particles."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from pycryo.geometry.grids import even_spread
 from pycryo.geometry.symmetry import Symmetry
@@ -14,6 +17,31 @@ _FEW = 50
 # Nothing is known of poses whose median spread is above this share of that of even ones: of noise it is 0.7 and more,
 # of 1TII at an SNR of 0.02 0.24, at 0.01 0.4.
 UNKNOWN_SPREAD = 0.5
+# Why particles are left out.
+NOT_FINITE, CONSTANT, ODD_LEVEL, NO_DEFOCUS = "not_finite", "constant", "odd_level", "no_defocus"
+_TEXTS = {
+    NOT_FINITE: "NaN or infinite pixels",
+    CONSTANT: "constant pixels",
+    ODD_LEVEL: "pixels far stronger or weaker than those of other images",
+    NO_DEFOCUS: "no defocus",
+}
+
+
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """Such as "3 with constant pixels, 1 with no defocus", of the particles of each reason."""
+    return ", ".join(f"{count} with {_TEXTS.get(reason, reason)}" for reason, count in counts.items())
+
+
+def images_text(particles: Mapping[str, Any]) -> str | None:
+    """What was done about images that are not as they should be, from run.json; None if nothing."""
+    found = []
+    if counts := particles.get("left_out_reasons"):
+        found.append(f"Left out: {left_out_text(counts)}.")
+    mended = particles.get("mended") or {}
+    if any(mended.values()):
+        found.append(f"Mended: {mended['pixels']} with hot or dead pixels, {mended['ramp']} with a ramp.")
+    return " ".join(found) or None
+
 
 # Of the amplitudes, below which the Ewald sphere is proposed: 5A1A at 100 kV has 0.85 at 2.7 Å.
 _THICK = 0.85

@@ -163,7 +163,7 @@ def test_bad_images_are_listed_and_left_out(data, capsys):
     spoil(data, (4, 9))
     out = data.parent / "run"
     assert main(words(data, "--quiet", out=out)) == 0
-    assert "2 images with NaN" in capsys.readouterr().err
+    assert "left out 2 images: 1 with constant pixels, 1 with NaN or infinite pixels" in capsys.readouterr().err
     rejected = read_star(out / "run_rejected.star")["particles"]
     assert list(rejected["rlnImageName"]) == ["000005@particles.mrcs", "000010@particles.mrcs"]
     kept = read_star(out / "run_data.star")["particles"]

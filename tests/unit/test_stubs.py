@@ -198,7 +198,10 @@ def test_results_of_what_cython_compiled():
         _background: {
             "without_background": _background.without_background(
                 np.zeros((2, 3, 3), np.float32), np.arange(4, dtype=np.int32), 1
-            )
+            ),
+            "moments": _background.moments(
+                np.zeros((2, 3, 3), np.float32), np.zeros(3, np.int32), np.full(3, 3, np.int32), 1
+            ),
         },
         _families: {
             "mark_families": _families.mark_families(

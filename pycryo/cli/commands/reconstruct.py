@@ -94,12 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reconstruct and write the maps; under mpiexec the ranks share the images. Collective."""
+    """Reconstruct, write the maps and the particles left out; under mpiexec the ranks share the images. Collective."""
     comm = world()
     return guarded(comm, "reconstruct", lambda: _run(comm, args))
 
 
 def _run(comm: Comm, args: argparse.Namespace) -> None:
+    from pycryo.refinement.files.data_star import write_rejected
     from pycryo.refinement.reconstruct import ReconstructOptions, reconstruct_slabs
 
     set_up_rank(comm, args.threads)
@@ -146,6 +147,8 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     write_map_slabs(args.out, result.map)
     for path, half in zip(halves, result.half_maps or (), strict=False):
         write_map_slabs(path, half)
+    rejected = args.out.with_name(f"{args.out.stem}_rejected.star")
+    on_root(comm, lambda: write_rejected(rejected, particles, result.left_out))
     if comm.rank == 0:
         logger.info("%s: %d particles, %d px of %g Å", args.out, result.n, result.map.box, result.map.pixel_size)
         if result.fsc is not None:

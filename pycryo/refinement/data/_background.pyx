@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: embedsignature=True, embedsignature.format=c
-"""The first step from an image to its Fourier samples."""
+"""The first steps from an image to its Fourier samples."""
 
 import numpy as np
 
@@ -46,4 +46,57 @@ def without_background(const float[:, :, ::1] images, const int32_t[::1] around,
     cdef float[:, :, ::1] view = out
     for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
         move(&images[i, 0, 0], box, mean_of(&images[i, 0, 0], &around[0], around.shape[0]), &view[i, 0, 0])
+    return out
+
+
+cdef void moments_of(
+    const float* image, const int32_t* left, const int32_t* right, Py_ssize_t box, double* out
+) noexcept nogil:
+    cdef Py_ssize_t half = box // 2, y, x
+    cdef const float* row
+    cdef float value, low = image[0], high = image[0]
+    cdef double total = 0.0, square = 0.0, around = 0.0, along_x = 0.0, along_y = 0.0, of_row, squares_of_row
+    cdef double around_of_row
+    for y in range(box):
+        row = image + y * box
+        of_row = squares_of_row = around_of_row = 0.0
+        for x in range(box):
+            value = row[x]
+            low = value if value < low else low
+            high = value if value > high else high
+            of_row += value
+            squares_of_row += <double>value * value
+        for x in range(left[y]):
+            around_of_row += row[x]
+            along_x += <double>row[x] * (x - half)
+        for x in range(right[y], box):
+            around_of_row += row[x]
+            along_x += <double>row[x] * (x - half)
+        total += of_row
+        square += squares_of_row
+        around += around_of_row
+        along_y += around_of_row * (y - half)
+    out[0] = total
+    out[1] = square
+    out[2] = low
+    out[3] = high
+    out[4] = around
+    out[5] = along_x
+    out[6] = along_y
+
+
+def moments(const float[:, :, ::1] images, const int32_t[::1] left, const int32_t[::1] right, int threads):
+    """(n, 7) sum, sum of squares, least and largest pixel of images (n, N, N); sums of v, v x, v y of what is around.
+
+    Around are the pixels of row y before `left[y]` and from `right[y]` on; x and y count from the centre pixel.
+    """
+    cdef Py_ssize_t n = images.shape[0], box = images.shape[1], i
+    if images.shape[2] != box or box == 0 or left.shape[0] != box or right.shape[0] != box:
+        raise ValueError(f"expected square images and limits of each row, got {box} x {images.shape[2]} px")
+    if np.min(left) < 0 or np.max(left) > box or np.min(right) < 0:
+        raise ValueError("limits of a row are outside of it")
+    out = np.empty((n, 7))
+    cdef double[:, ::1] view = out
+    for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        moments_of(&images[i, 0, 0], &left[0], &right[0], box, &view[i, 0])
     return out

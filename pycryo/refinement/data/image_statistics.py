@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.errors import InputError
-from pycryo.io.batches import Batch, find_bad_images
+from pycryo.io.batches import Batch
 from pycryo.io.particles import Particles
 from pycryo.kernels.backprojector import quantum_for
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.shells import image_shells
 from pycryo.model.microscope import are_premultiplied, mean_square_ctf
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.left_out import LeftOut, gathered, names_of, sort_out
+from pycryo.refinement.data.mend import Mends, mended_counts
 from pycryo.refinement.data.norm import norm_corrections
+from pycryo.refinement.data.outliers import N_BAND, Judged, judge, levels
 from pycryo.refinement.data.partition import Partition, by_row
 from pycryo.refinement.data.prepare import particle_power, transform
+from pycryo.report.verdict import ODD_LEVEL
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +40,32 @@ class ImageStatistics:
         Usable images of each group.
     amplitude : (n_group, n_shell) float64
         Largest |X| seen.
-    bad : (n_bad,) int64
-        Rows of the images with non-finite or constant pixels.
+    left_out : LeftOut
+        The images that cannot be used.
     norm : (n_all,) float64
         Divides each image, see `pycryo.refinement.data.norm`.
     particle : (n_group, n_shell, 2) float64
         Sums over the same images, and sums of the squares, of `particle_power`, norm corrected; 0 if it was not asked
         for.
+    n_mended : mapping of str to int
+        Images with hot pixels ("pixels") and with a ramp ("ramp") that was taken out.
+    judged : Judged or None
+        How strong the images are.
     """
 
     power: NDArray[np.float64]
     count: NDArray[np.int64]
     amplitude: NDArray[np.float64]
-    bad: NDArray[np.int64]
+    left_out: LeftOut
     norm: NDArray[np.float64]
     particle: NDArray[np.float64]
+    n_mended: Mapping[str, int] = field(default_factory=dict)
+    judged: Judged | None = None
+
+    @property
+    def bad(self) -> NDArray[np.int64]:
+        """(n_bad,) rows of the images that cannot be used."""
+        return self.left_out.rows
 
 
 @dataclass(slots=True)
@@ -58,18 +73,19 @@ class _Pass:
     """What was read so far of this rank's images."""
 
     n_shell: int
-    amplitude: NDArray[np.float64]
     cache: dict[int, NDArray[np.float32]] | None
-    bad: list[int] = field(default_factory=list)
+    amplitude: dict[tuple[int, int], NDArray[np.float64]] = field(default_factory=dict)
+    bad: dict[str, list[int]] = field(default_factory=dict)
+    levels: list[NDArray[np.float64]] = field(default_factory=list)
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     power: list[NDArray[np.float64]] = field(default_factory=list)
     inside: list[NDArray[np.float64]] = field(default_factory=list)
 
+    @np.errstate(over="ignore", invalid="ignore")  # odd images may be too strong for their squares
     def add(self, particles: Particles, batch: Batch, background_radius: float, *, finds_particle: bool) -> None:
         """Measure the usable images of a batch; `background_radius` in Å."""
-        wrong = find_bad_images(batch.images)
-        self.bad += batch.rows[wrong].tolist()
-        good, images = batch.rows[~wrong], batch.images[~wrong]
+        usable = sort_out(batch, self.bad)
+        good, images = batch.rows[usable], batch.images[usable]
         if not len(good):
             return
         if self.cache is not None:
@@ -79,6 +95,7 @@ class _Pass:
         radius = background_radius / particles.optics.pixel_size[group[0]]
         samples = pixels.take(transform(images, radius))
         power = image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1]
+        self.levels.append(levels(power, box))
         inside = particle_power(images, radius, self.n_shell) if finds_particle else np.zeros_like(power)
         if are_premultiplied(particles, good):
             multiplied = mean_square_ctf(particles, good, pixels, self.n_shell)
@@ -88,9 +105,32 @@ class _Pass:
         if finds_particle:
             self.inside.append(inside)
         square = np.square(samples).sum(1)
-        for g in np.unique(group):
-            largest = square[group == g].max(axis=0)
-            np.maximum.at(self.amplitude[g], pixels.shell, np.sqrt(largest))
+        kind = _strength(self.levels[-1])
+        for g, strength in np.unique(np.stack([group, kind], axis=1), axis=0).tolist():
+            largest = square[(group == g) & (kind == strength)].max(axis=0)
+            known = self.amplitude.setdefault((g, strength), np.zeros(self.n_shell))
+            np.maximum.at(known, pixels.shell, np.sqrt(largest))
+
+    def without(self, rows: NDArray[np.int64]) -> None:
+        """Forget some images."""
+        if not len(rows):
+            return
+        if self.cache is not None:
+            for row in rows.tolist():
+                self.cache.pop(row, None)
+        keep = [~np.isin(part, rows) for part in self.rows]
+        self.rows = [part[kept] for part, kept in zip(self.rows, keep, strict=True)]
+        for parts in (self.levels, self.power, self.inside):
+            parts[:] = [part[kept] for part, kept in zip(parts, keep, strict=False)]
+
+    def largest(self, comm: Comm, group: NDArray[np.int32], n_group: int) -> NDArray[np.float64]:
+        """(n_group, n_shell) largest |X| of images as strong as those of `group` (n,) that are kept. Collective."""
+        result = np.zeros((n_group, self.n_shell))
+        kind = _strength(np.concatenate([np.empty((0, N_BAND)), *self.levels]))
+        for g, strength in set(zip(group.tolist(), kind.tolist(), strict=True)):
+            np.maximum(result[g], self.amplitude[g, strength], out=result[g])
+        comm.max_array(result)
+        return result
 
     def spectra(self, parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         """(n, n_shell) of all images."""
@@ -104,8 +144,9 @@ def measure_images(
     *,
     corrects_norm: bool = True,
     finds_particle: bool = False,
+    judged: Judged | None = None,
 ) -> tuple[ImageStatistics, dict[int, NDArray[np.float32]] | None]:
-    """Read every image once: find the unusable ones and measure the power spectra. Collective.
+    """Read every image once: find the unusable and odd ones and measure the power spectra of the others. Collective.
 
     Parameters
     ----------
@@ -116,28 +157,37 @@ def measure_images(
     keep : bool
         Return the images, by row, too.
     corrects_norm : bool
-        Else every `norm` is 1.
+        Else every `norm` is 1, but of images on another grey scale than most of their group.
     finds_particle : bool
         Measure the power of the particle alone.
+    judged : Judged, optional
+        What is known of the same images, of which the odd ones are not in the partition.
     """
     particles, comm = partition.particles, partition.comm
     n_group, n_shell = len(particles.optics.box), int(particles.optics.box.max()) // 2 + 1
-    seen = _Pass(n_shell, np.zeros((n_group, n_shell)), {} if keep else None)
+    seen, mends = _Pass(n_shell, {} if keep else None), Mends()
     for half in (0, 1):
-        for batch in partition.batches(partition.rows_of(half)):
+        for batch in partition.batches(partition.rows_of(half), mends):
             seen.add(particles, batch, background_radius, finds_particle=finds_particle)
+    left_out = gathered(comm, seen.bad)
+    if judged is None:
+        every = np.concatenate([np.empty((0, N_BAND)), *seen.levels])
+        judged = judge(comm, particles, np.concatenate([np.empty(0, np.int64), *seen.rows]), every)
+        seen.without(judged.odd)
+        left_out = left_out.also(ODD_LEVEL, judged.odd)
     row = np.concatenate([np.empty(0, np.int64), *seen.rows])
     group = particles.optics_group[row]
-    power, amplitude = seen.spectra(seen.power), seen.amplitude
+    power, amplitude = seen.spectra(seen.power), seen.largest(comm, group, n_group)
     inside = seen.spectra(seen.inside) if finds_particle else np.zeros_like(power)
-    comm.max_array(amplitude)
     total = group_sums(comm, power, group, n_group, particles.n)
     count = np.bincount(group, minlength=n_group).astype(np.int64)
     comm.sum_array(count)
-    bad = [np.asarray(part, np.int64) for part in comm.all_gather(seen.bad)]
-    norm = np.ones(particles.n)
+    norm = judged.level
     if corrects_norm:
-        norm = norm_corrections(comm, particles, row, power, total, count)
+        common = judged.is_common[row]
+        usual = group_sums(comm, power[common], group[common], n_group, particles.n)
+        norm = norm_corrections(comm, particles, row, power, usual, judged.is_common)
+    norm = norm * judged.group_level[particles.optics_group]
     if (norm != 1).any():
         power /= np.square(norm[row])[:, None]
         inside /= np.square(norm[row])[:, None]
@@ -147,8 +197,14 @@ def measure_images(
         amplitude /= least[:, None]
     squares = np.square(inside)
     sums = [group_sums(comm, each, group, n_group, particles.n) for each in (inside, squares)]
-    every = np.sort(np.concatenate([np.empty(0, np.int64), *bad]))
-    return ImageStatistics(total, count, amplitude, every, norm, np.stack(sums, axis=-1)), seen.cache
+    n_mended = mended_counts(comm, mends, left_out.rows)
+    statistics = ImageStatistics(total, count, amplitude, left_out, norm, np.stack(sums, axis=-1), n_mended, judged)
+    return statistics, seen.cache
+
+
+def _strength(found: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n,) kind of images with `levels` (n, N_BAND): within one amplitudes differ by a factor of 4 at the most."""
+    return np.floor(np.log2(found[:, -1]) / 2).astype(np.int64)
 
 
 def group_sums(
@@ -168,31 +224,6 @@ def group_sums(
     return total
 
 
-def _names(particles: Particles, rows: NDArray[np.int64]) -> str:
-    """The first ten of some particles, for a message."""
-    names = ", ".join(particles.label(row) for row in rows[:10].tolist())
-    return names + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
-
-
-def refuse_too_many_bad(particles: Particles, bad: NDArray[np.int64], max_fraction: float) -> None:
-    """List the unusable images; stop if they are too many.
-
-    Raises
-    ------
-    InputError
-        If more than `max_fraction` of the images are unusable.
-    """
-    if not len(bad):
-        return
-    shown = _names(particles, bad)
-    if len(bad) == particles.n or len(bad) > max_fraction * particles.n:
-        raise InputError(
-            f"{len(bad)} of {particles.n} images have NaN, infinite or constant pixels ({shown}), more than the "
-            f"share {max_fraction:g} that --max-bad-fraction allows: remove them or allow more"
-        )
-    log.warning("left out %d images with NaN, infinite or constant pixels: %s", len(bad), shown)
-
-
 def without_defocus(particles: Particles) -> NDArray[np.int64]:
     """Rows whose CTF means nothing; they are named in the log.
 
@@ -204,5 +235,5 @@ def without_defocus(particles: Particles) -> NDArray[np.int64]:
     particles.require_ctf()
     rows = np.flatnonzero(particles.has_no_defocus)
     if len(rows):
-        log.warning("left out %d particles with a defocus of 0 or none: %s", len(rows), _names(particles, rows))
+        log.warning("left out %d particles with a defocus of 0 or none: %s", len(rows), names_of(particles, rows))
     return rows

@@ -13,8 +13,9 @@ Array = NDArray[np.float64]
 
 # Noise is measured beyond this share of Nyquist, where a particle has little power of its own.
 _NOISE_FROM = 0.5
-# Corrections are cut to this range and its inverse: what lies beyond is not an image of the same kind.
-_MOST = 4.0
+# Corrections of images that are about as strong as most are cut to this range and its inverse; those of others to the
+# second one: they may be on another grey scale.
+_MOST, _MOST_OTHERS = 4.0, 1e3
 
 
 def norm_corrections(
@@ -23,11 +24,12 @@ def norm_corrections(
     rows: NDArray[np.int64],
     power: Array,
     total: Array,
-    count: NDArray[np.int64],
+    is_common: NDArray[np.bool_],
 ) -> Array:
     """(n_all,) noise amplitude of each image relative to its optics group (rlnNormCorrection); 1 where unknown.
 
-    What the measurement scatters by itself is taken out: images that all have the same noise get 1. Collective.
+    What the measurement scatters by itself is taken out: images that all have the same noise get 1. Group means and
+    scatter are those of the common images. Collective.
 
     Parameters
     ----------
@@ -38,15 +40,16 @@ def norm_corrections(
     power : (n, n_shell) float64
         Σ|X|² of each shell.
     total : (n_group, n_shell) float64
-        Sums of `power` over the images of each group, of all ranks.
-    count : (n_group,) int64
-        Images of each group.
+        Sums of `power` over the common images of each group, of all ranks.
+    is_common : (n_all,) bool
+        Images that are about as strong as most of their optics group, see `pycryo.refinement.data.outliers`.
     """
     group = particles.optics_group
+    count = np.bincount(group[is_common], minlength=len(total))
     ratio = np.ones(len(rows))
     for g in np.unique(group[rows]):
         shells = _noise_shells(int(particles.optics.box[g]), total[g])
-        mean = total[g, shells] / count[g]
+        mean = total[g, shells] / max(1, count[g])
         mine = group[rows] == g
         samples = _samples(int(particles.optics.box[g]))[shells]
         ratio[mine] = (power[np.ix_(mine, shells)] / mean * samples).sum(axis=1) / max(1, samples.sum())
@@ -56,7 +59,9 @@ def norm_corrections(
         squares = np.ones(particles.n)
         for some, values in gathered:
             squares[some] = values
-        norms = np.sqrt(np.clip(_without_scatter(particles, squares, total, count), _MOST**-2, _MOST**2))
+        most = np.where(is_common, _MOST, _MOST_OTHERS)
+        squares = _without_scatter(particles, squares, total, is_common)
+        norms = np.sqrt(np.clip(squares, most**-2.0, most**2))
     found = comm.broadcast(norms)
     assert found is not None
     return found
@@ -73,17 +78,17 @@ def _noise_shells(box: int, total: Array) -> NDArray[np.int64]:
     return outer[total[outer] > 0]
 
 
-def _without_scatter(particles: Particles, squares: Array, total: Array, count: NDArray[np.int64]) -> Array:
-    """Variances of each group's images shrunk towards 1 by what chance makes of them."""
-    result = np.ones_like(squares)
-    for g in np.flatnonzero(count):
+def _without_scatter(particles: Particles, squares: Array, total: Array, is_common: NDArray[np.bool_]) -> Array:
+    """Variances of each group's common images shrunk towards 1 by what chance makes of them; those of others."""
+    result = np.where(is_common, 1.0, squares)
+    for g in np.unique(particles.optics_group[is_common]).tolist():
         box = int(particles.optics.box[g])
-        mine = particles.optics_group == g
+        mine = is_common & (particles.optics_group == g)
         n_sample = _samples(box)[_noise_shells(box, total[g])].sum()
         observed = float(np.mean(np.square(squares[mine] - 1)))
         # |X|² of noise has a variance of its squared mean.
         true = 1 - 1 / (max(1, n_sample) * observed) if observed > 0 else 0.0
         # The observed variance is itself known to a share √(2/n) only.
-        if true > 3 * np.sqrt(2 / count[g]):
+        if true > 3 * np.sqrt(2 / np.count_nonzero(mine)):
             result[mine] = 1 + true * (squares[mine] - 1)
     return result

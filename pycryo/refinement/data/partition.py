@@ -12,6 +12,7 @@ from pycryo.io.batches import Batch, iter_batches
 from pycryo.io.particles import Particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import Comm
+from pycryo.refinement.data.mend import Mends, mended
 
 # Pixels of a batch of images, about 16 MiB as float32. Arrays beyond 32 MiB would come from the system, empty pages to
 # be cleared, and go back each time: with 64 MiB 20 000 images of 64 px take 5 % more processor time.
@@ -77,12 +78,12 @@ class Partition:
         """Whether this rank is in `half_comm` of a half."""
         return self.half_comm[half] is not None
 
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[Batch]:
-        """Images of some of this rank's particles, one optics geometry at a time."""
+    def batches(self, rows: NDArray[np.int64], mends: Mends | None = None) -> Iterator[Batch]:
+        """Images of some of this rank's particles, one optics geometry at a time; those mended now go to `mends`."""
         if self.cache is not None:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
-            yield from iter_batches(self.particles, rows, max_images=batch_size(self.particles))
+            yield from mended(iter_batches(self.particles, rows, max_images=batch_size(self.particles)), mends)
 
 
 def batch_size(particles: Particles) -> int:
@@ -219,7 +220,7 @@ def _kept(
     kept = {row: cache[row] for row in rows.tolist() if row in cache}
     missing = rows[~np.isin(rows, list(kept))]
     if len(missing):
-        for batch in iter_batches(particles, missing, max_images=batch_size(particles)):
+        for batch in mended(iter_batches(particles, missing, max_images=batch_size(particles))):
             kept.update(by_row(batch.rows, batch.images))
     return kept
 

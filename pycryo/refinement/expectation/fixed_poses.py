@@ -43,6 +43,8 @@ class FixedWeighting:
         σ² per real component.
     scale : (n_group,) float64
         Grey scales.
+    norm : (n_all,) float64
+        Divides each image.
     sign : float
         -1 inverts the contrast of the images.
     """
@@ -51,6 +53,7 @@ class FixedWeighting:
     use_ctf: bool
     noise: NDArray[np.float64]
     scale: NDArray[np.float64]
+    norm: NDArray[np.float64]
     sign: float = 1.0
 
 
@@ -158,7 +161,7 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
     pixels = half_plane(box, min(frame.r_high / ratio, box / 2))
     samples = pixels.take(transform(batch.images, job.weighting.background_radius / pixel_size))
     weighting = job.weighting
-    samples *= np.float32(weighting.sign)
+    samples *= (weighting.sign / weighting.norm[rows]).astype(np.float32)[:, None, None]
     noise, scale = weighting.noise[group], weighting.scale[group]
     target = weighted_target(
         samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf, is_bare=job.ewald is not None

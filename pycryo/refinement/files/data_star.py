@@ -1,4 +1,4 @@
-"""The particles of an iteration with the poses found, as RELION's run_data.star."""
+"""The particles of an iteration with the poses found, as RELION's run_data.star, and those that are left out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.geometry.rotations import quaternion_to_euler
 from pycryo.io.particles import Particles, write_particles
+from pycryo.refinement.data.left_out import LeftOut
 from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.outcome import Poses
+
+# Why a particle is left out; RELION keeps columns that it does not know.
+REASON_LABEL = "pycryoReason"
 
 
 def write_data_star(
@@ -35,6 +39,20 @@ def write_data_star(
         columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
         columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
     write_particles(path, particles, columns)
+
+
+def write_rejected(path: Path, particles: Particles, left_out: LeftOut) -> None:
+    """Write the particles that are left out, with the reason in a column of its own; no file if there are none.
+
+    Raises
+    ------
+    InputError, RunError
+        If the file cannot be written.
+    """
+    if len(left_out.rows):
+        write_particles(path, particles.subset(left_out.rows), {REASON_LABEL: left_out.reasons})
+    else:
+        path.unlink(missing_ok=True)
 
 
 def pose_columns(poses: Poses, half: NDArray[np.int8]) -> dict[str, ArrayLike]:

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from pycryo.findings import Finding
-from pycryo.io.particles import Particles, write_particles
+from pycryo.io.particles import Particles
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.files.data_star import write_data_star
+from pycryo.refinement.files.data_star import write_data_star, write_rejected
 from pycryo.refinement.files.half_maps import class_name, write_maps
 from pycryo.refinement.files.job import remove_results
 from pycryo.refinement.files.model_star import write_model_star
@@ -126,11 +126,7 @@ class Writer:
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None
         self._write_particles("run_data.star", setup, outcome)
-        rejected = self.folder / "run_rejected.star"
-        if len(setup.statistics.bad):
-            write_particles(rejected, self.particles.subset(setup.statistics.bad), {})
-        else:
-            rejected.unlink(missing_ok=True)
+        write_rejected(self.folder / "run_rejected.star", self.particles, setup.statistics.left_out)
 
     def _write_particles(self, name: str, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None

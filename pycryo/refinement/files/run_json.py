@@ -73,6 +73,8 @@ def write_run_json(
             "junk": history[-1].n_junk,
             "suggested_threshold": history[-1].score_threshold,
             "left_out": [partition.particles.label(int(row)) for row in setup.statistics.bad],
+            "left_out_reasons": setup.statistics.left_out.counts,
+            "mended": setup.statistics.n_mended,
         },
         "iterations": [dataclasses.asdict(record) for record in history],
     }

@@ -20,12 +20,8 @@ from pycryo.model.volume import shared_volume
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.halves import split_halves
-from pycryo.refinement.data.image_statistics import (
-    ImageStatistics,
-    measure_images,
-    refuse_too_many_bad,
-    without_defocus,
-)
+from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
+from pycryo.refinement.data.left_out import refuse_too_many_bad
 from pycryo.refinement.data.partition import Partition, deal
 from pycryo.refinement.data.prepare import Weighting
 from pycryo.refinement.maximization.noise import first_noise, updated_noise
@@ -170,7 +166,7 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
     first = deal(comm, particles, half, None)
     statistics, _ = measure_images(first, radius, keep=False)
     first.free()
-    refuse_too_many_bad(particles, statistics.bad, options.max_bad_fraction)
+    refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half[statistics.bad] = -1
     if not (half >= 0).any():
         raise InputError(f"{particles.path}: there is no image that shows the optics")

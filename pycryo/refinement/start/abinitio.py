@@ -22,12 +22,9 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.halves import images_told
-from pycryo.refinement.data.image_statistics import (
-    ImageStatistics,
-    measure_images,
-    refuse_too_many_bad,
-    without_defocus,
-)
+from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
+from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
+from pycryo.refinement.data.mend import mended_counts
 from pycryo.refinement.data.partition import Partition, commonest_geometry
 from pycryo.refinement.maximization.poses import gather_poses
 from pycryo.refinement.outcome import Poses
@@ -38,8 +35,9 @@ from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.contest import Contest, Leg
 from pycryo.refinement.start.contrast import DARK, darkness
 from pycryo.refinement.start.particle_size import estimate_diameter
-from pycryo.refinement.start.small_images import read_small
+from pycryo.refinement.start.small_images import read_small, without
 from pycryo.refinement.start.stochastic import Round
+from pycryo.report.verdict import ODD_LEVEL
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
@@ -68,8 +66,10 @@ class InitialModel:
     legs : list of Leg
     used : (n,) int64
         Rows of the images used.
-    left_out : (n_bad,) int64
-        Rows of unusable images among those drawn.
+    left_out : LeftOut
+        Unusable images among those drawn.
+    n_mended : dict of str to int
+        See `ImageStatistics.n_mended`.
     planes : SlabMap
         The map in planes.
     seconds : float
@@ -81,7 +81,8 @@ class InitialModel:
     diameter: float
     legs: list[Leg]
     used: NDArray[np.int64]
-    left_out: NDArray[np.int64]
+    left_out: LeftOut
+    n_mended: dict[str, int]
     planes: SlabMap
     seconds: float
 
@@ -122,7 +123,7 @@ def abinitio(
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
-    setup, left_out = _set_up(comm, particles, options)
+    setup, left_out, n_mended = _set_up(comm, particles, options)
     contest = Contest(setup, options)
     last = contest.run()
     ((reference, _),) = last.state.references
@@ -134,7 +135,8 @@ def abinitio(
     used = np.flatnonzero(setup.partition.half >= 0)
     found = gather(planes) if gather_map else None
     setup.free()
-    return InitialModel(found, poses, resolution, setup.diameter, contest.legs, used, left_out, planes, seconds)
+    legs, diameter = contest.legs, setup.diameter
+    return InitialModel(found, poses, resolution, diameter, legs, used, left_out, n_mended, planes, seconds)
 
 
 def _tell(contest: Contest, last: Round, resolution: float, seconds: float) -> None:
@@ -155,8 +157,8 @@ def _tell(contest: Contest, last: Round, resolution: float, seconds: float) -> N
     log.debug("seconds: %s", {name: round(value, 1) for name, value in contest.timer.seconds.items()})
 
 
-def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple[Setup, NDArray[np.int64]]:
-    """Read the images to be used and measure what is known before any map; rows of unusable ones. Collective."""
+def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple[Setup, LeftOut, dict[str, int]]:
+    """Read the images to be used and measure what is known before any map; unusable and mended ones. Collective."""
     usable = np.ones(particles.n, bool)
     if options.ctf:
         usable[without_defocus(particles)] = False
@@ -172,8 +174,13 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
         rows = np.sort(rows[np.argsort(draw, kind="stable")[: options.max_images]])
         log.info("%d of %d particles are used, drawn at random", len(rows), particles.n)
     _, last = options.resolutions(options.diameter or 0.0)
-    partition, bad = read_small(comm, particles, rows, _PIXEL * last)
-    refuse_too_many_bad(particles, bad, options.max_bad_fraction)
+    partition, left_out, mends = read_small(comm, particles, rows, _PIXEL * last)
+    # What is subtracted from an image does not say how strong it is.
+    field = float((particles.optics.box * particles.optics.pixel_size).min())
+    first, _ = measure_images(partition, 0.5 * field, False, corrects_norm=False)
+    left_out = left_out.also(ODD_LEVEL, first.bad)
+    refuse_too_many_bad(particles, left_out, options.max_bad_fraction)
+    partition = without(partition, left_out.rows)
     if partition.count(0) < 2:
         raise InputError(f"{partition.count(0)} usable particles are too few: give at least two")
     diameter = options.diameter or estimate_diameter(partition)
@@ -181,14 +188,14 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
         advice = "leave out --invert-contrast" if options.invert_contrast else "give --invert-contrast"
         log.warning("the particles seem to be darker than their surroundings: if they are dark on light, %s", advice)
     # So coarse images hold no shells that are noise alone.
-    statistics, _ = measure_images(partition, 0.5 * diameter, False, corrects_norm=False)
+    statistics, _ = measure_images(partition, 0.5 * diameter, False, corrects_norm=False, judged=first.judged)
     setup = _make_setup(partition, options, diameter, statistics)
     if diameter > setup.field_of_view:
         raise InputError(
             f"the particle diameter {diameter:.0f} Å is larger than the images ({setup.field_of_view:.0f} Å): give a "
             "smaller --diameter"
         )
-    return setup, bad
+    return setup, left_out, mended_counts(comm, mends, left_out.rows)
 
 
 def _make_setup(partition: Partition, options: AbinitioOptions, diameter: float, statistics: ImageStatistics) -> Setup:

@@ -15,7 +15,7 @@ from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.files.data_star import pose_columns
+from pycryo.refinement.files.data_star import pose_columns, write_rejected
 from pycryo.refinement.files.run_json import machine, versions
 from pycryo.refinement.start.abinitio import InitialModel
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
@@ -34,7 +34,7 @@ def write_initial_model(
     inputs: Mapping[str, str],
     findings: Sequence[Finding] = (),
 ) -> None:
-    """Write initial_model.mrc, run_data.star and run.json. Collective.
+    """Write initial_model.mrc, run_data.star, run_rejected.star (if any) and run.json. Collective.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ def _write_tables(
     # The halves of a round are none to be kept: all images had one reference.
     del columns["rlnRandomSubset"]
     write_particles(folder / "run_data.star", particles.subset(poses.rows), columns)
+    write_rejected(folder / "run_rejected.star", particles, found.left_out)
     content = {
         "pycryo": __version__,
         "status": "done",
@@ -90,7 +91,9 @@ def _write_tables(
         "particles": {
             "total": particles.n,
             "used": len(found.used),
-            "left_out": [particles.label(int(row)) for row in found.left_out],
+            "left_out": [particles.label(int(row)) for row in found.left_out.rows],
+            "left_out_reasons": found.left_out.counts,
+            "mended": found.n_mended,
         },
         "legs": [dataclasses.asdict(leg) for leg in found.legs],
         "seconds": round(found.seconds, 2),

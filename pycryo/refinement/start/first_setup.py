@@ -22,12 +22,8 @@ from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.halves import split_halves
-from pycryo.refinement.data.image_statistics import (
-    ImageStatistics,
-    measure_images,
-    refuse_too_many_bad,
-    without_defocus,
-)
+from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
+from pycryo.refinement.data.left_out import refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
 from pycryo.refinement.data.signal_power import signal_power
 from pycryo.refinement.files.fingerprint import maps_mark
@@ -38,6 +34,7 @@ from pycryo.refinement.resources.work_plan import refine_sizes
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.known_poses import pose_prior, reference_from_poses
 from pycryo.refinement.start.reference import diameter_of, filtered_reference
+from pycryo.report.verdict import NO_DEFOCUS
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +132,9 @@ def _usable(
     first = deal(comm, particles, half, None)
     statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
     first.free()
-    refuse_too_many_bad(particles, statistics.bad, options.max_bad_fraction)
+    refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half[statistics.bad] = -1
-    statistics = replace(statistics, bad=np.union1d(statistics.bad, blind))
+    statistics = replace(statistics, left_out=statistics.left_out.also(NO_DEFOCUS, blind))
     partition = deal(comm, particles, half, cache)
     if min(partition.count(0), partition.count(1)) < 1:
         raise InputError(

@@ -17,6 +17,7 @@ from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map, low_pass
 from pycryo.maps.masks import auto_mask
 from pycryo.refinement.data.image_statistics import ImageStatistics
+from pycryo.refinement.data.mend import mended
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.plan import Plan
 
@@ -59,7 +60,7 @@ def grey_scale(
     for number in range(3):
         numerator = denominator = 0.0
         volume = to_volume(reference * np.float32(total), plan.box, plan.padding, plan.r_read)
-        for batch in iter_batches(particles, rows, max_images=_N_IMAGE):
+        for batch in mended(iter_batches(particles, rows, max_images=_N_IMAGE)):
             scale = plan.weighting.model_scale(particles, batch.rows)
             target = plan.weighting.target(particles, batch.rows, batch.images, plan.r_high)
             target = target.between(1, plan.r_high / scale)

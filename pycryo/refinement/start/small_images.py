@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.io.batches import find_bad_images, iter_batches
+from pycryo.io.batches import iter_batches
 from pycryo.io.particles import Particles
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
 from pycryo.progress import track
+from pycryo.refinement.data.left_out import LeftOut, gathered, sort_out
+from pycryo.refinement.data.mend import Mends, mended
 from pycryo.refinement.data.partition import Partition, batch_size
 from pycryo.refinement.data.prepare import transform
 from pycryo.threads import get_threads
@@ -50,7 +52,7 @@ def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
 
 def read_small(
     comm: Comm, particles: Particles, rows: NDArray[np.int64], pixel_size: float
-) -> tuple[Partition, NDArray[np.int64]]:
+) -> tuple[Partition, LeftOut, Mends]:
     """Read some images once and keep them on a coarse grid, dealt to the ranks in pieces of equal length. Collective.
 
     Parameters
@@ -66,8 +68,10 @@ def read_small(
     -------
     Partition
         All in half-set 0, with the particles as if their images had been that coarse in the files.
-    (n_bad,) int64
-        Rows of the images with non-finite or constant pixels, which are left out.
+    LeftOut
+        The images with non-finite or constant pixels, which are not among them.
+    Mends
+        Which of this rank's images were mended.
 
     Raises
     ------
@@ -80,18 +84,18 @@ def read_small(
     bounds = even_bounds(len(rows), comm.size)
     mine = rows[bounds[comm.rank] : bounds[comm.rank + 1]]
     cache: dict[int, NDArray[np.float32]] = {}
-    bad: list[int] = []
+    bad: dict[str, list[int]] = {}
+    mends = Mends()
     if len(mine):
-        batches = iter_batches(particles, mine, max_images=batch_size(particles))
+        batches = mended(iter_batches(particles, mine, max_images=batch_size(particles)), mends)
         for batch in track(batches, None, "reading images"):
-            wrong = find_bad_images(batch.images)
-            bad += batch.rows[wrong].tolist()
-            good = batch.rows[~wrong]
-            small = shrink_images(batch.images[~wrong], int(box[particles.optics_group[batch.rows[0]]]))
+            usable = sort_out(batch, bad)
+            good = batch.rows[usable]
+            small = shrink_images(batch.images[usable], int(box[particles.optics_group[batch.rows[0]]]))
             cache.update(zip(good.tolist(), small, strict=True))
-    every = np.sort(np.concatenate([np.asarray(part, np.int64) for part in comm.all_gather(bad)]))
+    left_out = gathered(comm, bad)
     half = np.full(particles.n, -1, np.int8)
-    half[np.setdiff1d(rows, every)] = 0
+    half[np.setdiff1d(rows, left_out.rows)] = 0
     partition = Partition(
         comm=comm,
         particles=replace(particles, optics=coarse),
@@ -102,4 +106,11 @@ def read_small(
         half_comm=(comm.split(0), comm.split(0)),
         cache=cache,
     )
-    return partition, every
+    return partition, left_out, mends
+
+
+def without(partition: Partition, rows: NDArray[np.int64]) -> Partition:
+    """The partition without some of its particles."""
+    half = partition.half.copy()
+    half[rows] = -1
+    return replace(partition, half=half, rows=partition.rows[half[partition.rows] == 0])

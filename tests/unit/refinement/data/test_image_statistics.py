@@ -16,7 +16,8 @@ from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.halves import split_halves
-from pycryo.refinement.data.image_statistics import group_sums, measure_images, refuse_too_many_bad, without_defocus
+from pycryo.refinement.data.image_statistics import group_sums, measure_images, without_defocus
+from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
 from pycryo.refinement.data.partition import deal
 
 
@@ -145,17 +146,17 @@ def test_measure_images_is_the_same_on_any_number_of_ranks(two_stacks):
 def test_too_many_bad_images_are_refused(tmp_path, caplog):
     particles = spoiled(tmp_path)
     caplog.set_level(logging.WARNING)
-    refuse_too_many_bad(particles, np.empty(0, np.int64), 0.0)
+    refuse_too_many_bad(particles, LeftOut(), 0.0)
     assert not caplog.records
-    bad = np.array([2, 3, 5, 8])
+    bad = LeftOut({"not_finite": np.array([2, 5]), "constant": np.array([3, 8])})
     refuse_too_many_bad(particles, bad, 4 / 12)
-    assert "left out 4 images" in caplog.text
+    assert "left out 4 images: 2 with NaN or infinite pixels, 2 with constant pixels (3@" in caplog.text
     for number in (3, 4, 6, 9):
         assert f"{number}@" in caplog.text
     with pytest.raises(InputError, match=r"4 of 12 images .*g1\.mrcs.* --max-bad-fraction"):
         refuse_too_many_bad(particles, bad, 0.33)
     with pytest.raises(InputError, match=r"12 of 12 images .* and 2 more"):
-        refuse_too_many_bad(particles, np.arange(12), 1.0)
+        refuse_too_many_bad(particles, LeftOut({"constant": np.arange(12)}), 1.0)
 
 
 def test_particles_without_defocus(tmp_path, caplog):

@@ -177,6 +177,8 @@ def test_run_json(finished):
         "junk": last["n_junk"],
         "suggested_threshold": last["score_threshold"],
         "left_out": [],
+        "left_out_reasons": {},
+        "mended": {"pixels": 0, "ramp": 0},
     }
     assert last["n_junk"] == 0
     assert run["machine"]["ranks"] == 1

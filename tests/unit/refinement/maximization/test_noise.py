@@ -18,6 +18,7 @@ from pycryo.kernels.projector import fourier_volume
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums, measure_images
+from pycryo.refinement.data.left_out import LeftOut
 from pycryo.refinement.data.partition import deal
 from pycryo.refinement.data.prepare import particle_ctf, transform, weigh
 from pycryo.refinement.expectation.overlap import overlap
@@ -171,9 +172,7 @@ def test_power_of_junk_is_taken_out(rng):
 def look_at(power, count=(10,)) -> ImageStatistics:
     power = np.atleast_2d(np.asarray(power, float))
     zeros = np.zeros((*power.shape, 2))
-    return ImageStatistics(
-        power, np.array(count), np.sqrt(power), np.empty(0, np.int64), np.ones(int(sum(count))), zeros
-    )
+    return ImageStatistics(power, np.array(count), np.sqrt(power), LeftOut(), np.ones(int(sum(count))), zeros)
 
 
 @pytest.fixture(scope="module")

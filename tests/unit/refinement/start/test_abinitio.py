@@ -19,6 +19,8 @@ from pycryo.errors import InputError
 from pycryo.io.star import read_tables
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.image_statistics import ImageStatistics
+from pycryo.refinement.data.left_out import LeftOut
+from pycryo.refinement.data.mend import Mends
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.start import contest
 from pycryo.refinement.start.abinitio import abinitio
@@ -72,9 +74,10 @@ def test_read_small_leaves_out_bad_images(tmp_path):
         file.data[0] = 3.0
         file.data[1, 2, 3] = np.nan
     rows = np.arange(1, 9)
-    partition, bad = read_small(SerialComm(), particles, rows, 8.0)
+    partition, left_out, mends = read_small(SerialComm(), particles, rows, 8.0)
     wrong = [row for row in range(9) if particles.stack[row] == particles.stack[0] and particles.image_index[row] < 2]
-    assert bad.tolist() == [row for row in wrong if row in rows]
+    assert left_out.rows.tolist() == [row for row in wrong if row in rows]
+    assert mends == Mends()
     assert partition.rows.tolist() == [row for row in rows if row not in wrong]
     assert partition.half[0] == -1
     optics = partition.particles.optics
@@ -110,7 +113,7 @@ def test_rings():
 def test_diameter_of_a_phantom(tmp_path):
     """Blobs of 4 Å within 30 Å of the centre: 60 Å and their width."""
     particles, _, _ = scene(tmp_path, lump(), 60, snr=0.3)
-    partition, _ = read_small(SerialComm(), particles, np.arange(60), 5.0)
+    partition, _, _ = read_small(SerialComm(), particles, np.arange(60), 5.0)
     # A spherical body has no tips: the estimate allows for them.
     assert 50 < estimate_diameter(partition) < 95
     partition.free()
@@ -124,7 +127,7 @@ def batch_setup(n=50, seed=2):
     partition = _Share(half, rows, SimpleNamespace(optics_group=group))
     count = np.bincount(group[rows], minlength=3)
     norm, unknown = np.ones(len(half)), np.zeros((3, 2, 2))
-    look = ImageStatistics(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), np.empty(0, np.int64), norm, unknown)
+    look = ImageStatistics(np.outer(count, [4.0, 2.0]), count, np.ones((3, 2)), LeftOut(), norm, unknown)
     return _Setup(partition, look, RefineOptions(seed=seed))
 
 
