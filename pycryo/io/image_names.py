@@ -88,7 +88,7 @@ def find_stacks(
     for number, name in enumerate(names.stacks):
         tries = [(folder / name, folder) for folder in folders]
         tries += [(folder / Path(name).name, folder) for folder in fallbacks]
-        hit = next(((path, folder) for path, folder in tries if name and path.is_file()), None)
+        hit = next(((path, folder) for path, folder in tries if name and _is_file(path)), None)
         if hit is None:
             row = int(np.argmax(names.stack == number)) + 1
             places = (
@@ -101,6 +101,14 @@ def find_stacks(
         if not os.path.isabs(name) or hit[0] != Path(name):
             used[hit[1].absolute()] = None
     return tuple(found), tuple(used)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file can be found by the name: not where it is too long or a folder may not be looked into."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def check_stacks(names: ImageNames, stacks: Sequence[Path], where: str) -> tuple[MrcHeader, ...]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# More than any molecule; coordinates beyond are a mistake.
+_MOST_ANGSTROM = 1e7
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 
 
@@ -60,6 +62,8 @@ def model_density(
     structure = _read(path, assembly)
     atoms = [site.atom for site in structure[0].all()]
     position = np.array([atom.pos.tolist() for atom in atoms])
+    if not (np.abs(position) < _MOST_ANGSTROM).all():
+        raise InputError(f"{path}: an atom has coordinates that are no numbers of Å; correct the file")
     position -= position.mean(axis=0)
     radius = float(np.linalg.norm(position, axis=1).max())
     if 2 * radius > box * pixel_size:
