@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.files.array_file import read_arrays, write_arrays
+from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
 
 # Numbers at the edges of the types that headers and tables are read into.
 INTEGERS = (0, 1, -1, 2, 3, 127, 128, 255, 1024, 32767, 65536, 10**6, 2**30, 2**31 - 1, -(2**31), -1024, 10**9)
@@ -41,6 +42,9 @@ WORDS = (
     *(b"9" * 5000 + b"@a.mrcs", b"1@" + b"a" * 5000, b"1@../../../etc/passwd", b"1@.", b"99999999999999999999@a.mrcs"),
     *(b"\xef\xbb\xbf", b"\x1f", b"\x1a", b"\x85", b"\x0b", b"\x0c", b"\r", b"x" * 100_000, b'"x ' * 2000),
 )
+
+
+REFUSED: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,11 @@ class Reader:
 
 @contextmanager
 def only_own_errors() -> Iterator[None]:
-    """Errors of the project say something in one line; any other is passed on."""
+    """Errors of the project, which must say something, are counted in `REFUSED`; any other is passed on."""
     try:
         yield
     except (InputError, RunError) as error:
+        REFUSED[type(error).__name__] += 1
         text = str(error)
         if not text.strip():
             raise AssertionError("an error without a message") from error
@@ -223,6 +228,8 @@ def _checkpoint_seeds(folder: Path) -> list[bytes]:
         file["header"] = json.dumps(_STATE_HEADER)
         file.create_dataset("packed", (64, 8), "f4", data=np.ones((64, 8)), chunks=(8, 8), compression="gzip")
         file.create_dataset("bare", (10**4,), "f8", chunks=(100,), fillvalue=1.0)
+    with open(path, "r+b") as raw:
+        sign(raw)
     return [*found, path.read_bytes()]
 
 

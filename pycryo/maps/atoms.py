@@ -103,7 +103,7 @@ def _read(path: Path | str, assembly: str | None) -> gemmi.Structure:
         raise InputError(f"{path}: no such file")
     try:
         structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: no atomic model could be read: {error}") from error
     if assembly is not None:
         names = [each.name for each in structure.assemblies]
