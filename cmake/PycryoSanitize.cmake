@@ -11,7 +11,7 @@ if(PYCRYO_SANITIZE)
   endif()
   if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
     # Clang forgets that the vectors behind references lie anywhere (csrc/kernels/tiles.cpp), GCC does not.
-    add_compile_options(-fmax-type-align=4)
+    add_compile_options(-fmax-type-align=8)
     add_compile_options(-include ${CMAKE_SOURCE_DIR}/cmake/clang_shuffle.hpp)
   endif()
 endif()

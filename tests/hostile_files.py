@@ -36,8 +36,33 @@ INTEGERS = (0, 1, -1, 2, 3, 127, 128, 255, 1024, 32767, 65536, 10**6, 2**30, 2**
 FLOATS = (0.0, -0.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e-45, 3e38, 1e-30)
 WORDS = (
     *(b"nan", b"inf", b"-inf", b"-1", b"0", b"1.5", b"1e400", b"1e308", b"-1e308", b"1e-400", b"9" * 25, b"9" * 5000),
-    *(b"1_0", b"0x10", b"", b'"', b"'", b'""', b"' '", b"#", b"_", b"_rlnImageName", b"loop_", b"data_", b"data_optics"),
-    *(b"[1,2]", b"[nan]", b"[]", b"[1e308,1e308]", b"None", b"True", b"\xff\xfe", b"\xc2\xa0", b"\xe2\x80\x83", b"\x00"),
+    *(
+        b"1_0",
+        b"0x10",
+        b"",
+        b'"',
+        b"'",
+        b'""',
+        b"' '",
+        b"#",
+        b"_",
+        b"_rlnImageName",
+        b"loop_",
+        b"data_",
+        b"data_optics",
+    ),
+    *(
+        b"[1,2]",
+        b"[nan]",
+        b"[]",
+        b"[1e308,1e308]",
+        b"None",
+        b"True",
+        b"\xff\xfe",
+        b"\xc2\xa0",
+        b"\xe2\x80\x83",
+        b"\x00",
+    ),
     *(b"../../x", b"/dev/zero", b"000001@/dev/zero", b"1@", b"@", b"@a.mrcs", b"0@a.mrcs", b"-1@a.mrcs", b"2147483648"),
     *(b"9" * 5000 + b"@a.mrcs", b"1@" + b"a" * 5000, b"1@../../../etc/passwd", b"1@.", b"99999999999999999999@a.mrcs"),
     *(b"\xef\xbb\xbf", b"\x1f", b"\x1a", b"\x85", b"\x0b", b"\x0c", b"\r", b"x" * 100_000, b'"x ' * 2000),
@@ -251,7 +276,12 @@ def _read_checkpoint(path: Path) -> None:
 def _run_seeds(folder: Path) -> list[bytes]:
     each = {"number": 1, "score_threshold": 0.25, "r_high": 9.5, "seconds": {"total": 1.5}, "stage": "global"}
     run = {
-        **{"status": "done", "resolution": 8.5, "box": 32, "pixel_size": 4.0, "diameter": 80.0, "symmetry": "C1"},
+        "status": "done",
+        "resolution": 8.5,
+        "box": 32,
+        "pixel_size": 4.0,
+        "diameter": 80.0,
+        "symmetry": "C1",
         "particles": {"suggested_threshold": 0.5, "half_sets": [20, 20], "left_out": []},
         "options": {"ini_high": 40.0, "particles_dir": None},
         "iterations": [each],
@@ -314,9 +344,7 @@ _CIF = b"data_x\nloop_\n" + b"".join(
         *(b"auth_asym_id", b"pdbx_PDB_model_num"),
     )
 )
-_CIF += b"".join(
-    b"ATOM %d C CA . ALA A %d %.1f 2.0 %.1f 1.0 20.0 %d A 1\n" % (i, i, 3 * i, -i, i) for i in range(1, 5)
-)
+_CIF += b"".join(b"ATOM %d C CA . ALA A %d %.1f 2.0 %.1f 1.0 20.0 %d A 1\n" % (i, i, 3 * i, -i, i) for i in range(1, 5))
 
 
 def _model_seeds(folder: Path) -> list[bytes]:

@@ -251,8 +251,8 @@ def _loop(path: Path, name: str, labels: tuple[str, ...], data: bytearray, begin
     counts = _count_values(data, begin, end)
     if separator or not counts.all():
         lines = bytes(memoryview(data)[begin:end]).split(b"\n")
-        for row, line in enumerate(lines):
-            tokens = _tokens(line)
+        for row, text in enumerate(lines):
+            tokens = _tokens(text)
             counts[row], lines[row] = len(tokens), FIELD.join(tokens) + b"\n" if tokens else b""
         table = Table(labels, b"".join(lines), int(np.count_nonzero(counts)), FIELD, where)
     else:

@@ -90,6 +90,8 @@ def model_density(
     calculator.grid.set_size(fine_box, fine_box, fine_box)
     calculator.add_model_density_to_grid(structure[0])
     fine = Map(np.asarray(calculator.grid.array, np.float32).transpose(2, 1, 0), spacing)
+    if not np.isfinite(fine.data).all():
+        raise InputError(f"{path}: the density of the atoms is not finite; correct their occupancies")
     # The filter's edge ends at Nyquist: 4 Fourier px wide, centred 2 px below.
     coarse = resample(fine, box, pixel_size)
     return low_pass(coarse, box * pixel_size / max(1.0, box / 2 - 2), edge_px=4.0)

@@ -44,7 +44,8 @@ class Fuzz:
         if self.counts.total() == self.runs:
             seconds = time.process_time() - self.began
             print(
-                f"{self.name}: {self.runs} files, {self.counts['read']} read, {self.counts['refused']} refused in a part at least, "
+                f"{self.name}: {self.runs} files, {self.counts['read']} read, "
+                f"{self.counts['refused']} refused in a part at least, "
                 f"{seconds:.0f} s of processor, {self.runs / seconds:.0f} files/s",
                 flush=True,
             )

@@ -172,6 +172,14 @@ def test_atoms_are_somewhere(text, tmp_path):
         model_density(tmp_path / "in.cif", 16, 4.0)
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1e38"])
+def test_atoms_have_a_density(text, tmp_path):
+    data = READERS["model"].seeds(tmp_path)[1].replace(b" 1.0 20.0", b" " + text.encode() + b" 20.0")
+    (tmp_path / "in.cif").write_bytes(data)
+    with only_own_errors():
+        assert np.isfinite(model_density(tmp_path / "in.cif", 16, 4.0).data).all()
+
+
 @pytest.mark.parametrize("name", ["in.pdb", "in.cif"])
 def test_an_empty_file_is_no_model(name, tmp_path):
     (tmp_path / name).write_bytes(b"")
@@ -210,11 +218,12 @@ def test_run_json_of_other_content(content, tmp_path):
 
 
 def test_errors_of_the_content_name_the_file():
-    with pytest.raises(InputError, match=r"run\.json is not as pycryo writes it \(KeyError: 'x'\); do this"), fitting(
-        "run.json", "do this"
+    with (
+        pytest.raises(InputError, match=r"run\.json is not as pycryo writes it \(KeyError: 'x'\); do this"),
+        fitting("run.json", "do this"),
     ):
         {}["x"]
-    with pytest.raises(InputError, match="^as it is$"), fitting("run.json", "do this"):
+    with pytest.raises(InputError, match=r"^as it is$"), fitting("run.json", "do this"):
         raise InputError("as it is")
 
 
