@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# More than any molecule; coordinates beyond are a mistake.
+# More than any molecule has; coordinates and occupancies beyond are a mistake.
 _MOST_ANGSTROM = 1e7
+_MOST_OCCUPANCY = 1e3
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 
 
@@ -64,6 +65,8 @@ def model_density(
     position = np.array([atom.pos.tolist() for atom in atoms])
     if not (np.abs(position) < _MOST_ANGSTROM).all():
         raise InputError(f"{path}: an atom has coordinates that are no numbers of Å; correct the file")
+    if not (np.abs([atom.occ for atom in atoms]) < _MOST_OCCUPANCY).all():
+        raise InputError(f"{path}: an atom has an occupancy that is no share; correct the file")
     position -= position.mean(axis=0)
     radius = float(np.linalg.norm(position, axis=1).max())
     if 2 * radius > box * pixel_size:
@@ -90,8 +93,6 @@ def model_density(
     calculator.grid.set_size(fine_box, fine_box, fine_box)
     calculator.add_model_density_to_grid(structure[0])
     fine = Map(np.asarray(calculator.grid.array, np.float32).transpose(2, 1, 0), spacing)
-    if not np.isfinite(fine.data).all():
-        raise InputError(f"{path}: the density of the atoms is not finite; correct their occupancies")
     # The filter's edge ends at Nyquist: 4 Fourier px wide, centred 2 px below.
     coarse = resample(fine, box, pixel_size)
     return low_pass(coarse, box * pixel_size / max(1.0, box / 2 - 2), edge_px=4.0)
