@@ -21,6 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["pycryo"]):
     import hostile_files
 _MOST_BYTES = 1 << 16
+_PROGRESS = 10_000  # files between lines about them
 _MEMORY = 2 << 30
 
 
@@ -41,12 +42,11 @@ class Fuzz:
         with hostile_files.only_own_errors():
             self.reader.read(self.path)
         self.counts["read" if hostile_files.REFUSED.total() == before else "refused"] += 1
-        if self.counts.total() == self.runs:
+        if (total := self.counts.total()) % _PROGRESS == 0 or total == self.runs:
             seconds = time.process_time() - self.began
             print(
-                f"{self.name}: {self.runs} files, {self.counts['read']} read, "
-                f"{self.counts['refused']} refused in a part at least, "
-                f"{seconds:.0f} s of processor, {self.runs / seconds:.0f} files/s",
+                f"{self.name}: {total} files, {self.counts['read']} read, {self.counts['refused']} refused in a part "
+                f"at least, {seconds:.0f} s of processor, {total / seconds:.0f} files/s",
                 flush=True,
             )
 
