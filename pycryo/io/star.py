@@ -30,6 +30,7 @@ _NEEDS_TOKENS = re.compile(rb"""[ \t\n]["'#]""")
 _CONTENT = re.compile(rb"\n[ \t]*[^\s#]")
 _NEEDS_QUOTES = re.compile(rb"""^$|^["'#]|[ \t]""")
 _NEEDS_QUOTES_FIRST = re.compile(rb"\n[ \t]*(?:_|data_|loop_)")
+_ADDED = re.compile(r"#\d+$")  # to the name of a second table of that name
 _CONTROLS_TO_BLANKS = bytes(32 if code < 32 and code not in (9, 10) else code for code in range(256))
 _CHUNK = 1 << 20
 
@@ -111,7 +112,7 @@ def write_star(
     parts = [b"".join(f"# {line}\n".encode("utf-8", "surrogateescape") for line in comments)]
     for name, table in tables.items():
         mark = "" if version is None else f"# version {version}\n\n"
-        parts.append(f"\n{mark}data_{name.partition('#')[0]}\n\n".encode())
+        parts.append(f"\n{mark}data_{_ADDED.sub('', name)}\n\n".encode())
         if isinstance(table, Table):
             parts.extend(_loop_parts(table))
         elif isinstance(table, Mapping):

@@ -25,7 +25,7 @@ from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map, write_map
 from pycryo.io.particles import read_particles, write_particles
 from pycryo.io.selection import read_particle_table, write_rows
-from pycryo.io.star import read_tables
+from pycryo.io.star import read_tables, write_star
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
@@ -135,6 +135,16 @@ def test_values_after_a_byte_order_mark_may_hold_odd_blanks(tmp_path):
     (tmp_path / "in.star").write_text("data_\nloop_\n_a\n_b\n\ufeff1\xa02 x\n3 \u2003\n", "utf-8")
     table = read_tables(tmp_path / "in.star")[""]
     assert table.values(texts=["a", "b"])["a"].tolist() == ["\ufeff1\xa02", "3"]
+
+
+def test_names_of_tables_keep_their_signs(tmp_path):
+    """All but the number that `read_tables` adds."""
+    text = b"data_a#b\n_x 1\n\ndata_a#b\n_y 2\n"
+    (tmp_path / "in.star").write_bytes(text)
+    tables = read_tables(tmp_path / "in.star")
+    assert list(tables) == ["a#b", "a#b#2"]
+    write_star(tmp_path / "out.star", tables)
+    assert list(read_tables(tmp_path / "out.star")) == ["a#b", "a#b#2"]
 
 
 @pytest.mark.parametrize(
