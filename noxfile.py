@@ -1,6 +1,13 @@
 """Developer sessions: ``nox -l`` lists them; each makes its own environment."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import nox
+
+ROOT = Path(__file__).parent
+KERNEL_TESTS = ("unit/kernels", "unit/filter")
 
 nox.options.sessions = ["lint", "types", "tests"]
 
@@ -68,3 +75,74 @@ def docs(session: nox.Session) -> None:
     """Links between the pages and to files lead somewhere."""
     session.install("pytest>=8", "numpy")
     session.run("pytest", "tests/unit/test_docs.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """100,000 damaged files for each reader (docs/reliability.md); `-- star --runs 1000` for less."""
+    session.install(".[mpich,test]", "atheris>=3")
+    script = ("python", str(ROOT / "tests" / "fuzz" / "fuzz_readers.py"))
+    readers = ("star", "particles", "selection", "mrc", "checkpoint", "run_json", "model")
+    session.chdir(session.create_tmp())
+    for words in [session.posargs] if session.posargs else [[each] for each in readers]:
+        session.run(*script, *words, env={"PYTHONPATH": str(ROOT / "tests")})
+
+
+def install_sanitized(session: nox.Session, sanitize: str, **compilers: str) -> None:
+    """Install a build with sanitizers, from a source distribution: no other build takes over its settings."""
+    session.install("build")
+    folder = Path(session.create_tmp()) / "sdist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--quiet", "--sdist", "--outdir", str(folder), str(ROOT))
+    (source,) = folder.glob("pycryo-*.tar.gz")
+    options = {"CMAKE_ARGS": f"-DPYCRYO_SANITIZE={sanitize}", "SKBUILD_INSTALL_STRIP": "false", **compilers}
+    session.install("--no-cache-dir", f"pycryo[mpich,test] @ {source.as_uri()}", env=options)
+
+
+def runtime(session: nox.Session, compiler: str, *libraries: str) -> str:
+    """Paths of a compiler's libraries, for LD_PRELOAD."""
+    if shutil.which(compiler) is None:
+        session.error(f"{compiler} is missing: install it, for example by `apt-get install -y g++`")
+    found = [subprocess.check_output((compiler, f"-print-file-name={name}"), text=True).strip() for name in libraries]
+    if missing := [each for each in found if not Path(each).is_absolute()]:
+        session.error(f"{compiler} has no {', '.join(missing)}: install its sanitizers, by `apt-get install -y g++`")
+    return " ".join(str(Path(each).resolve()) for each in found)
+
+
+@nox.session
+def asan(session: nox.Session) -> None:
+    """Kernels' unit tests under AddressSanitizer and UndefinedBehaviorSanitizer, on each instruction set."""
+    preload = runtime(session, "g++", "libasan.so", "libstdc++.so")
+    install_sanitized(session, "address,undefined", CC="gcc", CXX="g++")
+    session.chdir("tests")
+    for isa in ("baseline", "avx2", "avx512"):  # one that the processor lacks is replaced by its best
+        options = {
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "LD_PRELOAD": preload,
+            "PYCRYO_ISA": isa,
+        }
+        session.run("pytest", "-q", *(session.posargs or KERNEL_TESTS), env=options)
+
+
+@nox.session
+def tsan(session: nox.Session) -> None:
+    """Kernels' unit tests under ThreadSanitizer: Clang with libomp, whose barriers libarcher explains to it."""
+    archer = sorted(Path("/usr/lib").glob("llvm-*/lib/libarcher.so"))
+    if shutil.which("clang++") is None or not archer:
+        session.error("clang++ or libarcher.so is missing: `apt-get install -y clang libomp-dev g++`")
+    preload = runtime(session, "g++", "libtsan.so")  # Clang's own cannot be loaded before Python
+    install_sanitized(session, "thread", CC="clang", CXX="clang++")
+    reports = Path(session.create_tmp()) / "tsan"
+    for old in reports.parent.glob("tsan.*"):
+        old.unlink()
+    session.chdir("tests")
+    options = {
+        "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1 log_path={reports}",
+        "OMP_TOOL_LIBRARIES": str(archer[-1]),
+    }
+    # Without random addresses: the runtime wants its own at a fixed place.
+    words = ("setarch", "-R", "env", f"LD_PRELOAD={preload}", f"{session.bin}/python", "run_and_leave.py", "-q")
+    session.run(*words, *(session.posargs or KERNEL_TESTS), env=options, external=True)
+    if found := sorted(reports.parent.glob("tsan.*")):
+        session.error("races were found:\n" + "\n".join(each.read_text() for each in found))

@@ -136,7 +136,7 @@ def group_values(path: Path, columns: Mapping[str, NDArray[Any]], n_group: int) 
     magnification = scalars(*KINDS["magnification"]).reshape(n_group, 2, 2)
     stretches = np.linalg.svd(magnification, compute_uv=False) if n_group else np.ones((0, 2))
     bad = (stretches > _MOST_STRETCH).any(axis=1) | (stretches < 1 / _MOST_STRETCH).any(axis=1)
-    bad |= np.linalg.det(magnification) <= 0
+    bad |= np.linalg.det(np.where(np.reshape(bad, (-1, 1, 1)), np.eye(2), magnification)) <= 0
     if bad.any():
         shown = ", ".join(f"{value:g}" for value in magnification[bad][0].ravel())
         raise InputError(

@@ -112,7 +112,7 @@ def find_stacks(
     for number, name in enumerate(names.stacks):
         tries = [(folder / name, folder) for folder in folders]
         tries += [(folder / Path(name).name, folder) for folder in fallbacks]
-        place = next((i for i, (path, _) in enumerate(tries) if name and path.is_file()), None)
+        place = next((i for i, (path, _) in enumerate(tries) if name and _is_file(path)), None)
         is_found.append(place is not None)
         if place is None:
             row = int(np.argmax(names.stack == number)) + 1
@@ -172,6 +172,14 @@ class _Capped:
         """Tell how many were not named."""
         if self._n > self.MOST:
             self._findings.error(self._code, f"the same holds for {self._n - self.MOST} further {self._files}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file can be found by the name: not where it is too long or a folder may not be looked into."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def check_stacks(names: ImageNames, stacks: Stacks, where: str, findings: Findings) -> tuple[MrcHeader, ...]:

@@ -185,6 +185,8 @@ def resolve_optics(
     findings : Findings
         Gets a warning for what had to be assumed.
     """
+    if optics is not None and not optics.n:
+        optics = None
     base, numbers, fixed = _base_groups(path, optics, particles, columns)
     n = len(base)
     by_particle: dict[str, NDArray[np.float64]] = {}
@@ -209,6 +211,9 @@ def resolve_optics(
     if box is None:
         box = header_box.astype(np.float64) if header_box is not None else np.zeros(n)
         inferred["rlnImageSize"] = header_box is not None
+    if np.any(bad := ~_is_whole(box, 0)):
+        row = int(np.argmax(bad))
+        raise InputError(f"{path}, row {row + 1}: rlnImageSize is {box[row]:g}, not a number of pixels; correct it")
     by_particle["rlnImageSize"] = box
     for name in (name for name, known in inferred.items() if known):
         findings.warn("headers", f"{path} has no {name}; it is taken from the MRC headers")
@@ -222,11 +227,14 @@ def _base_groups(
     path: Path, optics: Table | None, particles: Table, columns: Mapping[str, NDArray[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[str, NDArray[np.float64]]]:
     """Row of the optics table of each particle, numbers of the rows, and the columns of the optics table."""
-    if optics is None or not optics.n:
+    if optics is None:
         return np.zeros(particles.n, np.int64), np.ones(1, np.int32), {}
     wanted = ("rlnOpticsGroup", "rlnImagePixelSize", "rlnImageSize", *SHARED_LABELS)
     fixed = dict(optics.values([name for name in wanted if name in optics.columns]))
     numbers = fixed.pop("rlnOpticsGroup", np.arange(1.0, optics.n + 1))
+    if np.any(bad := ~_is_whole(numbers, -(2**31))):
+        shown = numbers[bad][0]
+        raise InputError(f"{path}: rlnOpticsGroup of data_optics is {shown:g}, not a whole number; correct it")
     order = np.argsort(numbers)
     if len(np.unique(numbers)) < len(numbers):
         raise InputError(f"{path}: a number occurs twice in rlnOpticsGroup of data_optics; give each group its own")
@@ -243,6 +251,11 @@ def _base_groups(
         row = int(np.argmax(bad))
         raise InputError(f"{path}, row {row + 1}: optics group {wanted_numbers[row]:g} is not in data_optics; add it")
     return base, numbers.astype(np.int32), fixed
+
+
+def _is_whole(values: NDArray[np.float64], least: int) -> NDArray[np.bool_]:
+    """Which values are whole numbers from `least` to what 32 bits hold."""
+    return np.asarray((values >= least) & (values < 2**31) & (values == np.floor(values)))
 
 
 def _pixel_size(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float64] | None:
@@ -309,7 +322,7 @@ def _grouped(
     added |= {label: v for label, v in known.items() if label in SHARED_LABELS or np.all(v > 0)}
     if "rlnImageSize" in added:
         added["rlnImageSize"] = groups.box
-    if optics is None or not optics.n:
+    if optics is None:
         added["rlnImageDimensionality"] = np.full(len(rows), 2)
         if "rlnImagePixelSize" in added:
             added["rlnMicrographOriginalPixelSize"] = groups.pixel_size

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
 
 # A line that begins a table, a loop or names a column. A row may begin with `data_` too: then it has more values.
 _MARK = re.compile(rb"\n[ \t]*(?:data_(\S*)[ \t]*(?:#[^\n]*)?(?=\n)|(loop_)[ \t]*(?:#[^\n]*)?(?=\n)|_(\S+)([^\n]*))")
-_TOKEN = re.compile(rb"""[ \t]*(?:"(.*?)"(?=[ \t]|$)|'(.*?)'(?=[ \t]|$)|(\#.*)|([^ \t]+))""")
+# A value, by the quotes that may still enclose one in the rest of a line.
+_QUOTED = {b'"': rb'"(.*?)"(?=[ \t]|$)', b"'": rb"'(.*?)'(?=[ \t]|$)"}
+_TOKENS = {
+    quotes: re.compile(rb"[ \t]*(?:" + b"|".join([*(_QUOTED[bytes([q])] for q in quotes), rb"(\#.*)", rb"([^ \t]+))"]))
+    for quotes in (b"\"'", b'"', b"'", b"")
+}
 _NEEDS_TOKENS = re.compile(rb"""[ \t\n]["'#]""")
 _CONTENT = re.compile(rb"\n[ \t]*[^\s#]")
 _NEEDS_QUOTES = re.compile(rb"""^$|^["'#]|[ \t]""")
 _NEEDS_QUOTES_FIRST = re.compile(rb"\n[ \t]*(?:_|data_|loop_)")
+_ADDED = re.compile(r"#\d+$")  # to the name of a second table of that name
 _CONTROLS_TO_BLANKS = bytes(32 if code < 32 and code not in (9, 10) else code for code in range(256))
 _CHUNK = 1 << 20
 
@@ -46,11 +52,12 @@ def read_tables(path: str | os.PathLike[str]) -> dict[str, Table | dict[str, str
     path = Path(path)
     data = _read(path)
     tables: dict[str, Table | dict[str, str]] = {}
+    counts: dict[str, int] = {}  # of the tables that have a name
     for name, table in _blocks(path, data):
-        unique, count = name, 1
+        unique = name
         while unique in tables:
-            count += 1
-            unique = f"{name}#{count}"
+            counts[name] = counts.get(name, 1) + 1
+            unique = f"{name}#{counts[name]}"
         tables[unique] = table
     if not tables:
         raise InputError(f"{path} holds no table; give a STAR file")
@@ -105,7 +112,7 @@ def write_star(
     parts = [b"".join(f"# {line}\n".encode("utf-8", "surrogateescape") for line in comments)]
     for name, table in tables.items():
         mark = "" if version is None else f"# version {version}\n\n"
-        parts.append(f"\n{mark}data_{name.partition('#')[0]}\n\n".encode())
+        parts.append(f"\n{mark}data_{_ADDED.sub('', name)}\n\n".encode())
         if isinstance(table, Table):
             parts.extend(_loop_parts(table))
         elif isinstance(table, Mapping):
@@ -157,13 +164,13 @@ def _line_number(data: bytearray, position: int) -> int:
 def _blocks(path: Path, data: bytearray) -> Iterator[tuple[str, Table | dict[str, str]]]:
     """Tables of the file, in order."""
     name: str | None = None
-    labels: list[str] | None = None  # of a loop whose rows have not begun
+    labels: dict[str, None] | None = None  # of a loop whose rows have not begun
     pairs: dict[str, str] | None = None
     begin = 0  # where the text since the last mark begins
 
     def finished(end: int) -> Iterator[tuple[str, Table | dict[str, str]]]:
         if labels is not None:
-            yield name or "", _loop(path, name or "", labels, data, begin, end)
+            yield name or "", _loop(path, name or "", tuple(labels), data, begin, end)
         elif (stray := _content(data, begin, end)) is not None:
             line = _line_number(data, stray)
             raise InputError(f"{path}, line {line}: this line belongs to no table; check that the file is STAR")
@@ -180,13 +187,13 @@ def _blocks(path: Path, data: bytearray) -> Iterator[tuple[str, Table | dict[str
             raise InputError(f"{path}, line {line}: no data_ line stands before this; check that the file is STAR")
         elif loop is not None:
             yield from finished(mark.start())
-            labels, pairs = [], None
+            labels, pairs = {}, None
         elif labels is not None and _content(data, begin, mark.start()) is None:
             text = _name(label)
             if text in labels:
                 line = _line_number(data, mark.start())
                 raise InputError(f"{path}, line {line}: column {text} occurs twice in data_{name}; remove one")
-            labels.append(text)
+            labels[text] = None
         else:
             if labels is not None or _content(data, begin, mark.start()) is not None:
                 yield from finished(mark.start())
@@ -214,16 +221,24 @@ def _content(data: bytearray, begin: int, end: int) -> int | None:
 
 def _tokens(line: bytes | bytearray) -> list[bytes]:
     """Values of a line; quotes end before a blank, comments begin after one."""
-    found = []
-    for match in _TOKEN.finditer(line.strip(b" \t")):
-        double, single, comment, plain = match.groups()
-        if comment is not None:
-            break
-        found.append(next(text for text in (double, single, plain) if text is not None))
+    line = line.strip(b" \t")
+    found: list[bytes] = []
+    quotes, begin = b"\"'", 0
+    while begin < len(line):
+        for match in _TOKENS[quotes].finditer(line, begin):
+            *quoted, comment, plain = match.groups()
+            if comment is not None:
+                return found
+            found.append(plain if plain is not None else next(text for text in quoted if text is not None))
+            begin = match.end()
+            if plain is not None and plain[:1] in quotes and quotes:
+                # No quote of this kind ends in the rest either: nobody looks for it at each of them.
+                quotes = quotes.replace(plain[:1], b"")
+                break
     return found
 
 
-def _loop(path: Path, name: str, labels: list[str], data: bytearray, begin: int, end: int) -> Table:
+def _loop(path: Path, name: str, labels: tuple[str, ...], data: bytearray, begin: int, end: int) -> Table:
     """The loop whose rows are data[begin:end]."""
     where = f"{path}, table data_{name}"
     if not labels:
@@ -231,17 +246,18 @@ def _loop(path: Path, name: str, labels: list[str], data: bytearray, begin: int,
         raise InputError(f"{path}, line {line}: no column names follow loop_; check that the file is whole")
     begin, end = _trimmed(data, begin, end)
     if begin == end:
-        return Table(tuple(labels), b"", 0, None, where)
+        return Table(labels, b"", 0, None, where)
     has_special = any(data.find(char, begin, end) >= 0 for char in (b'"', b"'", b"#"))
     separator = FIELD if has_special and _NEEDS_TOKENS.search(data, begin - 1, end) else None
     counts = _count_values(data, begin, end)
     if separator or not counts.all():
-        rows = [_tokens(line) for line in data[begin:end].split(b"\n")]
-        counts = np.array([len(tokens) for tokens in rows])
-        body = b"".join([FIELD.join(tokens) + b"\n" for tokens in rows if tokens])
-        table = Table(tuple(labels), body, int(np.count_nonzero(counts)), FIELD, where)
+        lines = bytes(memoryview(data)[begin:end]).split(b"\n")
+        for row, text in enumerate(lines):
+            tokens = _tokens(text)
+            counts[row], lines[row] = len(tokens), FIELD.join(tokens) + b"\n" if tokens else b""
+        table = Table(labels, b"".join(lines), int(np.count_nonzero(counts)), FIELD, where)
     else:
-        table = Table(tuple(labels), bytes(memoryview(data)[begin : end + 1]), len(counts), None, where)
+        table = Table(labels, bytes(memoryview(data)[begin : end + 1]), len(counts), None, where)
     wrong = np.flatnonzero((counts != len(labels)) & (counts > 0))
     if wrong.size:
         line = _line_number(data, begin - 1) + int(wrong[0])

@@ -144,10 +144,9 @@ class Table:
 
         # pandas drops a byte order mark even if it is part of the first value.
         if self.separator or self.body.startswith(codecs.BOM_UTF8):
-            text = self.body.decode("utf-8", "surrogateescape").split("\n")[: self.n]
-            separator = self.separator.decode() if self.separator else None
-            rows = [line.split(separator) for line in text]
-            return {name: np.array([row[i] for row in rows], object).astype(types[name]) for name, i in places.items()}
+            rows = [line.split(self.separator) for line in self.body.split(b"\n")[: self.n]]
+            texts_of = {name: [row[i].decode("utf-8", "surrogateescape") for row in rows] for name, i in places.items()}
+            return {name: np.array(column, object).astype(types[name]) for name, column in texts_of.items()}
 
         def parse(begin: int, end: int) -> pd.DataFrame:
             return pd.read_csv(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# More than any molecule has; coordinates and occupancies beyond are a mistake.
+_MOST_ANGSTROM = 1e7
+_MOST_OCCUPANCY = 1e3
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 
 
@@ -60,6 +63,10 @@ def model_density(
     structure = _read(path, assembly)
     atoms = [site.atom for site in structure[0].all()]
     position = np.array([atom.pos.tolist() for atom in atoms])
+    if not (np.abs(position) < _MOST_ANGSTROM).all():
+        raise InputError(f"{path}: an atom has coordinates that are no numbers of Å; correct the file")
+    if not (np.abs([atom.occ for atom in atoms]) < _MOST_OCCUPANCY).all():
+        raise InputError(f"{path}: an atom has an occupancy that is no share; correct the file")
     position -= position.mean(axis=0)
     radius = float(np.linalg.norm(position, axis=1).max())
     if 2 * radius > box * pixel_size:
@@ -99,7 +106,7 @@ def _read(path: Path | str, assembly: str | None) -> gemmi.Structure:
         raise InputError(f"{path}: no such file")
     try:
         structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: no atomic model could be read: {error}") from error
     if assembly is not None:
         names = [each.name for each in structure.assemblies]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.atomic import write_text
+from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Part of the time that ranks may wait for each other.
 _MOST_IDLE = 0.2
+_ADVICE = "give the output folder of a refinement, or run it again"
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
 
 
@@ -50,10 +51,16 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     InputError
         If the folder holds no run, or a file of it cannot be read.
     """
-    import jinja2
-
     folder = Path(folder)
     run = _read_run(folder)
+    with fitting(folder / "run.json", _ADVICE):
+        return _write_page(folder, run)
+
+
+def _write_page(folder: Path, run: dict[str, Any]) -> Path:
+    """Read the other files, and write the page."""
+    import jinja2
+
     curves = read_fsc_star(folder / "run_fsc.star", run["box"], run["pixel_size"])
     iterations = run["iterations"]
     for each in iterations:
@@ -144,12 +151,7 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
 
 def _read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
-    try:
-        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; give the output folder of a refinement") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); run the refinement again") from error
+    run = read_object(path, _ADVICE)
     missing = [key for key in _NEEDED if not run.get(key)]
     if missing:
         raise InputError(f"{path} is not of a refinement (no {', '.join(missing)}); give its output folder")

@@ -23,6 +23,7 @@ from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
+from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, write_particles
@@ -96,6 +97,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-bad-fraction", type=float, default=0.05, metavar="SHARE", help="as for refine (default: 0.05)"
     )
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
+
+
+# What a refinement tells in its run.json, and of what kind it is; the same in its options.
+_OF_RUN: dict[str, Any] = {"diameter": (int, float), "symmetry": str}
+_OF_OPTIONS: dict[str, Any] = {"particles_dir": str, "invert_contrast": bool}
+# Of the name of an optics group in that of its picture: file names have at most 255 bytes, a letter up to 4.
+_MOST_LETTERS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +188,25 @@ def _inputs(args: argparse.Namespace) -> _Inputs:
     particles, state = source / "run_data.star", source / "run.json"
     if not particles.is_file() or not state.is_file():
         raise InputError(f"{source} has no run_data.star and run.json: give the folder of a finished refinement")
-    try:
-        told = json.loads(state.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{state} cannot be read ({error}): run the refinement again") from None
+    told = read_object(state, "run the refinement again")
     if told.get("status") != "done":
         raise InputError(f"the refinement in {source} has not ended: continue it first (--continue)")
-    if told.get("classes", 1) > 1:
+    if told.get("classes", 1) != 1:
         raise InputError(
             f"{source} has {told['classes']} classes: take the particles of one (pycryo select --class), and give them "
             "with the --half-maps of that class"
         )
     options = told.get("options", {})
+    kept = {name: told.get(name) for name in _OF_RUN}
+    with fitting(state, "run the refinement again"):
+        kept |= {name: options.get(name) for name in _OF_OPTIONS}
+        for name, kind in (_OF_RUN | _OF_OPTIONS).items():
+            if kept[name] is not None and not isinstance(kept[name], kind):
+                raise TypeError(f"{name} is {str(kept[name])[:40]!r}")
     if given is None and args.map is None:
         given = (source / "run_half1_class001_unfil.mrc", source / "run_half2_class001_unfil.mrc")
     mask = args.mask or (source / "run_mask.mrc" if (source / "run_mask.mrc").is_file() else None)
-    names = ("particles_dir", "invert_contrast")
-    kept = {"diameter": told.get("diameter"), "symmetry": told.get("symmetry")}
-    return _Inputs(particles, given, mask, kept | {name: options.get(name) for name in names})
+    return _Inputs(particles, given, mask, kept)
 
 
 def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> Reference:
@@ -241,7 +250,8 @@ def _write(
 
 def _picture_name(after: Particles, group: int) -> str:
     """With the name of the group, and its number where others would have the same."""
-    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in after.optics.name]
+    names = [name[:_MOST_LETTERS] for name in after.optics.name]
+    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in names]
     return f"phases_{safe[group]}" + (f"_{after.optics.number[group]}" if safe.count(safe[group]) > 1 else "")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
+from pycryo.io.json_file import read_object
 from pycryo.io.selection import ParticleTable, image_folder, read_particle_table, write_rows
 
 logger = logging.getLogger(__name__)
@@ -134,13 +134,13 @@ def suggested_threshold(star: Path) -> float:
     path = star.parent / "run.json"
     advice = "give the score to keep as --threshold, or another criterion"
     try:
-        run = json.loads(path.read_text("utf-8"))
+        run = read_object(path, advice)
         named = re.match(r"run_it(\d+)_", star.name)
         if named is None:
             return float(run["particles"]["suggested_threshold"])
         thresholds = {each["number"]: each["score_threshold"] for each in run["iterations"]}
         return float(thresholds[int(named[1])])
-    except OSError as error:
-        raise InputError(f"no threshold is suggested: cannot read {path} ({error.strerror}); {advice}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"no threshold is suggested: {error}") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{path} suggests no threshold for {star.name}; {advice}") from error

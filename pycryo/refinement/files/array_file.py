@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ Shape = tuple[int, ...]
 Layout = dict[str, tuple[Shape, str]]
 
 _HEADER = "header"
+# Stands before the checksum at the end.
+_MARK = b"pycryo\0\1"
+_MARK_BYTES = len(_MARK) + 32
+_CHUNK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -61,8 +66,34 @@ def _new_file(path: Path, later: Later | None) -> Iterator[Any]:
     import h5py
 
     # Through a Python file, a full disc is an OSError with its number even when HDF5 meets it while it closes.
-    with atomic_path(path, later) as temporary, open(temporary, "w+b") as raw, h5py.File(raw, "w") as file:
-        yield file
+    with atomic_path(path, later) as temporary, open(temporary, "w+b") as raw:
+        with h5py.File(raw, "w") as file:
+            yield file
+        sign(raw)
+
+
+def sign(file: BinaryIO) -> None:
+    """Write the checksum of what is in a file at its end; HDF5 does not mind."""
+    file.seek(0, os.SEEK_END)
+    file.write(_digest(file, file.tell()))
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """Checksum of the first `size` bytes, with a mark before it; the file then stands behind them."""
+    found = hashlib.sha256()
+    file.seek(0)
+    while size > 0 and (part := file.read(min(size, _CHUNK_BYTES))):
+        found.update(part)
+        size -= len(part)
+    return _MARK + found.digest()
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that is not as it was written, on which HDF5 could crash or turn in circles."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size - _MARK_BYTES
+        if size < 0 or _digest(file, size) != file.read(_MARK_BYTES):
+            raise ValueError("its checksum is not that of its content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +176,10 @@ def read_arrays(comm: Comm, path: Path) -> Iterator[Source]:
             import h5py
 
             with refuse_damage(path):
+                _check(path)
                 files.append(stack.enter_context(h5py.File(path, "r", locking=False)))
+                if files[0][_HEADER].shape != ():
+                    raise ValueError("its header is not one text")
                 return dict(json.loads(files[0][_HEADER][()])), _layout(files[0])
 
         header, layout = on_root(comm, begin)

@@ -132,7 +132,7 @@ def test_the_file_must_tell_the_halves(folder, tmp_path, capsys):
 def test_folders_that_are_no_finished_run(folder, tmp_path, capsys):
     (tmp_path / "run_data.star").write_text((folder / "set" / "truth.star").read_text())
     for text, words in (
-        ("{", "cannot be read"),
+        ("{", "is not JSON"),
         (json.dumps({"status": "running"}), "has not ended"),
         (json.dumps({"status": "done", "classes": 2}), "has 2 classes"),
     ):

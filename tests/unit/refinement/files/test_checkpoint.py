@@ -17,7 +17,7 @@ from pycryo.maps.density import Map
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.files.array_file import Sink
+from pycryo.refinement.files.array_file import Sink, sign
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
@@ -229,6 +229,8 @@ def change(folder, edit):
         edit(header, file)
         del file["header"]
         file["header"] = json.dumps(header)
+    with open(checkpoint_file(folder), "r+b") as raw:
+        sign(raw)
 
 
 def reshape(name):

@@ -82,6 +82,6 @@ def test_darkness(sets):
 def test_abinitio_tells_dark_particles(sets, caplog):
     made, _ = sets
     with caplog.at_level(logging.WARNING):
-        setup, _ = _set_up(SerialComm(), made["dark"], AbinitioOptions(threads=1))
+        setup, *_ = _set_up(SerialComm(), made["dark"], AbinitioOptions(threads=1))
         setup.free()
     assert "darker than their surroundings: if they are dark on light, give --invert-contrast" in caplog.text
