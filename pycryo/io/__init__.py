@@ -2,6 +2,5 @@
 
 Doors: `particles` reads and writes a `particle_set` with its `optics`, whose `aberrations` can be left out, `batches`
 its images, from `scratch` copies, `mrc` maps, `mrc_stacks` stacks by their `mrc_header`, `star` and `table` tables,
-`selection` parts of them, `atomic` any file whole or not at all; `json_file` reads what others may have changed;
-`example_data` is the demo's.
+`selection` parts of them, `json_file` objects, `atomic` any file whole or not at all; `example_data` is the demo's.
 """

@@ -24,7 +24,6 @@ from pycryo.io.image_names import (
     noted_folders,
     split_names,
 )
-from pycryo.io.image_order import by_image
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
     MOVED_LABELS,
@@ -34,7 +33,7 @@ from pycryo.io.optics import (
     refuse_volumes,
     resolve_optics,
 )
-from pycryo.io.particle_set import Particles
+from pycryo.io.particle_set import Particles, by_image
 from pycryo.io.selection import as_table, particle_table
 from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table, make_table
@@ -96,9 +95,8 @@ def read_particles(
     Image names are looked up in `particles_dir`, the folder of the STAR file, the working folder, and the folders that
     `write_particles` noted in the file.
 
-    The particles come in the order of their images' names (`pycryo.io.image_order`), so that nothing that is drawn or
-    summed depends on the order of the rows; `Particles.rows` tells the row of each. Without `validate` they come as in
-    the file.
+    The particles come in the order of their images' names (`by_image`), so that nothing that is drawn or summed depends
+    on the order of the rows; `Particles.rows` tells the row of each. Without `validate` they come as in the file.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import write_bytes, write_text
+from pycryo.io.json_file import read_object
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import read_particles
 from pycryo.io.star import write_star
@@ -133,15 +134,12 @@ def _run_json(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file() or not all((folder / name).is_file() for name in _HALVES):
         raise InputError(f"{folder} has no run.json and half-maps: give the folder of a finished refinement")
-    try:
-        told = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read ({error}): run the refinement again") from None
+    told = read_object(path, "run the refinement again")
     if told.get("status") != "done" or "options" not in told:
         raise InputError(f"the refinement in {folder} has not ended: continue it first (--continue)")
     if told.get("classes", 1) > 1:
         raise InputError(f"{folder} has {told['classes']} classes: validate a refinement of the particles of one")
-    return dict(told)
+    return told
 
 
 def _fsc(folder: Path, masked_by: Path) -> Fsc:
