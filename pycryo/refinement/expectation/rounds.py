@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _CANDIDATES = 18_000
 # Images that a rank compares with the slices at a time at most, where posteriors are kept: until the scan of them is
 # done, nothing is. The slices are sampled anew each time.
-MOST_SEARCHED = 8192
+MOST_SEARCHED = 4096
 
 # This rank's particles of both halves.
 Rows = tuple[NDArray[np.int64], NDArray[np.int64]]

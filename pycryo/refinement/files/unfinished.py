@@ -81,7 +81,6 @@ class Unfinished:
 
     def begin(self, setup: Setup, state: State, mark: str) -> None:
         """The iteration after `state`, recognised by `mark` (`checkpoint.state_mark`), begins with nothing."""
-        options = setup.options
         self.kept, self.n_kept, self._added = (None, None), 0, []
         self._rank, self._number, self._wrote = setup.partition.comm.rank, 0, time.monotonic()
         self._header = {
@@ -90,7 +89,7 @@ class Unfinished:
             "state": mark,
             "number": state.number + 1,
             # Images that are inserted on the Ewald sphere are multiplied by their CTF in another way.
-            "ewald": options.ewald,
+            "ewald": setup.options.ewald and state.schedule.stage == "final",
         }
 
     def resume(self, setup: Setup, state: State) -> None:
