@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pycryo.errors import InputError
@@ -19,6 +21,7 @@ from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.files.unfinished import Unfinished
 from pycryo.refinement.optics.during import is_time, with_optics
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Record
@@ -119,7 +122,8 @@ def refine(
     observer : callable, optional
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
     checkpoint : path, optional
-        Folder for the state of the run, written before the first iteration and after each but the final one.
+        Folder for the state of the run, written before the first iteration and after each but the final one; what an
+        iteration of many minutes has found is written during it, too.
     resume : bool
         Go on from the state in `checkpoint`. The result is that of an uninterrupted run, whatever the number of ranks
         and threads.
@@ -165,13 +169,16 @@ def _iterations(
 ) -> tuple[Outcome, list[Record]]:
     """All of them, or those after the state in `checkpoint`, as `refine`. Collective."""
     history: list[Record] = []
-    if resume and checkpoint is not None:
+    unfinished = None if checkpoint is None else Unfinished(Path(checkpoint))
+    if resume and checkpoint is not None and unfinished is not None:
         state, history = load(setup, checkpoint)
         log.info("continued after iteration %d, from %s", state.number, checkpoint_file(checkpoint))
+        unfinished.resume(setup, state)
     else:
         state = first_state(setup, starts)
-        if checkpoint is not None:
-            save(setup, state, history, checkpoint, setup.background.add)
+        if checkpoint is not None and unfinished is not None:
+            unfinished.clear(setup.partition.comm)
+            unfinished.begin(setup, state, save(setup, state, history, checkpoint, setup.background.add))
             setup.background.start()
     for line in tell(setup, state).splitlines():
         log.info("%s", line)
@@ -179,10 +186,15 @@ def _iterations(
     def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         if observer is not None:
             observer(setup, outcome, history)
-        if checkpoint is not None and outcome.record.stage != "final":
-            save(setup, outcome.state, history, checkpoint, setup.background.add)
+        if checkpoint is None or unfinished is None:
+            return
+        final = outcome.record.stage == "final"
+        mark = "" if final else save(setup, outcome.state, history, checkpoint, setup.background.add)
+        unfinished.end(setup.background)
+        if not final:
+            unfinished.begin(setup, outcome.state, mark)
 
-    return run(setup, state, after_iteration, history)
+    return run(setup, state, after_iteration, history, unfinished)
 
 
 def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool) -> ClassResult:
@@ -196,17 +208,25 @@ def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool
 
 
 def run(
-    setup: Setup, state: State, observer: Observer | None = None, history: Sequence[Record] = ()
+    setup: Setup,
+    state: State,
+    observer: Observer | None = None,
+    history: Sequence[Record] = (),
+    unfinished: Unfinished | None = None,
 ) -> tuple[Outcome, list[Record]]:
     """Iterate from `state`, which the iterations in `history` led to, until the final one is done. Collective.
 
-    The communicators of `setup` are given back. The files of an iteration are there, or have failed, when the next one
+    The communicators of `setup` are given back. `unfinished` is that of `state`; the observer sees to it after each
+    iteration. The files of an iteration are there, or have failed, when the next one
     is done.
     """
     history = list(history)
     while True:
         final = state.schedule.stage == "final"
-        outcome = iterate(setup, state)
+        # A part of the images takes too short a time to tell the load, and so do those whose posteriors were there.
+        tells_load = state.schedule.part == 0 and (unfinished is None or not unfinished.n_kept)
+        with nullcontext() if unfinished is None else unfinished:
+            outcome = iterate(setup, state, unfinished)
         setup.background.settle(setup.partition.comm)
         record = outcome.record
         history.append(record)
@@ -239,10 +259,8 @@ def run(
         if final:
             setup.free()
             return outcome, history
-        compares_all = state.schedule.part == 0
         state = outcome.state
-        # A part of the images takes too short a time to tell.
-        if compares_all:
+        if tells_load:
             setup, state = balance(setup, state, record.load)
 
 

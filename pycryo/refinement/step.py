@@ -17,6 +17,7 @@ from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
+from pycryo.refinement.data.keeper import Keeper
 from pycryo.refinement.data.posteriors import moved_posteriors, with_file_defocus
 from pycryo.refinement.expectation.defocus_control import DefocusFigures, measure_defocus
 from pycryo.refinement.expectation.half_pass import HalfResult, Results
@@ -64,14 +65,17 @@ class _Seen:
     scores: Scores
 
 
-def iterate(setup: Setup, state: State) -> Outcome:
-    """One iteration: expectation, maximization, measurement, decision. Collective."""
+def iterate(setup: Setup, state: State, keeper: Keeper | None = None) -> Outcome:
+    """One iteration: expectation, maximization, measurement, decision. Collective.
+
+    `keeper` is that of `run_images`.
+    """
     timer = Timer()
     began = time.perf_counter()
     setup = _with_optics(setup, state)
     whole, setup = setup, images_of(setup, state.schedule.part)
     plan = make_plan(setup, state)
-    results, load, scores = _expect(setup, state, plan, timer)
+    results, load, scores = _expect(setup, state, plan, timer, keeper)
     last = moved_posteriors(state.posteriors, plan.motions, setup.partition.particles.pixel_size)
     state = replace(state, posteriors=last)
     figures = _figures(setup, state, plan, results)
@@ -133,13 +137,15 @@ def _with_optics(setup: Setup, state: State) -> Setup:
     )
 
 
-def _expect(setup: Setup, state: State, plan: Plan, timer: Timer) -> tuple[Results, Load, Scores]:
+def _expect(
+    setup: Setup, state: State, plan: Plan, timer: Timer, keeper: Keeper | None
+) -> tuple[Results, Load, Scores]:
     """The E-phase, with the references in memory as long as it lasts. Collective."""
     with ExitStack() as stack:
         with timer.phase("reference"):
             volumes = [_volumes(setup, state, plan, half, stack) for half in (0, 1)]
         began = time.perf_counter()
-        results, effort = run_images(setup, plan, volumes, state, timer)
+        results, effort = run_images(setup, plan, volumes, state, timer, keeper)
         return results, *measure_load(setup.partition, effort, time.perf_counter() - began)
 
 

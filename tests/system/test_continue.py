@@ -81,6 +81,45 @@ def test_killed_and_continued(tiny_set, uninterrupted, tmp_path, iteration, numb
     assert_same_results(out, uninterrupted)
 
 
+# Waits for its end when the first posteriors of its second iteration are on disc.
+SLOW = """
+import sys, time
+from pycryo.cli.main import main
+from pycryo.refinement.data import partition
+from pycryo.refinement.files import unfinished
+
+partition._BATCH_PIXELS, unfinished.SAVE_SECONDS = 1, 0.0
+add = unfinished.Unfinished.add
+
+def add_slowly(keeper, *found):
+    add(keeper, *found)
+    if keeper.path.name == "iteration0002":
+        time.sleep(60)
+
+unfinished.Unfinished.add = add_slowly
+main(sys.argv[1:])
+"""
+
+
+def test_killed_within_an_iteration(tiny_set, uninterrupted, tmp_path):
+    """What was found before is not searched again; the end is the same, figures of the scan included."""
+    out = tmp_path / "run"
+    found = out / "checkpoint" / "iteration0002" / "00000-00000.h5"
+    with subprocess.Popen([sys.executable, "-c", SLOW, *words(tiny_set, out, "--threads", "1", "--quiet")]) as process:
+        end = time.monotonic() + 60
+        while not found.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.005)
+        process.kill()
+    with h5py.File(found) as file:
+        n_found = len(file["rows"])
+    assert 0 < n_found < 40
+    assert main(words(tiny_set, out, "--threads", "1", "--continue")) == 0
+    text = (out / "run.log").read_text("utf-8")
+    assert f"iteration 2 goes on: the posteriors of {n_found} of 40 images are there" in text
+    assert_same_results(out, uninterrupted)
+    assert [path.name for path in (out / "checkpoint").iterdir()] == ["state.h5"]
+
+
 def snapshot(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != "run.log"}
 

@@ -32,9 +32,7 @@ def to_columns(
             rows, posterior = found
             order = np.argsort(rows)
             place = order[np.searchsorted(rows, partition.rows_of(half), sorter=order)]
-            arrays = {name: getattr(posterior.support, name) for name in _SUPPORT}
-            arrays |= {name: getattr(posterior, name) for name in _REST}
-            parts.append({name: data[place] for name, data in arrays.items()})
+            parts.append({name: data[place] for name, data in as_columns(posterior).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
 
 
@@ -46,9 +44,20 @@ def from_columns(
     for half in (0, 1):
         mine = partition.half[partition.rows] == half
         if columns and mine.any():
-            support = Support(*(columns[name][mine] for name in _SUPPORT))
-            found[half] = (partition.rows_of(half), Posterior(support, *(columns[name][mine] for name in _REST)))
+            found[half] = (partition.rows_of(half), of_columns({name: columns[name][mine] for name in COLUMNS}))
     return found[0], found[1]
+
+
+def as_columns(posterior: Posterior) -> dict[str, NDArray[Any]]:
+    """The arrays by the names in `COLUMNS`, in the order of the images."""
+    support = {name: getattr(posterior.support, name) for name in _SUPPORT}
+    return support | {name: getattr(posterior, name) for name in _REST}
+
+
+def of_columns(columns: Mapping[str, NDArray[Any]]) -> Posterior:
+    """The reverse of `as_columns`."""
+    support = Support(*(columns[name] for name in _SUPPORT))
+    return Posterior(support, *(columns[name] for name in _REST))
 
 
 def moved_posteriors(

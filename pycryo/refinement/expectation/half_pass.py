@@ -19,6 +19,7 @@ from pycryo.geometry.symmetry import Symmetry
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.insertion import Frame, Insertion
 from pycryo.model.microscope import particle_ctf
+from pycryo.refinement.data.keeper import Keeper
 from pycryo.refinement.data.posteriors import moved
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.defocus import DefocusSearch, search_defocus, with_changes
@@ -87,6 +88,7 @@ class HalfPass:
     state : State
         What the last iteration left; its posteriors are needed in the local stage.
     timer : Timer
+    keeper : Keeper, optional
 
     Attributes
     ----------
@@ -102,6 +104,7 @@ class HalfPass:
         volumes: Sequence[FourierVolume],
         state: State,
         timer: Timer,
+        keeper: Keeper | None = None,
     ) -> None:
         partition = setup.partition
         previous = None if state.schedule.is_new else state.posteriors[half]
@@ -122,6 +125,7 @@ class HalfPass:
             rows, self._previous = previous
             self._place = np.full(partition.particles.n, -1)
             self._place[rows] = np.arange(len(rows))
+        self._keeper = keeper
 
     def scanned(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the particles `rows` are compared with the shared slices; the others are searched locally."""
@@ -138,20 +142,49 @@ class HalfPass:
         return np.ones(len(rows), bool)
 
     def take(
-        self, rows: NDArray[np.int64], target: Target, candidates: Support | None, bare: Target | None = None
+        self,
+        rows: NDArray[np.int64],
+        target: Target,
+        candidates: Support | None,
+        bare: Target | None = None,
+        n_score: NDArray[np.int64] | None = None,
     ) -> None:
-        """Sample the posterior of a batch, from candidates or from the last posterior; insert.
+        """Sample the posterior of a batch, from candidates, which cost `n_score` (n,), or from the last one; insert.
 
         Of the images weighted as if the CTF were 1, `bare`, their defocus is searched and both surfaces of the Ewald
         sphere are made, if the plan says so.
         """
+        scale = self._plan.weighting.model_scale(self._file_particles, rows)
+        with self._timer.phase("phases"):
+            posterior = self._posterior(rows, target, candidates, scale)
+        with self._timer.phase("defocus"):
+            posterior = self._with_defocus(rows, bare, posterior, scale)
+        if self._keeper is not None:
+            self._keeper.add(rows, posterior, np.zeros(len(rows), np.int64) if n_score is None else n_score)
+        self._insert(rows, target, bare, posterior, np.full(len(rows), candidates is not None))
+
+    def take_kept(self, rows: NDArray[np.int64], target: Target, bare: Target | None = None) -> tuple[int, int]:
+        """Insert a batch with the posteriors that the keeper has; how many images were scanned, and their scores."""
+        assert self._keeper is not None
+        kept = self._keeper.kept[self.half]
+        assert kept is not None
+        posterior, scanned = _rows_of(kept[1], np.searchsorted(kept[0], rows)), self.scanned(rows)
+        self._insert(rows, target, bare, posterior, scanned)
+        return int(np.count_nonzero(scanned)), int(self._keeper.n_score[rows].sum())
+
+    def _insert(
+        self,
+        rows: NDArray[np.int64],
+        target: Target,
+        bare: Target | None,
+        posterior: Posterior,
+        scanned: NDArray[np.bool_],
+    ) -> None:
+        """What follows the posterior of a batch."""
         plan, timer, particles = self._plan, self._timer, self._file_particles
         n_class = len(plan.sampling.class_share)
         scale = plan.weighting.model_scale(particles, rows)
-        with timer.phase("phases"):
-            posterior = self._posterior(rows, target, candidates, scale)
         with timer.phase("defocus"):
-            posterior = self._with_defocus(rows, bare, posterior, scale)
             if bare is not None and plan.sigma_defocus is not None:
                 target = bare.with_ctf(particle_ctf(particles, rows, bare.pixels, change=posterior.defocus_change))
         with timer.phase("noise"):
@@ -177,7 +210,7 @@ class HalfPass:
                 insertion.add(of_class)
         parts = self._parts
         parts.rows.append(rows)
-        parts.scanned.append(np.full(len(rows), candidates is not None))
+        parts.scanned.append(scanned)
         parts.posteriors.append(posterior)
         parts.overlaps.append(both)
 

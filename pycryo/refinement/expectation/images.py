@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.microscope import are_premultiplied, particle_ctf
 from pycryo.progress import track
+from pycryo.refinement.data.keeper import Keeper
 from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
 from pycryo.refinement.data.prepare import Target
 from pycryo.refinement.expectation.half_pass import HalfPass, Results
 from pycryo.refinement.expectation.panels import HalfSearch
 from pycryo.refinement.expectation.pruning import Neighbours, find_neighbours
-from pycryo.refinement.expectation.rounds import rounds
+from pycryo.refinement.expectation.rounds import Rows, rounds, search_parts
 from pycryo.refinement.expectation.search import Effort, Policy, global_search
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.setup import Setup
@@ -41,6 +42,7 @@ def run_images(
     volumes: list[list[FourierVolume] | None],
     state: State,
     timer: Timer,
+    keeper: Keeper | None = None,
 ) -> tuple[Results, Effort]:
     """Posterior of this rank's images, and their insertion. Collective.
 
@@ -53,10 +55,12 @@ def run_images(
     state : State
         What the last iteration left.
     timer : Timer
+    keeper : Keeper, optional
+        Of posteriors; the images of those that it has are not searched.
     """
     effort = Effort()
     passes = [
-        HalfPass(setup, plan, half, references, state, timer)
+        HalfPass(setup, plan, half, references, state, timer, keeper)
         for half, references in enumerate(volumes)
         if references is not None
     ]
@@ -64,10 +68,15 @@ def run_images(
     if plan.search is not None and plan.search.coarse is not None:
         with timer.phase("scan"):
             neighbours = find_neighbours(plan.search.coarse, plan.search.scan, setup.group)
-    for number, rows in enumerate(rounds(setup.partition, setup.owners, plan, setup.memory)):
+    for number, (is_kept, rows) in enumerate(_rounds(setup, plan, keeper)):
         for one in passes if number else ():
             one.exchange()
-        _run_round(setup, plan, neighbours, passes, rows, effort, timer)
+        if is_kept:
+            _insert_kept(setup.partition, plan, passes, rows, effort, timer)
+            continue
+        n_scanned = sum(int(np.count_nonzero(one.scanned(rows[one.half]))) for one in passes)
+        for part in search_parts(setup.partition, rows, n_scanned) if keeper is not None else (rows,):
+            _run_round(setup, plan, neighbours, passes, part, effort, timer)
     results: Results = [None, None]
     for one in passes:
         results[one.half] = one.result()
@@ -75,12 +84,41 @@ def run_images(
     return results, effort
 
 
+def _rounds(setup: Setup, plan: Plan, keeper: Keeper | None) -> Iterator[tuple[bool, Rows]]:
+    """Whether the posteriors of a round are there already, and its rows. Collective."""
+    partition, n_kept = setup.partition, 0
+    if keeper is not None and keeper.n_kept:
+        n_kept = keeper.n_kept
+        kept = np.isin(partition.rows, np.concatenate([np.empty(0, np.int64), *(one[0] for one in keeper.kept if one)]))
+        known = replace(partition, rows=partition.rows[kept])
+        for rows in rounds(known, setup.owners, replace(plan, search=None), setup.memory):
+            yield True, rows
+        partition = replace(partition, rows=partition.rows[~kept])
+    if n_kept < partition.n:
+        for rows in rounds(partition, setup.owners, plan, setup.memory):
+            yield False, rows
+
+
+def _insert_kept(
+    partition: Partition, plan: Plan, passes: list[HalfPass], rows: Rows, effort: Effort, timer: Timer
+) -> None:
+    """The images of a round whose posteriors are there. Their scan counts as if it had been now."""
+    for one in passes:
+        for each in _load(partition, plan, one, rows[one.half], timer):
+            n_image, n_score = one.take_kept(each.rows, each.target, each.bare)
+            effort.n_image += n_image
+            effort.n_score += n_score
+            if plan.search is not None:
+                scan = plan.search.scan
+                effort.n_score_all += n_image * len(one.volumes) * len(scan.rotations) * len(scan.shifts)
+
+
 def _run_round(
     setup: Setup,
     plan: Plan,
     neighbours: Neighbours | None,
     passes: list[HalfPass],
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    rows: Rows,
     effort: Effort,
     timer: Timer,
 ) -> None:
@@ -133,10 +171,10 @@ def _search(
     known = [setup.rates[one.half] for one in passes]
     with timer.phase("scan"):
         found = global_search(searches, neighbours, policy, known, effort)
-    for one, mine, supports, measured in zip(passes, chosen, found, known, strict=True):
+    for one, mine, supports, counts, measured in zip(passes, chosen, found, effort.n_scores, known, strict=True):
         setup.rates[one.half] = measured
-        for each, support in zip(mine, supports, strict=True):
-            one.take(each.rows, each.target, support, each.bare)
+        for each, support, n_score in zip(mine, supports, counts, strict=True):
+            one.take(each.rows, each.target, support, each.bare, n_score)
 
 
 def _half_search(

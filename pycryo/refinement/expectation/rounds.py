@@ -18,6 +18,12 @@ log = logging.getLogger(__name__)
 
 # Bytes per image beside its samples: candidates of both scans, the cells of the slices that it needs.
 _CANDIDATES = 18_000
+# Images that a rank compares with the slices at a time at most, where posteriors are kept: until the scan of them is
+# done, nothing is. The slices are sampled anew each time.
+MOST_SEARCHED = 4096
+
+# This rank's particles of both halves.
+Rows = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def image_bytes(partition: Partition, plan: Plan) -> float:
@@ -40,9 +46,7 @@ def _samples(r_high: float, box: int) -> float:
     return pi / 2 * min(r_high, box / 2) ** 2
 
 
-def rounds(
-    partition: Partition, owners: tuple[Owners, Owners], plan: Plan, memory: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def rounds(partition: Partition, owners: tuple[Owners, Owners], plan: Plan, memory: float) -> Iterator[Rows]:
     """This rank's particles of both halves, in as many parts as the fullest rank needs. Collective.
 
     `memory` is in bytes.
@@ -73,9 +77,19 @@ def round_count(partition: Partition, n_byte: float, budget: float) -> int:
     return max(1, int(needed[0]))
 
 
-def parts(partition: Partition, n_round: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def parts(partition: Partition, n_round: int) -> Iterator[Rows]:
     """This rank's particles of both halves, round by round."""
-    halves = [partition.rows_of(half) for half in (0, 1)]
-    for number in range(n_round):
-        first, second = (rows[number * len(rows) // n_round : (number + 1) * len(rows) // n_round] for rows in halves)
+    return _cut((partition.rows_of(0), partition.rows_of(1)), n_round)
+
+
+def search_parts(partition: Partition, rows: Rows, n_scanned: int) -> Iterator[Rows]:
+    """A round, of which this rank scans `n_scanned` images, in parts of `MOST_SEARCHED` of them at most. Collective."""
+    needed = np.array([ceil(n_scanned / MOST_SEARCHED)], np.int64)
+    partition.comm.max_array(needed)
+    return _cut(rows, max(1, int(needed[0])))
+
+
+def _cut(halves: Rows, n_part: int) -> Iterator[Rows]:
+    for number in range(n_part):
+        first, second = (rows[number * len(rows) // n_part : (number + 1) * len(rows) // n_part] for rows in halves)
         yield first, second

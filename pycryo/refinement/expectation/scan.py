@@ -134,9 +134,14 @@ class Panel:
 
     def n_score(self, n_item: int) -> int:
         """Scores that a belt of `n_item` items asks for."""
+        return int(self.scores(n_item).sum())
+
+    def scores(self, n_item: int) -> NDArray[np.int64]:
+        """(n_image,) of them for each image."""
         if self.active is None:
-            return self.images.n_image * self.images.n_shift * n_item
-        return int(np.count_nonzero(self.active)) * CELL_SLICES * self.images.n_shift
+            return np.full(self.images.n_image, self.images.n_shift * n_item, np.int64)
+        cells: NDArray[np.int64] = self.active.sum(axis=1, dtype=np.int64)
+        return cells * (CELL_SLICES * self.images.n_shift)
 
 
 def run_belts(work: Sequence[tuple[Belt, Sequence[Panel]]], threads: int | None = None) -> float:

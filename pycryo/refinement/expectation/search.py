@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.filter.support import Support
 from pycryo.kernels.compare import CELL_SLICES
@@ -45,6 +46,8 @@ class Effort:
     n_image : int
     n_score, n_score_all : int
         Scores at the highest resolution: computed, and those of all pairs.
+    n_scores : list of lists of (n,) int64
+        Of the last search: the scores computed for each image, of each target of each half-set.
     flops : float
         Useful operations of all comparisons, 4 per score and Fourier pixel.
     choice : Choice or None
@@ -58,6 +61,7 @@ class Effort:
     n_image: int = 0
     n_score: int = 0
     n_score_all: int = 0
+    n_scores: list[list[NDArray[np.int64]]] = field(default_factory=list)
     flops: float = 0.0
     choice: Choice | None = None
 
@@ -134,10 +138,15 @@ def global_search(
         effort.comparing,
         1e-9 * effort.flops / max(effort.comparing, 1e-9),
     )
+    effort.n_scores = []
     for search, panels in zip(searches, groups, strict=True):
         n_item, n_image = len(search.volumes) * len(scan.rotations), sum(len(target) for target in search.targets)
+        counts = [np.zeros(len(target), np.int64) for target in search.targets]
+        for group in panels:
+            counts[group.target][group.rows] = group.panel.scores(n_item)
+        effort.n_scores.append(counts)
         effort.n_image += n_image
-        effort.n_score += sum(group.panel.n_score(n_item) for group in panels)
+        effort.n_score += sum(int(each.sum()) for each in counts)
         effort.n_score_all += n_image * n_item * len(scan.shifts)
     return [supports_of(search, panels) for search, panels in zip(searches, groups, strict=True)]
 

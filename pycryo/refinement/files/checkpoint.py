@@ -34,7 +34,13 @@ from pycryo.parallel.rows import even_bounds
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
 from pycryo.refinement.files.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
-from pycryo.refinement.files.fingerprint import option_marks, particle_marks, refuse_differences, setup_marks
+from pycryo.refinement.files.fingerprint import (
+    header_mark,
+    option_marks,
+    particle_marks,
+    refuse_differences,
+    setup_marks,
+)
 from pycryo.refinement.optics.change import Change
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import Load, Record
@@ -66,7 +72,7 @@ def save(
     history: list[Record],
     folder: str | os.PathLike[str],
     later: Later | None = None,
-) -> None:
+) -> str:
     """Write what `load` needs, atomically: the last checkpoint stays until the new one is complete. Collective.
 
     SIGINT and SIGTERM wait until it is.
@@ -81,6 +87,11 @@ def save(
         Made if needed.
     later : callable, optional
         As for `pycryo.io.atomic.atomic_path`, on rank 0. It must have ended before the next call.
+
+    Returns
+    -------
+    str
+        What `state_mark` will say of the file.
 
     Raises
     ------
@@ -107,7 +118,7 @@ def save(
         "setup": setup_marks(setup),
     }
     on_root(partition.comm, lambda: check_writable_folder(folder))
-    with _no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header, later) as sink:
+    with no_interrupt(), write_arrays(partition.comm, checkpoint_file(folder), header, later) as sink:
         for name in _SHARED:
             sink.write(name, getattr(state, name))
         references = zip(_reference_names(len(state.references)), state.references, strict=True)
@@ -116,10 +127,11 @@ def save(
         )
         sink.write_pieces(_posterior_arrays(setup, state))
     log.debug("checkpoint of iteration %d written in %.2f s", state.number, time.perf_counter() - began)
+    return partition.comm.broadcast(header_mark(header))  # seconds in the history are those of rank 0
 
 
 @contextmanager
-def _no_interrupt() -> Iterator[None]:
+def no_interrupt() -> Iterator[None]:
     """The first SIGINT or SIGTERM takes effect after the block; a second one kills.
 
     HDF5's wrapper would lose an exception that a handler raises within its clean-up.
@@ -141,6 +153,18 @@ def _no_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
         if seen:
             signal.raise_signal(seen[0])
+
+
+def state_mark(comm: Comm, folder: str | os.PathLike[str]) -> str:
+    """By which the saved state is recognised among all states of all runs. Collective.
+
+    Raises
+    ------
+    InputError
+        On every rank, if there is no checkpoint or it cannot be read.
+    """
+    with _read(comm, folder) as source:
+        return header_mark(source.header)
 
 
 def check(comm: Comm, particles: Particles, options: RefineOptions, folder: str | os.PathLike[str]) -> None:

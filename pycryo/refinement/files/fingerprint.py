@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -73,6 +74,11 @@ def setup_marks(setup: Setup) -> Marks:
         "reference": setup.reference_mark,
         "mask": "made from the maps" if setup.user_mask is None else _map_digest(setup.user_mask),
     }
+
+
+def header_mark(header: Mapping[str, Any]) -> str:
+    """Of a checkpoint's header, as it is written or as it is read: its history has the times of the iterations."""
+    return _digest(json.dumps(header))
 
 
 def maps_mark(sources: Sequence[Map]) -> str:

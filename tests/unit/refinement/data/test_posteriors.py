@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 
 from pycryo.filter.support import Posterior, Support
-from pycryo.refinement.data.posteriors import with_file_defocus
+from pycryo.refinement.data.posteriors import COLUMNS, as_columns, of_columns, with_file_defocus
 
 
 def test_the_files_defoci_take_the_place_of_those_found(rng):
@@ -28,3 +28,8 @@ def test_the_files_defoci_take_the_place_of_those_found(rng):
         else:
             assert getattr(found, name) is values
     assert with_file_defocus(None) is None
+    columns = as_columns(posterior)
+    assert tuple(columns) == COLUMNS
+    again = of_columns(columns)
+    assert all(getattr(again, name) is values for name, values in rest.items())
+    assert all(getattr(again.support, each.name) is getattr(support, each.name) for each in fields(Support))

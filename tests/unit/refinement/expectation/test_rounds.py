@@ -10,7 +10,8 @@ from pycryo import RefineOptions
 from pycryo import memory as memory_module
 from pycryo.memory import core_cache, memory
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.expectation.rounds import image_bytes, rounds
+from pycryo.refinement.expectation import rounds as rounds_module
+from pycryo.refinement.expectation.rounds import image_bytes, rounds, search_parts
 from pycryo.refinement.plan import make_plan
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
@@ -59,6 +60,17 @@ def test_only_images_that_are_kept_need_rounds(prepared):
     assert len(list(rounds(setup.partition, setup.owners, local, 1.0))) == 1
     # Samples alone: 12 bytes each, of the larger box (its Fourier px are 20·5/(24·4.5) of the model's).
     assert image_bytes(setup.partition, local) == pytest.approx(12 * np.pi / 2 * min(plan.r_insert * 1.08, 12) ** 2)
+
+
+@pytest.mark.parametrize("n_scanned, most, n_part", [(30, 30, 1), (30, 29, 2), (30, 7, 5), (3, 7, 1), (0, 7, 1)])
+def test_a_round_is_searched_in_parts(prepared, monkeypatch, n_scanned, most, n_part):
+    monkeypatch.setattr(rounds_module, "MOST_SEARCHED", most)
+    partition = prepared[0].partition
+    rows = partition.rows_of(0), partition.rows_of(1)
+    parts = list(search_parts(partition, rows, n_scanned))
+    assert len(parts) == n_part
+    for half in (0, 1):
+        np.testing.assert_array_equal(np.concatenate([part[half] for part in parts]), rows[half])
 
 
 def test_machine():

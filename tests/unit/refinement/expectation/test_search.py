@@ -120,6 +120,20 @@ def test_candidates_are_the_best_of_all_poses_and_classes():
     assert (np.diff(found.weight, axis=1) <= 1e-12).all()
 
 
+def test_scores_of_each_image_are_counted():
+    """What a coarse scan leaves of an image depends on nothing but the image."""
+    volumes = [volume(1)]
+    target, *_ = images(volumes, 9, 20.0, 6)
+    fine, coarse = scans(300)
+    _, effort = search(SerialComm(), volumes, [target], fine, coarse)
+    ((counts,),) = effort.n_scores
+    assert 0 < counts.sum() == effort.n_score < effort.n_score_all
+    rows = np.arange(9)
+    _, effort = search(SerialComm(), volumes, [part_of(target, rows[5:]), part_of(target, rows[:5])], fine, coarse)
+    ((last, first),) = effort.n_scores
+    np.testing.assert_array_equal(np.concatenate([first, last]), counts)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8])
 @pytest.mark.parametrize("way, ring_size", [*((way, None) for way in WAYS), ("conveyor", 2), (None, None)])
 def test_ranks_and_ways_change_no_bit(size, way, ring_size):

@@ -222,6 +222,21 @@ def test_cut_file(run, saved, keep):
         load(run.setup, saved)
 
 
+def other_program(path):
+    with h5py.File(path, "w") as file:
+        file["MDF/images/0/image"] = np.zeros((4, 4))
+
+
+@pytest.mark.parametrize("make", [other_program, lambda path: path.write_text("data_\n"), lambda path: path.touch()])
+def test_file_of_another_program(run, tmp_path, make):
+    make(checkpoint_file(tmp_path))
+    for attempt in (lambda: load(run.setup, tmp_path), lambda: check(SerialComm(), run.particles, OPTIONS, tmp_path)):
+        with pytest.raises(
+            InputError, match=r"state\.h5 cannot be read, it is damaged or no checkpoint .*: start anew$"
+        ):
+            attempt()
+
+
 def change(folder, edit):
     """Let `edit` change the header and the file."""
     with h5py.File(checkpoint_file(folder), "r+") as file:
@@ -269,8 +284,6 @@ def test_other_contents(run, saved, edit, message):
 def test_options_that_change_the_result_must_be_the_same(run, saved):
     comm = SerialComm()
     check(comm, run.particles, OPTIONS, saved)
-    free = {"threads": 3, "max_iter": 9, "preread": True, "max_bad_fraction": 0.3, "particles_dir": "x"}
-    check(comm, run.particles, dataclasses.replace(OPTIONS, **free), saved)
     other = dataclasses.replace(OPTIONS, symmetry="C2", seed=5, ctf=False)
     with pytest.raises(
         InputError, match=r"symmetry \(was C1, is C2\).*ctf \(was True, is False\).*seed \(was 1, is 5\)"
@@ -278,6 +291,56 @@ def test_options_that_change_the_result_must_be_the_same(run, saved):
         check(comm, run.particles, other, saved)
     with pytest.raises(InputError, match="start anew without --continue"):
         load(dataclasses.replace(run.setup, options=other), saved)
+
+
+# Another value of each option that may be changed, and of each that may not.
+FREE = {
+    "threads": 3,
+    "preread": True,
+    "scratch": "x",
+    "particles_dir": "x",
+    "max_bad_fraction": 0.3,
+    "max_iter": 9,
+    "slices": "local",
+    "ring_size": 2,
+    "memory": 1.0,
+    "model": "replicated",
+    "ewald": True,
+    "ewald_hand": -1,
+    # Compared as they were used, in `load`.
+    "diameter": 99.0,
+    "mask": "mask.mrc",
+}
+FIXED = {
+    "symmetry": "D2",
+    "ini_high": 33.0,
+    "classes": 2,
+    "ctf": False,
+    "invert_contrast": True,
+    "ignore_optics": "tilt",
+    "stages": "global",
+    "local": True,
+    "sigma_ang": 3.0,
+    "sigma_offset": 3.0,
+    "coarse_to_fine": False,
+    "single": True,
+    "padding": 1,
+    "seed": 3,
+}
+
+
+def test_each_option_is_free_or_fixed(run, saved):
+    """An option that is new is fixed, and this test says so."""
+    assert {field.name for field in dataclasses.fields(OPTIONS)} == FREE.keys() | FIXED.keys()
+    comm = SerialComm()
+    for name, value in FREE.items():
+        assert getattr(OPTIONS, name) != value
+        more = {"ewald": True} if name == "ewald_hand" else {}
+        check(comm, run.particles, dataclasses.replace(OPTIONS, **{name: value, **more}), saved)
+    for name, value in FIXED.items():
+        more = {"local": True} if name.startswith("sigma") else {}
+        with pytest.raises(InputError, match=rf"differ: .*option {name.replace('_', '-')} \(was .*, is {value}\)"):
+            check(comm, run.particles, dataclasses.replace(OPTIONS, **{name: value, **more}), saved)
 
 
 @pytest.mark.parametrize(
