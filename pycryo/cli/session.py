@@ -15,8 +15,9 @@ from pycryo.parallel.collective_errors import Meeting
 from pycryo.parallel.comm import Comm
 
 INPUT_ERROR, RUN_ERROR = 2, 1
-# Seconds that a rank which failed waits for the others to fail in the same way before it ends them all.
-_PATIENCE = 3.0
+# Seconds that rank 0, if it failed, waits for the others to fail in the same way before it ends them all. Each rank
+# after it waits a bit longer, up to a limit: the first one that failed tells it and ends the others before they do.
+_PATIENCE, _MORE, _MOST = 3.0, 0.2, 2.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,7 +84,7 @@ def guarded(
             f"({type(error).__name__}: {error}); please report it with its traceback"
             + (", which run.log in the output folder holds" if keep_traceback else "")
         )
-    together = meeting.all_arrive(_PATIENCE)
+    together = meeting.all_arrive(_PATIENCE + min(_MORE * comm.rank, _MOST))
     if comm.rank == 0 or not together:
         print(message, file=sys.stderr, flush=True)
         if before_end is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class MrcHeader:
         Byte at which the pixels begin: 1024 + the extended header.
     axes : (3,) ints
         Which of the axes x, y, z (1, 2, 3) columns, rows and sections are.
+    stamp : (2,) floats
+        Bytes of the file and when it was changed last, in seconds, as they were when the header was read.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class MrcHeader:
     pixel_sizes: tuple[float, float, float]
     offset: int
     axes: tuple[int, int, int]
+    stamp: tuple[int, float] = (0, 0.0)
 
     @property
     def image_bytes(self) -> int:
@@ -72,9 +75,10 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     try:
         with open(path, "rb") as file:
             raw = file.read(HEADER_BYTES)
-            size = os.fstat(file.fileno()).st_size
+            found = os.fstat(file.fileno())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    size = found.st_size
     for magic, (name, command) in _PACKED.items():
         if raw.startswith(magic):
             raise InputError(f"{path} is packed with {name}; unpack it first (`{command}`) and name the unpacked file")
@@ -84,7 +88,7 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     complaints = [_complaint(header, size) for header in headers]
     for header, complaint in zip(headers, complaints, strict=True):
         if not complaint:
-            return header
+            return replace(header, stamp=(size, found.st_mtime))
     raise InputError(f"{path} {complaints[0]}")
 
 

@@ -211,6 +211,8 @@ class _Job:
                 from pycryo.report.page import build_report
 
                 log.info("report: %s", build_report(self.folder.path))
+        except RunError:  # the disc
+            raise
         except Exception as error:
             log.warning("the report could not be made (%s: %s); try `pycryo report`", type(error).__name__, error)
 
