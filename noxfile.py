@@ -1,5 +1,7 @@
 """Developer sessions: ``nox -l`` lists them; each makes its own environment."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -47,6 +49,25 @@ def isa(session: nox.Session, isa: str) -> None:
 def mpi(session: nox.Session) -> None:
     """MPI tests only."""
     pytest_on_install(session, "mpi")
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Refinements killed at random moments and continued: 50 of them, 15 minutes on 2 busy cores."""
+    session.install(".[mpich,test]")
+    session.chdir("tests")
+    session.run("python", "-m", "chaos.trials", *session.posargs)
+
+
+@nox.session
+def openmpi(session: nox.Session) -> None:
+    """Refinements under Open MPI, and under the launcher of another library."""
+    session.install(".[mpi,test]", "openmpi")
+    # Beside it, not in its place: both have a bin/mpiexec.
+    other = Path(session.create_tmp()) / "mpich"
+    session.install("--target", str(other), "mpich>=5")
+    session.chdir("tests")
+    session.run("python", "-m", "chaos.openmpi", "--foreign", str(other / "bin" / "mpiexec"))
 
 
 @nox.session

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.collective_errors import Meeting
+from pycryo.parallel.collective_errors import Meeting, must_abort
 from pycryo.parallel.comm import Comm
 
 INPUT_ERROR, RUN_ERROR = 2, 1
@@ -89,8 +90,10 @@ def guarded(
         print(message, file=sys.stderr, flush=True)
         if before_end is not None:
             before_end(code, message)
-    if not together:
-        comm.abort(code)
+    if must_abort(comm) or not together:
+        if comm.rank == 0 or not together:
+            comm.abort(code)
+        time.sleep(_PATIENCE)  # rank 0 ends this one
     return code
 
 

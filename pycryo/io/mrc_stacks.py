@@ -133,8 +133,8 @@ def _refuse_change(header: MrcHeader, now: os.stat_result) -> None:
     else:
         return
     raise RunError(
-        f"{header.path} {what}; bring back the file that the run began with and go on from the last checkpoint, or begin "
-        "anew with the changed one"
+        f"{header.path} {what}; bring back the file that the run began with and go on from the last checkpoint, or "
+        "begin anew with the changed one"
     )
 
 

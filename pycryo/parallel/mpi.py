@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, K, SharedArray, Transfer
+from pycryo.parallel.kept import close_at_exit, is_closed
 from pycryo.parallel.shared_memory import open_window
 
 T = TypeVar("T")
@@ -193,6 +194,7 @@ class MpiComm:
             self._comm.Set_attr(_kept_key(), everything)
         if make not in everything:
             everything[make] = make(self)
+            close_at_exit(everything[make].close)
         found: K = everything[make]
         return found
 
@@ -202,6 +204,7 @@ class MpiComm:
     def free(self) -> None:
         for each in (self._comm.Get_attr(_kept_key()) or {}).values():
             each.close()
+            is_closed(each.close)
         self._comm.Free()
 
     def abort(self, code: int) -> None:

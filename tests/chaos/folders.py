@@ -1,4 +1,4 @@
-"""What must hold for the folder of a run: no half file at any time, and in the end the files of an undisturbed run."""
+"""The folder of a run, and what must hold for it: no half file at any time, in the end those of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import h5py
+from scene import lump, scene
 
-from pycryo.io.mrc import read_map
+from pycryo.io.mrc import read_map, write_map
 from pycryo.io.star import read_star
 
 # The same to the last bit; other files hold times, or the name of the folder.
 COMPARED = ("*.mrc", "run_it*_data.star", "run_data.star", "run_fsc.star", "run_fsc.xml", "*.bild")
+N_IMAGE, ITERATIONS = 40, 5
+
+
+def refine_words(data: Path, out: Path) -> list[str]:
+    return [
+        "refine", str(data / "particles.star"), "--ref", str(data / "reference.mrc"), "--out", str(out),
+        "--max-iter", str(ITERATIONS), "--threads", "1",
+    ]  # fmt: skip
+
+
+def make_data(folder: Path) -> None:
+    """particles.star, its stack, and reference.mrc."""
+    folder.mkdir()
+    _, _, reference = scene(folder, lump(), N_IMAGE, snr=0.8)
+    write_map(folder / "reference.mrc", reference.data, reference.pixel_size)
 
 
 def temporary_files(folder: Path) -> list[Path]:

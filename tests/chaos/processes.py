@@ -29,12 +29,17 @@ class Run:
         Ranks; one is started without a launcher.
     output : Path
         A file for what it prints.
+    extra : dict of str to str
+        More of the environment.
+    launcher : Path
+        mpiexec.
     """
 
     words: list[str]
     size: int
     output: Path
     extra: dict[str, str] = field(default_factory=dict)
+    launcher: Path = field(default_factory=lambda: Path(sys.executable).with_name("mpiexec"))
     process: subprocess.Popen[bytes] = field(init=False)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     ranks: dict[int, int] = field(default_factory=dict)
@@ -42,7 +47,7 @@ class Run:
     def start(self, file_limit: int | None = None) -> None:
         """Start it; `file_limit` is the largest file in bytes that it may write."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-        launcher = [] if self.size == 1 else [str(Path(sys.executable).with_name("mpiexec")), "-n", str(self.size)]
+        launcher = [] if self.size == 1 else [str(self.launcher), "-n", str(self.size)]
         limit = [] if file_limit is None else ["prlimit", f"--fsize={file_limit}"]
         with self.output.open("wb") as stream:
             self.process = subprocess.Popen(

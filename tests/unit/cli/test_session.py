@@ -1,5 +1,7 @@
 """Which rank tells what went wrong, when some ranks failed and the others did not."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pycryo.cli import session
@@ -37,3 +39,19 @@ def test_the_first_that_failed_ends_the_others_before_they_tell_it_too(monkeypat
     message = "pycryo test: failed: the disc is full"
     assert waited == [pytest.approx(seconds)]
     assert (capsys.readouterr().err, ended, one.aborted) == (f"{message}\n", [(1, message)], 1)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ranks_that_cannot_end_by_themselves_are_ended_by_the_first(monkeypatch, rank):
+    """After all have failed alike: rank 0 has left the folder in order before."""
+    one, done = OneOfMany(rank), []
+
+    def work():
+        raise RunError("the disc is full")
+
+    monkeypatch.setattr(session, "Meeting", lambda comm: SimpleNamespace(all_arrive=lambda seconds: True))
+    monkeypatch.setattr(session, "must_abort", lambda comm: True)
+    monkeypatch.setattr(session.time, "sleep", lambda seconds: done.append("waits"))
+    monkeypatch.setattr(one, "abort", lambda code: done.append(("abort", code)))
+    assert session.guarded(one, "test", work, before_end=lambda *_: done.append("in order")) == 1
+    assert done == (["in order", ("abort", 1), "waits"] if rank == 0 else ["waits"])

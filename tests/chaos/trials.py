@@ -1,6 +1,6 @@
 """Refinements that are killed at random moments, continued by other numbers of ranks, and must lose nothing.
 
-    python tests/chaos/chaos.py --trials 50 --seed 1
+    cd tests && python -m chaos.trials --trials 50 --seed 1
 
 Each trial disturbs a short refinement in one of the ways of `WAYS`, perhaps a second time after it was continued, and
 lets it end; its files must be those of an undisturbed run, bit for bit. Nothing may hang, live on or be half written in
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,13 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-from folders import differences, half_files, temporary_files
-from processes import Run
-from scene import lump, scene
-
-from pycryo.io.mrc import write_map
+from chaos.folders import differences, half_files, make_data, refine_words, temporary_files
+from chaos.processes import Run
 
 # Way to disturb a run -> trials of each 50.
 WAYS = {
@@ -41,7 +34,6 @@ WAYS = {
     "full disc": 5,
     "limit of the size of files": 3,
 }
-N_IMAGE, ITERATIONS = 40, 5
 # Seconds: a run that takes longer hangs; processes of one that has ended must be gone so soon.
 LIMIT, GRACE = 60.0, 10.0
 # Bytes of the small disc. A run writes 2.5 MB.
@@ -178,22 +170,6 @@ def count_lines(path: Path) -> int:
         return path.read_bytes().count(b"\n")
     except OSError:
         return 0
-
-
-def refine_words(data: Path, out: Path) -> list[str]:
-    return [
-        "refine", str(data / "particles.star"), "--ref", str(data / "reference.mrc"), "--out", str(out),
-        "--max-iter", str(ITERATIONS), "--threads", "1",
-    ]  # fmt: skip
-
-
-def make_data(folder: Path) -> None:
-    """particles.star, its stack, and reference.mrc."""
-    folder.mkdir()
-    particles, _, reference = scene(folder, lump(), N_IMAGE, snr=0.8)
-    write_map(folder / "reference.mrc", reference.data, reference.pixel_size)
-    if particles.path.name != "particles.star":
-        os.symlink(particles.path.name, folder / "particles.star")
 
 
 def plan(trials: int, can_fill: bool) -> list[str]:
