@@ -9,35 +9,37 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Callable
+from typing import Any
 
-_closes: list[Callable[[], None]] = []
+from pycryo.parallel.comm import Closable
+
+# What a communicator keeps, by who made it.
+Things = dict[Callable[[Any], Any], Closable]
+
+_kept: list[tuple[Things, Callable[[Any], Any]]] = []
 
 
-def close_at_exit(close: Callable[[], None]) -> None:
-    """Call `close`, collective over some ranks, when this process ends well; those of all calls in their order.
+def close_at_exit(things: Things, make: Callable[[Any], Any]) -> None:
+    """Close `things[make]`, if it is still there, when this process ends well; all things in the order of the calls.
 
     The order in which ranks can make things together is one in which they can close them.
     """
-    if not _closes:
+    if not _kept:
         atexit.register(close_all)
-    _closes.append(close)
-
-
-def is_closed(close: Callable[[], None]) -> None:
-    """Forget what has been closed before."""
-    if close in _closes:
-        _closes.remove(close)
+    _kept[:] = [(others, maker) for others, maker in _kept if maker in others]
+    _kept.append((things, make))
 
 
 def forget_all() -> None:
     """Close nothing: the ranks do not end well, some may not come to do it."""
-    _closes.clear()
+    _kept.clear()
 
 
 def close_all() -> None:
     """Close everything. Collective, unless an exception ends this process."""
-    closes = _closes.copy()
-    _closes.clear()
+    kept = _kept.copy()
+    _kept.clear()
     if getattr(sys, "last_value", None) is None:
-        for close in closes:
-            close()
+        for things, make in kept:
+            if make in things:
+                things.pop(make).close()

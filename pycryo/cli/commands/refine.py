@@ -144,7 +144,7 @@ class _Job:
         if self._is_finished():
             log.info("%s holds a finished run: there is nothing to continue", self.folder.path)
             return
-        if self.folder.had_run and not self._resumes:
+        if comm.rank == 0 and self.folder.had_run and not self._resumes:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         self._refine(particles, references, mask, options)
