@@ -57,6 +57,25 @@ def mpi(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Refinements killed at random moments and continued: 50 of them, 15 minutes on 2 busy cores."""
+    session.install(".[mpich,test]")
+    session.chdir("tests")
+    session.run("python", "-m", "chaos.trials", *session.posargs)
+
+
+@nox.session
+def openmpi(session: nox.Session) -> None:
+    """Refinements under Open MPI, and under the launcher of another library."""
+    session.install(".[mpi,test]", "openmpi")
+    # Beside it, not in its place: both have a bin/mpiexec.
+    other = Path(session.create_tmp()) / "mpich"
+    session.install("--target", str(other), "mpich>=5")
+    session.chdir("tests")
+    session.run("python", "-m", "chaos.openmpi", "--foreign", str(other / "bin" / "mpiexec"))
+
+
+@nox.session
 def slow(session: nox.Session) -> None:
     """Tests of minutes, left out elsewhere."""
     # By the environment, so that the ranks of MPI tests select them as well.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
+
+from pycryo.io.atomic import write_error, writing
 
 _ROOT = "pycryo"
 
@@ -28,11 +30,19 @@ class Logs:
             self.handlers.append(self._waiting)
 
     def open_file(self, path: Path) -> None:
-        """Append everything, also what was said so far, to a file (rank 0 only; others do nothing)."""
+        """Append everything, also what was said so far, to a file (rank 0 only; others do nothing).
+
+        Raises
+        ------
+        InputError, RunError
+            If it cannot be written, naming it; then or when something is said later, once.
+        """
         if self.rank:
             return
-        file = logging.FileHandler(path, encoding="utf-8")
+        with writing(path, path):
+            file = _LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.handlers.append(file)
         self._waiting.setTarget(file)
         self._waiting.flush()
         logger = logging.getLogger(_ROOT)
@@ -41,9 +51,11 @@ class Logs:
         self.handlers = [self.handlers[0], file]
 
     def note(self, text: str) -> None:
-        """Write a line to the file only."""
-        if len(self.handlers) > 1:
-            self.handlers[1].handle(logging.LogRecord(_ROOT, logging.ERROR, "", 0, text, None, None))
+        """Write the last words of a run that failed, to the file only; from now on a full disc is no error."""
+        for file in self.handlers:
+            if isinstance(file, _LogFile):
+                file.raises = False
+                file.handle(logging.LogRecord(_ROOT, logging.ERROR, "", 0, text, None, None))
 
     def close(self) -> None:
         """Detach and close all handlers."""
@@ -51,6 +63,29 @@ class Logs:
         for handler in self.handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A file that raises what the disc says, once, and is silent from then on."""
+
+    has_failed, raises = False, True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.has_failed:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.has_failed = True
+        if self.raises:
+            raise write_error(Path(self.baseFilename), error) from error
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written is tried again
+            super().close()
 
 
 class ByLevel(logging.Formatter):

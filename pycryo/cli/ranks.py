@@ -34,7 +34,7 @@ def set_up_rank(comm: Comm, threads: int | None) -> None:
 def threads_per_rank(comm: Comm, asked: int | None) -> int:
     """Threads of this rank: as asked, as the environment says, or its part of the node's cores. Collective.
 
-    Warns if the ranks of the node have more threads than cores.
+    The first rank of a node warns if its ranks have more threads than cores.
     """
     mine = _cores()
     everyone = comm.all_gather((platform.node(), mine, available_cores()))
@@ -45,6 +45,8 @@ def threads_per_rank(comm: Comm, asked: int | None) -> int:
         share = available_cores() / len(local)
     from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
     threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
+    if comm.rank != [node for node, _, _ in everyone].index(platform.node()):
+        return threads
     if threads * len(local) > max(usable, len(local)):
         log.warning(
             "%d rank(s) × %d threads share the %d cores of %s: use --threads %d",

@@ -5,18 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from pycryo.errors import InputError, RunError
-from pycryo.parallel.collective_errors import Meeting
+from pycryo.parallel.collective_errors import Meeting, must_abort
 from pycryo.parallel.comm import Comm
 
 INPUT_ERROR, RUN_ERROR = 2, 1
-# Seconds that a rank which failed waits for the others to fail in the same way before it ends them all.
-_PATIENCE = 3.0
+# Seconds that rank 0, if it failed, waits for the others to fail in the same way before it ends them all. Each rank
+# after it waits a bit longer, up to a limit: the first one that failed tells it and ends the others before they do.
+_PATIENCE, _MORE, _MOST = 3.0, 0.2, 2.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,13 +85,15 @@ def guarded(
             f"({type(error).__name__}: {error}); please report it with its traceback"
             + (", which run.log in the output folder holds" if keep_traceback else "")
         )
-    together = meeting.all_arrive(_PATIENCE)
+    together = meeting.all_arrive(_PATIENCE + min(_MORE * comm.rank, _MOST))
     if comm.rank == 0 or not together:
         print(message, file=sys.stderr, flush=True)
         if before_end is not None:
             before_end(code, message)
-    if not together:
-        comm.abort(code)
+    if must_abort(comm) or not together:
+        if comm.rank == 0 or not together:
+            comm.abort(code)
+        time.sleep(_PATIENCE)  # rank 0 ends this one
     return code
 
 

@@ -144,7 +144,7 @@ def check_writable_folder(path: str | os.PathLike[str]) -> Path:
         As `atomic_path`, naming the folder.
     """
     folder = Path(path)
-    probe = folder / f".pycryo-{os.getpid()}.tmp"
+    probe = folder / ".pycryo.tmp"  # the same each time: what a killed process left behind goes with the next
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"pycryo")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,8 @@ class MrcHeader:
     unsigned_by : str
         What tells that the bytes of mode 0 go from 0 to 255; empty if they go from -128 to 127, or in other modes.
     place : Place
+    stamp : (2,) floats
+        Bytes of the file and when it was changed last, in seconds, as they were when the header was read.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class MrcHeader:
     axes: tuple[int, int, int]
     unsigned_by: str = ""
     place: Place = Place()
+    stamp: tuple[int, float] = (0, 0.0)
 
     @property
     def image_bytes(self) -> int:
@@ -91,9 +94,10 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     try:
         with open(path, "rb") as file:
             raw = file.read(HEADER_BYTES)
-            size = os.fstat(file.fileno()).st_size
+            found = os.fstat(file.fileno())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+    size = found.st_size
     for magic, (name, command) in _PACKED.items():
         if raw.startswith(magic):
             raise InputError(f"{path} is packed with {name}; unpack it first (`{command}`) and name the unpacked file")
@@ -103,8 +107,13 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     complaints = [_complaint(header, size) for header in headers]
     for header, complaint in zip(headers, complaints, strict=True):
         if not complaint:
-            return header
+            return replace(header, stamp=stamp_of(found))
     raise InputError(f"{path} {complaints[0]}")
+
+
+def stamp_of(found: os.stat_result) -> tuple[int, float]:
+    """`MrcHeader.stamp` of a file."""
+    return found.st_size, found.st_mtime
 
 
 def statistics_of(image: NDArray[Any]) -> NDArray[np.float64]:

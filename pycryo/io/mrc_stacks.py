@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +16,14 @@ from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import atomic_path
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
 
+log = logging.getLogger(__name__)
+
 _READ_BYTES = 32 << 20  # neighbouring images are read in one call of at most this size
+# A file of a network's file system may be out of sight for a while: seconds to wait for it, and between two looks.
+LATE, _LOOK = 10.0, 0.1
+_OUT_OF_SIGHT = (errno.ENOENT, errno.ESTALE)
+# Seconds: nodes may round the time of a file's last change differently.
+_CLOCK = 1.0
 
 
 def write_stack(
@@ -83,7 +93,7 @@ def read_stack(
     InputError
         If the header is bad or an index is beyond the stack.
     RunError
-        If the file vanished or shrank since its header was read.
+        If the file was changed since its header was read, or vanished for more than `LATE` seconds.
     """
     header = stack if isinstance(stack, MrcHeader) else read_header(stack)
     wanted = np.asarray(indices, np.int64)
@@ -92,13 +102,40 @@ def read_stack(
         raise InputError(f"{header.path} has {header.nz} images; there is no image {beyond + 1}")
     out = np.empty((wanted.size, header.ny, header.nx), np.float32)
     order = np.argsort(wanted, kind="stable")
-    try:
-        with open(header.path, "rb", buffering=0) as file:
-            for run in _runs(wanted[order], header.image_bytes):
-                _read_run(file.fileno(), header, wanted, order[run], out)
-    except OSError as error:
-        raise RunError(f"cannot read {header.path}: {error.strerror}; check that the disc is still there") from error
-    return out
+    end = None
+    while True:
+        try:
+            with open(header.path, "rb", buffering=0) as file:
+                _refuse_change(header, os.fstat(file.fileno()))
+                for run in _runs(wanted[order], header.image_bytes):
+                    _read_run(file.fileno(), header, wanted, order[run], out)
+            return out
+        except OSError as error:
+            if end is None:
+                end = time.monotonic() + LATE
+                if error.errno in _OUT_OF_SIGHT:
+                    log.warning("%s is not there (%s): waiting for it", header.path, error.strerror)
+            if error.errno not in _OUT_OF_SIGHT or time.monotonic() >= end:
+                raise RunError(
+                    f"cannot read {header.path}: {error.strerror}; check that the disc is still there, then go on from "
+                    "the last checkpoint"
+                ) from error
+            time.sleep(_LOOK)
+
+
+def _refuse_change(header: MrcHeader, now: os.stat_result) -> None:
+    """Raise RunError if the file is not the one whose header was read."""
+    size, changed = header.stamp
+    if now.st_size < size:
+        what = f"was cut off during the run: it has {now.st_size} bytes, no longer {size}"
+    elif now.st_size > size or abs(now.st_mtime - changed) > _CLOCK:
+        what = "was changed during the run"
+    else:
+        return
+    raise RunError(
+        f"{header.path} {what}; bring back the file that the run began with and go on from the last checkpoint, or "
+        "begin anew with the changed one"
+    )
 
 
 def _runs(ordered: NDArray[np.int64], image_bytes: int) -> Iterable[slice]:

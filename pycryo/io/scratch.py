@@ -19,6 +19,7 @@ import numpy as np
 
 from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import check_writable_folder
+from pycryo.io.mrc_header import stamp_of
 from pycryo.io.particles import Particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -64,7 +65,9 @@ def on_scratch(comm: Comm, particles: Particles, folder: str | os.PathLike[str] 
             guard, copies = _copied(particles, top)
         copies = node.broadcast(copies)
         headers = [
-            replace(header, path=copies[number]) if number in copies else header
+            replace(header, path=copies[number], stamp=stamp_of(os.stat(copies[number])))
+            if number in copies
+            else header
             for number, header in enumerate(particles.headers)
         ]
         yield replace(particles, headers=tuple(headers)) if copies else particles

@@ -8,7 +8,9 @@ from typing import TypeVar, cast
 
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.comm import Comm
+from pycryo.parallel.kept import forget_all
 from pycryo.parallel.mpi import MpiComm
+from pycryo.parallel.shared_memory import has_windows
 
 T = TypeVar("T")
 
@@ -81,3 +83,12 @@ class Meeting:
                 return False
             time.sleep(0.01)
         return True
+
+
+def must_abort(comm: Comm) -> bool:
+    """Whether ranks that failed cannot end by themselves: Open MPI waits in its end for all to free their windows.
+
+    What communicators keep is given up: the ranks are out of step.
+    """
+    forget_all()
+    return isinstance(comm, MpiComm) and has_windows() and comm._mpi.get_vendor()[0] == "Open MPI"

@@ -48,6 +48,16 @@ def yield_cores() -> None:
         os.environ.setdefault("MPIR_CVAR_ENABLE_HEAVY_YIELD", "1")
 
 
+def choose_windows() -> None:
+    """Do without Open MPI's windows over UCX, which print errors where there is none. Before mpi4py is imported.
+
+    pycryo's windows are in the memory of a node, for which Open MPI has a component of its own (sm). What a user chose
+    stays.
+    """
+    if "OMPI_COMM_WORLD_SIZE" in os.environ:
+        os.environ.setdefault("OMPI_MCA_osc", "^ucx")
+
+
 def _launcher_cores() -> int:
     """Cores of all ranks of this node: each may be bound to some of them, the launcher that started it is not."""
     try:

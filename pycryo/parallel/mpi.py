@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pycryo.parallel.comm import Comm, K, SharedArray, Transfer
+from pycryo.parallel.kept import close_at_exit
 from pycryo.parallel.shared_memory import open_window
 
 T = TypeVar("T")
@@ -193,6 +194,7 @@ class MpiComm:
             self._comm.Set_attr(_kept_key(), everything)
         if make not in everything:
             everything[make] = make(self)
+            close_at_exit(everything, make)
         found: K = everything[make]
         return found
 
@@ -200,8 +202,9 @@ class MpiComm:
         self._gathered()
 
     def free(self) -> None:
-        for each in (self._comm.Get_attr(_kept_key()) or {}).values():
-            each.close()
+        everything = self._comm.Get_attr(_kept_key()) or {}
+        while everything:
+            everything.pop(next(iter(everything))).close()
         self._comm.Free()
 
     def abort(self, code: int) -> None:

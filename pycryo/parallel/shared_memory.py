@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 # Where MPI libraries keep memory that the ranks of a node share, and the share of what is free that may be used.
 _SHARED_FOLDER = "/dev/shm"
 _SHARED_LIMIT = 0.9
+# Windows that were made and not closed.
+_open: set[SharedArray] = set()
 
 
 class _Window(SharedArray):
@@ -25,6 +27,7 @@ class _Window(SharedArray):
     def __init__(self, comm: Comm, window: Any, array: NDArray[Any]) -> None:
         super().__init__(array)
         self._comm, self._window = comm, window
+        _open.add(self)
 
     def sync(self) -> None:
         self._window.Sync()
@@ -38,6 +41,7 @@ class _Window(SharedArray):
         self._comm.barrier()
         self._window.Unlock_all()
         self._window.Free()
+        _open.discard(self)
 
 
 class _Copies(SharedArray):
@@ -51,6 +55,11 @@ class _Copies(SharedArray):
 
     def publish(self) -> None:
         self._comm.broadcast_array(self.array)
+
+
+def has_windows() -> bool:
+    """Whether this process has windows that are not closed."""
+    return bool(_open)
 
 
 def open_window(comm: Comm, mpi: Any, mpi_comm: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> SharedArray:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pycryo.errors import RunError
 from pycryo.parallel.comm import Comm, SerialComm
-from pycryo.parallel.launcher import launched_size, task_count, yield_cores
+from pycryo.parallel.launcher import choose_windows, launched_size, task_count, yield_cores
 from pycryo.parallel.mpi import MpiComm
 
 
@@ -23,6 +23,7 @@ def world() -> Comm:
         _refuse_lonely_tasks()
         return SerialComm()
     yield_cores()
+    choose_windows()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

@@ -31,6 +31,8 @@ def main(how: str) -> int:
                 if how == "exit":
                     os._exit(3)
                 raise RunError("rank 1 has lost its slices")
+            if number == 50 and comm.rank == 2 and how == "raise twice":
+                raise RunError("rank 2 has lost its slices")
         print("reached the end", flush=True)
 
     return guarded(comm, "test", work)

@@ -11,7 +11,10 @@ import pytest
 from pycryo.errors import InputError, RunError
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel.collective_errors import Meeting, on_root
+from pycryo.parallel.kept import close_all
 from pycryo.parallel.mpi import MpiComm
+from pycryo.parallel.shared_buffers import shared_buffers
+from pycryo.parallel.shared_memory import _open, has_windows
 from pycryo.parallel.world import as_comm, world
 
 SIZES = [2, 3]
@@ -133,6 +136,29 @@ def test_agreement():
     # The ranks are still in step.
     assert comm.all_gather(comm.rank) == list(range(comm.size))
     check_meeting(comm)
+
+
+@pytest.mark.parallel(3)
+def test_windows_with_different_others_are_closed_at_the_end():
+    """Of the pairs 0, 1 and 1, 2, in which rank 1 is in the middle; those of a communicator that was freed are gone."""
+    close_all()
+    n_before = len(_open)
+    comm = world()
+    pairs = [comm.split(1 if comm.rank in members else None) for members in ((0, 1), (1, 2), (0, 2))]
+    for pair in pairs:
+        if pair is not None:
+            shared_buffers(pair).reserve(100)
+    assert len(_open) == n_before + 4
+    if pairs[2] is not None:
+        pairs[2].free()
+    close_all()
+    assert len(_open) == n_before
+    for pair in pairs[:2]:
+        if pair is not None:
+            assert shared_buffers(pair) is shared_buffers(pair)  # made anew
+            pair.free()
+    assert len(_open) == n_before
+    assert has_windows() == bool(n_before)
 
 
 def fail(error):

@@ -85,6 +85,17 @@ def test_walks_name_what_is_there():
     assert not [step for step in steps if not (ROOT / step[0]).is_file() or step[1] not in defined(ROOT / step[0])]
 
 
+def test_promises_name_tests_that_are_there():
+    """Each test that docs/reliability.md names: in the file that stands before it, or anywhere."""
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    of_file = re.findall(r"`(tests/\S+\.py)` · `(test_\w+)`", text)
+    assert len(of_file) > 30
+    wrong = [each for each in of_file if not (ROOT / each[0]).is_file() or each[1] not in defined(ROOT / each[0])]
+    everywhere = set().union(*(defined(path) for path in (ROOT / "tests").rglob("test_*.py")))
+    wrong += [name for name in re.findall(r"`(test_\w+)`", text) if name not in everywhere]
+    assert not wrong
+
+
 def test_paths_in_pages_are_there():
     """`folder/file.py` in a page is a file, or its end."""
     files = [f"/{path.relative_to(ROOT)}" for path in ROOT.rglob("*.py") if ".venv" not in path.parts]

@@ -105,7 +105,7 @@ class _Job:
         set_threads(threads_per_rank(comm, options.threads))
         self.logs.open_file(self.folder.path / LOG_NAME)
         log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
-        if self.folder.had_run:
+        if comm.rank == 0 and self.folder.had_run:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         with on_scratch(comm, particles, options.scratch) as copied:

@@ -141,7 +141,7 @@ class _Job:
         if self._is_finished():
             log.info("%s holds a finished run: there is nothing to continue", self.folder.path)
             return
-        if self.folder.had_run and not self._resumes:
+        if comm.rank == 0 and self.folder.had_run and not self._resumes:
             log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
         log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
         with on_scratch(comm, particles, options.scratch) as copied:
@@ -216,6 +216,8 @@ class _Job:
                 from pycryo.report.page import build_report
 
                 log.info("report: %s", build_report(self.folder.path))
+        except RunError:  # the disc
+            raise
         except Exception as error:
             log.warning("the report could not be made (%s: %s); try `pycryo report`", type(error).__name__, error)
 

@@ -281,6 +281,11 @@ def test_oversubscription_warns(monkeypatch, caplog):
     caplog.clear()
     ranks.threads_per_rank(Node(*[range(2)] * 3), 1)
     assert "start fewer" in caplog.text
+    caplog.clear()
+    second = Node(*[range(2)] * 3)
+    second.rank = 1
+    assert ranks.threads_per_rank(second, 2) == 2
+    assert not caplog.text  # the first rank of the node tells it
 
 
 def test_logs_by_rank_and_level(tmp_path, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pycryo.errors import RunError
-from pycryo.io import batches
+from pycryo.io import batches, mrc_stacks
 from pycryo.io.batches import find_bad_images, iter_batches, read_images
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles
@@ -84,8 +84,9 @@ def test_next_batch_is_read_meanwhile(particles, monkeypatch):
     assert calls == [threading.current_thread().name]  # there is nothing to read ahead
 
 
-def test_vanished_stack_is_a_run_error(particles):
+def test_vanished_stack_is_a_run_error(particles, monkeypatch):
     particles, _ = particles
+    monkeypatch.setattr(mrc_stacks, "LATE", 0.0)
     particles.stacks[0].unlink()
     with pytest.raises(RunError, match=rf"cannot read {particles.stacks[0]}"):
         list(iter_batches(particles, max_images=100))

@@ -1,5 +1,6 @@
 """MRC stacks against mrcfile, of all modes and byte orders."""
 
+import errno
 import os
 
 import mrcfile
@@ -61,19 +62,88 @@ def test_neighbours_are_one_read(tmp_path, rng, monkeypatch):
     assert len(calls) == 2
 
 
-def test_index_beyond_and_file_cut_during_the_run(tmp_path, rng):
+def test_index_beyond_the_stack(tmp_path, rng):
     path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
-    header = read_header(path)
     with pytest.raises(InputError, match="has 7 images; there is no image 8"):
         read_stack(path, [0, 7])
     with pytest.raises(InputError, match="there is no image 0"):
         read_stack(path, [-1])
-    os.truncate(path, 1024 + 3 * 144)
-    with pytest.raises(RunError, match="cut off during the run"):
+
+
+def test_a_stack_that_changes_during_the_run(tmp_path, rng):
+    data = images_of("f4", rng)
+    path = make_stack(tmp_path / "a.mrcs", data)
+    header, found = read_header(path), path.stat()
+    os.utime(path, (found.st_atime, found.st_mtime - 0.5))  # as another node may round it
+    np.testing.assert_array_equal(read_stack(header, range(7)), data)
+    os.utime(path, (found.st_atime, found.st_mtime + 5))
+    with pytest.raises(RunError, match=r"a\.mrcs was changed during the run; bring back .* or begin anew"):
         read_stack(header, range(7))
+    np.testing.assert_array_equal(read_stack(path, range(7)), data)  # a new run begins with the new file
+    with open(path, "ab") as file:
+        file.write(bytes(144))
+    os.utime(path, (found.st_atime, found.st_mtime))
+    with pytest.raises(RunError, match="was changed during the run"):
+        read_stack(header, range(7))
+    os.truncate(path, 1024 + 3 * 144)
+    with pytest.raises(RunError, match="cut off during the run: it has 1456 bytes, no longer 2032; bring back"):
+        read_stack(header, range(7))
+
+
+def test_a_stack_that_is_cut_while_it_is_read(tmp_path, rng, monkeypatch):
+    path = make_stack(tmp_path / "a.mrcs", images_of("f4", rng))
+    header = read_header(path)
+    monkeypatch.setattr(mrc_stacks, "_refuse_change", lambda *_: os.truncate(path, 1024 + 3 * 144))
+    with pytest.raises(RunError, match=r"ends within image 1\.\.7; it was cut off during the run"):
+        read_stack(header, range(7))
+
+
+def test_a_stack_that_is_out_of_sight_is_waited_for(tmp_path, rng, monkeypatch, caplog):
+    """For a while, during the run; a name that is wrong from the beginning is told at once."""
+    data = images_of("f4", rng)
+    path = make_stack(tmp_path / "a.mrcs", data)
+    header = read_header(path)
+    path.rename(tmp_path / "hidden")
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            (tmp_path / "hidden").rename(path)
+
+    monkeypatch.setattr(mrc_stacks.time, "sleep", sleep)
+    np.testing.assert_array_equal(read_stack(header, range(7)), data)
+    assert len(looks) == 3
+    (message,) = caplog.messages
+    assert message == f"{path} is not there (No such file or directory): waiting for it"
     path.unlink()
-    with pytest.raises(RunError, match="cannot read"):
+    with pytest.raises(InputError, match="cannot read"):
+        read_stack(path, [0])
+    assert len(looks) == 3
+    monkeypatch.setattr(mrc_stacks, "LATE", 0.0)
+    with pytest.raises(RunError, match=r"cannot read .*a\.mrcs: No such file .* last checkpoint"):
         read_stack(header, [0])
+
+
+@pytest.mark.parametrize("code, n_read", [(errno.ESTALE, 2), (errno.EIO, 1)])
+def test_a_stale_handle_is_opened_anew(tmp_path, rng, monkeypatch, code, n_read):
+    data = images_of("f4", rng)
+    header = read_header(make_stack(tmp_path / "a.mrcs", data))
+    preadv, calls = os.preadv, []
+
+    def fail_first(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise OSError(code, os.strerror(code))
+        return preadv(*args)
+
+    monkeypatch.setattr(os, "preadv", fail_first)
+    if code == errno.ESTALE:
+        np.testing.assert_array_equal(read_stack(header, range(7)), data)
+    else:
+        with pytest.raises(RunError, match="Input/output error"):
+            read_stack(header, range(7))
+    assert len(calls) == n_read
 
 
 @pytest.mark.parametrize("mode", [2, 12])

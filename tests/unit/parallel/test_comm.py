@@ -16,7 +16,7 @@ from pycryo.parallel import launcher as launcher_module
 from pycryo.parallel import mpi as mpi_module
 from pycryo.parallel import world as world_module
 from pycryo.parallel.comm import SerialComm
-from pycryo.parallel.launcher import launched_size, yield_cores
+from pycryo.parallel.launcher import choose_windows, launched_size, yield_cores
 from pycryo.parallel.mpi import MpiComm
 from pycryo.parallel.world import as_comm, is_one_node, world
 
@@ -145,6 +145,20 @@ def test_ranks_that_outnumber_the_cores_take_naps(monkeypatch, ranks, bound, nap
     monkeypatch.setenv(NAPS, "0")
     yield_cores()
     assert os.environ[NAPS] == "0"  # the user's choice
+
+
+def test_open_mpi_makes_no_windows_over_ucx(monkeypatch):
+    """They print errors where there is no such network; what the user chose stays, and others are left alone."""
+    monkeypatch.setattr(os, "environ", {})
+    choose_windows()
+    assert not os.environ
+    os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+    choose_windows()
+    name = "OMPI_MCA_osc"
+    assert os.environ[name] == "^ucx"
+    os.environ[name] = "sm"
+    choose_windows()
+    assert os.environ[name] == "sm"
 
 
 def test_world_without_launcher_does_not_import_mpi4py(monkeypatch):

@@ -1,0 +1,70 @@
+"""A stack that vanishes, is changed or cut between two iterations: told with its path; the last checkpoint goes on."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from scene import lump, scene
+
+from pycryo import RefineOptions, refine
+from pycryo.errors import RunError
+from pycryo.io import mrc_stacks
+
+OPTIONS = RefineOptions(ini_high=30.0, max_iter=3, threads=1)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Particles, a reference, the path of their stack."""
+    particles, _, start = scene(tmp_path, lump(), 24, snr=0.8, geometries=((20, 5.0),))
+    (stack,) = particles.stacks
+    return particles, start, stack
+
+
+def touch(stack):
+    found = stack.stat()
+    os.utime(stack, (found.st_atime, found.st_mtime + 10))
+
+
+HARM = {
+    "no longer there": (lambda stack: stack.unlink(), "cannot read .*: No such file"),
+    "changed": (touch, "was changed during the run; bring back the file"),
+    "cut off": (lambda stack: os.truncate(stack, 5000), "was cut off during the run"),
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_told_and_gone_on_with(given, tmp_path, monkeypatch, name):
+    harm, message = HARM[name]
+    particles, start, stack = given
+    content, found = stack.read_bytes(), stack.stat()
+    expected = refine(particles, start, OPTIONS)
+    monkeypatch.setattr(mrc_stacks, "LATE", 0.0)
+
+    def observe(setup, outcome, history):
+        if outcome.record.number == 1:
+            harm(stack)
+
+    with pytest.raises(RunError, match=message) as caught:
+        refine(particles, start, OPTIONS, observer=observe, checkpoint=tmp_path / "saved")
+    assert str(stack) in str(caught.value)
+    stack.write_bytes(content)
+    os.utime(stack, (found.st_atime, found.st_mtime))
+    result = refine(particles, start, OPTIONS, checkpoint=tmp_path / "saved", resume=True)
+    np.testing.assert_array_equal(result.map.data, expected.map.data)
+
+
+def test_out_of_sight_for_a_while(given, tmp_path, caplog):
+    particles, start, stack = given
+    expected = refine(particles, start, OPTIONS)
+    hidden = tmp_path / "hidden"
+
+    def observe(setup, outcome, history):
+        if outcome.record.number == 1:
+            stack.rename(hidden)
+            threading.Timer(0.3, lambda: hidden.rename(stack)).start()
+
+    result = refine(particles, start, OPTIONS, observer=observe)
+    np.testing.assert_array_equal(result.map.data, expected.map.data)
+    assert f"{stack} is not there" in caplog.text
