@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from pycryo.io.atomic import write_error, writing
-
 _ROOT = "pycryo"
 
 
@@ -39,6 +37,8 @@ class Logs:
         """
         if self.rank:
             return
+        from pycryo.io.atomic import writing
+
         with writing(path, path):
             file = _LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -81,6 +81,8 @@ class _LogFile(logging.FileHandler):
             return
         self.has_failed = True
         if self.raises:
+            from pycryo.io.atomic import write_error
+
             raise write_error(Path(self.baseFilename), error) from error
 
     def close(self) -> None:

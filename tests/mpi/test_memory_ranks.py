@@ -76,4 +76,4 @@ def test_solving_takes_what_the_plan_says(model):
     planned = sum(phase.parts[name] for name in ("sums", "grid", "transform"))
     planned += 4 * BOX**3 // comm.size  # the map
     # What the allocator keeps, scratch of the thread: 40 MB, and a tenth for layers that do not divide evenly.
-    assert 0.85 * planned < peak < 1.1 * planned + (40 << 20)
+    assert 0.8 * planned < peak < 1.1 * planned + (40 << 20)
