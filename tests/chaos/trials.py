@@ -14,6 +14,7 @@ import contextlib
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -185,6 +186,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="trials whose way has this word")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no disc behind
     done: Counter[tuple[str, bool]] = Counter()
     with tempfile.TemporaryDirectory(prefix="pycryo-chaos-") as root:
         folder, data = Path(root), Path(root) / "data"
