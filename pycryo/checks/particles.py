@@ -60,13 +60,20 @@ def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool,
         _check_angles(particles, findings)
 
 
+def _first(particles: Particles, which: NDArray[np.bool_]) -> tuple[int, int]:
+    """Of some particles (n,), the one that stands first in the file: its index, and its row there, from 1."""
+    places = np.flatnonzero(which)
+    index = int(places[particles.rows[places].argmin()])
+    return index, int(particles.rows[index]) + 1
+
+
 def _check_defocus(particles: Particles, findings: Findings) -> None:
     path = particles.path
     mean = (particles.defocus_u + particles.defocus_v) / 2
     known = np.isfinite(mean) & (mean != 0)
     zero = int(np.count_nonzero(particles.has_no_defocus))
     if 0 < zero < particles.n:
-        row = int(np.argmax(particles.has_no_defocus)) + 1
+        _, row = _first(particles, particles.has_no_defocus)
         findings.warn(
             "defocus", f"{path}: the defocus of {zero} particles (the first in row {row}) is 0 or none: left out"
         )
@@ -81,10 +88,11 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         many = n_small > _MANY * particles.n
         add = findings.error if many else findings.warn
         which = "" if n_small == particles.n else f" of {n_small} of {particles.n} particles"
+        index, row = _first(particles, small)
         add(
             "defocus",
-            f"{path}: rlnDefocusU and rlnDefocusV{which} are about {typical:.3g}, row {int(np.argmax(small)) + 1} has "
-            f"{particles.defocus_u[small][0]:.6g}: they seem to be in {unit}, Å are meant; multiply them by {factor}",
+            f"{path}: rlnDefocusU and rlnDefocusV{which} are about {typical:.3g}, row {row} has "
+            f"{particles.defocus_u[index]:.6g}: they seem to be in {unit}, Å are meant; multiply them by {factor}",
         )
     else:
         typical = float(np.median(size[known]))
@@ -105,7 +113,7 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         if negative == np.count_nonzero(known):
             findings.error("defocus", f"{path}: the defocus of all particles is negative: {text}; change the signs")
         else:
-            row = int(np.argmax(known & (mean < 0))) + 1
+            _, row = _first(particles, known & (mean < 0))
             findings.warn(
                 "defocus", f"{path}: the defocus of {negative} particles (the first in row {row}) is negative: {text}"
             )
@@ -217,11 +225,12 @@ def _check_shifts(particles: Particles, findings: Findings, poses: str) -> None:
             if as_angstrom
             else "correct them, or check the pixel size"
         )
+        index, row = _first(particles, out)
         add = findings.error if poses and n_out > _MANY * particles.n else findings.warn
         add(
             "shift",
             f"{path}: {label} move {n_out} of {particles.n} particles out of their images (row "
-            f"{int(np.argmax(out)) + 1}: {away[out][0]:.0f} px, the box is {2 * half[out][0]:.0f} px): {advice}",
+            f"{row}: {away[index]:.0f} px, the box is {2 * half[index]:.0f} px): {advice}",
         )
     if isinstance(table, Table) and {"rlnOriginX", "rlnOriginXAngst"} <= set(columns):
         pixels = table.values(["rlnOriginX"])["rlnOriginX"][particles.rows] * pixel_size

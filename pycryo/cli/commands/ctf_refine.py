@@ -52,6 +52,7 @@ _NAMES = {
     "phase shift": ["all"],
     "magnification": ["xx", "xy", "yy"],
 }
+# Columns of the particles that what is found may change.
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
     "defocus_v": "rlnDefocusV",
@@ -220,6 +221,12 @@ def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> R
     return from_half_maps(first, second, mask, symmetry(args.symmetry or inputs.run.get("symmetry") or "C1"))
 
 
+def _updates(before: Particles, after: Particles) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of the particles that were changed."""
+    pairs = ((label, getattr(before, name), getattr(after, name)) for name, label in _UPDATED.items())
+    return {label: new for label, old, new in pairs if (new != old).any()}
+
+
 def _write(
     folder: Path, before: Particles, found: Found, ignored: tuple[str, ...], findings: Sequence[Finding]
 ) -> None:
@@ -227,18 +234,7 @@ def _write(
     labels = [label for kind in ignored for label in KIND_LABELS[kind]]
     table = updated_table(found.particles.optics_table, found.particles.optics, found.particles.optics, labels)
     after = replace(found.particles, optics_table=table)
-    updates: dict[str, Any] = {}
-    for name, label in (
-        ("defocus_u", "rlnDefocusU"),
-        ("defocus_v", "rlnDefocusV"),
-        ("defocus_angle", "rlnDefocusAngle"),
-    ):
-        if (getattr(after, name) != getattr(before, name)).any():
-            updates[label] = getattr(after, name)
-    for name, label in (("origin_x", "rlnOriginXAngst"), ("origin_y", "rlnOriginYAngst")):
-        if (getattr(after, name) != getattr(before, name)).any():
-            updates[label] = getattr(after, name)
-    write_particles(folder / PARTICLES, after, updates)
+    write_particles(folder / PARTICLES, after, _updates(before, after))
     told = _told(after, found) | {"findings": [asdict(each) for each in findings]}
     write_text(folder / NUMBERS, json.dumps(told, indent=1) + "\n")
     for each in found.groups:

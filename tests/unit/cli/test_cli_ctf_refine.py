@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scene import lump
 
+from pycryo.cli.commands import ctf_refine
 from pycryo.cli.main import main
 from pycryo.io.mrc import read_map, write_map
 from pycryo.io.particles import read_particles, write_particles
@@ -53,6 +54,14 @@ def test_optics_are_written(folder, tmp_path):
         == read_star(tmp_path / "out" / "particles_ctf_refine.star")["optics"]["rlnBeamTiltX"][0]
     )
     assert (tmp_path / "out" / "phases_opticsGroup1.png").stat().st_size > 10_000
+
+
+def test_all_that_was_changed_is_written(folder):
+    before = read_particles(folder / "set" / "truth.star")
+    after = replace(before, phase_shift=before.phase_shift + 10, origin_y=before.origin_y - 1)
+    updates = ctf_refine._updates(before, after)
+    assert set(updates) == {"rlnPhaseShift", "rlnOriginYAngst"}
+    np.testing.assert_array_equal(updates["rlnPhaseShift"], after.phase_shift)
 
 
 def test_what_is_found_makes_a_better_map(folder, tmp_path):
