@@ -119,9 +119,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         low_pass={} if args.max_resolution is None else {"--max-resolution": args.max_resolution},
     )
     particles = on_root(comm, lambda: examine(wanted).usable(logger))
-    if comm.rank == 0:
-        for path in [args.out, *halves] if args.half_maps else [args.out]:
-            check_output(path)
+    on_root(comm, lambda: check_output(args.out, *(halves if args.half_maps else ())))
     with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,
