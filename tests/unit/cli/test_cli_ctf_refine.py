@@ -118,7 +118,7 @@ def test_what_is_missing_is_named(folder, tmp_path, capsys):
     for arguments, words in (
         ([star], "give --half-maps"),
         ([star, "--map", halves[0]], "--map needs --resolution"),
-        ([str(tmp_path)], "has no run_data.star and run.json"),
+        ([str(tmp_path)], "has no run.json: give the folder of a finished"),
         ([blind, "--half-maps", *halves], "give the particles of a refinement, such as run_data.star"),
     ):
         assert main(["ctf-refine", *arguments, *out]) == 2
