@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.checks.maps import SAME_PIXEL
 from pycryo.findings import Findings
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
 
 # Å. Nobody takes images so near to focus, but with a phase plate; defocus in µm or m is smaller.
 _LEAST_DEFOCUS, _LEAST_WITH_PHASE_PLATE = 50.0, 5.0
@@ -25,8 +25,6 @@ _PIXELS, _USUAL_PIXELS = (0.2, 100.0), (0.35, 20.0)
 _MANY = 0.1
 # Fewer poses may be anywhere.
 _FEW = 20
-# Header and STAR file: of a pixel size.
-_SAME = 0.01
 
 
 def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool, poses: str) -> None:
@@ -50,11 +48,9 @@ def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool,
         _check_microscope(particles, findings)
     _check_pixel_size(particles, findings)
     _check_headers(particles, findings)
-    if poses and not particles.has_poses:
-        findings.error(
-            "pose",
-            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; {poses}",
-        )
+    with findings.collect("pose"):
+        if poses:
+            particles.require_poses(poses)
     _check_shifts(particles, findings, poses)
     if poses and particles.has_poses:
         _check_angles(particles, findings)
@@ -197,7 +193,7 @@ def _check_headers(particles: Particles, findings: Findings) -> None:
     stacks, first = np.unique(particles.stack, return_index=True)
     told = particles.pixel_size[first]
     header = np.array([particles.headers[stack].pixel_size for stack in stacks.tolist()])
-    differs = (header > 0) & (header != 1) & (told > 0) & (np.abs(header / told - 1) > _SAME)
+    differs = (header > 0) & (header != 1) & (told > 0) & (np.abs(header / told - 1) > SAME_PIXEL)
     if n := int(np.count_nonzero(differs)):
         place = int(np.argmax(differs))
         more = f", and {n - 1} further stacks" if n > 1 else ""
@@ -210,8 +206,7 @@ def _check_headers(particles: Particles, findings: Findings) -> None:
 
 def _check_shifts(particles: Particles, findings: Findings, poses: str) -> None:
     """Origins that move the particle out of its image, and two columns that contradict each other."""
-    path, table = particles.path, particles.tables[particles.table_name]
-    columns = table.columns if isinstance(table, Table) else tuple(table)
+    path, columns = particles.path, particles.table.columns
     pixel_size = particles.pixel_size
     half = 0.5 * particles.optics.box[particles.optics_group]
     away = np.maximum(np.abs(particles.origin_x), np.abs(particles.origin_y)) / pixel_size
@@ -232,8 +227,8 @@ def _check_shifts(particles: Particles, findings: Findings, poses: str) -> None:
             f"{path}: {label} move {n_out} of {particles.n} particles out of their images (row "
             f"{row}: {away[index]:.0f} px, the box is {2 * half[index]:.0f} px): {advice}",
         )
-    if isinstance(table, Table) and {"rlnOriginX", "rlnOriginXAngst"} <= set(columns):
-        pixels = table.values(["rlnOriginX"])["rlnOriginX"][particles.rows] * pixel_size
+    if {"rlnOriginX", "rlnOriginXAngst"} <= set(columns):
+        pixels = particles.table.values(["rlnOriginX"])["rlnOriginX"][particles.rows] * pixel_size
         if np.any(np.abs(pixels - particles.origin_x) > 0.1 * pixel_size):
             findings.warn(
                 "shift", f"{path}: rlnOriginX (px) and rlnOriginXAngst (Å) contradict each other: the latter counts"

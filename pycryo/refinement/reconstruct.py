@@ -184,10 +184,7 @@ def reconstruct_slabs(
         If the particles have no poses or no CTF parameters, or an option is out of range.
     """
     options = options or ReconstructOptions()
-    if not particles.has_poses:
-        raise InputError(
-            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; reconstruct needs particles with poses"
-        )
+    particles.require_poses("reconstruct needs particles with poses")
     if options.padding < 1:
         raise InputError(f"padding is {options.padding}, it must be at least 1")
     model = commonest_geometry(particles)

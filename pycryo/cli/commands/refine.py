@@ -26,6 +26,7 @@ from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
+from pycryo.refinement.data.prior import NO_POSES
 from pycryo.refinement.files.checkpoint import checkpoint_file
 from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
 from pycryo.refinement.files.lock import FolderLock
@@ -39,8 +40,6 @@ from pycryo.threads import get_threads, set_threads
 from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
-
-_NO_POSES = "--local begins at the poses in the file: add them, or leave out --local for a global search"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -258,7 +257,7 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inp
         references=tuple(args.ref or ()),
         mask=options.mask,
         ctf=options.ctf,
-        poses=_NO_POSES if options.local else "",
+        poses=NO_POSES if options.local else "",
         priors=options.local,
         low_pass={"--ini-high": options.ini_high},
         diameter=options.diameter,

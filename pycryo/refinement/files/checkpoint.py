@@ -108,10 +108,7 @@ def save(
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
         "motions": [[_motion_marks(each) for each in of_half] for of_half in state.motions],
-        "optics_changes": [
-            [g, {name: values.tolist() for name, values in asdict(change).items()}]
-            for g, change in state.optics_changes
-        ],
+        "optics_changes": [[g, _change_marks(change)] for g, change in state.optics_changes],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(partition.particles),
         "options": option_marks(setup.options),

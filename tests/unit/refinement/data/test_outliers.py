@@ -8,21 +8,17 @@ import numpy as np
 import pytest
 from thread_comm import run_ranks
 
-from pycryo.io.table import make_table
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.outliers import N_BAND, judge, levels
 
 
 def particles(n, group=None, micrograph=None):
-    table = make_table({} if micrograph is None else {"rlnMicrographName": micrograph})
     group = np.zeros(n, np.int32) if group is None else group
     return SimpleNamespace(
         n=n,
         optics_group=group,
         optics=SimpleNamespace(box=np.array([64, 64, 128, 64])),
-        tables={"particles": table},
-        table_name="particles",
-        rows=np.arange(n),
+        micrographs=lambda: None if micrograph is None else np.unique(micrograph, return_inverse=True)[1],
     )
 
 
