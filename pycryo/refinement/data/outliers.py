@@ -118,8 +118,7 @@ def _group_levels(level: Array, count: Array) -> Array:
     if not count.any():
         return np.ones(len(count))
     logs = np.log(np.maximum(level, _TINY))
-    near = np.abs(logs[:, None] - logs) <= np.log(_ALIKE)
-    common = near[(near @ count).argmax()]
+    common = np.abs(logs - logs[_alike(logs, count).argmax()]) <= np.log(_ALIKE)
     usual = np.sqrt(np.average(np.square(level[common]), weights=count[common]))
     return np.where(common | (count == 0), 1.0, np.maximum(level, _TINY) / usual)
 
@@ -152,11 +151,13 @@ def _is_common(value: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(value - centre) <= np.log(_ALIKE))
 
 
-def _alike(value: Array) -> NDArray[np.int64]:
-    """(n,) how many logarithms are about the same as each, itself counted."""
-    ordered, width = np.sort(value), np.log(_ALIKE)
+def _alike(value: Array, count: Array | None = None) -> Array:
+    """(n,) how many logarithms are about the same as each, itself counted; each stands for `count` (n,) of them."""
+    order, width = np.argsort(value), np.log(_ALIKE)
+    ordered = value[order]
+    up_to = np.concatenate([[0.0], np.cumsum(np.ones(len(value)) if count is None else count[order])])
     last, first = np.searchsorted(ordered, value + width, "right"), np.searchsorted(ordered, value - width, "left")
-    return np.asarray(last - first)
+    return np.asarray(up_to[last] - up_to[first])
 
 
 def _median(value: Array) -> float:
