@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycryo.checks.inputs import Inputs, Wanted, examine
-from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
+from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir, add_scratch
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--symmetry", "--sym", metavar="GROUP", help=f"point group: {GROUPS} (default: the folder's, or C1)"
     )
     parser.add_argument("--diameter", "--particle_diameter", type=float, metavar="Å", help="of the particle")
-    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_particles_dir(parser)
     parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
     add_scratch(parser)
     add_ignore_optics(parser)

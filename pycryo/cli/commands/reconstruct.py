@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pycryo.checks.inputs import Wanted, examine
-from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
+from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir, add_scratch
 from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="stop if more than this share of the images is unusable (default: 0.05)",
     )
-    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_particles_dir(parser)
     add_scratch(parser)
     add_ignore_optics(parser)
     parser.add_argument(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pycryo.cli.commands.refine import refine_command
+from pycryo.cli.option_arguments import add_overwrite, add_talk
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
@@ -60,10 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-images", action="store_true", help="do not delete the substituted images at the end")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (default: 1)")
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: as `refine`)")
-    parser.add_argument("--overwrite", action="store_true", help="DIR may hold an earlier run, which is lost")
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("--verbose", action="store_true", help="tell more")
-    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+    add_overwrite(parser)
+    add_talk(parser)
 
 
 @dataclass(slots=True)
