@@ -15,7 +15,7 @@ from pycryo.kernels.backprojector import Accumulators
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
-from pycryo.model.ewald import Ewald, check_images
+from pycryo.model.ewald import Ewald, check_ctf, check_images
 from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
@@ -273,8 +273,7 @@ def _ewald(particles: Particles, options: ReconstructOptions, model: Geometry) -
     """The surfaces that images are inserted on; None: central slices."""
     if not options.ewald:
         return None
-    if not options.ctf:
-        raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
+    check_ctf(has_ewald=True, has_ctf=options.ctf)
     check_images(particles)
     diameter = 2 / 3 * model.field_of_view if options.diameter is None else options.diameter
     return Ewald(options.ewald_hand, diameter)

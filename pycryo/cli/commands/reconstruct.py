@@ -66,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(1, -1),
         default=1,
         metavar="HAND",
-        help="1: what is at height z of the turned map has more defocus, -1: less; the better map tells (default: 1)",
+        help="1: what is at height z of the turned map has more defocus, -1: less; the right one makes the better map "
+        "(default: 1)",
     )
     parser.add_argument(
         "--diameter",

@@ -1,8 +1,8 @@
 """The state of a refinement on disc, so that an interrupted one goes on where it stood.
 
 ``state.h5`` holds the `State` after an iteration: numbers and records in the header, arrays as datasets. Particles
-stand in the order of `dataset.deal`, which does not depend on the number of ranks: every rank of any world reads one
-piece.
+stand in the order of `pycryo.refinement.data.partition.deal`, which does not depend on the number of ranks: every rank
+of any world reads one piece.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ class FolderLock:
             holder = _read(file)
             if locked is False or _is_alive(path, file, holder, locked):
                 raise InputError(
-                    f"another run works in {folder} ({_described(holder)}); wait for its end, if it was killed on "
-                    f"another node {_SILENCE / 60:.0f} minutes, or choose another --out"
+                    f"another run works in {folder} ({_described(holder)}); wait for its end, or choose another "
+                    f"--out; if it was killed on another node, the folder is free after {_SILENCE / 60:.0f} minutes"
                 )
             file.seek(0)
             file.truncate()
