@@ -144,7 +144,7 @@ def _as_refine(args: argparse.Namespace, run: FinishedRun, star: Path) -> argpar
     for name in ("verbose", "quiet", "overwrite"):
         setattr(again, name, getattr(args, name))
     again.particles, again.particles_flag, again.out = str(star), None, str(args.out)
-    again.ref = inputs["reference"].split(", ") if inputs.get("reference") else None
+    again.ref = run.input_references or None
     again.mask, again.particles_dir = inputs.get("mask"), None
     again.diameter = run.told["diameter"]
     again.threads, again.dry_run, again.resume = args.threads, False, None

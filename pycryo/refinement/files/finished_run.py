@@ -95,6 +95,13 @@ class FinishedRun:
             return str(self.told["inputs"]["particles"])
 
     @property
+    def input_references(self) -> list[str]:
+        """The reference maps that it began with, none after a start from known poses."""
+        told = (self.told.get("inputs") or {}).get("reference") or ""
+        # What stands between them may be in the name of one.
+        return [told] if Path(told).is_file() else [each for each in told.split(", ") if each]
+
+    @property
     def particles(self) -> Path:
         """With the poses found."""
         return self._file("run_data.star")

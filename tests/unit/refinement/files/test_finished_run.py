@@ -37,6 +37,14 @@ def test_what_a_run_tells(tmp_path):
         _ = run.half_maps
 
 
+def test_references(tmp_path):
+    odd = tmp_path / "a, b.mrc"
+    odd.touch()
+    for told, expected in ((None, []), ("/r/a.mrc, /r/b.mrc", ["/r/a.mrc", "/r/b.mrc"]), (str(odd), [str(odd)])):
+        inputs = TOLD["inputs"] | {"reference": told}
+        assert FinishedRun.read(folder_with(tmp_path, inputs=inputs)).input_references == expected
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
