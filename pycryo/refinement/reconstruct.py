@@ -26,7 +26,7 @@ from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.halves import images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
-from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
+from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
     Job,
@@ -221,11 +221,10 @@ def _usable(
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half[statistics.bad] = -1
     partition = deal(comm, particles, half, None)
-    if not all(partition.count(h) for h in ((0, 1) if options.half_maps else (0,))):
-        raise InputError(
-            f"{particles.path}: the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, "
-            "each needs at least one; all rows of one image or particle are in one half-set"
-        )
+    if options.half_maps:
+        refuse_empty_halves(partition)
+    elif not partition.n:
+        raise InputError(f"{particles.path} has no particle that can be used; see what was left out")
     return partition, statistics, statistics.left_out.also(NO_DEFOCUS, blind)
 
 
