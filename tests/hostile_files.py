@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -31,6 +30,7 @@ from pycryo.io.table import Table
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
+from pycryo.refinement.files.finished_run import FinishedRun
 
 # Numbers at the edges of the types that headers and tables are read into.
 INTEGERS = (0, 1, -1, 2, 3, 127, 128, 255, 1024, 32767, 65536, 10**6, 2**30, 2**31 - 1, -(2**31), -1024, 10**9)
@@ -305,12 +305,10 @@ def _read_run(path: Path) -> None:
 
 
 def read_finished(folder: Path) -> None:
-    """What `pycryo ctf-refine` reads of a refinement."""
-    from pycryo.cli.commands.ctf_refine import _inputs
-
-    (folder / "run_data.star").touch()
-    nothing = dict.fromkeys(("half_maps", "resolution", "diameter", "padding", "map", "mask"))
-    _inputs(SimpleNamespace(source=folder, out=folder / "out", max_bad_fraction=0.1, **nothing))
+    """What `pycryo ctf-refine` and `pycryo validate` read of a refinement."""
+    found = FinishedRun.read(folder, "box", "pixel_size", "diameter", "inputs", "options")
+    assert isinstance(found.input_particles, str)
+    assert found.mask is None
 
 
 _JSON_WORDS = (

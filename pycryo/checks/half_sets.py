@@ -132,18 +132,16 @@ def _n_parted(given: Half, first: NDArray[np.int64]) -> int:
 
 def _picks(particles: Particles, findings: Findings) -> Picks | None:
     """Where the particles were picked, if the file says so."""
-    table = particles.tables[particles.table_name]
-    if not isinstance(table, Table) or not {*_COORDINATES, "rlnMicrographName"} <= set(table.columns):
+    table = particles.table
+    micrograph = particles.micrographs() if set(_COORDINATES) <= set(table.columns) else None
+    if micrograph is None:
         return None
     try:
-        columns = table.values(_COORDINATES, ["rlnMicrographName"])
+        columns = table.values(_COORDINATES)
         pixels = _coordinate_pixels(particles, table)
     except InputError as error:
         findings.warn("relatives", f"particles that were picked twice are not looked for: {error}")
         return None
-    names: dict[str, int] = {}
-    every = [names.setdefault(name, len(names)) for name in columns["rlnMicrographName"].tolist()]
-    micrograph = np.array(every, np.int64)[particles.rows]
     cut = np.stack([columns[label][particles.rows] for label in _COORDINATES], axis=1)
     cut = cut * pixels[:, None]
     origin = np.stack([particles.origin_x, particles.origin_y], axis=1)

@@ -6,7 +6,7 @@ import difflib
 
 from pycryo.findings import Findings
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
+from pycryo.io.selection import as_table
 
 # Columns that say something to pycryo.
 KNOWN = (
@@ -56,12 +56,9 @@ def check_labels(particles: Particles, findings: Findings, *, uses_priors: bool)
     uses_priors : bool
         The command takes prior columns.
     """
-    path = particles.path
-    columns = {
-        name: table.columns if isinstance(table, Table) else tuple(table)
-        for name, table in particles.tables.items()
-        if name in ("optics", particles.table_name)
-    }
+    path, optics = particles.path, as_table(particles.tables.get("optics"))
+    columns = {} if optics is None else {"optics": optics.columns}
+    columns[particles.table_name] = particles.table.columns
     labels = columns[particles.table_name]
     helical = [label for label in labels if label.startswith(_HELICAL)]
     if helical and not uses_priors:

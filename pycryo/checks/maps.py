@@ -13,8 +13,8 @@ from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 
-# Of a pixel size; headers are written with few digits.
-_SAME = 0.01
+# Pixel sizes that differ by less than this share are the same; headers are written with few digits.
+SAME_PIXEL = 0.01
 
 
 def usual_grid(particles: Particles) -> tuple[int, float] | None:
@@ -92,7 +92,7 @@ def compare_grid(source: Map, path: str | Path, grid: tuple[int, float] | None, 
         Box, px, and pixel size, Å, of what it is for.
     findings : Findings
     """
-    if grid is None or source.box != grid[0] or abs(source.pixel_size / grid[1] - 1) <= _SAME:
+    if grid is None or source.box != grid[0] or abs(source.pixel_size / grid[1] - 1) <= SAME_PIXEL:
         return
     findings.warn(
         "pixel size",

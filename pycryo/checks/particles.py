@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.checks.maps import SAME_PIXEL
 from pycryo.findings import Findings
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
 
 # Å. Nobody takes images so near to focus, but with a phase plate; defocus in µm or m is smaller.
 _LEAST_DEFOCUS, _LEAST_WITH_PHASE_PLATE = 50.0, 5.0
@@ -25,8 +25,6 @@ _PIXELS, _USUAL_PIXELS = (0.2, 100.0), (0.35, 20.0)
 _MANY = 0.1
 # Fewer poses may be anywhere.
 _FEW = 20
-# Header and STAR file: of a pixel size.
-_SAME = 0.01
 
 
 def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool, poses: str) -> None:
@@ -50,14 +48,19 @@ def check_particles(particles: Particles, findings: Findings, *, uses_ctf: bool,
         _check_microscope(particles, findings)
     _check_pixel_size(particles, findings)
     _check_headers(particles, findings)
-    if poses and not particles.has_poses:
-        findings.error(
-            "pose",
-            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; {poses}",
-        )
+    with findings.collect("pose"):
+        if poses:
+            particles.require_poses(poses)
     _check_shifts(particles, findings, poses)
     if poses and particles.has_poses:
         _check_angles(particles, findings)
+
+
+def _first(particles: Particles, which: NDArray[np.bool_]) -> tuple[int, int]:
+    """Of some particles (n,), the one that stands first in the file: its index, and its row there, from 1."""
+    places = np.flatnonzero(which)
+    index = int(places[particles.rows[places].argmin()])
+    return index, int(particles.rows[index]) + 1
 
 
 def _check_defocus(particles: Particles, findings: Findings) -> None:
@@ -66,7 +69,7 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
     known = np.isfinite(mean) & (mean != 0)
     zero = int(np.count_nonzero(particles.has_no_defocus))
     if 0 < zero < particles.n:
-        row = int(np.argmax(particles.has_no_defocus)) + 1
+        _, row = _first(particles, particles.has_no_defocus)
         findings.warn(
             "defocus", f"{path}: the defocus of {zero} particles (the first in row {row}) is 0 or none: left out"
         )
@@ -81,10 +84,11 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         many = n_small > _MANY * particles.n
         add = findings.error if many else findings.warn
         which = "" if n_small == particles.n else f" of {n_small} of {particles.n} particles"
+        index, row = _first(particles, small)
         add(
             "defocus",
-            f"{path}: rlnDefocusU and rlnDefocusV{which} are about {typical:.3g}, row {int(np.argmax(small)) + 1} has "
-            f"{particles.defocus_u[small][0]:.6g}: they seem to be in {unit}, Å are meant; multiply them by {factor}",
+            f"{path}: rlnDefocusU and rlnDefocusV{which} are about {typical:.3g}, row {row} has "
+            f"{particles.defocus_u[index]:.6g}: they seem to be in {unit}, Å are meant; multiply them by {factor}",
         )
     else:
         typical = float(np.median(size[known]))
@@ -105,7 +109,7 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         if negative == np.count_nonzero(known):
             findings.error("defocus", f"{path}: the defocus of all particles is negative: {text}; change the signs")
         else:
-            row = int(np.argmax(known & (mean < 0))) + 1
+            _, row = _first(particles, known & (mean < 0))
             findings.warn(
                 "defocus", f"{path}: the defocus of {negative} particles (the first in row {row}) is negative: {text}"
             )
@@ -189,7 +193,7 @@ def _check_headers(particles: Particles, findings: Findings) -> None:
     stacks, first = np.unique(particles.stack, return_index=True)
     told = particles.pixel_size[first]
     header = np.array([particles.headers[stack].pixel_size for stack in stacks.tolist()])
-    differs = (header > 0) & (header != 1) & (told > 0) & (np.abs(header / told - 1) > _SAME)
+    differs = (header > 0) & (header != 1) & (told > 0) & (np.abs(header / told - 1) > SAME_PIXEL)
     if n := int(np.count_nonzero(differs)):
         place = int(np.argmax(differs))
         more = f", and {n - 1} further stacks" if n > 1 else ""
@@ -202,8 +206,7 @@ def _check_headers(particles: Particles, findings: Findings) -> None:
 
 def _check_shifts(particles: Particles, findings: Findings, poses: str) -> None:
     """Origins that move the particle out of its image, and two columns that contradict each other."""
-    path, table = particles.path, particles.tables[particles.table_name]
-    columns = table.columns if isinstance(table, Table) else tuple(table)
+    path, columns = particles.path, particles.table.columns
     pixel_size = particles.pixel_size
     half = 0.5 * particles.optics.box[particles.optics_group]
     away = np.maximum(np.abs(particles.origin_x), np.abs(particles.origin_y)) / pixel_size
@@ -217,14 +220,15 @@ def _check_shifts(particles: Particles, findings: Findings, poses: str) -> None:
             if as_angstrom
             else "correct them, or check the pixel size"
         )
+        index, row = _first(particles, out)
         add = findings.error if poses and n_out > _MANY * particles.n else findings.warn
         add(
             "shift",
             f"{path}: {label} move {n_out} of {particles.n} particles out of their images (row "
-            f"{int(np.argmax(out)) + 1}: {away[out][0]:.0f} px, the box is {2 * half[out][0]:.0f} px): {advice}",
+            f"{row}: {away[index]:.0f} px, the box is {2 * half[index]:.0f} px): {advice}",
         )
-    if isinstance(table, Table) and {"rlnOriginX", "rlnOriginXAngst"} <= set(columns):
-        pixels = table.values(["rlnOriginX"])["rlnOriginX"][particles.rows] * pixel_size
+    if {"rlnOriginX", "rlnOriginXAngst"} <= set(columns):
+        pixels = particles.table.values(["rlnOriginX"])["rlnOriginX"][particles.rows] * pixel_size
         if np.any(np.abs(pixels - particles.origin_x) > 0.1 * pixel_size):
             findings.warn(
                 "shift", f"{path}: rlnOriginX (px) and rlnOriginXAngst (Å) contradict each other: the latter counts"

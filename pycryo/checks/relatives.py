@@ -54,7 +54,8 @@ def same_image(stack: NDArray[np.integer[Any]], index: NDArray[np.integer[Any]])
     """(n,) the first row of the same image: of the same number in the same stack, both (n,)."""
     if not len(stack):
         return np.empty(0, np.int64)
-    key = np.asarray(stack, np.int64) * (int(np.max(index)) + 1) + index
+    numbers, number = np.unique(index, return_inverse=True)  # those of a damaged file may need all 64 bits
+    key = np.asarray(stack, np.int64) * len(numbers) + number
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
     return np.asarray(first[which], np.int64)
 

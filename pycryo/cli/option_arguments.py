@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import types
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pycryo.io.aberrations import KINDS
@@ -12,8 +13,27 @@ from pycryo.io.aberrations import KINDS
 Options = TypeVar("Options")
 
 
+def add_overwrite(group: argparse._ActionsContainer) -> None:
+    """``--overwrite``, of commands with a folder for the results."""
+    group.add_argument(
+        "--overwrite", action="store_true", help="begin anew where DIR holds an earlier run, whose results are lost"
+    )
+
+
+def add_talk(group: argparse._ActionsContainer) -> None:
+    """``--verbose`` and ``--quiet``, one of them."""
+    talk = group.add_mutually_exclusive_group()
+    talk.add_argument("--verbose", action="store_true", help="tell more")
+    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+
+
+def add_particles_dir(parser: argparse.ArgumentParser) -> None:
+    """``--particles-dir``, for commands whose options are not made from a dataclass."""
+    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+
+
 def add_ignore_optics(parser: argparse.ArgumentParser) -> None:
-    """``--ignore-optics``, for commands whose options are not made from a dataclass."""
+    """``--ignore-optics``, likewise."""
     parser.add_argument(
         "--ignore-optics",
         metavar="LIST",

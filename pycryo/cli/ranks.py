@@ -65,16 +65,17 @@ def _cores() -> frozenset[int]:
         return frozenset(range(available_cores()))
 
 
-def check_output(path: Path) -> None:
-    """Prove, before any work, that a file can be written there.
+def check_output(*paths: Path) -> None:
+    """Prove, before any work, that files can be written there. One rank.
 
     Raises
     ------
     InputError, RunError
         Naming the path and what to do.
     """
-    if path.is_dir():
-        raise write_error(path, IsADirectoryError(errno.EISDIR, ""))
-    if not path.parent.is_dir():
-        raise write_error(path, FileNotFoundError(errno.ENOENT, ""))
-    check_writable_folder(path.parent)
+    for path in paths:
+        if path.is_dir():
+            raise write_error(path, IsADirectoryError(errno.EISDIR, ""))
+        if not path.parent.is_dir():
+            raise write_error(path, FileNotFoundError(errno.ENOENT, ""))
+        check_writable_folder(path.parent)

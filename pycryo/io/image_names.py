@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,7 @@ def find_stacks(
         place = next((i for i, (path, _) in enumerate(tries) if name and _is_file(path)), None)
         is_found.append(place is not None)
         if place is None:
-            row = int(np.argmax(names.stack == number)) + 1
-            places = (
-                "" if os.path.isabs(name) else " in " + ", ".join(dict.fromkeys(str(f.absolute()) for f in folders))
-            )
-            missing.error(f"{where}, row {row}: there is no file {name!r}{places}; name its folder by --particles-dir")
+            missing.error(partial(_missing_text, names, number, where, folders))
             paths.append(Path(name))
             is_direct.append(True)
             continue
@@ -131,6 +128,19 @@ def find_stacks(
     missing.end()
     _refuse_shared(names, where, paths, is_direct, findings)
     return Stacks(tuple(paths), tuple(is_found), tuple(used))
+
+
+def _missing_text(names: ImageNames, number: int, where: str, folders: Sequence[Path]) -> str:
+    name = names.stacks[number]
+    tried = ", ".join(dict.fromkeys(str(folder.absolute()) for folder in folders))
+    places = "" if os.path.isabs(name) else f" in {tried}"
+    row = _first_row(names, number)
+    return f"{where}, row {row}: there is no file {name!r}{places}; name its folder by --particles-dir"
+
+
+def _first_row(names: ImageNames, number: int) -> int:
+    """The first row, from 1, of a stack."""
+    return int(np.argmax(names.stack == number)) + 1
 
 
 def _refuse_shared(
@@ -145,13 +155,17 @@ def _refuse_shared(
         other = first.setdefault(os.path.realpath(path), number)
         if other == number or (is_direct[other] and is_direct[number]):
             continue
-        one, two = names.stacks[other], names.stacks[number]
-        if os.path.normpath(one) != os.path.normpath(two):
-            shared.error(
-                f"{where}: the stacks {one!r} and {two!r} would both be read from {path}; name by --particles-dir the "
-                "folder that both names begin in"
-            )
+        if os.path.normpath(names.stacks[other]) != os.path.normpath(names.stacks[number]):
+            shared.error(partial(_shared_text, names, (other, number), where, path))
     shared.end()
+
+
+def _shared_text(names: ImageNames, pair: tuple[int, int], where: str, path: Path) -> str:
+    one, two = (names.stacks[number] for number in pair)
+    return (
+        f"{where}: the stacks {one!r} and {two!r} would both be read from {path}; name by --particles-dir the folder "
+        "that both names begin in"
+    )
 
 
 class _Capped:
@@ -162,11 +176,11 @@ class _Capped:
     def __init__(self, findings: Findings, code: str, files: str) -> None:
         self._findings, self._code, self._files, self._n = findings, code, files, 0
 
-    def error(self, text: str) -> None:
-        """Add an error while there are few."""
+    def error(self, text: Callable[[], str]) -> None:
+        """Add an error while there are few; `text` finds the first row, which takes a look at all of them."""
         self._n += 1
         if self._n <= self.MOST:
-            self._findings.error(self._code, text)
+            self._findings.error(self._code, text())
 
     def end(self) -> None:
         """Tell how many were not named."""
@@ -205,31 +219,35 @@ def check_stacks(names: ImageNames, stacks: Stacks, where: str, findings: Findin
         try:
             header = read_header(path)
         except InputError as error:
-            wrong.error(f"{where}, row {int(np.argmax(names.stack == number)) + 1}: {error}")
+            wrong.error(partial(_unreadable_text, names, number, where, error))
             continue
         headers.append(header)
-        if complaint := _complaint(names, number, header, int(highest[number]), bool(has_bare[number])):
-            wrong.error(f"{where}, {complaint}")
+        if header.nx != header.ny or highest[number] >= header.nz or (header.nz > 1 and has_bare[number]):
+            wrong.error(partial(_misfit_text, names, number, where, header))
     wrong.end()
     return tuple(headers) if len(headers) == len(stacks.paths) else ()
 
 
-def _complaint(names: ImageNames, number: int, header: MrcHeader, highest: int, has_bare: bool) -> str:
-    """What is wrong with a stack for the images that are asked of it, with the row; empty if nothing."""
-    path = header.path
+def _unreadable_text(names: ImageNames, number: int, where: str, error: InputError) -> str:
+    return f"{where}, row {_first_row(names, number)}: {error}"
+
+
+def _misfit_text(names: ImageNames, number: int, where: str, header: MrcHeader) -> str:
+    """What is wrong with a stack for the images that are asked of it."""
+    path, mine = header.path, names.stack == number
     if header.nx != header.ny:
-        row = int(np.argmax(names.stack == number)) + 1
-        return f"row {row}: {path} has images of {header.nx} × {header.ny} px; extract them again as squares"
-    if highest >= header.nz:
-        row = int(np.argmax((names.stack == number) & (names.index >= header.nz)))
-        return (
-            f"row {row + 1}: image {names.index[row] + 1} of {path} is asked for, but the stack has "
-            f"{header.nz}; correct rlnImageName or restore the whole stack"
+        row = _first_row(names, number)
+        what = f"{path} has images of {header.nx} × {header.ny} px; extract them again as squares"
+    elif (beyond := mine & (names.index >= header.nz)).any():
+        row = int(np.argmax(beyond)) + 1
+        what = (
+            f"image {names.index[row - 1] + 1} of {path} is asked for, but the stack has {header.nz}; correct "
+            "rlnImageName or restore the whole stack"
         )
-    if header.nz > 1 and has_bare:
-        row = int(np.argmax((names.stack == number) & (names.index == NO_NUMBER))) + 1
-        return (
-            f"row {row}: {path} has {header.nz} sections, but the name gives no number; write "
-            f"000001@{path.name} for 2D images (3D sub-tomograms are not supported)"
+    else:
+        row = int(np.argmax(mine & (names.index == NO_NUMBER))) + 1
+        what = (
+            f"{path} has {header.nz} sections, but the name gives no number; write 000001@{path.name} for 2D images "
+            "(3D sub-tomograms are not supported)"
         )
-    return ""
+    return f"{where}, row {row}: {what}"

@@ -16,6 +16,8 @@ from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.table import Table
 
+POSE_LABELS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+MICROGRAPH_LABEL = "rlnMicrographName"
 # What tells rows of one image apart, the first that differs.
 _TIE_BREAKERS = (
     *("rot", "tilt", "psi", "origin_x", "origin_y", "class_number", "random_subset"),
@@ -32,7 +34,7 @@ class Particles:
     path : Path
         The STAR file.
     tables : mapping of str to Table or dict
-        All its tables; `table_name` is the one with the particles.
+        All its tables; `table_name` is the one with the particles, a `Table`.
     table_name : str
     rows : (n,) int64
         Rows of that table that these particles are.
@@ -116,6 +118,27 @@ class Particles:
     def n(self) -> int:
         """Number of particles."""
         return len(self.rows)
+
+    @property
+    def table(self) -> Table:
+        """The file's table of particles, of which these are `rows`."""
+        table = self.tables[self.table_name]
+        assert isinstance(table, Table)
+        return table
+
+    def micrographs(self) -> NDArray[np.int64] | None:
+        """(n,) number of each particle's micrograph, in the order of their names; None if the file does not tell."""
+        if MICROGRAPH_LABEL not in self.table.columns:
+            return None
+        names = self.table.values(texts=[MICROGRAPH_LABEL])[MICROGRAPH_LABEL][self.rows].tolist()
+        number = {name: place for place, name in enumerate(sorted(set(names)))}
+        return np.array([number[name] for name in names], np.int64)
+
+    def require_poses(self, advice: str) -> None:
+        """Raise InputError, naming the columns that are missing and what to do, if the file has no poses."""
+        if not self.has_poses:
+            missing = [label for label in POSE_LABELS if label not in self.table.columns]
+            raise InputError(f"{self.path} has no {', '.join(missing)}; {advice}")
 
     @property
     def has_ctf(self) -> bool:

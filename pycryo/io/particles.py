@@ -33,17 +33,16 @@ from pycryo.io.optics import (
     refuse_volumes,
     resolve_optics,
 )
-from pycryo.io.particle_set import Particles, by_image
+from pycryo.io.particle_set import POSE_LABELS, Particles, by_image
 from pycryo.io.selection import as_table, particle_table
 from pycryo.io.star import read_comments, read_tables, write_star
-from pycryo.io.table import Table, make_table
+from pycryo.io.table import Table
 
 __all__ = ["Particles", "read_particles", "write_particles"]
 
 logger = logging.getLogger(__name__)
 
 _DEFOCUS_LABELS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
-_POSE_LABELS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGIN_LABELS = ("rlnOriginXAngst", "rlnOriginYAngst")
 _PIXEL_ORIGIN_LABELS = ("rlnOriginX", "rlnOriginY")
 _DEFAULTS = {
@@ -60,12 +59,11 @@ _Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A STAR file: its tables, and name and content of the one with the particles."""
+    """A STAR file: its tables, and the name of the one with the particles."""
 
     path: Path
     tables: dict[str, Table | dict[str, str]]
     name: str
-    table: Table
 
     @property
     def where(self) -> str:
@@ -154,16 +152,17 @@ def _read(
 ) -> Particles:
     """See `examine_particles`."""
     tables = dict(read_tables(path))
-    source = _Source(path, tables, *particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot"))
-    table, optics = source.table, as_table(tables.get("optics"))
+    name, table = particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot")
+    tables[name] = table
+    source, optics = _Source(path, tables, name), as_table(tables.get("optics"))
     refuse_volumes(path, (optics, table))
     if not table.n:
         raise InputError(f"{path}: data_{source.name} has no particles; give a file with at least one")
-    labels = (*_POSE_LABELS, *_ORIGIN_LABELS, *_PIXEL_ORIGIN_LABELS, *_DEFOCUS_LABELS, *_DEFAULTS)
+    labels = (*POSE_LABELS, *_ORIGIN_LABELS, *_PIXEL_ORIGIN_LABELS, *_DEFOCUS_LABELS, *_DEFAULTS)
     numbers = [label for label in (*labels, *optics_labels(table)) if label in table.columns]
     texts = [label for label in ("rlnImageName",) if label in table.columns]
     columns = table.values(list(dict.fromkeys(numbers)), texts)
-    images = _locate(source, columns, particles_dir, validate, findings)
+    images = _locate(source, table.n, columns, particles_dir, validate, findings)
     boxes = sizes = None
     if images.headers:
         boxes = np.array([header.nx for header in images.headers])[images.names.stack]
@@ -192,8 +191,7 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
     updates : mapping of str to (n,) arrays
         New values by label, for example ``{"rlnAngleRot": rot}``; columns are replaced or added.
     """
-    table = particles.tables[particles.table_name]
-    table = as_table(table) or make_table({})
+    table = particles.table
     values: dict[str, ArrayLike] = {}
     drop = {label for label in _PIXEL_ORIGIN_LABELS if label in table.columns}
     if drop:
@@ -213,13 +211,13 @@ def write_particles(path: str | os.PathLike[str], particles: Particles, updates:
 
 def _locate(
     source: _Source,
+    n: int,
     columns: _Columns,
     particles_dir: str | os.PathLike[str] | None,
     validate: bool,
     findings: Findings,
 ) -> _Images:
     """Take the image names apart; find and check the stacks if asked to."""
-    n = source.table.n
     if "rlnImageName" not in columns:
         return _Images(ImageNames(np.zeros(n, np.int64), np.zeros(n, np.int32), ()), (), (), ())
     names = split_names(columns["rlnImageName"], source.where)
@@ -247,11 +245,11 @@ def _check_boxes(where: str, found: Optics, images: _Images, boxes: NDArray[np.i
 
 def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics, findings: Findings) -> Particles:
     """The particles, all values checked."""
-    n, where = source.table.n, source.where
+    n, where = len(images.names.index), source.where
     x, y = _origins(where, columns, found)
     zeros = np.zeros(n)
-    rot, tilt, psi = (columns.get(label, zeros.copy()) for label in _POSE_LABELS)
-    for label, values in zip((*_POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True):
+    rot, tilt, psi = (columns.get(label, zeros.copy()) for label in POSE_LABELS)
+    for label, values in zip((*POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True):
         with findings.collect("pose"):
             _check_finite(where, label, values)
     phase, b_factor, scale, subset, class_number = (
@@ -295,7 +293,7 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
         random_subset=np.where(np.isin(subset, (1, 2)), subset, 0).astype(np.int32),
         class_number=classes,
         missing_ctf=_missing_ctf(columns, found),
-        has_poses=all(label in columns for label in _POSE_LABELS),
+        has_poses=all(label in columns for label in POSE_LABELS),
     )
 
 

@@ -42,10 +42,21 @@ class Ewald:
     diameter: float
 
     def __post_init__(self) -> None:
-        if self.hand not in (1, -1):
-            raise InputError(f"ewald-hand is {self.hand}, it must be 1 or -1")
+        check_hand(self.hand)
         if not 0 < self.diameter < np.inf:
             raise InputError(f"the diameter of the particle is {self.diameter} Å, it must be positive")
+
+
+def check_hand(hand: int) -> None:
+    """Raise InputError if a hand is none."""
+    if hand not in (1, -1):
+        raise InputError(f"ewald-hand is {hand}, it must be 1 or -1")
+
+
+def check_ctf(*, has_ewald: bool, has_ctf: bool) -> None:
+    """Raise InputError if images are to be put on the Ewald sphere without a CTF."""
+    if has_ewald and not has_ctf:
+        raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
 
 
 def curvature(optics: OpticsGroups, group: NDArray[np.int32]) -> Array:

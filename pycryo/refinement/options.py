@@ -9,6 +9,7 @@ from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.aberrations import KINDS
+from pycryo.model.ewald import check_ctf, check_hand
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
@@ -66,7 +67,7 @@ class RefineOptions:
     ewald_hand: int = _option(
         1,
         "Images",
-        "1: what is at height z of the turned map has more defocus, -1: less; which it is, the better map tells",
+        "1: what is at height z of the turned map has more defocus, -1: less; the right one makes the better map",
         metavar="HAND",
     )
     max_bad_fraction: float = _option(
@@ -186,10 +187,8 @@ class RefineOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name.replace('_', '-')} is {value}, it must be at least 1")
-        if self.ewald_hand not in (1, -1):
-            raise InputError(f"ewald-hand is {self.ewald_hand}, it must be 1 or -1")
-        if self.ewald and not self.ctf:
-            raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
+        check_hand(self.ewald_hand)
+        check_ctf(has_ewald=self.ewald, has_ctf=self.ctf)
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}, it must not be negative")
         self.stage_list()

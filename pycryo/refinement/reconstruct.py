@@ -15,7 +15,7 @@ from pycryo.kernels.backprojector import Accumulators
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
-from pycryo.model.ewald import Ewald, check_images
+from pycryo.model.ewald import Ewald, check_ctf, check_images
 from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
@@ -26,7 +26,7 @@ from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.halves import images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
-from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
+from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
     Job,
@@ -184,10 +184,7 @@ def reconstruct_slabs(
         If the particles have no poses or no CTF parameters, or an option is out of range.
     """
     options = options or ReconstructOptions()
-    if not particles.has_poses:
-        raise InputError(
-            f"{particles.path} has no rlnAngleRot, rlnAngleTilt, rlnAnglePsi; reconstruct needs particles with poses"
-        )
+    particles.require_poses("reconstruct needs particles with poses")
     if options.padding < 1:
         raise InputError(f"padding is {options.padding}, it must be at least 1")
     model = commonest_geometry(particles)
@@ -224,11 +221,10 @@ def _usable(
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half[statistics.bad] = -1
     partition = deal(comm, particles, half, None)
-    if not all(partition.count(h) for h in ((0, 1) if options.half_maps else (0,))):
-        raise InputError(
-            f"{particles.path}: the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, "
-            "each needs at least one; all rows of one image or particle are in one half-set"
-        )
+    if options.half_maps:
+        refuse_empty_halves(partition)
+    elif not partition.n:
+        raise InputError(f"{particles.path} has no particle that can be used; see what was left out")
     return partition, statistics, statistics.left_out.also(NO_DEFOCUS, blind)
 
 
@@ -276,8 +272,7 @@ def _ewald(particles: Particles, options: ReconstructOptions, model: Geometry) -
     """The surfaces that images are inserted on; None: central slices."""
     if not options.ewald:
         return None
-    if not options.ctf:
-        raise InputError("the Ewald sphere needs a CTF: leave out --no-ctf or --ewald")
+    check_ctf(has_ewald=True, has_ctf=options.ctf)
     check_images(particles)
     diameter = 2 / 3 * model.field_of_view if options.diameter is None else options.diameter
     return Ewald(options.ewald_hand, diameter)

@@ -10,16 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
 import pytest
 from pytest_mpi.plugin import CHILD_PROCESS_FLAG, MPIImplementation, detect_mpi_implementation
 
+from pycryo.parallel.collective_errors import on_root
+from pycryo.parallel.world import world
 from pycryo.threads import available_cores
 
 # Set for the ranks: the folder they write to.
@@ -30,6 +34,17 @@ END, ALL_FAIL = 60.0, 10.0
 LOOK = 0.02
 
 _launch: Launch | None = None
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of all ranks; pytest's own would be cleaned up by each while the others still read."""
+    comm = world()
+    path = on_root(comm, lambda: Path(tempfile.mkdtemp()))
+    yield path
+    comm.all_gather(None)
+    if comm.rank == 0:
+        shutil.rmtree(path)
 
 
 def is_of_ranks(item: pytest.Item) -> bool:

@@ -1,10 +1,8 @@
 """A refinement that one number of ranks began ends the same with another."""
 
 import shutil
-import tempfile
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,17 +28,6 @@ OPTIONS = RefineOptions(max_iter=3, threads=1)
 def stop_in_third(setup, outcome, history):
     if outcome.record.number == 3:
         raise RunError("stopped")
-
-
-@pytest.fixture
-def folder():
-    """A folder of all ranks; pytest's own would be cleaned up by each while the others still read."""
-    comm = world()
-    path = on_root(comm, lambda: Path(tempfile.mkdtemp()))
-    yield path
-    comm.all_gather(None)
-    if comm.rank == 0:
-        shutil.rmtree(path)
 
 
 @pytest.mark.parallel(3)

@@ -1,9 +1,6 @@
 """An iteration that one number of ranks did not finish goes on with another, and ends the same."""
 
-import shutil
-import tempfile
 from dataclasses import fields, replace
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -28,17 +25,6 @@ from pycryo.refinement.start.first_state import first_state
 from pycryo.refinement.step import iterate
 
 N_IMAGE = 50
-
-
-@pytest.fixture
-def folder():
-    """A folder of all ranks."""
-    comm = world()
-    path = on_root(comm, lambda: Path(tempfile.mkdtemp()))
-    yield path
-    comm.all_gather(None)
-    if comm.rank == 0:
-        shutil.rmtree(path)
 
 
 @pytest.fixture(autouse=True)

@@ -3,23 +3,10 @@
 A limit on the size of files stands for the disc: the kernel refuses what goes beyond it in the midst of a write.
 """
 
-import resource
-from contextlib import contextmanager
-
 import pytest
+from small_disc import small_disc
 
 from pycryo.cli.main import main
-
-
-@contextmanager
-def small_disc(size):
-    """No file of this process may grow beyond `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import platform
-import sys
-from contextlib import suppress
-from dataclasses import dataclass, field
 
-from pycryo import _core, progress
+from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
-from pycryo.cli.logs import Logs, run_logs
-from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.folder_run import FolderRun
+from pycryo.cli.logs import run_logs
+from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
-from pycryo.errors import InputError, RunError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles
 from pycryo.io.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
-from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
-from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
-from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.start.abinitio import abinitio
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.abinitio_outputs import MAP_NAME, write_initial_model
-from pycryo.threads import get_threads, set_threads
-from pycryo.version import __version__
+from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
     add_option_arguments(parser, AbinitioOptions)
     group = parser.add_argument_group("Run")
-    group.add_argument(
-        "--overwrite", action="store_true", help="begin anew where DIR holds an earlier run, whose results are lost"
-    )
-    talk = group.add_mutually_exclusive_group()
-    talk.add_argument("--verbose", action="store_true", help="tell more")
-    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+    add_overwrite(group)
+    add_talk(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,21 +58,13 @@ def run(args: argparse.Namespace) -> int:
             job.release()
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(FolderRun):
     """One run of the command: what it reads, does and leaves behind."""
-
-    comm: Comm
-    args: argparse.Namespace
-    logs: Logs
-    folder: JobFolder | None = field(default=None, init=False)
-    lock: FolderLock | None = field(default=None, init=False)
 
     def work(self) -> None:
         """Check the input, find the map, write it. Collective."""
         comm, args = self.comm, self.args
         options = options_from(args, AbinitioOptions)
-
         read: list[Inputs] = []
 
         def look() -> Particles:
@@ -101,44 +81,17 @@ class _Job:
             return read[0].usable(log)
 
         particles = on_root(comm, look)
-        self.folder = on_root(comm, self._take_folder)
+        folder = self.take_folder(overwrite=args.overwrite).path
         set_threads(threads_per_rank(comm, options.threads))
-        self.logs.open_file(self.folder.path / LOG_NAME)
-        log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
-        if comm.rank == 0 and self.folder.had_run:
-            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
-        log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
+        self.open_log()
+        self.tell()
         with on_scratch(comm, particles, options.scratch) as copied:
             found = abinitio(copied, options, comm=comm, gather_map=False)
         inputs = {"particles": str(particles.path.resolve())}
         findings = read[0].findings.items if read else []
-        write_initial_model(comm, self.folder.path, particles, options, found, inputs, findings)
-        path = self.folder.path / MAP_NAME
-        log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, path, options.symmetry)
-
-    def _take_folder(self) -> JobFolder:
-        """Rank 0's; the lock stays with it."""
-        folder, self.lock = JobFolder.prepare(self.args.out, overwrite=self.args.overwrite)
-        return folder
-
-    def release(self) -> None:
-        """Let others write into the folder."""
-        if self.lock is not None:
-            self.lock.release()
+        write_initial_model(comm, folder, particles, options, found, inputs, findings)
+        log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, folder / MAP_NAME, options.symmetry)
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""
-        if message:
-            self.logs.note(message)
-        if self.folder is None:
-            return
-        self.release()  # its file would keep a folder that was made
-        with suppress(InputError, RunError, OSError):  # the folder may be what failed
-            if code == INPUT_ERROR:
-                self.folder.withdraw()
-            else:
-                self.folder.end({0: SUCCESS, 1: FAILURE}.get(code, ABORTED))
-
-    def keep_traceback(self, text: str) -> None:
-        """In run.log, if there is one."""
-        keep_traceback(self.folder, text)
+        self.leave(code, message, as_found=code == INPUT_ERROR)

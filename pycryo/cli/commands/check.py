@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.checks.maps import usual_grid
-from pycryo.cli.option_arguments import add_ignore_optics
+from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir
 from pycryo.cli.session import INPUT_ERROR
 from pycryo.findings import numbered
 from pycryo.io.aberrations import parse_kinds
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("particles", type=Path, metavar="PARTICLES.star", help="particles (STAR file of RELION)")
     parser.add_argument("--ref", type=Path, action="append", default=[], metavar="REF.mrc", help="reference map")
     parser.add_argument("--mask", "--solvent_mask", type=Path, metavar="MASK.mrc", help="soft mask of the molecule")
-    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_particles_dir(parser)
     parser.add_argument(
         "--poses", action="store_true", help="the poses in the file will be used (reconstruct, ctf-refine, --local)"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pycryo.checks.inputs import Inputs, Wanted, examine
-from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
+from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir, add_scratch
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
@@ -23,7 +23,6 @@ from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
-from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, write_particles
@@ -31,6 +30,7 @@ from pycryo.io.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
+from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ _NAMES = {
     "phase shift": ["all"],
     "magnification": ["xx", "xy", "yy"],
 }
+# Columns of the particles that what is found may change.
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
     "defocus_v": "rlnDefocusV",
@@ -88,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--symmetry", "--sym", metavar="GROUP", help=f"point group: {GROUPS} (default: the folder's, or C1)"
     )
     parser.add_argument("--diameter", "--particle_diameter", type=float, metavar="Å", help="of the particle")
-    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_particles_dir(parser)
     parser.add_argument("--invert-contrast", action="store_true", help="the particles are dark on light")
     add_scratch(parser)
     add_ignore_optics(parser)
@@ -99,16 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
 
 
-# What a refinement tells in its run.json, and of what kind it is; the same in its options.
-_OF_RUN: dict[str, Any] = {"diameter": (int, float), "symmetry": str}
-_OF_OPTIONS: dict[str, Any] = {"particles_dir": str, "invert_contrast": bool}
 # Of the name of an optics group in that of its picture: file names have at most 255 bytes, a letter up to 4.
 _MOST_LETTERS = 48
 
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """Files of a run, or those that were given."""
+    """Files of a run, or those that were given; `run` has the figures and options of the run, if it is one."""
 
     particles: Path
     half_maps: tuple[Path, Path] | None
@@ -185,28 +183,10 @@ def _inputs(args: argparse.Namespace) -> _Inputs:
         if given is None and args.map is None:
             raise InputError(f"{source} is no folder of a refinement: give --half-maps or --map, too")
         return _Inputs(source, given, args.mask, {})
-    particles, state = source / "run_data.star", source / "run.json"
-    if not particles.is_file() or not state.is_file():
-        raise InputError(f"{source} has no run_data.star and run.json: give the folder of a finished refinement")
-    told = read_object(state, "run the refinement again")
-    if told.get("status") != "done":
-        raise InputError(f"the refinement in {source} has not ended: continue it first (--continue)")
-    if told.get("classes", 1) != 1:
-        raise InputError(
-            f"{source} has {told['classes']} classes: take the particles of one (pycryo select --class), and give them "
-            "with the --half-maps of that class"
-        )
-    options = told.get("options", {})
-    kept = {name: told.get(name) for name in _OF_RUN}
-    with fitting(state, "run the refinement again"):
-        kept |= {name: options.get(name) for name in _OF_OPTIONS}
-        for name, kind in (_OF_RUN | _OF_OPTIONS).items():
-            if kept[name] is not None and not isinstance(kept[name], kind):
-                raise TypeError(f"{name} is {str(kept[name])[:40]!r}")
+    told = FinishedRun.read(source)
     if given is None and args.map is None:
-        given = (source / "run_half1_class001_unfil.mrc", source / "run_half2_class001_unfil.mrc")
-    mask = args.mask or (source / "run_mask.mrc" if (source / "run_mask.mrc").is_file() else None)
-    return _Inputs(particles, given, mask, kept)
+        given = told.half_maps
+    return _Inputs(told.particles, given, args.mask or told.mask, told.told | told.options)
 
 
 def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> Reference:
@@ -220,6 +200,12 @@ def _reference(args: argparse.Namespace, inputs: _Inputs, mask: Map | None) -> R
     return from_half_maps(first, second, mask, symmetry(args.symmetry or inputs.run.get("symmetry") or "C1"))
 
 
+def _updates(before: Particles, after: Particles) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of the particles that were changed."""
+    pairs = ((label, getattr(before, name), getattr(after, name)) for name, label in _UPDATED.items())
+    return {label: new for label, old, new in pairs if (new != old).any()}
+
+
 def _write(
     folder: Path, before: Particles, found: Found, ignored: tuple[str, ...], findings: Sequence[Finding]
 ) -> None:
@@ -227,18 +213,7 @@ def _write(
     labels = [label for kind in ignored for label in KIND_LABELS[kind]]
     table = updated_table(found.particles.optics_table, found.particles.optics, found.particles.optics, labels)
     after = replace(found.particles, optics_table=table)
-    updates: dict[str, Any] = {}
-    for name, label in (
-        ("defocus_u", "rlnDefocusU"),
-        ("defocus_v", "rlnDefocusV"),
-        ("defocus_angle", "rlnDefocusAngle"),
-    ):
-        if (getattr(after, name) != getattr(before, name)).any():
-            updates[label] = getattr(after, name)
-    for name, label in (("origin_x", "rlnOriginXAngst"), ("origin_y", "rlnOriginYAngst")):
-        if (getattr(after, name) != getattr(before, name)).any():
-            updates[label] = getattr(after, name)
-    write_particles(folder / PARTICLES, after, updates)
+    write_particles(folder / PARTICLES, after, _updates(before, after))
     told = _told(after, found) | {"findings": [asdict(each) for each in findings]}
     write_text(folder / NUMBERS, json.dumps(told, indent=1) + "\n")
     for each in found.groups:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pycryo.checks.inputs import Wanted, examine
-from pycryo.cli.option_arguments import add_ignore_optics, add_scratch
+from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir, add_scratch
 from pycryo.cli.ranks import check_output, set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="stop if more than this share of the images is unusable (default: 0.05)",
     )
-    parser.add_argument("--particles-dir", type=Path, metavar="DIR", help="folder that the stacks may be relative to")
+    add_particles_dir(parser)
     add_scratch(parser)
     add_ignore_optics(parser)
     parser.add_argument(
@@ -66,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(1, -1),
         default=1,
         metavar="HAND",
-        help="1: what is at height z of the turned map has more defocus, -1: less; the better map tells (default: 1)",
+        help="1: what is at height z of the turned map has more defocus, -1: less; the right one makes the better map "
+        "(default: 1)",
     )
     parser.add_argument(
         "--diameter",
@@ -119,9 +120,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         low_pass={} if args.max_resolution is None else {"--max-resolution": args.max_resolution},
     )
     particles = on_root(comm, lambda: examine(wanted).usable(logger))
-    if comm.rank == 0:
-        for path in [args.out, *halves] if args.half_maps else [args.out]:
-            check_output(path)
+    on_root(comm, lambda: check_output(args.out, *(halves if args.half_maps else ())))
     with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-import platform
-import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pycryo import _core, progress
+from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
-from pycryo.cli.logs import Logs, run_logs
-from pycryo.cli.option_arguments import add_option_arguments, options_from
+from pycryo.cli.folder_run import FolderRun
+from pycryo.cli.logs import run_logs
+from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
@@ -26,21 +24,18 @@ from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
+from pycryo.refinement.data.prior import NO_POSES
 from pycryo.refinement.files.checkpoint import checkpoint_file
-from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
-from pycryo.refinement.files.lock import FolderLock
+from pycryo.refinement.files.job import SUCCESS, keep_traceback
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.loop import refine
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.work_plan import tell
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
-from pycryo.threads import get_threads, set_threads
-from pycryo.version import __version__
+from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
-
-_NO_POSES = "--local begins at the poses in the file: add them, or leave out --local for a global search"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +63,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--continue", dest="resume", nargs="?", const="", metavar="FILE",
         help="go on from the checkpoint in DIR; RELION's optimiser file may follow, if it lies in DIR",
     )  # fmt: skip
-    group.add_argument(
-        "--overwrite", action="store_true", help="begin anew where DIR holds an earlier run, whose results are lost"
-    )
-    talk = group.add_mutually_exclusive_group()
-    talk.add_argument("--verbose", action="store_true", help="tell more")
-    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+    add_overwrite(group)
+    add_talk(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,14 +100,9 @@ def refine_command(comm: Comm, args: argparse.Namespace, command: str) -> int:
 
 
 @dataclass(slots=True)
-class _Job:
+class _Job(FolderRun):
     """One run of the command: what it reads, does and leaves behind."""
 
-    comm: Comm
-    args: argparse.Namespace
-    logs: Logs
-    folder: JobFolder | None = field(default=None, init=False)
-    lock: FolderLock | None = field(default=None, init=False)
     has_results: bool = field(default=False, init=False)
 
     def work(self) -> None:
@@ -131,43 +117,24 @@ class _Job:
         particles = on_root(comm, lambda: read_inputs(args, options, read))
         references, mask = (read[0].references, read[0].mask) if read else ([], None)
         findings = read[0].findings.items if read else []
-        self.folder = on_root(comm, self._take_folder)
+        overwrite = args.overwrite or args.dry_run or self._resumes
+        folder = self.take_folder(overwrite=overwrite, checkpoint=checkpoint_file(self._checkpoint))
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
             self._dry_run(particles, references, mask, options)
             return
-        self.logs.open_file(self.folder.path / LOG_NAME)
-        log.info("pycryo %s: %s", __version__, " ".join(sys.argv[1:]))
-        if self._is_finished():
-            log.info("%s holds a finished run: there is nothing to continue", self.folder.path)
+        self.open_log()
+        if self._resumes and SUCCESS in folder.marks:
+            log.info("%s holds a finished run: there is nothing to continue", folder.path)
             return
-        if comm.rank == 0 and self.folder.had_run and not self._resumes:
-            log.warning("%s holds an earlier run: its files are overwritten", self.folder.path)
-        log.info("%d rank(s) × %d thread(s), %s, on %s", comm.size, get_threads(), _core.isa(), platform.node())
+        self.tell(goes_on=self._resumes)
         with on_scratch(comm, particles, options.scratch) as copied:
             self._refine(copied, references, mask, options, findings)
         on_root(comm, self._report)
 
-    def _take_folder(self) -> JobFolder:
-        """Rank 0's; the lock stays with it."""
-        args = self.args
-        overwrite = args.overwrite or args.dry_run or self._resumes
-        folder, self.lock = JobFolder.prepare(
-            args.out, overwrite=overwrite, checkpoint=checkpoint_file(self._checkpoint)
-        )
-        return folder
-
-    def release(self) -> None:
-        """Let others write into the folder."""
-        if self.lock is not None:
-            self.lock.release()
-
     @property
     def _resumes(self) -> bool:
         return self.args.resume is not None
-
-    def _is_finished(self) -> bool:
-        return self._resumes and self.folder is not None and SUCCESS in self.folder.marks
 
     def _refine(
         self,
@@ -223,18 +190,9 @@ class _Job:
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""
-        if message:
-            self.logs.note(message)
         if code not in (0, INPUT_ERROR) and checkpoint_file(self._checkpoint).exists():
             log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
-        if self.folder is None:
-            return
-        self.release()  # its file would keep a folder that was made
-        with suppress(InputError, RunError, OSError):  # the folder may be what failed
-            if self.args.dry_run or (code == INPUT_ERROR and not self.has_results):
-                self.folder.withdraw()
-            else:
-                self.folder.end({0: SUCCESS, 1: FAILURE, 2: FAILURE}.get(code, ABORTED))
+        self.leave(code, message, as_found=self.args.dry_run or (code == INPUT_ERROR and not self.has_results))
 
     def keep_traceback(self, text: str) -> None:
         """In run.log, if there is one."""
@@ -258,7 +216,7 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inp
         references=tuple(args.ref or ()),
         mask=options.mask,
         ctf=options.ctf,
-        poses=_NO_POSES if options.local else "",
+        poses=NO_POSES if options.local else "",
         priors=options.local,
         low_pass={"--ini-high": options.ini_high},
         diameter=options.diameter,

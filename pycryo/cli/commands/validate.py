@@ -8,19 +8,18 @@ import logging
 import shutil
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pycryo.cli.commands.refine import refine_command
+from pycryo.cli.option_arguments import add_overwrite, add_talk
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.atomic import write_bytes, write_text
-from pycryo.io.json_file import read_object
 from pycryo.io.mrc import read_map, read_mask
-from pycryo.io.particles import read_particles
+from pycryo.io.particles import Particles, read_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table
 from pycryo.maps.fsc import Fsc, corrected_fsc
@@ -28,14 +27,14 @@ from pycryo.maps.masks import fitted_mask
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
-from pycryo.refinement.files.job import SUCCESS
+from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.refinement.files.job import refuse_results
 from pycryo.refinement.noise_substitution import CUT_BELOW, Comparison, compare, write_substituted
 from pycryo.refinement.options import RefineOptions
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
 
-_HALVES = ("run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc")
 _RESULT = "noise_substitution"
 # Mean of the corrected FSC in the shells of noise above which the refinement is said to agree on noise.
 _AGREES = 0.05
@@ -62,17 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-images", action="store_true", help="do not delete the substituted images at the end")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (default: 1)")
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: as `refine`)")
-    parser.add_argument("--overwrite", action="store_true", help="DIR may hold an earlier run, which is lost")
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("--verbose", action="store_true", help="tell more")
-    talk.add_argument("--quiet", action="store_true", help="tell warnings and errors only")
+    add_overwrite(parser)
+    add_talk(parser)
 
 
 @dataclass(slots=True)
 class _Source:
-    """A finished run: run.json, and on rank 0 its half-maps' FSC and mask."""
+    """A finished run, where the noise begins (Å), and on rank 0 the FSC of its half-maps."""
 
-    told: dict[str, Any]
+    run: FinishedRun
     beyond: float
     fsc: list[Fsc] = field(default_factory=list)
 
@@ -85,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if code:
         return code
     source, star = made[0]
-    code = refine_command(comm, _as_refine(args, source.told, star), "validate")
+    code = refine_command(comm, _as_refine(args, source.run, star), "validate")
     if code:
         return code
     set_threads(None)
@@ -102,27 +99,18 @@ def _prepare(comm: Comm, args: argparse.Namespace) -> tuple[_Source, Path]:
     def read() -> _Source:
         if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
             raise InputError(f"{args.out} is the run itself: choose another folder for --out")
-        if (args.out / SUCCESS).exists() and not args.overwrite:
-            raise InputError(f"{args.out} holds a finished run: choose another --out, or add --overwrite")
-        told = _run_json(args.source)
-        curves.append(_fsc(args.source, args.source))
+        if not args.overwrite:
+            refuse_results(args.out)
+        found = FinishedRun.read(args.source, "box", "pixel_size", "diameter", "inputs", "options")
+        curves.append(_fsc(found.half_maps, found.mask))
         beyond = args.beyond if args.beyond is not None else curves[0].resolution_at(CUT_BELOW)
-        if not 2 * told["pixel_size"] < beyond < told["box"] * told["pixel_size"] / 2:
-            raise InputError(
-                f"--beyond is {beyond:.1f} Å, it must be between {2 * told['pixel_size']:.1f} and "
-                f"{told['box'] * told['pixel_size'] / 2:.0f} Å"
-            )
-        return _Source(told, beyond)
+        least, most = 2 * found.told["pixel_size"], found.told["box"] * found.told["pixel_size"] / 2
+        if not least < beyond < most:
+            raise InputError(f"--beyond is {beyond:.1f} Å, it must be between {least:.1f} and {most:.0f} Å")
+        return _Source(found, beyond)
 
     source = on_root(comm, read)
-    options = source.told["options"]
-    ignored = parse_kinds(options.get("ignore_optics"))
-    particles = on_root(
-        comm,
-        lambda: read_particles(
-            source.told["inputs"]["particles"], particles_dir=options.get("particles_dir"), ignore_optics=ignored
-        ),
-    )
+    particles = on_root(comm, lambda: _particles(source.run))
     if comm.rank == 0:
         log.info("noise instead of signal beyond %.2f Å in %d images", source.beyond, particles.n)
     star = write_substituted(comm, particles, args.out, source.beyond, args.seed)
@@ -130,43 +118,43 @@ def _prepare(comm: Comm, args: argparse.Namespace) -> tuple[_Source, Path]:
     return source, star
 
 
-def _run_json(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.is_file() or not all((folder / name).is_file() for name in _HALVES):
-        raise InputError(f"{folder} has no run.json and half-maps: give the folder of a finished refinement")
-    told = read_object(path, "run the refinement again")
-    if told.get("status") != "done" or "options" not in told:
-        raise InputError(f"the refinement in {folder} has not ended: continue it first (--continue)")
-    if told.get("classes", 1) > 1:
-        raise InputError(f"{folder} has {told['classes']} classes: validate a refinement of the particles of one")
-    return told
+def _particles(run: FinishedRun) -> Particles:
+    """Those that the run was made of."""
+    options = run.options
+    return read_particles(
+        run.input_particles,
+        particles_dir=options.get("particles_dir"),
+        ignore_optics=parse_kinds(options.get("ignore_optics")),
+    )
 
 
-def _fsc(folder: Path, masked_by: Path) -> Fsc:
-    """Of the half-maps of a run, inside the mask of a run."""
-    first, second = (read_map(folder / name) for name in _HALVES)
-    path = masked_by / "run_mask.mrc"
-    mask = fitted_mask(read_mask(path), first.box, first.pixel_size, str(path)) if path.is_file() else None
+def _fsc(half_maps: tuple[Path, Path], masked_by: Path | None) -> Fsc:
+    """Of two half-maps, inside a mask."""
+    first, second = (read_map(path) for path in half_maps)
+    mask = None
+    if masked_by is not None:
+        mask = fitted_mask(read_mask(masked_by), first.box, first.pixel_size, str(masked_by))
     return corrected_fsc(first.data, second.data, first.pixel_size, mask)
 
 
-def _as_refine(args: argparse.Namespace, told: dict[str, Any], star: Path) -> argparse.Namespace:
+def _as_refine(args: argparse.Namespace, run: FinishedRun, star: Path) -> argparse.Namespace:
     """The arguments of the refinement: the run's options on other images."""
-    inputs, options = told["inputs"], told["options"]
-    again = argparse.Namespace(**{each.name: options.get(each.name) for each in fields(RefineOptions)})
+    inputs = run.told["inputs"]
+    again = argparse.Namespace(**{each.name: run.options.get(each.name) for each in fields(RefineOptions)})
     for name in ("verbose", "quiet", "overwrite"):
         setattr(again, name, getattr(args, name))
     again.particles, again.particles_flag, again.out = str(star), None, str(args.out)
-    again.ref = inputs["reference"].split(", ") if inputs.get("reference") else None
+    again.ref = run.input_references or None
     again.mask, again.particles_dir = inputs.get("mask"), None
-    again.diameter = told["diameter"]
+    again.diameter = run.told["diameter"]
     again.threads, again.dry_run, again.resume = args.threads, False, None
     return again
 
 
 def _finish(args: argparse.Namespace, source: _Source) -> None:
     """Compare, tell, write the files. One rank."""
-    found = compare(source.fsc[0], _fsc(args.out, args.source), source.beyond)
+    noise = _fsc(FinishedRun.read(args.out).half_maps, source.run.mask)
+    found = compare(source.fsc[0], noise, source.beyond)
     curves = found.run
     table = make_table(
         {

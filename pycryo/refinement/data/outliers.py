@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
 from pycryo.parallel.comm import Comm
 
 Array = NDArray[np.float64]
@@ -93,7 +92,7 @@ def judge(comm: Comm, particles: Particles, rows: NDArray[np.int64], found: Arra
 
 
 def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judged:
-    group, micrograph = particles.optics_group[rows], _micrographs(particles, rows)
+    group, micrograph = particles.optics_group[rows], particles.micrographs()
     is_odd, is_common, level = np.zeros(len(rows), bool), np.ones(len(rows), bool), np.ones(len(rows))
     logs = np.log(found)
     of_group, count = np.zeros((2, len(particles.optics.box)))
@@ -102,7 +101,7 @@ def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judg
         of_group[g], count[g] = _mean(found[mine, -1]), len(mine)
         if len(mine) < _GROUP:
             continue
-        is_odd[mine] = _odd(logs[mine], None if micrograph is None else micrograph[mine])
+        is_odd[mine] = _odd(logs[mine], None if micrograph is None else micrograph[rows[mine]])
         used = mine[~is_odd[mine]]
         is_common[mine] = False
         is_common[used] = _is_common(logs[used, -1])
@@ -119,8 +118,7 @@ def _group_levels(level: Array, count: Array) -> Array:
     if not count.any():
         return np.ones(len(count))
     logs = np.log(np.maximum(level, _TINY))
-    near = np.abs(logs[:, None] - logs) <= np.log(_ALIKE)
-    common = near[(near @ count).argmax()]
+    common = np.abs(logs - logs[_alike(logs, count).argmax()]) <= np.log(_ALIKE)
     usual = np.sqrt(np.average(np.square(level[common]), weights=count[common]))
     return np.where(common | (count == 0), 1.0, np.maximum(level, _TINY) / usual)
 
@@ -153,11 +151,13 @@ def _is_common(value: Array) -> NDArray[np.bool_]:
     return np.asarray(np.abs(value - centre) <= np.log(_ALIKE))
 
 
-def _alike(value: Array) -> NDArray[np.int64]:
-    """(n,) how many logarithms are about the same as each, itself counted."""
-    ordered, width = np.sort(value), np.log(_ALIKE)
+def _alike(value: Array, count: Array | None = None) -> Array:
+    """(n,) how many logarithms are about the same as each, itself counted; each stands for `count` (n,) of them."""
+    order, width = np.argsort(value), np.log(_ALIKE)
+    ordered = value[order]
+    up_to = np.concatenate([[0.0], np.cumsum(np.ones(len(value)) if count is None else count[order])])
     last, first = np.searchsorted(ordered, value + width, "right"), np.searchsorted(ordered, value - width, "left")
-    return np.asarray(last - first)
+    return np.asarray(up_to[last] - up_to[first])
 
 
 def _median(value: Array) -> float:
@@ -174,12 +174,3 @@ def _medians(value: Array, micrograph: NDArray[np.int64]) -> Array:
     found = np.empty(len(value))
     found[order] = np.where(count < _MICROGRAPH, np.inf, middle)[place]
     return found
-
-
-def _micrographs(particles: Particles, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """(n,) number of each image's micrograph; None if the file does not tell."""
-    table, label = particles.tables[particles.table_name], "rlnMicrographName"
-    if not isinstance(table, Table) or label not in table.columns:
-        return None
-    names = table.values(texts=[label])[label][particles.rows[rows]]
-    return np.asarray(np.unique(names.astype(str), return_inverse=True)[1], np.int64)

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
 from pycryo.io.batches import Batch, iter_batches
 from pycryo.io.particles import Particles
 from pycryo.model.owners import owner_ranks
@@ -84,6 +85,16 @@ class Partition:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
             yield from mended(iter_batches(self.particles, rows, max_images=batch_size(self.particles)), mends)
+
+
+def refuse_empty_halves(partition: Partition) -> None:
+    """Raise InputError unless both half-sets have usable particles."""
+    first, second = partition.count(0), partition.count(1)
+    if not (first and second):
+        raise InputError(
+            f"{partition.particles.path}: the half-sets hold {first} and {second} usable particles, each needs at "
+            "least one: give more particles; all rows of one image or particle are in one half-set"
+        )
 
 
 def batch_size(particles: Particles) -> int:

@@ -11,10 +11,11 @@ from pycryo.errors import InputError
 from pycryo.geometry.rotations import conjugate, euler_to_quaternion, multiply
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
 
 Array = NDArray[np.float64]
 
+# What to do where `--local` finds no poses.
+NO_POSES = "--local begins at the poses in the file: add them, or leave out --local for a global search"
 _ANGLES = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 _ORIGINS = ("rlnOriginXPriorAngst", "rlnOriginYPriorAngst")
 _PIXEL_ORIGINS = ("rlnOriginXPrior", "rlnOriginYPrior")
@@ -73,14 +74,7 @@ def poses_of(particles: Particles) -> tuple[Array, Array]:
     InputError
         If it has no poses.
     """
-    if not particles.has_poses:
-        table = particles.tables[particles.table_name]
-        labels = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-        missing = [label for label in labels if label not in _columns(table)]
-        raise InputError(
-            f"{particles.path} has no {', '.join(missing)}; --local begins at the poses in the file: add them, or "
-            "leave out --local for a global search"
-        )
+    particles.require_poses(NO_POSES)
     quaternion = euler_to_quaternion(particles.rot, particles.tilt, particles.psi)
     return quaternion, -np.stack([particles.origin_x, particles.origin_y], axis=1)
 
@@ -124,14 +118,10 @@ def read_prior(
     return PosePrior(group, quaternion, sigma_rotation, shift, sigma_shift)
 
 
-def _columns(table: Table | dict[str, str]) -> tuple[str, ...]:
-    return table.columns if isinstance(table, Table) else tuple(table)
-
-
 def _prior_columns(particles: Particles, labels: tuple[str, ...]) -> Array | None:
     """(n_label, n) values of the particles; None if the file has none of the columns."""
-    table = particles.tables[particles.table_name]
-    there = [label for label in labels if label in _columns(table)]
+    table = particles.table
+    there = [label for label in labels if label in table.columns]
     if not there:
         return None
     if missing := [label for label in labels if label not in there]:
@@ -139,11 +129,8 @@ def _prior_columns(particles: Particles, labels: tuple[str, ...]) -> Array | Non
             f"{particles.path} has {', '.join(there)}, but no {', '.join(missing)}; --local needs all of them or none: "
             "add or remove columns"
         )
-    if isinstance(table, Table):
-        columns = table.values(labels)
-        values = np.stack([columns[label][particles.rows] for label in labels])
-    else:
-        values = np.array([[float(table[label])] for label in labels])
+    columns = table.values(labels)
+    values = np.stack([columns[label][particles.rows] for label in labels])
     for label, column in zip(labels, values, strict=True):
         if np.any(bad := ~np.isfinite(column)):
             raise InputError(

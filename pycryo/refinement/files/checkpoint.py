@@ -1,8 +1,8 @@
 """The state of a refinement on disc, so that an interrupted one goes on where it stood.
 
 ``state.h5`` holds the `State` after an iteration: numbers and records in the header, arrays as datasets. Particles
-stand in the order of `dataset.deal`, which does not depend on the number of ranks: every rank of any world reads one
-piece.
+stand in the order of `pycryo.refinement.data.partition.deal`, which does not depend on the number of ranks: every rank
+of any world reads one piece.
 """
 
 from __future__ import annotations
@@ -108,10 +108,7 @@ def save(
         "sigma_defocus": state.sigma_defocus,
         "schedule": asdict(state.schedule),
         "motions": [[_motion_marks(each) for each in of_half] for of_half in state.motions],
-        "optics_changes": [
-            [g, {name: values.tolist() for name, values in asdict(change).items()}]
-            for g, change in state.optics_changes
-        ],
+        "optics_changes": [[g, _change_marks(change)] for g, change in state.optics_changes],
         "history": [asdict(record) for record in history],
         "particles": particle_marks(partition.particles),
         "options": option_marks(setup.options),

@@ -80,7 +80,7 @@ class JobFolder:
         lock = FolderLock.take(path)
         try:
             if not overwrite:
-                _refuse_results(path, checkpoint)
+                refuse_results(path, checkpoint)
         except BaseException:
             lock.release()
             raise
@@ -102,8 +102,8 @@ class JobFolder:
         write_bytes(self.path / mark, b"")
 
 
-def _refuse_results(path: Path, checkpoint: Path | None) -> None:
-    """Raise InputError if the folder holds a finished run, or one that can be continued."""
+def refuse_results(path: Path, checkpoint: Path | None = None) -> None:
+    """Raise InputError if the folder holds a finished run, or one that can be continued from `checkpoint`."""
     if (path / SUCCESS).exists():
         raise InputError(
             f"{path} holds a finished run: choose another --out, or add --overwrite if its results may be lost"

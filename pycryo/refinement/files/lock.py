@@ -41,24 +41,27 @@ class FolderLock:
         ------
         InputError
             If another run works in it, naming its node, process and start.
-        RunError
+        InputError, RunError
             If the folder cannot be written.
         """
         path = folder / LOCK_NAME
         file, locked = _open(path)
         try:
             holder = _read(file)
-            if locked is False or _is_alive(path, holder, locked):
+            if locked is False or _is_alive(path, file, holder, locked):
                 raise InputError(
-                    f"another run works in {folder} ({_described(holder)}); wait for its end, if it was killed on "
-                    f"another node {_SILENCE / 60:.0f} minutes, or choose another --out"
+                    f"another run works in {folder} ({_described(holder)}); wait for its end, or choose another "
+                    f"--out; if it was killed on another node, the folder is free after {_SILENCE / 60:.0f} minutes"
                 )
             file.seek(0)
             file.truncate()
             json.dump({"node": platform.node(), "process": os.getpid(), "started": time.strftime("%F %T")}, file)
             file.flush()
-        except BaseException:
-            file.close()
+        except BaseException as error:
+            with suppress(OSError):  # what could not be written is tried again
+                file.close()
+            if isinstance(error, OSError):
+                raise write_error(path, error) from error
             raise
         found = cls(path, file)
         threading.Thread(target=found._beat, name="pycryo-lock", daemon=True).start()
@@ -112,13 +115,13 @@ def _read(file: IO[str]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_alive(path: Path, holder: dict[str, Any], locked: bool | None) -> bool:
+def _is_alive(path: Path, file: IO[str], holder: dict[str, Any], locked: bool | None) -> bool:
     """Whether the holder still works although this process could lock the file, or cannot lock at all."""
     if not holder or (locked and holder.get("node") == platform.node()):
         return False
     clock = path.with_name(f"{path.name}-{os.getpid()}")  # that of the file system
     clock.write_bytes(b"")
-    silence = clock.stat().st_mtime - path.stat().st_mtime
+    silence = clock.stat().st_mtime - os.fstat(file.fileno()).st_mtime  # by its name it may be gone
     clock.unlink()
     return silence < _SILENCE
 

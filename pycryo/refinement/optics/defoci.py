@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pycryo.errors import InputError
 from pycryo.filter.draws import Draws
 from pycryo.filter.support import Support
+from pycryo.io.particle_set import MICROGRAPH_LABEL
 from pycryo.io.particles import Particles
-from pycryo.io.table import Table
 from pycryo.kernels.ctf import electron_wavelength
 from pycryo.model.microscope import frequencies
 from pycryo.parallel.collective_errors import on_root
@@ -80,7 +80,9 @@ def micrograph_astigmatism(
     InputError
         If the file does not say which micrograph a particle is from.
     """
-    comm, micrograph = partition.comm, _micrographs(particles)
+    comm, micrograph = partition.comm, particles.micrographs()
+    if micrograph is None:
+        raise InputError(f"{particles.path} has no {MICROGRAPH_LABEL}, by which astigmatism is looked for; add it")
     n_micrograph, prior, total = int(micrograph.max()) + 1, _FIRST_ASTIGMATISM, np.zeros((int(micrograph.max()) + 1, 2))
     now = particles
     for _ in range(_ASTIGMATISM_PASSES):
@@ -105,15 +107,6 @@ def micrograph_astigmatism(
     text = "astigmatism: U - V changed by %.0f Å (median of %d micrographs; standard error %.0f Å)"
     log.info(text, 2 * size, n_micrograph, 2 * np.median(error))
     return now
-
-
-def _micrographs(particles: Particles) -> NDArray[np.int64]:
-    """(n,) number of each particle's micrograph."""
-    table, label = particles.tables[particles.table_name], "rlnMicrographName"
-    if not isinstance(table, Table) or label not in table.columns:
-        raise InputError(f"{particles.path} has no {label}, by which astigmatism is looked for; add it")
-    names = table.values(texts=[label])[label][particles.rows]
-    return np.asarray(np.unique(names.astype(str), return_inverse=True)[1], np.int64)
 
 
 def _derivatives(particles: Particles, rows: NDArray[np.int64], here: Aligned) -> Array:

@@ -24,7 +24,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import refuse_too_many_bad
-from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal
+from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
 from pycryo.refinement.data.signal_power import signal_power
 from pycryo.refinement.files.fingerprint import maps_mark
 from pycryo.refinement.maximization.drift import coarse
@@ -136,11 +136,7 @@ def _usable(
     half[statistics.bad] = -1
     statistics = replace(statistics, left_out=statistics.left_out.also(NO_DEFOCUS, blind))
     partition = deal(comm, particles, half, cache)
-    if min(partition.count(0), partition.count(1)) < 1:
-        raise InputError(
-            f"the half-sets hold {partition.count(0)} and {partition.count(1)} usable particles, each needs at least "
-            "one: give more particles; all rows of one image or particle are in one half-set"
-        )
+    refuse_empty_halves(partition)
     return partition, statistics
 
 

@@ -70,6 +70,24 @@ def test_defocus_of_some_particles(tmp_path, u, words):
     assert "row 5" in warnings
 
 
+@pytest.mark.parametrize(
+    "label, value, words",
+    [
+        ("rlnDefocusU", "1.5", "row 2 has 1.5:"),
+        ("rlnDefocusU", "-40000", "(the first in row 2)"),
+        ("rlnOriginXAngst", "90", "(row 2: 60 px"),
+    ],
+)
+def test_rows_are_those_of_the_file(tmp_path, label, value, words):
+    """The file's rows stand the other way round than the images in their stack."""
+    bad = {label: value} | ({"rlnDefocusV": value} if label == "rlnDefocusU" else {})
+    good = {} if label == "rlnDefocusU" else {label: "0"}
+    names = [{"rlnImageName": f"{12 - i}@a.mrcs"} for i in range(12)]
+    rows = {i: name | (bad if i in (1, 4) else good) for i, name in enumerate(names)}
+    path = star_31(tmp_path, n=12, stack=12, rows=rows)
+    assert words in "".join(found(path))
+
+
 def test_defocus_near_focus_and_phase_plates(tmp_path):
     assert "nanometres" in rows(tmp_path, rlnDefocusU="150", rlnDefocusV="150")[1]
     assert "very large" in rows(tmp_path, rlnDefocusU="15000000", rlnDefocusV="15000000")[1]

@@ -21,6 +21,12 @@ def test_rows_of_one_image(rng):
     assert same_image(np.empty(0, np.int32), np.empty(0, np.int64)).shape == (0,)
 
 
+def test_numbers_of_images_may_be_huge():
+    """4 · 2⁶² is 0 in 64 bits: stack 4 must not be taken for stack 0."""
+    index = np.array([2**62 - 1, 0, 2**62 - 1, 0])
+    np.testing.assert_array_equal(same_image(np.array([0, 4, 0, 0]), index), [0, 1, 0, 3])
+
+
 @pytest.mark.parametrize("reach", [5.0, 40.0])
 def test_families_are_chains_within_reach_of_one_micrograph(rng, reach):
     n = 80

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scene import lump
 
+from pycryo.cli.commands import ctf_refine
 from pycryo.cli.main import main
 from pycryo.io.mrc import read_map, write_map
 from pycryo.io.particles import read_particles, write_particles
@@ -53,6 +54,14 @@ def test_optics_are_written(folder, tmp_path):
         == read_star(tmp_path / "out" / "particles_ctf_refine.star")["optics"]["rlnBeamTiltX"][0]
     )
     assert (tmp_path / "out" / "phases_opticsGroup1.png").stat().st_size > 10_000
+
+
+def test_all_that_was_changed_is_written(folder):
+    before = read_particles(folder / "set" / "truth.star")
+    after = replace(before, phase_shift=before.phase_shift + 10, origin_y=before.origin_y - 1)
+    updates = ctf_refine._updates(before, after)
+    assert set(updates) == {"rlnPhaseShift", "rlnOriginYAngst"}
+    np.testing.assert_array_equal(updates["rlnPhaseShift"], after.phase_shift)
 
 
 def test_what_is_found_makes_a_better_map(folder, tmp_path):
@@ -109,7 +118,7 @@ def test_what_is_missing_is_named(folder, tmp_path, capsys):
     for arguments, words in (
         ([star], "give --half-maps"),
         ([star, "--map", halves[0]], "--map needs --resolution"),
-        ([str(tmp_path)], "has no run_data.star and run.json"),
+        ([str(tmp_path)], "has no run.json: give the folder of a finished"),
         ([blind, "--half-maps", *halves], "give the particles of a refinement, such as run_data.star"),
     ):
         assert main(["ctf-refine", *arguments, *out]) == 2

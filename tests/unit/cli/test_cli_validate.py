@@ -52,6 +52,9 @@ def test_the_run_is_made_again_with_noise(finished, tmp_path, capsys):
     [
         (lambda run: run.update(status="running"), (), "has not ended"),
         (lambda run: run.update(classes=2), (), "has 2 classes"),
+        (lambda run: run.update(inputs=[]), (), "is not as pycryo writes it"),
+        (lambda run: run.pop("pixel_size"), (), "is not as pycryo writes it (KeyError: 'pixel_size')"),
+        (lambda run: run["inputs"].pop("particles"), (), "is not as pycryo writes it"),
         (None, ("--beyond", "1"), "--beyond is 1.0 Å, it must be between"),
         (None, ("--seed", "-1"), "--seed must be 0 or more"),
     ],

@@ -1,10 +1,9 @@
 """The log of a command where its file cannot be written."""
 
 import logging
-import resource
-from contextlib import contextmanager
 
 import pytest
+from small_disc import small_disc
 
 from pycryo.cli.logs import run_logs
 from pycryo.errors import InputError, RunError
@@ -12,19 +11,9 @@ from pycryo.errors import InputError, RunError
 log = logging.getLogger("pycryo.test")
 
 
-@contextmanager
-def limit(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disc_is_told_once(tmp_path, capsys):
     path = tmp_path / "run.log"
-    with run_logs(0) as logs, limit(300):
+    with run_logs(0) as logs, small_disc(300):
         log.info("before the file is there")
         logs.open_file(path)
         with pytest.raises(RunError, match=rf"cannot write {path}: .*ulimit"):
@@ -42,14 +31,14 @@ def test_a_full_disc_is_told_once(tmp_path, capsys):
 
 
 def test_a_full_disc_is_no_news_for_last_words(tmp_path, capsys):
-    with run_logs(0) as logs, limit(100):
+    with run_logs(0) as logs, small_disc(100):
         logs.open_file(tmp_path / "run.log")
         logs.note("failed: " + "x" * 200)
     assert capsys.readouterr().err == ""
 
 
 def test_a_disc_without_room_for_the_first_words(tmp_path, capsys):
-    with run_logs(0) as logs, limit(50):
+    with run_logs(0) as logs, small_disc(50):
         log.info("y" * 100)
         with pytest.raises(RunError, match=r"cannot write .*run\.log"):
             logs.open_file(tmp_path / "run.log")

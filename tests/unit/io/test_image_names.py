@@ -5,6 +5,7 @@ import pytest
 from particle_files import star_31
 
 from pycryo.errors import InputError
+from pycryo.io import image_names
 from pycryo.io.batches import read_images
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
@@ -70,6 +71,16 @@ def test_all_stacks_that_are_missing_are_named(tmp_path):
     assert lines[0] == "6 errors in the input"
     assert ["there is no file" in line for line in lines[1:]] == [True] * 5 + [False]
     assert lines[-1].endswith("the same holds for 4 further stacks")
+
+
+def test_rows_are_looked_for_only_where_they_are_told(tmp_path, monkeypatch):
+    """Each look goes through all rows: with a file for each image the time would grow with the square of the images."""
+    looks = []
+    monkeypatch.setattr(image_names, "_first_row", lambda names, number: looks.append(number) or number + 1)
+    rows = {i: {"rlnImageName": f"1@{i}.mrcs"} for i in range(50)}
+    with pytest.raises(InputError, match="45 further stacks"):
+        read_particles(star_31(tmp_path, n=50, rows=rows))
+    assert looks == [0, 1, 2, 3, 4]
 
 
 def test_output_is_read_from_another_folder(tmp_path, monkeypatch):

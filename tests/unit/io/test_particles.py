@@ -278,3 +278,21 @@ def test_data_sets(source, request, tmp_path):
         again = read_particles(tmp_path / "o.star")
         np.testing.assert_array_equal(again.defocus_u, particles.defocus_u)
         np.testing.assert_allclose(again.origin_x, particles.origin_x, atol=1e-6)
+
+
+def test_micrographs_are_numbered_by_their_names(tmp_path):
+    names = ("b.mrc", "a.mrc", "b.mrc")
+    path = star_31(tmp_path, rows={row: {"rlnMicrographName": name} for row, name in enumerate(names)})
+    particles = read_particles(path)
+    np.testing.assert_array_equal(particles.micrographs(), [1, 0, 1])
+    np.testing.assert_array_equal(particles.subset([1, 2]).micrographs(), [0, 1])
+    (tmp_path / "none").mkdir()
+    assert read_particles(star_31(tmp_path / "none", rows={"all": {"rlnMicrographName": ""}})).micrographs() is None
+
+
+def test_poses_that_are_missing_are_named(tmp_path):
+    particles = read_particles(
+        star_31(tmp_path, rows={"all": {"rlnAngleRot": "", "rlnAngleTilt": "1", "rlnAnglePsi": ""}})
+    )
+    with pytest.raises(InputError, match=r"in\.star has no rlnAngleRot, rlnAnglePsi; add them"):
+        particles.require_poses("add them")

@@ -7,7 +7,7 @@ from particle_files import star_31
 from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane
-from pycryo.model.ewald import Ewald, check_images, coherence, curvature, kept_of_flat, separation
+from pycryo.model.ewald import Ewald, check_ctf, check_images, coherence, curvature, kept_of_flat, separation
 
 
 def test_coherence_is_the_transform_of_a_ball():
@@ -44,6 +44,9 @@ def test_what_cannot_be_done_is_refused(tmp_path):
         Ewald(2, 100.0)
     with pytest.raises(InputError, match="diameter of the particle is 0 Å"):
         Ewald(1, 0)
+    with pytest.raises(InputError, match="needs a CTF: leave out --no-ctf or --ewald"):
+        check_ctf(has_ewald=True, has_ctf=False)
+    check_ctf(has_ewald=False, has_ctf=False)
     multiplied = read_particles(star_31(tmp_path, optics={"rlnCtfDataAreCtfPremultiplied": "1"}), validate=False)
     with pytest.raises(InputError, match=r"multiplied by their CTF .* leave out --ewald"):
         check_images(multiplied)

@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 from thread_comm import run_ranks
 
-from pycryo.io.table import make_table
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.data import outliers
 from pycryo.refinement.data.outliers import N_BAND, judge, levels
 
 
 def particles(n, group=None, micrograph=None):
-    table = make_table({} if micrograph is None else {"rlnMicrographName": micrograph})
     group = np.zeros(n, np.int32) if group is None else group
     return SimpleNamespace(
         n=n,
         optics_group=group,
         optics=SimpleNamespace(box=np.array([64, 64, 128, 64])),
-        tables={"particles": table},
-        table_name="particles",
-        rows=np.arange(n),
+        micrographs=lambda: None if micrograph is None else np.unique(micrograph, return_inverse=True)[1],
     )
 
 
@@ -152,3 +149,12 @@ def test_ranks_change_no_bit(size, rng):
     ):
         for name in ("odd", "is_common", "level", "group_level"):
             np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+
+
+def test_alike_counts_what_each_stands_for():
+    """Against all pairs; the result needs no more memory than the values."""
+    rng = np.random.default_rng(3)
+    value, count = rng.normal(size=40) * 2, rng.integers(0, 9, 40).astype(float)
+    near = np.abs(value[:, None] - value) <= np.log(3.0)
+    np.testing.assert_array_equal(outliers._alike(value), near.sum(1))
+    np.testing.assert_array_equal(outliers._alike(value, count), near @ count)

@@ -10,12 +10,13 @@ import pytest
 from phantom import blobs, write_set
 from thread_comm import run_ranks
 
+from pycryo.errors import InputError
 from pycryo.io.particles import read_particles
 from pycryo.model.owners import owner_ranks
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.halves import split_halves
 from pycryo.refinement.data.image_statistics import measure_images
-from pycryo.refinement.data.partition import deal, geometry_of
+from pycryo.refinement.data.partition import deal, geometry_of, refuse_empty_halves
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,12 @@ def test_batches_hold_one_geometry_where_boxes_are_equal(tmp_path, cached):
             assert len(np.unique(particles.pixel_size[batch.rows])) == 1
             seen += batch.rows.tolist()
         assert sorted(seen) == sorted(partition.rows_of(h).tolist())
+
+
+def test_both_halves_are_needed(two_stacks):
+    half = np.array([0, 0, 1, 1], np.int8)
+    particles = two_stacks.subset(np.arange(4))
+    refuse_empty_halves(deal(SerialComm(), particles, half, None))
+    half[2:] = -1
+    with pytest.raises(InputError, match=r"particles\.star: the half-sets hold 2 and 0 usable particles, each needs"):
+        refuse_empty_halves(deal(SerialComm(), particles, half, None))

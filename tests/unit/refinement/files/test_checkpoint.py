@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-import resource
 import signal
 
 import h5py
 import numpy as np
 import pytest
+from small_disc import small_disc
 
 from pycryo import RefineOptions, refine
 from pycryo.errors import InputError, RunError
@@ -167,13 +167,11 @@ def test_a_new_checkpoint_takes_the_place_of_the_old_one(run, saved):
 def test_full_disc_leaves_the_old_checkpoint(run, saved, share):
     """A limit on the size of files stands for the disc: it is met at the start, in the arrays, or when HDF5 closes."""
     before = checkpoint_file(saved).read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * len(before)) + 100, limits[1]))
-    try:
-        with pytest.raises(RunError, match=r"cannot write .*state\.h5: .*ulimit"):
-            save(run.setup, run.states[0], run.history, saved)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        small_disc(int(share * len(before)) + 100),
+        pytest.raises(RunError, match=r"cannot write .*state\.h5: .*ulimit"),
+    ):
+        save(run.setup, run.states[0], run.history, saved)
     assert checkpoint_file(saved).read_bytes() == before
     assert [path.name for path in saved.iterdir()] == ["state.h5"]
 

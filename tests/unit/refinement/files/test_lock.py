@@ -1,5 +1,6 @@
 """One run at a time in a folder, and no results lost."""
 
+import errno
 import fcntl
 import json
 import os
@@ -90,6 +91,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises((InputError, RunError), match="cannot write"):
         FolderLock.take(tmp_path)
+
+
+def test_a_full_disc_is_told(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dump", fail)
+    with pytest.raises(RunError, match=f"{LOCK_NAME}: the disc is full"):
+        FolderLock.take(tmp_path)
+    monkeypatch.undo()
+    FolderLock.take(tmp_path).release()
 
 
 def test_results_are_not_overwritten(tmp_path):
