@@ -65,8 +65,8 @@ def _cores() -> frozenset[int]:
         return frozenset(range(available_cores()))
 
 
-def check_output(path: Path) -> None:
-    """Prove, before any work, that a file can be written there.
+def check_output(path: Path, *inputs: Path) -> None:
+    """Prove, before any work, that a file can be written there, and that none of `inputs` would be lost.
 
     Raises
     ------
@@ -77,4 +77,6 @@ def check_output(path: Path) -> None:
         raise write_error(path, IsADirectoryError(errno.EISDIR, ""))
     if not path.parent.is_dir():
         raise write_error(path, FileNotFoundError(errno.ENOENT, ""))
+    if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+        raise InputError(f"{path} is read, and would be overwritten by the result: choose another name")
     check_writable_folder(path.parent)

@@ -121,7 +121,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     particles = on_root(comm, lambda: examine(wanted).usable(logger))
     if comm.rank == 0:
         for path in [args.out, *halves] if args.half_maps else [args.out]:
-            check_output(path)
+            check_output(path, args.particles, *particles.stacks)
     with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,

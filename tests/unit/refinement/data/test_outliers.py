@@ -152,3 +152,14 @@ def test_ranks_change_no_bit(size, rng):
     ):
         for name in ("odd", "is_common", "level", "group_level"):
             np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+
+
+def test_the_same_levels_are_the_same_image(rng):
+    values = np.repeat(varied(rng, 30)[:, None], N_BAND, axis=1)
+    values[[7, 20]] = values[3]
+    values[21, -1] = values[4, -1]  # the same in one band only
+    values[[5, 6]] = 1e150  # beyond what can be told apart
+    rows = np.arange(2, 32)
+    expected = np.arange(40)
+    expected[[9, 22]] = 5
+    np.testing.assert_array_equal(judge(SerialComm(), particles(40), rows, values).twin, expected)
