@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.checks.relatives import Picks, Relatives, find_relatives, first_rows, same_image
+from pycryo.checks.relatives import Picks, Relatives, find_relatives, first_rows, joined, same_image
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.particles import Particles
@@ -26,7 +26,9 @@ Half = NDArray[np.int8]
 CODES = ("relatives", "half-set")  # of what is found here
 
 
-def check_half_sets(particles: Particles, findings: Findings, diameter: float | None = None) -> tuple[Half, Relatives]:
+def check_half_sets(
+    particles: Particles, findings: Findings, diameter: float | None = None, twin: NDArray[np.int64] | None = None
+) -> tuple[Half, Relatives]:
     """Look for relatives, and at the half-sets of the file.
 
     Parameters
@@ -36,6 +38,8 @@ def check_half_sets(particles: Particles, findings: Findings, diameter: float | 
     diameter : float, optional
         Of the particle, Å: images of one micrograph nearer than a quarter of it show the same particle. Default: half
         of each image.
+    twin : (n,) int64, optional
+        See `check_images`.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def check_half_sets(particles: Particles, findings: Findings, diameter: float | 
     if diameter is None:
         fields = particles.optics.box * particles.optics.pixel_size
         diameter = 0.5 * float(fields[particles.optics_group].min(initial=fields.max(initial=0.0)))
-    found = find_relatives(check_images(particles, findings), _picks(particles, findings), _REACH * diameter)
+    found = find_relatives(check_images(particles, findings, twin), _picks(particles, findings), _REACH * diameter)
     if found.n_near:
         findings.warn(
             "relatives",
@@ -58,11 +62,16 @@ def check_half_sets(particles: Particles, findings: Findings, diameter: float | 
     return given, found
 
 
-def check_images(particles: Particles, findings: Findings) -> NDArray[np.int64]:
-    """(n,) the first row of the same image; finds rows that repeat one."""
-    places: dict[str, int] = {}
-    real = [places.setdefault(os.path.realpath(stack), len(places)) for stack in particles.stacks]
+def check_images(particles: Particles, findings: Findings, twin: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """(n,) the first row of the same image; finds rows that repeat one.
+
+    `twin` (n,) is the first row with the same pixels, where images were read.
+    """
+    places: dict[tuple[int, ...] | str, int] = {}
+    real = [places.setdefault(_file(stack), len(places)) for stack in particles.stacks]
     image = same_image(np.array(real, np.int64)[particles.stack], particles.image_index)
+    if twin is not None:
+        image = joined(image, twin)
     count = np.bincount(image)[first_rows(image)]
     if len(count) == particles.n:
         return image
@@ -79,6 +88,15 @@ def check_images(particles: Particles, findings: Findings) -> NDArray[np.int64]:
             "in the map than they tell; remove them to have each image once",
         )
     return image
+
+
+def _file(path: str | os.PathLike[str]) -> tuple[int, ...] | str:
+    """What a file is called, the same under all its names."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
 
 
 def _poses_differ(particles: Particles, image: NDArray[np.int64]) -> bool:

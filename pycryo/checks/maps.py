@@ -12,6 +12,7 @@ from pycryo.findings import Findings
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
+from pycryo.maps.masks import is_inside_out
 
 # Pixel sizes that differ by less than this share are the same; headers are written with few digits.
 SAME_PIXEL = 0.01
@@ -77,11 +78,12 @@ def read_maps(
         if mask is not None:
             found.append(read_mask(mask, findings=findings))
             compare_grid(found[0], mask, grid, findings)
+            check_mask(found[0], mask, findings)
     return maps, found[0] if found else None
 
 
 def compare_grid(source: Map, path: str | Path, grid: tuple[int, float] | None, findings: Findings) -> None:
-    """Warn of a map of the same box, but not of the same pixel size: one of the two may be wrong.
+    """Warn of a map of the same box, but not of the same pixel size, and of one of just 1 Å: it may be wrong.
 
     Parameters
     ----------
@@ -92,10 +94,29 @@ def compare_grid(source: Map, path: str | Path, grid: tuple[int, float] | None, 
         Box, px, and pixel size, Å, of what it is for.
     findings : Findings
     """
-    if grid is None or source.box != grid[0] or abs(source.pixel_size / grid[1] - 1) <= SAME_PIXEL:
+    if grid is None or abs(source.pixel_size / grid[1] - 1) <= SAME_PIXEL:
+        return
+    if source.box != grid[0]:
+        field = grid[0] * grid[1]
+        if source.pixel_size == 1 and abs(source.box / field - 1) > SAME_PIXEL:
+            findings.warn(
+                "pixel size",
+                f"{path} has pixels of 1 Å in its header, which some programs write that do not know it, and is "
+                f"{source.box} Å wide, not {field:.0f} Å: if that is wrong, correct the header",
+            )
         return
     findings.warn(
         "pixel size",
         f"{path} has a box of {grid[0]} px as well, but pixels of {source.pixel_size:g} Å, not {grid[1]:g} Å: it is "
         "rescaled; if its header is wrong, correct it",
     )
+
+
+def check_mask(mask: Map, path: str | Path, findings: Findings) -> None:
+    """Warn of a mask that keeps the solvent and takes out the molecule."""
+    if is_inside_out(mask.data):
+        findings.warn(
+            "mask",
+            f"{path} is 1 at the faces of its box and lower within: a mask has 1 where the molecule is; if it is "
+            "inside out, take 1 - mask",
+        )

@@ -13,12 +13,16 @@ from pycryo.io.particles import Particles
 
 # Å. Nobody takes images so near to focus, but with a phase plate; defocus in µm or m is smaller.
 _LEAST_DEFOCUS, _LEAST_WITH_PHASE_PLATE = 50.0, 5.0
-# Å. Of most images below it: nm, perhaps; above it: no CTF at any resolution.
-_SMALL_DEFOCUS, _LARGE_DEFOCUS = 400.0, 150_000.0
+# Å. Of most images below it: nm, perhaps; above it: no CTF at any resolution; above the last: no microscope.
+_SMALL_DEFOCUS, _LARGE_DEFOCUS, _MOST_DEFOCUS = 3000.0, 150_000.0, 1_000_000.0
+# Largest defocus below it, as it stands in the file: metres, millimetres; above: micrometres.
+_METRES, _MILLIMETRES = 2e-5, 2e-2
+# Å, and as a share of the larger defocus: nobody takes images with more astigmatism.
+_ASTIGMATISM, _ASTIGMATIC = 3000.0, 0.5
 # kV
 _VOLTAGES, _USUAL_VOLTAGES = (10.0, 10_000.0), (60.0, 1300.0)
-# mm
-_MOST_CS = 20.0
+# mm; none is as low as the first.
+_LEAST_CS, _MOST_CS = -0.5, 20.0
 # Å
 _PIXELS, _USUAL_PIXELS = (0.2, 100.0), (0.35, 20.0)
 # More images than this share are not a few bad ones.
@@ -75,12 +79,18 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         )
     if not known.any():
         return
-    size = np.abs(mean)
+    size = np.maximum(np.abs(particles.defocus_u), np.abs(particles.defocus_v))
     least = np.where(particles.phase_shift == 0, _LEAST_DEFOCUS, _LEAST_WITH_PHASE_PLATE)
     small = known & (size < least)
     if n_small := int(np.count_nonzero(small)):
         typical = float(np.median(size[small]))
-        unit, factor = ("metres", "1e10") if typical < 1e-3 else ("micrometres", "10000")
+        unit, factor = (
+            ("metres", "1e10")
+            if typical < _METRES
+            else ("millimetres", "1e7")
+            if typical < _MILLIMETRES
+            else ("micrometres", "10000")
+        )
         many = n_small > _MANY * particles.n
         add = findings.error if many else findings.warn
         which = "" if n_small == particles.n else f" of {n_small} of {particles.n} particles"
@@ -96,15 +106,31 @@ def _check_defocus(particles: Particles, findings: Findings) -> None:
         if typical < _SMALL_DEFOCUS and not is_plate:
             findings.warn(
                 "defocus",
-                f"{path}: rlnDefocusU and rlnDefocusV are about {typical:.3g} Å, very near to focus; if they are in "
+                f"{path}: rlnDefocusU and rlnDefocusV are about {typical:.0f} Å, very near to focus; if they are in "
                 "nanometres, multiply them by 10",
             )
-        if typical > _LARGE_DEFOCUS:
+        if typical > _MOST_DEFOCUS:
+            findings.error(
+                "defocus",
+                f"{path}: the defoci are about {typical:.3g}: very large, Å are meant; if they are in picometres, "
+                "divide them by 100",
+            )
+        elif typical > _LARGE_DEFOCUS:
             findings.warn(
                 "defocus",
                 f"{path}: the defoci are about {typical:.3g}: very large for Å: check it",
             )
-    if negative := int(np.count_nonzero(mean[known] < 0)):
+    apart = np.abs(particles.defocus_u - particles.defocus_v)
+    uneven = known & (apart > _ASTIGMATISM) & (apart > _ASTIGMATIC * size)
+    if np.count_nonzero(uneven) > 0.5 * np.count_nonzero(known):
+        row = int(np.argmax(uneven))
+        findings.error(
+            "defocus",
+            f"{path}: rlnDefocusU and rlnDefocusV are far from each other, in row {row + 1} "
+            f"{particles.defocus_u[row]:.6g} and {particles.defocus_v[row]:.6g}: both are Å, underfocus is positive; "
+            "correct their units or signs",
+        )
+    elif negative := int(np.count_nonzero(mean[known] < 0)):
         text = "pycryo and RELION count underfocus as positive"
         if negative == np.count_nonzero(known):
             findings.error("defocus", f"{path}: the defocus of all particles is negative: {text}; change the signs")
@@ -146,6 +172,11 @@ def _check_microscope(particles: Particles, findings: Findings) -> None:
                 "spherical aberration",
                 f"{path}: rlnSphericalAberration{name} is {cs:g}: it seems to be in {unit}; mm are meant, such as 2.7: "
                 f"{advice}",
+            )
+        elif cs < _LEAST_CS:
+            findings.warn(
+                "spherical aberration",
+                f"{path}: rlnSphericalAberration{name} is {cs:g} mm; microscopes have a positive one: check its sign",
             )
         elif 0.0005 < cs < 0.005:
             findings.warn(

@@ -60,6 +60,12 @@ def same_image(stack: NDArray[np.integer[Any]], index: NDArray[np.integer[Any]])
     return np.asarray(first[which], np.int64)
 
 
+def joined(one: Rows, other: Rows) -> Rows:
+    """(n,) the first row of the sets that two ways (n,) to call the first row of a set make together."""
+    rows = np.arange(len(one))
+    return _families(len(one), np.concatenate([np.stack([rows, one], axis=1), np.stack([rows, other], axis=1)]))
+
+
 def first_rows(rows: Rows) -> Rows:
     """The first row of each set, ascending; each of `rows` (n,) is called by the first of its set."""
     return np.flatnonzero(rows == np.arange(len(rows)))

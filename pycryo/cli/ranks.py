@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from pycryo.errors import InputError
@@ -65,8 +66,8 @@ def _cores() -> frozenset[int]:
         return frozenset(range(available_cores()))
 
 
-def check_output(*paths: Path) -> None:
-    """Prove, before any work, that files can be written there. One rank.
+def check_output(*paths: Path, inputs: Sequence[Path] = ()) -> None:
+    """Prove, before any work, that files can be written there, and that none of `inputs` would be lost. One rank.
 
     Raises
     ------
@@ -78,4 +79,6 @@ def check_output(*paths: Path) -> None:
             raise write_error(path, IsADirectoryError(errno.EISDIR, ""))
         if not path.parent.is_dir():
             raise write_error(path, FileNotFoundError(errno.ENOENT, ""))
+        if path.exists() and any(each.exists() and path.samefile(each) for each in inputs):
+            raise InputError(f"{path} is read, and would be overwritten by the result: choose another name")
         check_writable_folder(path.parent)

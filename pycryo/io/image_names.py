@@ -109,7 +109,7 @@ def find_stacks(
     """
     paths, is_found, is_direct = [], [], []
     used: dict[Path, None] = {}
-    missing = _Capped(findings, "stack", "stacks")
+    missing, wrong = _Capped(findings, "stack", "stacks"), _Capped(findings, "shared stack", "stacks")
     for number, name in enumerate(names.stacks):
         tries = [(folder / name, folder) for folder in folders]
         tries += [(folder / Path(name).name, folder) for folder in fallbacks]
@@ -123,11 +123,21 @@ def find_stacks(
         path, folder = tries[place]
         paths.append(path)
         is_direct.append(place < len(folders))
+        if place >= len(folders) and (meant := _by_its_name(path, folder, name)):
+            wrong.error(partial(_mistaken_text, where, name, path, meant))
         if not os.path.isabs(name) or path != Path(name):
             used[folder.absolute()] = None
     missing.end()
+    wrong.end()
     _refuse_shared(names, where, paths, is_direct, findings)
     return Stacks(tuple(paths), tuple(is_found), tuple(used))
+
+
+def _mistaken_text(where: str, name: str, path: Path, meant: Path) -> str:
+    return (
+        f"{where}: {name!r} would be read from {path}, though there is {meant}; name by --particles-dir the folder that "
+        "the name begins in"
+    )
 
 
 def _missing_text(names: ImageNames, number: int, where: str, folders: Sequence[Path]) -> str:
@@ -141,6 +151,17 @@ def _missing_text(names: ImageNames, number: int, where: str, folders: Sequence[
 def _first_row(names: ImageNames, number: int) -> int:
     """The first row, from 1, of a stack."""
     return int(np.argmax(names.stack == number)) + 1
+
+
+def _by_its_name(path: Path, folder: Path, name: str) -> Path | None:
+    """Another file than `path` that the whole name leads to from a folder above `folder`."""
+    if os.path.isabs(name):
+        return None
+    above = folder.absolute().parents
+    for place in (parent / name for parent in above[: len(Path(name).parts) - 1]):
+        if _is_file(place) and os.path.realpath(place) != os.path.realpath(path):
+            return place
+    return None
 
 
 def _refuse_shared(

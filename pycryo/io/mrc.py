@@ -42,11 +42,11 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, f
         If the file is not a readable cubic map with a pixel size, or holds non-finite or only equal values.
     """
     header = read_header(path)
-    if header.unsigned_by:
+    if words := header.sign_words():
         if findings is None:
-            logger.warning("%s", header.unsigned_words())
+            logger.warning("%s", words)
         else:
-            findings.warn("unsigned", header.unsigned_words())
+            findings.warn("unsigned", words)
     if not header.nx == header.ny == header.nz:
         raise InputError(f"{path} is {header.nx} × {header.ny} × {header.nz} voxels; pad or crop it to a cube")
     size = pixel_size if pixel_size is not None else _cubic_pixel_size(header)
@@ -57,7 +57,7 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, f
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{path} has voxels that are NaN or infinite; make the map again or replace them")
     if low == high:
-        raise InputError(f"{path} has the same value {low:g} in all voxels; give a map that shows the molecule")
+        raise InputError(f"{path} has the same value {low:g} in all voxels; give one that shows where the molecule is")
     return Map(data, size)
 
 

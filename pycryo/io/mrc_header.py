@@ -53,6 +53,8 @@ class MrcHeader:
         Which of the axes x, y, z (1, 2, 3) columns, rows and sections are.
     unsigned_by : str
         What tells that the bytes of mode 0 go from 0 to 255; empty if they go from -128 to 127, or in other modes.
+    is_sign_unknown : bool
+        Bytes of mode 0 are read as signed, though nothing tells it: there is no stamp and no range of values.
     place : Place
     stamp : (2,) floats
         Bytes of the file and when it was changed last, in seconds, as they were when the header was read.
@@ -69,6 +71,7 @@ class MrcHeader:
     offset: int
     axes: tuple[int, int, int]
     unsigned_by: str = ""
+    is_sign_unknown: bool = False
     place: Place = Place()
     stamp: tuple[int, float] = (0, 0.0)
 
@@ -77,8 +80,15 @@ class MrcHeader:
         """Bytes of one section."""
         return self.nx * self.ny * self.dtype.itemsize
 
-    def unsigned_words(self) -> str:
-        """That the bytes are read as unsigned, for the log."""
+    def sign_words(self) -> str:
+        """How the bytes of mode 0 are read, for the log; empty if there is nothing to tell."""
+        if self.is_sign_unknown:
+            return (
+                f"{self.path}: nothing in the header tells whether the bytes of mode 0 are signed: they are read as "
+                "signed, -128 to 127; if they go from 0 to 255, convert the file to mode 2 (float32)"
+            )
+        if not self.unsigned_by:
+            return ""
         return f"{self.path}: the values of mode 0 are read as unsigned, 0 to 255, by {self.unsigned_by}"
 
 
@@ -215,6 +225,7 @@ def _interpret(path: Path, raw: bytes, order: Literal["<", ">"]) -> MrcHeader:
         offset=HEADER_BYTES + int(h["nsymbt"]),
         axes=axes,
         unsigned_by=unsigned_by,
+        is_sign_unknown=mode == 0 and not unsigned_by and _is_sign_unknown(raw, h, order),
         place=Place((start[0], start[1], start[2]), (origin[0], origin[1], origin[2])),
     )
 
@@ -227,6 +238,14 @@ def _unsigned_by(raw: bytes, h: np.void, order: Literal["<", ">"]) -> str:
     low, high = float(h["dmin"]), float(h["dmax"])
     # Without statistics the greatest value is below the least one.
     return f"the range {low:g} to {high:g} in the header" if low >= 0 and 127 < high <= 255 else ""
+
+
+def _is_sign_unknown(raw: bytes, h: np.void, order: Literal["<", ">"]) -> bool:
+    """Whether bytes that are not known to be unsigned are not known to be signed either."""
+    if np.frombuffer(raw, f"{order}i4", 1, offset=152)[0] == _IMOD_STAMP:
+        return False
+    low, high = float(h["dmin"]), float(h["dmax"])
+    return not (low < high <= 255 and low >= -128)
 
 
 def _complaint(header: MrcHeader, size: int) -> str:

@@ -227,9 +227,9 @@ def _locate(
     given = [Path(particles_dir)] if particles_dir is not None else []
     stacks = find_stacks(names, source.where, [*given, source.path.parent, Path(), *noted], [*given, *noted], findings)
     headers = check_stacks(names, stacks, source.where, findings)
-    if unsigned := [header for header in headers if header.unsigned_by]:
-        more = f", and in {len(unsigned) - 1} further stacks" if len(unsigned) > 1 else ""
-        findings.warn("unsigned", unsigned[0].unsigned_words() + more)
+    if told := [header for header in headers if header.unsigned_by or header.is_sign_unknown]:
+        more = f"; so are {len(told) - 1} further stacks" if len(told) > 1 else ""
+        findings.warn("unsigned", told[0].sign_words() + more)
     return _Images(names, stacks.paths, stacks.folders, headers)
 
 

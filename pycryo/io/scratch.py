@@ -116,7 +116,7 @@ def _copied(particles: Particles, top: Path) -> tuple[_Guard | None, dict[int, P
         need = sum(os.stat(path).st_size for path in sources.values())
         free = shutil.disk_usage(top).free
         if need + _SPARE > free:
-            raise OSError(f"they have {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+            raise OSError(f"they need {need / 1e6:.0f} MB and {_SPARE / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
         guard = _Guard(top)
         copies = {number: guard.path / f"{number:06d}.mrcs" for number in numbers}
         for number, copy in copies.items():

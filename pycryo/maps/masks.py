@@ -24,6 +24,8 @@ ENVELOPE_FRACTION = 0.15
 NOISE_FACTOR = 2.5
 # Parts of the molecule smaller than this fraction of its largest part are taken for noise.
 SMALLEST_PART = 0.1
+# A mask may go so far beyond 0 and 1, and is clipped.
+_BEYOND = 0.02
 # A largest part below this fraction of the sphere in the box is noise, not a molecule.
 SMALLEST_MOLECULE = 0.002
 
@@ -144,7 +146,7 @@ def check_mask_values(data: NDArray[np.floating[Any]], name: str = "mask") -> No
     Parameters
     ----------
     data : array
-        Values outside 0..1 by less than 1e-3 (float16 files) pass.
+        Values outside 0..1 by up to `_BEYOND` pass: interpolated masks have them.
     name : str
         How errors call it: the file's path.
 
@@ -153,10 +155,22 @@ def check_mask_values(data: NDArray[np.floating[Any]], name: str = "mask") -> No
     InputError
     """
     low, high = float(data.min()), float(data.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):  # false for NaN as well
-        raise InputError(f"{name}: the values of a mask must lie between 0 and 1, these go from {low:g} to {high:g}")
+    if not (low >= -_BEYOND and high <= 1 + _BEYOND):  # false for NaN as well
+        raise InputError(
+            f"{name}: the values of a mask must lie between 0 and 1, these go from {low:g} to {high:g}; scale them to "
+            "that, or make a mask with `pycryo mask`"
+        )
     if high <= 0:
         raise InputError(f"{name}: the mask is 0 everywhere")
+
+
+def is_inside_out(data: NDArray[np.floating[Any]]) -> bool:
+    """Whether a mask (box, box, box) is nearly 1 all along the faces of its box, and lower within."""
+    low, high = np.s_[:1], np.s_[-1:]
+    faces = np.concatenate(
+        [np.ravel(data[(slice(None),) * axis + (end,)]) for axis in range(data.ndim) for end in (low, high)]
+    )
+    return bool(np.median(faces) > 0.9 and np.mean(faces) > np.mean(data) + 1e-3)
 
 
 def fitted_mask(mask: Map, box: int, pixel_size: float, name: str = "mask") -> NDArray[np.float32]:

@@ -23,7 +23,7 @@ from pycryo.model.symmetrise import choose_mates
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.refinement.data.halves import images_told, split_halves
+from pycryo.refinement.data.halves import halves_of_pixels, images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
@@ -212,13 +212,16 @@ def _usable(
     comm: Comm, particles: Particles, options: ReconstructOptions, background_radius: float
 ) -> tuple[Partition, ImageStatistics, LeftOut]:
     """The usable particles, dealt to the ranks, what is known of their images, and the others. Collective."""
-    half = on_root(comm, lambda: _halves(particles, options)).copy()
+    drawn = on_root(comm, lambda: _halves(particles, options))
     blind = without_defocus(particles) if options.ctf else np.empty(0, np.int64)
+    half = drawn.copy()
     half[blind] = -1
     first = deal(comm, particles, half, None)
     statistics, _ = measure_images(first, background_radius, False, corrects_norm=False)
     first.free()
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
+    half = on_root(comm, lambda: _halves_by_pixels(particles, options, drawn, statistics.twin)).copy()
+    half[blind] = -1
     half[statistics.bad] = -1
     partition = deal(comm, particles, half, None)
     if options.half_maps:
@@ -233,8 +236,21 @@ def _halves(particles: Particles, options: ReconstructOptions) -> NDArray[np.int
     if not options.half_maps:
         images_told(particles)
         return np.zeros(particles.n, np.int8)
-    diameter = None if options.background_radius is None else 2 * options.background_radius
-    return split_halves(particles, options.seed, diameter)
+    return split_halves(particles, options.seed, _diameter(options))
+
+
+def _halves_by_pixels(
+    particles: Particles, options: ReconstructOptions, half: NDArray[np.int8], twin: NDArray[np.int64]
+) -> NDArray[np.int8]:
+    """`_halves`, now that images with the same pixels are known."""
+    if not options.half_maps:
+        images_told(particles, twin)
+        return half
+    return halves_of_pixels(particles, half, twin, options.seed, _diameter(options))
+
+
+def _diameter(options: ReconstructOptions) -> float | None:
+    return None if options.background_radius is None else 2 * options.background_radius
 
 
 def _job(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pycryo.checks.maps import compare_grid
+from pycryo.checks.maps import check_mask, compare_grid
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.mrc import read_map, read_mask
@@ -51,10 +51,13 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
+    if np.array_equal(first.data, second.data):
+        logger.warning("%s and %s are the same map: give both half-maps, the FSC tells nothing", args.half1, args.half2)
     mask = None
     if args.mask is not None:
         given, findings = _mask(args, first.box), Findings()
         compare_grid(given, args.mask, (first.box, first.pixel_size), findings)
+        check_mask(given, args.mask, findings)
         findings.log_warnings(logger)
         mask = fitted_mask(given, first.box, first.pixel_size, str(args.mask))
     elif args.auto_mask:
@@ -68,12 +71,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _mask(args: argparse.Namespace, box: int) -> Map:
-    """The mask; where the half-maps are given another pixel size, so is a mask of their box, others in proportion."""
+    """The mask; where the half-maps are given another pixel size, so is a mask of their box, others in proportion.
+
+    In headers 0 and 1 Å say nothing of the half-maps.
+    """
     if args.pixel_size is None:
         return read_mask(args.mask)
     header, of_maps = read_header(args.mask), read_header(args.half1)
     if header.nx == box:
         return read_mask(args.mask, pixel_size=args.pixel_size)
+    if of_maps.pixel_size in (0, 1) and header.pixel_size not in (0, 1):
+        return read_mask(args.mask)
     if not min(header.pixel_size, of_maps.pixel_size) > 0:
         raise InputError(f"{args.mask}: without pixel sizes in the files a mask must have the maps' box, {box} px")
     return read_mask(args.mask, pixel_size=args.pixel_size * header.pixel_size / of_maps.pixel_size)

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from pycryo.checks.maps import refuse_coarse
+from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
 from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.maps.masks import auto_mask
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and not 0 <= value < float("inf"):
             raise InputError(f"--{name} must be 0 px or more, not {value}")
+    check_output(args.out, inputs=[args.map])
     source = read_map(args.map, pixel_size=args.pixel_size)
     refuse_coarse("--low-pass", args.low_pass, source.box, source.pixel_size)
     mask = auto_mask(

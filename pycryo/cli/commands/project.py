@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     source = read_map(args.map, pixel_size=args.pixel_size)
     ignored = parse_kinds(args.ignore_optics)
     views = random_views(args, source) if args.poses is None else views_of(args.poses, source, args.ctf, ignored)
-    check_output(args.out, star)
+    check_output(args.out, star, inputs=[args.map])
     n = write_stack(args.out, _with_progress(source, views, args.padding), (source.box,) * 2, source.pixel_size)
     names = np.array([f"{number:06d}@{args.out.name}" for number in range(1, n + 1)], object)
     views.write(star, names)

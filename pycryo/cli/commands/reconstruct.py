@@ -120,7 +120,8 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         low_pass={} if args.max_resolution is None else {"--max-resolution": args.max_resolution},
     )
     particles = on_root(comm, lambda: examine(wanted).usable(logger))
-    on_root(comm, lambda: check_output(args.out, *(halves if args.half_maps else ())))
+    inputs = [args.particles, *particles.stacks]
+    on_root(comm, lambda: check_output(args.out, *(halves if args.half_maps else ()), inputs=inputs))
     with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.out, args.rejected):
         if path is not None:
             check_output(path)
+    if args.rejected is not None and args.rejected.absolute() == args.out.absolute():
+        raise InputError(f"--out and --rejected are both {args.out}: give two names")
     source = read_particle_table(args.particles)
     keep = np.ones(len(source.table), bool)
     for name, least, most in _limits(args):

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     set_threads(args.threads)
     group = symmetry(args.symmetry)
     source = read_map(args.map, pixel_size=args.pixel_size)
-    check_output(args.out)
+    check_output(args.out, inputs=[args.map])
     frame = find_axes(source, group, resolution=args.resolution)
     if frame.weakest < args.min_correlation:
         raise InputError(

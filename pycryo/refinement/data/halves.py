@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.checks.half_sets import Half, check_half_sets, check_images
+from pycryo.checks.relatives import joined
 from pycryo.filter.draws import uniform
 from pycryo.findings import Findings
 from pycryo.io.particles import Particles
@@ -39,12 +41,48 @@ def split_halves(particles: Particles, seed: int, diameter: float | None = None)
     return draw_halves(given, found.family, seed)
 
 
-def images_told(particles: Particles) -> NDArray[np.int64]:
-    """(n,) the first row of the same image. The log tells how many rows repeat one."""
+def images_told(particles: Particles, twin: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """(n,) the first row of the same image. The log tells how many rows repeat one.
+
+    With `twin` (n,), the first row with the same pixels, it tells that if names did not.
+    """
     findings = Findings()
-    image = check_images(particles, findings)
+    image = check_images(particles, findings, twin)
+    if twin is not None:
+        _forget(findings, lambda before: check_images(particles, before))
     findings.log_warnings(log)
     return image
+
+
+def halves_of_pixels(
+    particles: Particles, half: Half, twin: NDArray[np.int64], seed: int, diameter: float | None = None
+) -> Half:
+    """Half-sets from `split_halves` (n,), which knows names of images only, now that their pixels are known.
+
+    Parameters
+    ----------
+    particles, seed, diameter
+        As of `split_halves`.
+    half : (n,) int8
+        The same is returned if no image has another name, too.
+    twin : (n,) int64
+        The first row whose image has the same pixels.
+    """
+    named = check_images(particles, Findings())
+    if np.array_equal(joined(named, twin), named):
+        return half
+    findings = Findings()
+    given, found = check_half_sets(particles, findings, diameter, twin)
+    _forget(findings, lambda before: check_half_sets(particles, before, diameter))
+    findings.log_warnings(log)
+    return draw_halves(given, found.family, seed)
+
+
+def _forget(findings: Findings, earlier: Callable[[Findings], object]) -> None:
+    """Drop what was told before."""
+    told = Findings()
+    earlier(told)
+    findings.items[:] = [each for each in findings.items if each not in told.items]
 
 
 def draw_halves(given: Half, family: NDArray[np.int64], seed: int) -> Half:

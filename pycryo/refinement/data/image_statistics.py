@@ -67,6 +67,11 @@ class ImageStatistics:
         """(n_bad,) rows of the images that cannot be used."""
         return self.left_out.rows
 
+    @property
+    def twin(self) -> NDArray[np.int64]:
+        """(n_all,) the first row whose image has the same pixels."""
+        return np.arange(len(self.norm)) if self.judged is None else self.judged.twin
+
 
 @dataclass(slots=True)
 class _Pass:

@@ -44,12 +44,15 @@ class Judged:
         Of other images that are used, relative to the common ones of their group; 1 elsewhere.
     group_level : (n_group,) float64
         Of groups on another grey scale than most images, per pixel and relative to those; 1 elsewhere.
+    twin : (n_all,) int64
+        The first row whose image is the same, pixel by pixel; its own row where there is none.
     """
 
     odd: NDArray[np.int64]
     is_common: NDArray[np.bool_]
     level: Array
     group_level: Array
+    twin: NDArray[np.int64]
 
 
 def levels(power: Array, box: int) -> Array:
@@ -110,7 +113,20 @@ def _judged(particles: Particles, rows: NDArray[np.int64], found: Array) -> Judg
         level[others] = found[others, -1] / of_group[g]
     every, values = np.zeros(particles.n, bool), np.ones(particles.n)
     every[rows], values[rows] = is_common, level
-    return Judged(rows[is_odd], every, values, _group_levels(of_group / np.square(particles.optics.box), count))
+    twin = np.arange(particles.n)
+    twin[rows] = rows[_twins(found)]
+    return Judged(rows[is_odd], every, values, _group_levels(of_group / np.square(particles.optics.box), count), twin)
+
+
+def _twins(found: Array) -> NDArray[np.int64]:
+    """(n,) the first image with the same levels (n, N_BAND) to the last bit: only the same image has them."""
+    first = np.arange(len(found))
+    _, which, count = np.unique(found[:, -1], return_inverse=True, return_counts=True)
+    doubtful = np.flatnonzero((count[which] > 1) & (found[:, -1] > _TINY) & (found[:, -1] < _HUGE))
+    if len(doubtful):
+        _, place, which = np.unique(found[doubtful], axis=0, return_index=True, return_inverse=True)
+        first[doubtful] = doubtful[place[which.reshape(-1)]]
+    return first
 
 
 def _group_levels(level: Array, count: Array) -> Array:

@@ -180,7 +180,10 @@ def _set_up(comm: Comm, particles: Particles, options: AbinitioOptions) -> tuple
     first, _ = measure_images(partition, 0.5 * field, False, corrects_norm=False)
     left_out = left_out.also(ODD_LEVEL, first.bad)
     refuse_too_many_bad(particles, left_out, options.max_bad_fraction)
-    partition = without(partition, left_out.rows)
+    copies = np.flatnonzero(first.twin != np.arange(particles.n))
+    if len(copies):
+        log.info("%d rows whose pixels are those of another one are left out", len(copies))
+    partition = without(partition, np.union1d(left_out.rows, copies))
     if partition.count(0) < 2:
         raise InputError(f"{partition.count(0)} usable particles are too few: give at least two")
     diameter = options.diameter or estimate_diameter(partition)

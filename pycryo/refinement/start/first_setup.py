@@ -21,7 +21,7 @@ from pycryo.model.ewald import check_images
 from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.data.halves import split_halves
+from pycryo.refinement.data.halves import halves_of_pixels, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
@@ -127,12 +127,16 @@ def _usable(
     comm: Comm, particles: Particles, options: RefineOptions, blind: NDArray[np.int64], background_radius: float
 ) -> tuple[Partition, ImageStatistics]:
     """The particles that can be used, dealt to the ranks, and what their images tell; not those `blind`. Collective."""
-    half = on_root(comm, lambda: split_halves(particles, options.seed, 2 * background_radius)).copy()
+    diameter = 2 * background_radius
+    drawn = on_root(comm, lambda: split_halves(particles, options.seed, diameter))
+    half = drawn.copy()
     half[blind] = -1
     first = deal(comm, particles, half, None)
     statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
     first.free()
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
+    half = on_root(comm, lambda: halves_of_pixels(particles, drawn, statistics.twin, options.seed, diameter)).copy()
+    half[blind] = -1
     half[statistics.bad] = -1
     statistics = replace(statistics, left_out=statistics.left_out.also(NO_DEFOCUS, blind))
     partition = deal(comm, particles, half, cache)

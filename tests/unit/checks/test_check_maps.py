@@ -56,3 +56,17 @@ def test_maps_without_particles(tmp_path):
     maps, _ = read_maps([tmp_path / "good.mrc"], None, None, findings)
     np.testing.assert_array_equal(maps[0].data, soft_sphere(8, 2, 1))
     assert not findings.items
+
+
+def test_pixels_of_1_angstrom_and_masks_inside_out_are_told(particles, tmp_path):
+    write_map(tmp_path / "one.mrc", soft_sphere(16, 4, 2), 1.0)
+    write_map(tmp_path / "fits.mrc", soft_sphere(12, 3, 2), 1.0)  # as wide as 8 px of 1.5 Å
+    write_map(tmp_path / "out.mrc", 1 - soft_sphere(8, 2, 1), 1.5)
+    findings = Findings()
+    read_maps([tmp_path / "one.mrc", tmp_path / "fits.mrc"], tmp_path / "out.mrc", particles, findings)
+    texts = [each.text for each in findings.warnings]
+    assert len(texts) == 2
+    assert "one.mrc has pixels of 1 Å in its header" in texts[0]
+    assert "16 Å wide, not 12 Å" in texts[0]
+    assert "out.mrc is 1 at the faces of its box and lower within" in texts[1]
+    assert not findings.errors

@@ -43,6 +43,10 @@ def test_nothing_is_said_about_good_files(tmp_path):
     [
         ("1.52", "1.48", r"seem to be in micrometres, Å are meant; multiply them by 10000"),
         ("1.5e-6", "1.5e-6", r"seem to be in metres, Å are meant; multiply them by 1e10"),
+        ("1.5e-3", "1.5e-3", r"seem to be in millimetres, Å are meant; multiply them by 1e7"),
+        ("1.5e6", "1.5e6", r"picometres, divide them by 100"),
+        ("15000", "1.5", r"far from each other, in row 1 15000 and 1.5: .*correct their units or signs"),
+        ("-15000", "14900", r"far from each other, in row 1 -15000 and 14900"),
         ("-10000", "-9000", r"negative: .*count underfocus as positive; change the signs"),
         ("0", "0", r"the defocus of all particles is 0"),
     ],
@@ -90,7 +94,9 @@ def test_rows_are_those_of_the_file(tmp_path, label, value, words):
 
 def test_defocus_near_focus_and_phase_plates(tmp_path):
     assert "nanometres" in rows(tmp_path, rlnDefocusU="150", rlnDefocusV="150")[1]
-    assert "very large" in rows(tmp_path, rlnDefocusU="15000000", rlnDefocusV="15000000")[1]
+    assert "nanometres" in rows(tmp_path, rlnDefocusU="1700", rlnDefocusV="1650")[1]
+    assert rows(tmp_path, rlnDefocusU="5000", rlnDefocusV="3500") == ("", "")
+    assert "very large" in rows(tmp_path, rlnDefocusU="200000", rlnDefocusV="200000")[1]
     plate = {"rlnPhaseShift": "90"}
     assert rows(tmp_path, rlnDefocusU="30", rlnDefocusV="30", **plate) == ("", "")
     assert "micrometres" in rows(tmp_path, rlnDefocusU="0.5", rlnDefocusV="0.5", **plate)[0]
@@ -125,6 +131,7 @@ def test_units_of_the_microscope(tmp_path, values, words):
     [
         ({"rlnVoltage": "30"}, "unusual"),
         ({"rlnSphericalAberration": "0.0027"}, "if it is in m, multiply it by 1000"),
+        ({"rlnSphericalAberration": "-2.7"}, "microscopes have a positive one: check its sign"),
         ({"rlnImagePixelSize": "0.3"}, "if it is in nm, multiply it by 10"),
         ({"rlnImagePixelSize": "3"}, "a.mrcs has a pixel size of 1.5 Å in its header, the STAR file 3 Å"),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pycryo.checks.relatives import Picks, find_relatives, near_pairs, same_image
+from pycryo.checks.relatives import Picks, find_relatives, joined, near_pairs, same_image
 
 
 def chains(n, linked):
@@ -60,3 +60,9 @@ def test_positions_that_tell_nothing():
 def test_many_at_one_place_make_few_pairs():
     at = np.concatenate([np.zeros((1000, 2)), [[3.0, 0.0]]])
     assert len(near_pairs(np.zeros(1001, int), at, 5.0)) == 1000
+
+
+def test_joined_sets():
+    one, other = np.array([0, 0, 2, 3, 4, 4]), np.array([0, 1, 1, 3, 4, 5])
+    np.testing.assert_array_equal(joined(one, other), [0, 0, 0, 3, 4, 4])
+    np.testing.assert_array_equal(joined(other, one), joined(one, other))

@@ -95,6 +95,36 @@ def test_fsc_tells_a_mask_of_another_pixel_size(tmp_path, halves, caplog):
     assert "odd.mrc has a box of 24 px as well, but pixels of 2 Å, not 3 Å" in caplog.text
 
 
+def test_fsc_of_one_map_and_inverted_masks_are_told(tmp_path, halves, caplog):
+    write(tmp_path / "out.mrc", 1 - soft_sphere(24, 8, 3), 3.0)
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "out.mrc") == 0
+    assert "out.mrc is 1 at the faces of its box" in caplog.text
+    assert "the same map" not in caplog.text
+    assert run(tmp_path, "fsc", "half1.mrc", "half1.mrc") == 0
+    assert "are the same map: give both half-maps" in caplog.text
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_fsc_pixel_size_of_maps_that_have_none(tmp_path, halves, capsys, size):
+    """A mask of another box keeps its pixel size, as headers of 0 and 1 Å say nothing of the maps."""
+    for number, half in enumerate(halves, 1):
+        write(tmp_path / f"half{number}.mrc", half, size)
+    fine = soft_sphere(48, 16, 6)
+    write(tmp_path / "fine.mrc", fine, 1.5)
+    assert run(tmp_path, "fsc", "half1.mrc", "half2.mrc", "--mask", "fine.mrc", "--pixel-size", "3") == 0
+    expected = corrected_fsc(*halves, 3.0, fitted_mask(Map(fine, 1.5), 24, 3.0))
+    assert f"corrected {expected.resolution_0143:.2f} Å" in capsys.readouterr().out
+
+
+def test_mask_does_not_overwrite_its_map(tmp_path, halves, capsys):
+    before = (tmp_path / "half1.mrc").read_bytes()
+    (tmp_path / "link.mrc").symlink_to(tmp_path / "half1.mrc")
+    for name in ("half1.mrc", "link.mrc"):
+        assert run(tmp_path, "mask", "half1.mrc", "--out", name) == 2
+        assert "is read, and would be overwritten by the result" in capsys.readouterr().err
+    assert (tmp_path / "half1.mrc").read_bytes() == before
+
+
 def place_of(path):
     with mrcfile.open(path, header_only=True) as file:
         header = file.header

@@ -135,3 +135,9 @@ def test_the_folder_of_the_images_is_named(star, tmp_path_factory, caplog):
         assert main(["select", str(source), "--out", str(elsewhere), "--threshold", "0"]) == 0
     assert caplog.text.count(f"the image names begin in {star.parent}: ") == 2
     assert elsewhere.read_text().count("image names begin in") == 1
+
+
+def test_one_name_for_both_files(star, capsys):
+    name = str(star.parent / "kept.star")
+    assert main(["select", str(star), "--out", name, "--rejected", name]) == 2
+    assert "give two names" in capsys.readouterr().err

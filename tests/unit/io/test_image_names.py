@@ -50,6 +50,17 @@ def test_two_names_never_become_one_file(tmp_path):
     np.testing.assert_array_equal(read_images(particles, [0, 1])[:, 0, 0], [1, 2])
 
 
+def test_another_stack_that_the_whole_name_leads_to(tmp_path):
+    """Only jobB is named, the folder is jobA's: its stack has the same last part."""
+    path = two_jobs(tmp_path, ("jobB/a.mrcs", "jobB/a.mrcs"))
+    words = r"'jobB/a.mrcs' would be read from .*jobA/a\.mrcs, though there is .*data/jobB/a\.mrcs; name by"
+    with pytest.raises(InputError, match=words):
+        read_particles(path, particles_dir=tmp_path / "data" / "jobA")
+    for folder in ("data", "data/jobB"):
+        particles = read_particles(path, particles_dir=tmp_path / folder)
+        np.testing.assert_array_equal(read_images(particles, [0, 1])[:, 0, 0], [2, 2])
+
+
 def test_one_of_two_names_found_as_it_is(tmp_path):
     path = two_jobs(tmp_path, ("a.mrcs", "jobB/a.mrcs"))
     with pytest.raises(InputError, match="would both be read from"):

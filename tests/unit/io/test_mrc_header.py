@@ -11,10 +11,11 @@ from mrc_files import images_of, make_stack, patched
 from particle_files import star_31
 
 from pycryo.errors import InputError
+from pycryo.findings import Findings
 from pycryo.io.mrc import read_map
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
-from pycryo.io.particles import read_particles
+from pycryo.io.particles import examine_particles, read_particles
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,27 @@ def test_unsigned_bytes_are_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(read_map(with_bytes(tmp_path / "map.mrc", values, 0, 9, 0)).data, values)
     assert f"map.mrc: {words} IMOD's stamp in the header" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "low, high, stamp, is_unknown",
+    [
+        (0, 0, None, True),
+        (0, -1, None, True),
+        (float("nan"), 9, None, True),
+        (0, 300, None, True),
+        (0, 0, 1, False),
+        (0, 127, None, False),
+        (-128, 127, None, False),
+        (0, 255, None, False),
+    ],
+)
+def test_bytes_of_unknown_sign_are_told(tmp_path, low, high, stamp, is_unknown):
+    star_31(tmp_path)
+    values = np.arange(512, dtype=np.uint16).astype(np.uint8).reshape(8, 8, 8)
+    header = read_header(with_bytes(tmp_path / "a.mrcs", values, low, high, stamp))
+    assert header.is_sign_unknown == is_unknown
+    findings = Findings()
+    examine_particles(tmp_path / "in.star", findings)
+    told = "nothing in the header tells whether the bytes of mode 0 are signed"
+    assert any(told in each.text for each in findings.warnings) == is_unknown

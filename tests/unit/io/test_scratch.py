@@ -71,7 +71,7 @@ def test_what_does_not_fit_stays_where_it_is(particles, tmp_path, monkeypatch, c
     with caplog.at_level(logging.WARNING), on_scratch(SerialComm(), particles, tmp_path / "fast") as same:
         assert same is particles
     assert "the stacks are not copied to" in caplog.text
-    assert "0.00 GB are free" in caplog.text
+    assert "and 67 MB more, 0 MB are free" in caplog.text
 
 
 def test_a_disc_that_fills_up_meanwhile(particles, tmp_path, monkeypatch, caplog):

@@ -11,7 +11,7 @@ from thread_comm import run_ranks
 
 from pycryo.errors import InputError
 from pycryo.maps.density import Map, low_pass, resample, soft_sphere
-from pycryo.maps.masks import auto_mask, envelope_threshold, fitted_mask
+from pycryo.maps.masks import auto_mask, envelope_threshold, fitted_mask, is_inside_out
 from pycryo.maps.slab_map import SlabMap, from_map, gather
 
 
@@ -177,7 +177,8 @@ def test_smallest_boxes(box):
 def test_fitted_mask(molecule):
     good = auto_mask(molecule)
     np.testing.assert_array_equal(fitted_mask(Map(good, 2.0), 48, 2.0), good)
-    assert fitted_mask(Map(good * np.float32(1.0005), 2.0), 48, 2.0).max() == 1
+    for factor in (1.0005, 1.001, 1.015):
+        assert fitted_mask(Map(good * np.float32(factor), 2.0), 48, 2.0).max() == 1
     for bad in (good * np.float32(1.1), good - np.float32(0.1), np.full_like(good, np.nan)):
         with pytest.raises(InputError, match="between 0 and 1"):
             fitted_mask(Map(bad, 2.0), 48, 2.0)
@@ -187,6 +188,13 @@ def test_fitted_mask(molecule):
     corner[:4, :4, :4] = 1
     with pytest.raises(InputError, match=r"m\.mrc: nothing of the mask is within the maps' box of 20 px"):
         fitted_mask(Map(corner, 2.0), 20, 2.0, "m.mrc")
+
+
+def test_masks_inside_out(molecule):
+    good = auto_mask(molecule)
+    assert is_inside_out(1 - good)
+    for right in (good, np.ones_like(good), soft_sphere(48, 40, 2), soft_sphere(48, 24, 0)):
+        assert not is_inside_out(right)
 
 
 @pytest.mark.parametrize("box, pixel_size", [(48, 2.001), (48, 2.01), (96, 1.0), (50, 1.7)])

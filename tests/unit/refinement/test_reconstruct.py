@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 
 import mrcfile
 import numpy as np
@@ -101,6 +102,21 @@ def test_half_maps_of_noise_do_not_agree_however_often_it_is_listed(tmp_path, co
     assert abs(np.mean(result.fsc.unmasked[5:15])) < 0.15
     assert result.n == 60 * copies
     assert ("60 rows repeat one" in caplog.text) == (copies > 1)
+
+
+@pytest.mark.parametrize("half_maps", [True, False])
+def test_copies_of_a_stack_are_known_by_their_pixels(tmp_path, half_maps, caplog):
+    """As above, but the copies are in a stack of another name."""
+    path = write_set(tmp_path, blobs(), 60, noise=1e4)
+    tables = starfile.read(path)
+    rows = tables["particles"].drop(columns="rlnRandomSubset")
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    other = rows.assign(rlnImageName=rows["rlnImageName"].str.replace("@", "@copy/"))
+    starfile.write({**tables, "particles": pd.concat([rows, other])}, path, overwrite=True)
+    result = reconstruct(read_particles(path), half_maps=half_maps, ctf=False)
+    assert caplog.text.count("120 rows show 60 images: 60 rows repeat one") == 1
+    if half_maps:
+        assert abs(np.mean(result.fsc.unmasked[5:15])) < 0.15
 
 
 def test_resolution_limit(tmp_path):

@@ -9,7 +9,7 @@ import starfile
 from phantom import blobs, write_set
 
 from pycryo.io.particles import read_particles
-from pycryo.refinement.data.halves import draw_halves, images_told, split_halves
+from pycryo.refinement.data.halves import draw_halves, halves_of_pixels, images_told, split_halves
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,31 @@ def test_stacks_of_two_names_are_one(tmp_path):
         return pd.concat([table, table.assign(rlnImageName=table["rlnImageName"].str.replace("@", "@link/"))])
 
     assert len(np.unique(images_told(changed_file(tmp_path, renamed)))) == 12
+
+
+def test_hard_links_are_one_stack(tmp_path):
+    def linked(table):
+        (tmp_path / "other.mrcs").hardlink_to(tmp_path / "g1.mrcs")
+        return pd.concat([table, table.assign(rlnImageName=table["rlnImageName"].str.replace("g1.", "other."))])
+
+    assert len(np.unique(images_told(changed_file(tmp_path, linked)))) == 12
+
+
+def test_images_with_the_same_pixels_go_to_one_half(particles, caplog):
+    particles = with_halves(particles, 0)
+    half = split_halves(particles, 3)
+    n = np.arange(particles.n)
+    assert halves_of_pixels(particles, half, n, 3) is half
+    twin = np.where(n >= 12, n - 12, n)
+    together = halves_of_pixels(particles, half, twin, 3)
+    np.testing.assert_array_equal(together, together[twin])
+    assert np.count_nonzero(together) == 12
+    assert "every image is listed 2 times with different poses" in caplog.text
+    caplog.clear()
+    parted = with_halves(particles, np.where(n >= 12, 2, 1))
+    halves_of_pixels(parted, split_halves(parted, 3), twin, 3)
+    assert "rlnRandomSubset parts relatives: 24 rows" in caplog.text
+    np.testing.assert_array_equal(images_told(particles, twin), twin)
 
 
 def test_expanded_sets_are_recognised(tmp_path, caplog):

@@ -158,3 +158,14 @@ def test_alike_counts_what_each_stands_for():
     near = np.abs(value[:, None] - value) <= np.log(3.0)
     np.testing.assert_array_equal(outliers._alike(value), near.sum(1))
     np.testing.assert_array_equal(outliers._alike(value, count), near @ count)
+
+
+def test_the_same_levels_are_the_same_image(rng):
+    values = np.repeat(varied(rng, 30)[:, None], N_BAND, axis=1)
+    values[[7, 20]] = values[3]
+    values[21, -1] = values[4, -1]  # the same in one band only
+    values[[5, 6]] = 1e150  # beyond what can be told apart
+    rows = np.arange(2, 32)
+    expected = np.arange(40)
+    expected[[9, 22]] = 5
+    np.testing.assert_array_equal(judge(SerialComm(), particles(40), rows, values).twin, expected)
