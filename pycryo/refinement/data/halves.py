@@ -68,6 +68,8 @@ def halves_of_pixels(
     twin : (n,) int64
         The first row whose image has the same pixels.
     """
+    if np.array_equal(twin, np.arange(len(twin))):
+        return half
     named = check_images(particles, Findings())
     if np.array_equal(joined(named, twin), named):
         return half
