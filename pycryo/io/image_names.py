@@ -135,8 +135,8 @@ def find_stacks(
 
 def _mistaken_text(where: str, name: str, path: Path, meant: Path) -> str:
     return (
-        f"{where}: {name!r} would be read from {path}, though there is {meant}; name by --particles-dir the folder that "
-        "the name begins in"
+        f"{where}: {name!r} would be read from {path}, though there is {meant}; name by --particles-dir the folder "
+        "that the name begins in"
     )
 
 

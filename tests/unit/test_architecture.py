@@ -34,7 +34,7 @@ FLOORS = (
     ("io", "model"),
     ("checks", "report", "simulate", "benchmark"),
     ("refinement",),
-    ("cli",),
+    ("cli", "__main__"),
 )
 STOREYS = ("data", "expectation", "maximization", "optics", "resources", "files", "start")
 # Who may import `pycryo.parallel`: what works on ranks.
