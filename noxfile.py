@@ -110,7 +110,7 @@ def fuzz(session: nox.Session) -> None:
 def install_sanitized(session: nox.Session, sanitize: str, **compilers: str) -> None:
     """Install a build with sanitizers, from a source distribution: no other build takes over its settings."""
     session.install("build")
-    folder = Path(session.create_tmp()) / "sdist"
+    folder = Path(session.create_tmp()).absolute() / "sdist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--quiet", "--sdist", "--outdir", str(folder), str(ROOT))
     (source,) = folder.glob("pycryo-*.tar.gz")
@@ -152,7 +152,7 @@ def tsan(session: nox.Session) -> None:
         session.error("clang++ or libarcher.so is missing: `apt-get install -y clang libomp-dev g++`")
     preload = runtime(session, "g++", "libtsan.so")  # Clang's own cannot be loaded before Python
     install_sanitized(session, "thread", CC="clang", CXX="clang++")
-    reports = Path(session.create_tmp()) / "tsan"
+    reports = Path(session.create_tmp()).absolute() / "tsan"
     for old in reports.parent.glob("tsan.*"):
         old.unlink()
     session.chdir("tests")
