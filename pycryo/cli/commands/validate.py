@@ -17,7 +17,7 @@ from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
-from pycryo.io.atomic import write_bytes, write_text
+from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import Particles, read_particles
 from pycryo.io.star import write_star
@@ -29,6 +29,7 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.refinement.files.job import refuse_results
+from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.noise_substitution import CUT_BELOW, Comparison, compare, write_substituted
 from pycryo.refinement.options import RefineOptions
 from pycryo.threads import set_threads
@@ -78,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
     """Substitute, refine, compare. Collective."""
     comm = world()
     made: list[tuple[_Source, Path]] = []
-    code = guarded(comm, "validate", lambda: made.append(_prepare(comm, args)))
+    locks: list[FolderLock] = []
+    try:
+        code = guarded(comm, "validate", lambda: made.append(_prepare(comm, args, locks)))
+    finally:
+        for lock in locks:
+            lock.release()
     if code:
         return code
     source, star = made[0]
@@ -89,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return guarded(comm, "validate", lambda: on_root(comm, lambda: _finish(args, source)))
 
 
-def _prepare(comm: Comm, args: argparse.Namespace) -> tuple[_Source, Path]:
-    """The run, and the STAR file of its images with noise. Collective."""
+def _prepare(comm: Comm, args: argparse.Namespace, locks: list[FolderLock]) -> tuple[_Source, Path]:
+    """The run, and the STAR file of its images with noise; rank 0's `locks` get that of the folder. Collective."""
     set_up_rank(comm, args.threads)
     if args.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
@@ -107,6 +113,7 @@ def _prepare(comm: Comm, args: argparse.Namespace) -> tuple[_Source, Path]:
         least, most = 2 * found.told["pixel_size"], found.told["box"] * found.told["pixel_size"] / 2
         if not least < beyond < most:
             raise InputError(f"--beyond is {beyond:.1f} Å, it must be between {least:.1f} and {most:.0f} Å")
+        locks.append(FolderLock.take(check_writable_folder(args.out)))
         return _Source(found, beyond)
 
     source = on_root(comm, read)

@@ -8,6 +8,7 @@ import pytest
 
 from pycryo.cli.main import main
 from pycryo.io.particles import read_particles
+from pycryo.refinement.files.lock import FolderLock
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,15 @@ def test_folders_that_hold_no_run(finished, tmp_path, capsys):
     assert "give the folder of a finished refinement" in capsys.readouterr().err
     assert validate(finished, finished) == 2
     assert "is the run itself" in capsys.readouterr().err
+
+
+def test_a_folder_in_use_is_left_alone(finished, tmp_path, capsys):
+    """Before an image is written, and free again afterwards."""
+    out = tmp_path / "out"
+    out.mkdir()
+    lock = FolderLock.take(out)
+    assert validate(finished, out, "--beyond", "20") == 2
+    assert "another run works in" in capsys.readouterr().err
+    assert not (out / "images").exists()
+    lock.release()
+    FolderLock.take(out).release()
