@@ -131,7 +131,8 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             now = changed(particles, whole)
             log.info("pass %d: %s", number + 1, _largest(fits))
         if not frames.has_own_scale:
-            found = with_common_scale(found)
+            stated = particles.optics.magnification[:, [0, 1], [0, 1]].mean(axis=1) - 1
+            found = with_common_scale(found, stated)
         restless = [each.group for each in found if fits[each.group].is_restless]
         if restless:
             names = ", ".join(particles.optics.name[g] for g in restless)

@@ -205,13 +205,18 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
     return GroupFound(g, parts, Change(odd, even, magnification), applied, evidence)
 
 
-def with_common_scale(groups: list[GroupFound]) -> list[GroupFound]:
+def with_common_scale(groups: list[GroupFound], stated: Array) -> list[GroupFound]:
     """With standard errors of magnifications that allow for a scale which all groups have in common.
 
     Images do not tell it, as their map has it, too: it is known as well as scales that scatter about the nominal one.
+    `stated` (n_group,) are the scales that the groups had before, which may have been found in the same way.
     """
     place = {each.group: [part.name for part in each.parts].index("magnification") for each in groups if each.has_scale}
-    scales = [float(each.parts[place[each.group]].value[[0, 2]].mean()) for each in groups if each.has_scale]
+    scales = [
+        stated[each.group] + float(each.parts[place[each.group]].value[[0, 2]].mean())
+        for each in groups
+        if each.has_scale
+    ]
     if len(scales) < 2:
         return groups
     common = float(np.std(scales, ddof=1) / np.sqrt(len(scales)))
