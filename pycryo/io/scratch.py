@@ -121,6 +121,8 @@ def _copied(particles: Particles, top: Path) -> tuple[_Guard | None, dict[int, P
         copies = {number: guard.path / f"{number:06d}.mrcs" for number in numbers}
         for number, copy in copies.items():
             shutil.copyfile(sources[number], copy)
+            found = os.stat(sources[number])
+            os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))  # by which their images are known again
     except OSError as error:
         logger.warning("--scratch: the stacks are not copied to %s on %s: %s", top, platform.node(), error)
         if guard is not None:

@@ -21,6 +21,7 @@ from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.files.measured import Measured
 from pycryo.refinement.files.unfinished import Unfinished
 from pycryo.refinement.optics.during import is_time, with_optics
 from pycryo.refinement.options import RefineOptions
@@ -149,7 +150,8 @@ def refine(
     comm = as_comm(comm)
     if resume and checkpoint is not None:
         check(comm, particles, options, checkpoint)
-    setup, starts = set_up(comm, particles, reference, mask, options)
+    measured = None if checkpoint is None else Measured(Path(checkpoint), resume)
+    setup, starts = set_up(comm, particles, reference, mask, options, measured)
     try:
         outcome, history = _iterations(setup, starts, observer, checkpoint, resume=resume)
     finally:

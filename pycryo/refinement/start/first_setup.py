@@ -27,6 +27,7 @@ from pycryo.refinement.data.left_out import refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
 from pycryo.refinement.data.signal_power import signal_power
 from pycryo.refinement.files.fingerprint import maps_mark
+from pycryo.refinement.files.measured import Measured
 from pycryo.refinement.maximization.drift import coarse
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.memory_plan import image_budget
@@ -45,10 +46,12 @@ def set_up(
     reference: Map | Sequence[Map] | None,
     mask: Map | None,
     options: RefineOptions,
+    measured: Measured | None = None,
 ) -> tuple[Setup, list[Map]]:
     """Measure all images, deal them out, filter the reference, or that of each class. Collective.
 
-    References and mask are rank 0's, the filtered references are on rank 0 only (none elsewhere).
+    References and mask are rank 0's, the filtered references are on rank 0 only (none elsewhere). With `measured`, what
+    images told is taken from there, or put there.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def set_up(
     starts = coarse(comm, whole)
     whole.clear()
     user_mask = from_root(comm, _checked(comm, mask, model, options)) if has_mask else None
-    partition, statistics = _usable(comm, particles, options, blind, 0.5 * diameter)
+    partition, statistics = _usable(comm, particles, options, (blind, 0.5 * diameter), measured)
     log.info(
         "%d particles (%d + %d in the half-sets), box %d px, %.4f Å/px, diameter %.0f Å, symmetry %s",
         partition.n,
@@ -124,16 +127,31 @@ def _given(
 
 
 def _usable(
-    comm: Comm, particles: Particles, options: RefineOptions, blind: NDArray[np.int64], background_radius: float
+    comm: Comm,
+    particles: Particles,
+    options: RefineOptions,
+    how: tuple[NDArray[np.int64], float],
+    measured: Measured | None,
 ) -> tuple[Partition, ImageStatistics]:
-    """The particles that can be used, dealt to the ranks, and what their images tell; not those `blind`. Collective."""
+    """The particles that can be used, dealt to the ranks, and what their images tell. Collective.
+
+    `how` are rows that cannot be used, whatever their images, and the radius in Å beyond which these are background.
+    """
+    blind, background_radius = how
     diameter = 2 * background_radius
     drawn = on_root(comm, lambda: split_halves(particles, options.seed, diameter))
     half = drawn.copy()
     half[blind] = -1
-    first = deal(comm, particles, half, None)
-    statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
-    first.free()
+    marks = {"background_radius": background_radius, "n_blind": len(blind)}
+    known = None if measured is None else measured.find(comm, particles, **marks)
+    if known is None:
+        first = deal(comm, particles, half, None)
+        statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
+        first.free()
+        if measured is not None:
+            measured.keep(comm, particles, statistics, **marks)
+    else:
+        statistics, cache = known, {} if options.preread else None
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half = on_root(comm, lambda: halves_of_pixels(particles, drawn, statistics.twin, options.seed, diameter)).copy()
     half[blind] = -1
