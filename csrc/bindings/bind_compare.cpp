@@ -13,7 +13,7 @@ static ImagePanel check_panel(const Array<float>& rows, const Array<float>& weig
   check_shape(weights, "weights", {n_image, n_pixel});
   if (n_image > 0) check_positive(n_group, "n_group");
   if (n_shift >= std::int64_t{1} << 23)  // indices of a block of slices have 32 bits
-    throw py::value_error("n_shift: expected less than 8388608, got " + std::to_string(n_shift));
+    throw input_error("n_shift: expected less than 8388608, got " + std::to_string(n_shift));
   return {rows.data(), weights.data(), n_image, n_shift, n_pixel, n_group};
 }
 
@@ -22,10 +22,10 @@ static std::int64_t cell_count(std::int64_t n_slice) { return (n_slice + cell_sl
 // Columns of packed slices: at least `n_column` × `depth` floats.
 static void check_columns(const Array<float>& array, const char* name, std::int64_t n_column, std::int64_t depth) {
   if (array.ndim() != 1 || array.size() < n_column * depth)
-    throw py::value_error(std::string(name) + ": expected at least " + std::to_string(n_column * depth) +
-                          " floats, got shape " + shape_text(array));
+    throw input_error(std::string(name) + ": expected at least " + std::to_string(n_column * depth) +
+                      " floats, got shape " + shape_text(array));
   if (array.size() && reinterpret_cast<std::uintptr_t>(array.data()) % 64 != 0)
-    throw py::value_error(std::string(name) + ": expected memory aligned to 64 bytes");
+    throw input_error(std::string(name) + ": expected memory aligned to 64 bytes");
 }
 
 static SlicePanel check_slices(const Array<float>& columns, const Array<float>& norms, std::int64_t n_slice,
@@ -42,8 +42,8 @@ static CompareTask check_task(const ImagePanel& panel, const Array<float>& colum
                               const std::optional<Array<float>>& prior_slice,
                               const std::optional<Array<std::uint8_t>>& active) {
   if (n_pixel != panel.n_pixel)
-    throw py::value_error("slices: expected shape (any, 2, " + std::to_string(panel.n_pixel) + "), got (" +
-                          std::to_string(n_slice) + ", 2, " + std::to_string(n_pixel) + ")");
+    throw input_error("slices: expected shape (any, 2, " + std::to_string(panel.n_pixel) + "), got (" +
+                      std::to_string(n_slice) + ", 2, " + std::to_string(n_pixel) + ")");
   if (prior_shift) check_shape(*prior_shift, "log_prior_shift", {panel.n_image, panel.n_shift});
   if (prior_slice) check_shape(*prior_slice, "log_prior_slice", {n_slice});
   if (active) check_shape(*active, "active", {panel.n_image, cell_count(n_slice)});

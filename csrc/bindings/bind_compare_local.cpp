@@ -16,7 +16,7 @@ static void compare_local_into(const std::vector<Array<float>>& volumes, const A
   for (const Array<float>& volume : volumes) {
     check_shape(volume, "volume", {-1, -1, -1, 2});
     const auto half = volume.shape(2);
-    if (half < 2) throw py::value_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
+    if (half < 2) throw input_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
     check_shape(volume, "volume", {2 * half - 1, 2 * half - 1, half, 2});
     each.push_back({volume.data(), static_cast<std::int32_t>(half - 1)});
   }

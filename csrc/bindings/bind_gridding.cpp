@@ -13,15 +13,15 @@ using Starts = Array<std::int64_t>;
 static GriddingLayer layer_of(const Starts& start, std::int64_t y, std::int64_t reach, std::int64_t inside,
                               double shells_per_px) {
   check_shape(start, "start", {-1});
-  if (start.shape(0) % 2) throw py::value_error("start: expected a row for each z = -r ... r, and an end");
+  if (start.shape(0) % 2) throw input_error("start: expected a row for each z = -r ... r, and an end");
   const std::int64_t rows = start.shape(0) - 1, radius = rows / 2;
   const std::int64_t* numbers = start.data();
-  if (!std::is_sorted(numbers, numbers + rows + 1)) throw py::value_error("start: expected ascending numbers");
+  if (!std::is_sorted(numbers, numbers + rows + 1)) throw input_error("start: expected ascending numbers");
   if (y < -radius || y > radius || reach < 0 || reach > radius)
-    throw py::value_error("y, reach: expected up to " + std::to_string(radius) + ", got " + std::to_string(y) + ", " +
-                          std::to_string(reach));
+    throw input_error("y, reach: expected up to " + std::to_string(radius) + ", got " + std::to_string(y) + ", " +
+                      std::to_string(reach));
   if (!(shells_per_px > 0))
-    throw py::value_error("shells_per_px: expected a positive number, got " + std::to_string(shells_per_px));
+    throw input_error("shells_per_px: expected a positive number, got " + std::to_string(shells_per_px));
   return {numbers, radius, y, 0, reach, inside, shells_per_px};
 }
 
@@ -40,8 +40,8 @@ static void check_shells(const GriddingLayer& layer, py::ssize_t n_shell) {
   }
   const double shell = std::rint(std::sqrt(static_cast<double>(farthest)) * layer.shells_per_px);
   if (!(shell < static_cast<double>(n_shell)))
-    throw py::value_error("shells: expected at least " + std::to_string(static_cast<std::int64_t>(shell) + 1) +
-                          ", got " + std::to_string(n_shell));
+    throw input_error("shells: expected at least " + std::to_string(static_cast<std::int64_t>(shell) + 1) + ", got " +
+                      std::to_string(n_shell));
 }
 
 template <class Real>
@@ -49,8 +49,8 @@ static std::int64_t check_samples(const Array<Real>& samples, GriddingLayer& lay
   check_shape(samples, "samples", {-1, -1, 2});
   layer.n = samples.shape(0);
   if (layer.n <= 2 * layer.reach)
-    throw py::value_error("samples: expected more than " + std::to_string(2 * layer.reach) + " rows, got " +
-                          std::to_string(layer.n));
+    throw input_error("samples: expected more than " + std::to_string(2 * layer.reach) + " rows, got " +
+                      std::to_string(layer.n));
   return samples.shape(1);
 }
 
@@ -102,7 +102,7 @@ static void place_into(const Starts& start, std::int64_t y, std::int64_t reach, 
   check_voxels(re, "re", start);
   const double* imaginary = nullptr;
   if (!im.is_none()) {
-    if (!py::isinstance<Array<double>>(im)) throw py::value_error("im: expected a C-contiguous array of float64");
+    if (!py::isinstance<Array<double>>(im)) throw input_error("im: expected a C-contiguous array of float64");
     check_voxels(py::reinterpret_borrow<Array<double>>(im), "im", start);
     imaginary = py::reinterpret_borrow<Array<double>>(im).data();
   }

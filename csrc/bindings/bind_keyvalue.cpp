@@ -28,8 +28,8 @@ KeyValues check_key_values(const Lists& lists) {
   const std::int64_t* keys = key.data();
   for (py::ssize_t i = 1; i < n; ++i)
     if (keys[i] <= keys[i - 1])
-      throw py::value_error("key: expected ascending numbers, got " + std::to_string(keys[i]) + " after " +
-                            std::to_string(keys[i - 1]));
+      throw input_error("key: expected ascending numbers, got " + std::to_string(keys[i]) + " after " +
+                        std::to_string(keys[i - 1]));
   return {keys, re.data(), im.data(), weight.data(), n};
 }
 

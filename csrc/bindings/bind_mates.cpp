@@ -13,8 +13,7 @@ void check_rotation(const Array<std::int32_t>& rotation) {
       in_row += r[3 * i + j] * r[3 * i + j];
       in_column += r[3 * j + i] * r[3 * j + i];
     }
-    if (in_row != 1 || in_column != 1)
-      throw py::value_error("rotation: expected one 1 or -1 in each row and each column");
+    if (in_row != 1 || in_column != 1) throw input_error("rotation: expected one 1 or -1 in each row and each column");
   }
 }
 

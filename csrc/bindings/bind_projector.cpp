@@ -8,7 +8,7 @@ static void project_slices_into(const Array<float>& volume, const Array<double>&
                                 const Array<std::int32_t>& ky, double step, Array<float> out, int threads) {
   check_shape(volume, "volume", {-1, -1, -1, 2});
   const auto half = volume.shape(2);
-  if (half < 2) throw py::value_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
+  if (half < 2) throw input_error("volume: expected a third extent of at least 2, got " + std::to_string(half));
   check_shape(volume, "volume", {2 * half - 1, 2 * half - 1, half, 2});
   check_shape(rotations, "rotations", {-1, 3, 3});
   check_shape(kx, "kx", {-1});

@@ -13,12 +13,12 @@ inline InsertSlab check_slab(std::int32_t radius, const Array<std::int64_t>& sta
                              std::int32_t last) {
   check_positive(radius, "radius");
   if (radius > 4096)  // rows of the sphere are counted in 32 bits, and so are places in a layer of tiles
-    throw py::value_error("radius: expected at most 4096, got " + std::to_string(radius));
+    throw input_error("radius: expected at most 4096, got " + std::to_string(radius));
   const py::ssize_t layers = 2 * static_cast<py::ssize_t>(radius) + 1;
   check_shape(start, "start", {layers * layers + 1});
   if (first < 0 || last < first || last > layers)
-    throw py::value_error("layers: expected 0 to " + std::to_string(layers) + " ascending, got " +
-                          std::to_string(first) + ", " + std::to_string(last));
+    throw input_error("layers: expected 0 to " + std::to_string(layers) + " ascending, got " + std::to_string(first) +
+                      ", " + std::to_string(last));
   return {start.data(), radius, first, last};
 }
 

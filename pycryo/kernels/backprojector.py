@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.errors import InputError
 from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.threads import get_threads
@@ -63,15 +64,15 @@ def new_accumulators(
 
     Raises
     ------
-    ValueError
+    InputError
         If `box`, `padding` or `r_high` is not positive, or if there are no such layers.
     """
     if box < 1 or padding < 1 or not r_high > 0:
-        raise ValueError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
+        raise InputError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
     whole = sphere(sphere_radius(padding, r_high))
     first, last = layers or (0, whole.layers)
     if not 0 <= first <= last <= whole.layers:
-        raise ValueError(f"layers: expected 0 to {whole.layers} ascending, got {first}, {last}")
+        raise InputError(f"layers: expected 0 to {whole.layers} ascending, got {first}, {last}")
     begin, end = whole.voxels(first, last)
     re, im, weight = (np.zeros(end - begin) for _ in range(3))
     return Accumulators(re, im, weight, whole, first, last, box, padding, r_high)
@@ -82,11 +83,11 @@ def quantum_for(bound: float) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         If `bound` is not positive and finite.
     """
     if not (bound > 0 and math.isfinite(bound)):
-        raise ValueError(f"bound: expected a positive number, got {bound}")
+        raise InputError(f"bound: expected a positive number, got {bound}")
     return math.ldexp(1.0, math.frexp(bound)[1] - 51)
 
 
@@ -116,7 +117,7 @@ def insert(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
     """
     _core.backproject(

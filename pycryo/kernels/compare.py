@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, split
+from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
 CELL_SLICES = _core.compare_cell_slices
@@ -99,8 +100,8 @@ class BestPoses:
 
 
 def pack_images(
-    images: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    images: ArrayLike,
+    weights: ArrayLike,
     *,
     images_per_group: int | None = None,
     threads: int | None = None,
@@ -125,14 +126,15 @@ def pack_images(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or `images_per_group` is below 1.
     """
     threads = threads or get_threads()
     if images_per_group is not None and images_per_group < 1:
-        raise ValueError(f"images_per_group: expected at least 1, got {images_per_group}")
+        raise InputError(f"images_per_group: expected at least 1, got {images_per_group}")
+    images, weights = split("images", images), numbers("weights", weights, np.float32)
     if images.ndim != 4:
-        raise ValueError(f"images: expected shape (any, any, 2, any), got {images.shape}")
+        raise InputError(f"images: expected shape (any, any, 2, any), got {images.shape}")
     n_image, n_shift, _, n_pixel = images.shape
     rows, weights = np.empty(images.size, np.float32), weights.copy()
     n_group = _group_count(n_image, n_shift, threads) if images_per_group is None else -(-n_image // images_per_group)
@@ -146,9 +148,7 @@ def _group_count(n_image: int, n_shift: int, threads: int) -> int:
     return min(n_image, -(-wanted // threads) * threads)
 
 
-def pack_slices(
-    slices: NDArray[np.float32], *, out: SlicePanel | None = None, threads: int | None = None
-) -> SlicePanel:
+def pack_slices(slices: ArrayLike, *, out: SlicePanel | None = None, threads: int | None = None) -> SlicePanel:
     """Pack slices once to compare them with many panels of images.
 
     Parameters
@@ -166,11 +166,12 @@ def pack_slices(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree, or the memory of `out` is too small.
     """
+    slices = split("slices", slices)
     if slices.ndim != 3:
-        raise ValueError(f"slices: expected shape (any, 2, any), got {slices.shape}")
+        raise InputError(f"slices: expected shape (any, 2, any), got {slices.shape}")
     n_slice, _, n_pixel = slices.shape
     n_column = -(-n_slice // CELL_SLICES) * CELL_SLICES
     columns = _aligned(n_column * 2 * n_pixel) if out is None else out.columns
@@ -199,13 +200,13 @@ def new_best(n_image: int, n_best: int, margin: tuple[float, float] = NO_MARGIN)
 
 def compare(
     panel: ImagePanel,
-    slices: SlicePanel | NDArray[np.float32],
+    slices: SlicePanel | ArrayLike,
     best: BestPoses,
     *,
     slice_offset: int = 0,
-    log_prior_shift: NDArray[np.float32] | None = None,
-    log_prior_slice: NDArray[np.float32] | None = None,
-    active: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
+    log_prior_shift: ArrayLike | None = None,
+    log_prior_slice: ArrayLike | None = None,
+    active: ArrayLike | None = None,
     threads: int | None = None,
 ) -> None:
     """Score every image at every shift against every slice and keep the best and the log-sum-exp in `best`.
@@ -239,13 +240,13 @@ def compare(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree.
     """
     threads = threads or get_threads()
     if not isinstance(slices, SlicePanel):
         slices = pack_slices(slices, threads=threads)
-    cells = active.view(np.uint8) if active is not None and active.dtype == np.bool_ else active
+    cells = None if active is None else numbers("active", active, np.uint8)
     _core.compare(
         panel.rows,
         panel.weights,
@@ -258,9 +259,9 @@ def compare(
         slices.n_slice,
         slices.n_pixel,
         slice_offset,
-        log_prior_shift,
-        log_prior_slice,
-        cast("NDArray[np.uint8] | None", cells),
+        _prior("log_prior_shift", log_prior_shift),
+        _prior("log_prior_slice", log_prior_slice),
+        cells,
         best.score,
         best.index,
         best.log_max,
@@ -270,12 +271,16 @@ def compare(
     )
 
 
+def _prior(name: str, value: ArrayLike | None) -> NDArray[np.float32] | None:
+    return None if value is None else numbers(name, value, np.float32)
+
+
 def compare_scores(
     panel: ImagePanel,
-    slices: SlicePanel | NDArray[np.float32],
+    slices: SlicePanel | ArrayLike,
     *,
-    log_prior_shift: NDArray[np.float32] | None = None,
-    log_prior_slice: NDArray[np.float32] | None = None,
+    log_prior_shift: ArrayLike | None = None,
+    log_prior_slice: ArrayLike | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
     """All the scores that `compare` sees, for small problems; parameters as there.
@@ -299,8 +304,8 @@ def compare_scores(
         slices.norms,
         slices.n_slice,
         slices.n_pixel,
-        log_prior_shift,
-        log_prior_slice,
+        _prior("log_prior_shift", log_prior_shift),
+        _prior("log_prior_slice", log_prior_slice),
         out,
         threads,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, split
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.threads import get_threads
@@ -15,14 +16,14 @@ from pycryo.threads import get_threads
 
 def compare_local(
     volumes: FourierVolume | Sequence[FourierVolume],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    images: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    rotations: ArrayLike,
+    shifts: ArrayLike,
+    images: ArrayLike,
+    weights: ArrayLike,
     pixels: Pixels,
     *,
-    classes: NDArray[np.int32] | None = None,
-    places: NDArray[np.int64] | None = None,
+    classes: ArrayLike | None = None,
+    places: ArrayLike | None = None,
     scale: float = 1.0,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
@@ -62,17 +63,16 @@ def compare_local(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or an index is out of range.
     """
-    rotations = np.ascontiguousarray(rotations, np.float64)
-    shifts = np.ascontiguousarray(shifts, np.float64)
-    if places is None:
-        places = np.arange(len(images))
+    rotations = numbers("rotations", rotations, np.float64, (None, None, 3, 3), finite=True)
+    shifts = numbers("shifts", shifts, np.float64, (None, None, 2), finite=True)
+    images, weights = split("images", images), numbers("weights", weights, np.float32)
+    places = numbers("places", np.arange(len(images)) if places is None else places, np.int64)
     out = np.empty((len(places), rotations.shape[1], shifts.shape[1]), np.float32)
     volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
-    if classes is None:
-        classes = np.zeros(rotations.shape[:2], np.int32)
+    classes = numbers("classes", np.zeros(rotations.shape[:2]) if classes is None else classes, np.int32)
     step = volumes[0].padding * float(scale)
     data = [volume.data for volume in volumes]
     threads = threads or get_threads()

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, result
+from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
 
@@ -19,8 +21,8 @@ def electron_wavelength(voltage: ArrayLike) -> NDArray[np.float64]:
 
 
 def ctf(
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
+    kx: ArrayLike,
+    ky: ArrayLike,
     *,
     frequency_step: ArrayLike,
     defocus_u: ArrayLike,
@@ -32,8 +34,8 @@ def ctf(
     phase_shift: ArrayLike = 0.0,
     b_factor: ArrayLike = 0.0,
     scale: ArrayLike = 1.0,
-    offset: NDArray[np.float64] | None = None,
-    which: NDArray[np.int32] | None = None,
+    offset: ArrayLike | None = None,
+    which: ArrayLike | None = None,
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
@@ -81,7 +83,7 @@ def ctf(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes or indices disagree, a parameter is not finite, `voltage` is not positive, |`amplitude_contrast`| > 1,
         or only one of `offset` and `which` is given.
     """
@@ -99,12 +101,13 @@ def ctf(
     }
     coefficients = _coefficients(_checked(parameters))
     n = len(coefficients)
+    kx, ky = numbers("kx", kx, np.int32, (None,)), numbers("ky", ky, np.int32)
     if (offset is None) != (which is None):
-        raise ValueError("offset, which: expected both or none")
+        raise InputError("offset, which: expected both or none")
     if offset is None or which is None:
         offset, which = np.empty((0, len(kx))), np.full(n, -1, np.int32)
-    if out is None:
-        out = np.empty((n, len(kx)), np.float32)
+    offset, which = numbers("offset", offset, np.float64, finite=True), numbers("which", which, np.int32)
+    out = result("out", out, (n, len(kx)), np.float32)
     _core.ctf(coefficients, kx, ky, offset, which, out, threads or get_threads())
     return out
 
@@ -130,19 +133,19 @@ def _checked(parameters: dict[str, ArrayLike]) -> _Parameters:
 
     Raises
     ------
-    ValueError
+    InputError
         If one has another shape, is not finite or out of range.
     """
-    arrays = [np.atleast_1d(np.asarray(value, np.float64)) for value in parameters.values()]
+    arrays = [np.atleast_1d(numbers(name, value, np.float64)) for name, value in parameters.items()]
     for name, array in zip(parameters, arrays, strict=True):
         if array.ndim > 1:
-            raise ValueError(f"{name}: expected a number or shape (n,), got {array.shape}")
+            raise InputError(f"{name}: expected a number or shape (n,), got {array.shape}")
         if not np.isfinite(array).all():
-            raise ValueError(f"{name}: expected finite numbers only")
+            raise InputError(f"{name}: expected finite numbers only")
         if name == "voltage" and (array <= 0).any():
-            raise ValueError(f"voltage: expected positive kV, got {array.min()}")
+            raise InputError(f"voltage: expected positive kV, got {array.min()}")
         if name == "amplitude_contrast" and (np.abs(array) > 1).any():
-            raise ValueError(f"amplitude_contrast: expected -1 to 1, got {array[np.abs(array) > 1][0]}")
+            raise InputError(f"amplitude_contrast: expected -1 to 1, got {array[np.abs(array) > 1][0]}")
     return _Parameters(**dict(zip(parameters, np.broadcast_arrays(*arrays), strict=True)))
 
 

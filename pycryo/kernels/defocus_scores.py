@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, split
 from pycryo.threads import get_threads
 
 
 def defocus_sums(
-    images: NDArray[np.float32],
-    slices: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    sine: NDArray[np.float32],
-    cosine: NDArray[np.float32],
-    bin: NDArray[np.int32],
+    images: ArrayLike,
+    slices: ArrayLike,
+    weights: ArrayLike,
+    sine: ArrayLike,
+    cosine: ArrayLike,
+    bin: ArrayLike,
     n_bin: int,
     *,
     threads: int | None = None,
@@ -47,19 +48,23 @@ def defocus_sums(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or a bin is out of range.
     """
+    images, slices, bin = split("images", images), split("slices", slices), numbers("bin", bin, np.int32)
+    weights, sine, cosine = (
+        numbers(name, each, np.float32) for name, each in (("weights", weights), ("sine", sine), ("cosine", cosine))
+    )
     out = np.empty((*images.shape[:2], n_bin, 4))
     _core.defocus_sums(images, slices, weights, sine, cosine, bin, out, threads or get_threads())
     return out
 
 
 def defocus_scores(
-    sums: NDArray[np.float64],
-    phase: NDArray[np.float64],
-    first: NDArray[np.float64],
-    step: NDArray[np.float64],
+    sums: ArrayLike,
+    phase: ArrayLike,
+    first: ArrayLike,
+    step: ArrayLike,
     n_delta: int,
     *,
     threads: int | None = None,
@@ -89,9 +94,13 @@ def defocus_scores(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree.
     """
+    sums, phase, first, step = (
+        numbers(name, each, np.float64)
+        for name, each in (("sums", sums), ("phase", phase), ("first", first), ("step", step))
+    )
     out = np.empty((*sums.shape[:2], n_delta))
     _core.defocus_scores(sums, phase, first, step, out, threads or get_threads())
     return out

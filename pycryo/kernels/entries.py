@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import numbers, split
+from pycryo.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Entries:
@@ -80,19 +83,19 @@ def entry_arrays(
 
     Raises
     ------
-    ValueError
+    InputError
         If a pose is not finite.
     """
     return (
-        entries.images,
-        entries.weights,
-        np.ascontiguousarray(entries.image, np.int64),
+        split("images", entries.images),
+        numbers("weights", entries.weights, np.float32),
+        numbers("image", entries.image, np.int64),
         finite("rotations", entries.rotations),
         finite("shifts", entries.shifts),
         finite("entry_weight", entries.weight),
         curvatures(entries.curvature),
-        entries.kx,
-        entries.ky,
+        numbers("kx", entries.kx, np.int32),
+        numbers("ky", entries.ky, np.int32),
     )
 
 
@@ -101,7 +104,7 @@ def curvatures(curvature: NDArray[np.float64] | None) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    InputError
         If a number in it is not finite.
     """
     return np.empty(0) if curvature is None else finite("curvature", curvature)
@@ -112,13 +115,10 @@ def finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError
+    InputError
         If a number in it is not finite.
     """
-    array = np.ascontiguousarray(array, np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: expected finite numbers only")
-    return array
+    return numbers(name, array, np.float64, finite=True)
 
 
 def checked_quanta(quantum: tuple[float, float]) -> tuple[float, float]:
@@ -126,10 +126,10 @@ def checked_quanta(quantum: tuple[float, float]) -> tuple[float, float]:
 
     Raises
     ------
-    ValueError
+    InputError
         If one is neither 0 nor a power of two.
     """
     for each in quantum:
         if each != 0 and math.frexp(each)[0] != 0.5:
-            raise ValueError(f"quantum: expected 0 or a power of two, got {each}")
+            raise InputError(f"quantum: expected 0 or a power of two, got {each}")
     return quantum

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.errors import InputError
 from pycryo.kernels.sphere import MARGIN, Sphere
 
 
@@ -56,11 +57,11 @@ def ball(sphere: Sphere, padding: int, n: int, r_high: float) -> Ball:
 
     Raises
     ------
-    ValueError
+    InputError
         If `padding`, `n` or `r_high` is not positive.
     """
     if padding < 1 or n < 1 or not r_high > 0:
-        raise ValueError(f"padding, n, r_high: expected positive numbers, got {padding}, {n}, {r_high}")
+        raise InputError(f"padding, n, r_high: expected positive numbers, got {padding}, {n}, {r_high}")
     last = math.ceil(r_high) - 1
     # |k|/padding = last + 1/2 is of shell `last` if that is even.
     edge = (padding * (2 * last + 1)) ** 2
@@ -85,7 +86,7 @@ def shell_sums(ball: Ball, layer: int, weight: NDArray[np.float64]) -> NDArray[n
 
     Raises
     ------
-    ValueError
+    InputError
         If `weight` does not fit the layer.
     """
     sums = np.empty((ball.n_shell, 2))
@@ -111,7 +112,7 @@ def first_weight(
 
     Raises
     ------
-    ValueError
+    InputError
         If arrays do not fit the layer.
     """
     _core.gridding_start(*_place(ball, layer), weight, add, w)
@@ -129,7 +130,7 @@ def product(
 
     Raises
     ------
-    ValueError
+    InputError
         If arrays do not fit the layer.
     """
     _core.gridding_product(*_place(ball, layer), weight, add, w, out)
@@ -151,7 +152,7 @@ def place(
 
     Raises
     ------
-    ValueError
+    InputError
         If arrays do not fit the layer.
     """
     _core.gridding_place(*_place(ball, layer), re, im, _parts(samples))
@@ -172,7 +173,7 @@ def deviation(ball: Ball, layer: int, samples: NDArray[Any]) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         If there are too few samples.
     """
     return _core.gridding_deviation(*_place(ball, layer), _parts(samples))
@@ -183,7 +184,7 @@ def divide(ball: Ball, layer: int, samples: NDArray[Any], w: NDArray[np.float64]
 
     Raises
     ------
-    ValueError
+    InputError
         If arrays do not fit the layer.
     """
     _core.gridding_divide(*_place(ball, layer), _parts(samples), w)
@@ -199,7 +200,7 @@ def scale(points: NDArray[Any], along_y: NDArray[Any], along_x: NDArray[Any]) ->
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree.
     """
     _core.gridding_scale(points, along_y, along_x)

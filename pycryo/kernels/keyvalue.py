@@ -101,7 +101,7 @@ def count_key_values(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or a rotation is not finite.
     """
     return _core.count_key_values(
@@ -122,7 +122,7 @@ def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) 
 
     Raises
     ------
-    ValueError
+    InputError
         If the arrays of a part differ in length or its keys do not ascend.
     """
     lists = [(each.key, each.re, each.im, each.weight) for each in parts]
@@ -134,7 +134,7 @@ def add_key_values(accumulators: Accumulators, key_values: KeyValues, *, threads
 
     Raises
     ------
-    ValueError
+    InputError
         If the arrays of `key_values` differ in length or its keys do not ascend.
     """
     _core.add_key_values(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.errors import InputError
 from pycryo.kernels.sphere import Sphere
 from pycryo.threads import get_threads
 
@@ -44,11 +45,11 @@ def add_mates(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or `rotation` is not of that kind.
     """
     if np.may_share_memory(target, source):
-        raise ValueError("target, source: expected different memory")
+        raise InputError("target, source: expected different memory")
     _core.add_mates(
         rotation,
         imaginary,

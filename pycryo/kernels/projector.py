@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo import _core
+from pycryo import _core, arguments
 from pycryo.errors import InputError
 from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
@@ -54,7 +55,7 @@ def volume_radius(padding: int, r_high: float) -> int:
 
 
 def fourier_volume(
-    map: NDArray[np.floating], *, padding: int = 2, r_high: float | None = None, threads: int | None = None
+    map: ArrayLike, *, padding: int = 2, r_high: float | None = None, threads: int | None = None
 ) -> FourierVolume:
     """Transform a map for interpolation: divide by sinc², zero-pad, transform, crop.
 
@@ -79,9 +80,8 @@ def fourier_volume(
     """
     import scipy.fft
 
-    box = len(map) if np.ndim(map) == 3 else 0
-    if box == 0 or map.shape != (box, box, box):
-        raise InputError(f"map: expected a cube (N, N, N), got shape {np.shape(map)}")
+    map = arguments.cube("map", map)
+    box = len(map)
     if padding < 1:
         raise InputError(f"padding: expected at least 1, got {padding}")
     limit = box / 2 if r_high is None else float(r_high)
@@ -122,9 +122,9 @@ def _centre_phase(
 
 def project_slices(
     volume: FourierVolume,
-    rotations: NDArray[np.float64],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
+    rotations: ArrayLike,
+    kx: ArrayLike,
+    ky: ArrayLike,
     *,
     scale: float = 1.0,
     curvature: NDArray[np.float64] | None = None,
@@ -138,7 +138,7 @@ def project_slices(
     volume : FourierVolume
         See `fourier_volume`.
     rotations : (n, 3, 3) float64
-        A, see docs/conventions.md.
+        A, see docs/conventions.md; any matrices, A·M where images are distorted.
     kx, ky : (n_pixel,) int32
         Fourier indices of the image.
     scale : float
@@ -157,12 +157,12 @@ def project_slices(
 
     Raises
     ------
-    ValueError
-        If shapes disagree.
+    InputError
+        If shapes disagree or a matrix is not finite.
     """
-    rotations = np.ascontiguousarray(rotations, np.float64)
-    if out is None:
-        out = np.empty((len(rotations), 2, len(kx)), np.float32)
+    rotations = arguments.numbers("rotations", rotations, np.float64, (None, 3, 3), finite=True)
+    kx, ky = (arguments.numbers(name, k, np.int32) for name, k in (("kx", kx), ("ky", ky)))
+    out = arguments.result("out", out, (len(rotations), 2, len(kx)), np.float32)
     _core.project_slices(
         volume.data,
         rotations,
@@ -178,9 +178,9 @@ def project_slices(
 
 def project(
     map: ArrayLike,
-    rotations: NDArray[np.float64],
+    rotations: Any,
     *,
-    shifts: NDArray[np.float64] | None = None,
+    shifts: ArrayLike | None = None,
     padding: int = 2,
     r_high: float | None = None,
     threads: int | None = None,
@@ -189,11 +189,11 @@ def project(
 
     Parameters
     ----------
-    map : (N, N, N) float32 or float64, or Map
+    map : (N, N, N) array_like, or Map
         Density, centre N//2.
-    rotations : (n, 3, 3) float64
-        A, see docs/conventions.md.
-    shifts : (n, 2) float64, optional
+    rotations : (n, 3, 3) array_like, or scipy.spatial.transform.Rotation
+        A, see docs/conventions.md; `euler_to_matrix` makes them from RELION's angles.
+    shifts : (n, 2) array_like, optional
         rlnOrigin (x, y) in px: the projected particle sits at minus this from the centre N//2.
     padding : int
         Zero-padding factor of the map before its transform.
@@ -210,19 +210,17 @@ def project(
     Raises
     ------
     InputError
-        If shapes disagree or an option is out of range.
+        If shapes disagree, an option is out of range, a matrix is no rotation or a number not finite.
     """
-    rotations = np.asarray(rotations, np.float64)
-    if rotations.ndim != 3 or rotations.shape[1:] != (3, 3):
-        raise InputError(f"rotations: expected shape (n, 3, 3), got {rotations.shape}")
-    if shifts is not None and np.shape(shifts) != (len(rotations), 2):
-        raise InputError(f"shifts: expected shape ({len(rotations)}, 2), got {np.shape(shifts)}")
-    volume = fourier_volume(np.asarray(map), padding=padding, r_high=r_high, threads=threads)
+    rotations = arguments.rotations("rotations", rotations)
+    if shifts is not None:
+        shifts = arguments.numbers("shifts", shifts, np.float64, (len(rotations), 2), finite=True)
+    volume = fourier_volume(arguments.cube("map", map), padding=padding, r_high=r_high, threads=threads)
     out = np.empty((len(rotations), volume.box, volume.box), np.float32)
     batch = max(1, _BATCH_BYTES // (24 * volume.box**2))  # slices, moved slices, transforms, images
     for first in range(0, len(rotations), batch):
         some = slice(first, first + batch)
-        origin = None if shifts is None else np.asarray(shifts, np.float64)[some]
+        origin = None if shifts is None else shifts[some]
         out[some] = project_images(
             volume, rotations[some], half_plane(volume.box, volume.r_high), shifts=origin, threads=threads
         )

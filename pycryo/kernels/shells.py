@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, split
 from pycryo.threads import get_threads
 
 
 def image_shells(
-    a: NDArray[np.float32],
-    b: NDArray[np.float32],
-    shell: NDArray[np.int32],
+    a: ArrayLike,
+    b: ArrayLike,
+    shell: ArrayLike,
     n_shell: int,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
@@ -21,7 +22,7 @@ def image_shells(
     Parameters
     ----------
     a, b : (n, 2, n_pixel) float32
-        Real parts, then imaginary parts, of Fourier samples.
+        Real parts, then imaginary parts, of Fourier samples; or (n, n_pixel) complex.
     shell : (n_pixel,) int32
         Shell of each sample (`pycryo.kernels.pixels.Pixels.shell`), below `n_shell`.
     n_shell : int
@@ -35,9 +36,10 @@ def image_shells(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or a shell is out of range.
     """
+    a, b, shell = split("a", a), split("b", b), numbers("shell", shell, np.int32)
     out = np.empty((len(a), n_shell, 3))
     _core.image_shells(a, b, shell, out, threads or get_threads())
     return out

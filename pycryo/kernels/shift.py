@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, result, split
 from pycryo.threads import get_threads
 
 
 def shift(
-    images: NDArray[np.float32],
-    kx: NDArray[np.int32],
-    ky: NDArray[np.int32],
-    shifts: NDArray[np.float64],
+    images: ArrayLike,
+    kx: ArrayLike,
+    ky: ArrayLike,
+    shifts: ArrayLike,
     box: int,
     *,
     out: NDArray[np.float32] | None = None,
@@ -27,7 +28,7 @@ def shift(
     Parameters
     ----------
     images : (n_image, 2, n_pixel) float32
-        Real parts, then imaginary parts, of the Fourier samples listed in `kx`, `ky`.
+        Real parts, then imaginary parts, of the Fourier samples listed in `kx`, `ky`; or (n_image, n_pixel) complex.
     kx, ky : (n_pixel,) int32
         Fourier indices.
     shifts : (n_image, n_shift, 2) float64
@@ -45,12 +46,12 @@ def shift(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree.
     """
-    shifts = np.ascontiguousarray(shifts, np.float64)
-    if out is None:
-        out = np.empty((shifts.shape[0], shifts.shape[1], 2, len(kx)), np.float32)
+    images, kx, ky = split("images", images), numbers("kx", kx, np.int32), numbers("ky", ky, np.int32)
+    shifts = numbers("shifts", shifts, np.float64, (len(images), None, 2))
+    out = result("out", out, (*shifts.shape[:2], 2, len(kx)), np.float32)
     k_max = int(max(np.abs(kx).max(initial=0), np.abs(ky).max(initial=0)))
     _core.shift(images, kx, ky, shifts, float(box), k_max, out, threads or get_threads())
     return out

@@ -9,6 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
+
 # Padded Fourier px. A sample lies below r - 1/2, its neighbours at most √3 further out: r + 1.232.
 MARGIN = 1.25
 
@@ -64,11 +66,11 @@ def sphere(radius: int) -> Sphere:
 
     Raises
     ------
-    ValueError
+    InputError
         If `radius` is less than 1.
     """
     if radius < 1:
-        raise ValueError(f"radius: expected at least 1, got {radius}")
+        raise InputError(f"radius: expected at least 1, got {radius}")
     square = np.square(np.arange(-radius, radius + 1, dtype=np.float64))
     rest = (radius + MARGIN) ** 2 - square[:, None] - square
     count = np.where(rest >= 0, np.minimum(np.floor(np.sqrt(np.maximum(rest, 0))), radius) + 1, 0)

@@ -1,5 +1,5 @@
 """The files of a run.
 
-Doors: `outputs` of each iteration and of the result, `data_star`, `checkpoint`, `measured` images, `unfinished`, `job` folder,
-its `lock`, `run_json`, `finished_run` by which others go on, `fingerprint`, `background` where files are finished.
+Doors: `outputs` of each iteration and of the result, `data_star`, `checkpoint`, `measured` images, `unfinished` ones,
+`job` folder and its `lock`, `run_json`, `finished_run` by which others go on, `fingerprint`, `background`.
 """

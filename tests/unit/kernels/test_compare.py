@@ -327,9 +327,9 @@ def test_errors_name_argument_and_shape(rng):
         pack_images(images, weights[:1])
     with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, 10\), got \(4, 2, 9\)"):
         compare(panel, np.ascontiguousarray(slices[:, :, :9]), new_best(2, 1))
-    with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, any\), got \(4, 20\)"):
+    with pytest.raises(ValueError, match=r"slices: expected shape \(..., 2, n\) .*, got \(4, 20\)"):
         pack_slices(slices.reshape(4, 20))
-    with pytest.raises(ValueError, match=r"slices: expected shape \(any, 2, any\), got \(4, 1, 20\)"):
+    with pytest.raises(ValueError, match=r"slices: expected shape \(..., 2, n\) .*, got \(4, 1, 20\)"):
         pack_slices(slices.reshape(4, 1, 20))
     with pytest.raises(ValueError, match=r"log_prior_slice: expected shape \(4\), got \(3\)"):
         compare(panel, slices, new_best(2, 1), log_prior_slice=prior_slice[:3])
@@ -341,7 +341,5 @@ def test_errors_name_argument_and_shape(rng):
         pack_images(images, weights, images_per_group=0)
     with pytest.raises(ValueError, match=r"score: expected shape \(2, any\), got \(1, 5\)"):
         compare(panel, slices, new_best(1, 5))
-    with pytest.raises(TypeError):
-        compare(panel, slices.astype(float), new_best(2, 1))
-    with pytest.raises(TypeError):
-        compare(panel, slices, new_best(2, 1), active=np.ones((2, 1)))
+    with pytest.raises(ValueError, match=r"active: expected .* uint8, got float64 with others"):
+        compare(panel, slices, new_best(2, 1), active=np.full((2, 1), 0.5))

@@ -101,7 +101,7 @@ def test_axis_aligned_slices_stay_inside(rng):
 def test_samples_beyond_the_volume_are_zero(rng):
     volume = random_volume(rng, 4)
     far = np.array([6, 1000, 2**23], np.int32)
-    rotations = np.concatenate([random_rotations(rng, 3), np.full((1, 3, 3), np.nan), np.full((1, 3, 3), 1e30)])
+    rotations = np.concatenate([random_rotations(rng, 3), np.full((1, 3, 3), 1e30)])
     result = project_slices(volume, rotations, far, far)
     np.testing.assert_array_equal(result, 0)
 
@@ -165,8 +165,8 @@ def test_errors_name_what_is_wrong():
         fourier_volume(cube, padding=0)
     with pytest.raises(InputError, match=r"shifts: expected shape \(1, 2\), got \(2, 2\)"):
         project(cube, np.eye(3)[None], shifts=np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"rotations: expected shape \(n, 3, 3\), got \(3, 3\)"):
-        project(cube, np.eye(3))
+    with pytest.raises(InputError, match=r"rotations: expected rotation matrices \(n, 3, 3\) .* of shape \(3,\)"):
+        project(cube, np.zeros(3))
     index = np.zeros(3, np.int32)
     with pytest.raises(ValueError, match=r"volume: expected shape \(7, 7, 4, 2\), got \(7, 6, 4, 2\)"):
         _core.project_slices(

@@ -1,0 +1,184 @@
+"""What public functions take for an array: anything that says the same, converted; all else is an `InputError`.
+
+Each function here gets the name of an argument and its value, and returns the array that the compiled code works on:
+the same one, if it is such an array already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.errors import InputError
+
+# A matrix of float32 numbers differs from a rotation by so much.
+_NO_ROTATION = 1e-4
+
+
+def numbers(
+    name: str,
+    value: ArrayLike,
+    dtype: type[np.generic],
+    shape: Sequence[int | None] | None = None,
+    *,
+    finite: bool = False,
+) -> NDArray[Any]:
+    """An array of real numbers, C-contiguous.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : array_like
+        Numbers of any type that `dtype` can hold: whole ones if it is an integer.
+    dtype : type
+    shape : sequence of int or None, optional
+        What it must be; None stands for any length.
+    finite : bool
+        NaN and infinity are refused.
+
+    Raises
+    ------
+    InputError
+        With the argument, what is expected and what came.
+    """
+    kind = "whole numbers" if issubclass(dtype, np.integer) else "numbers"
+    try:
+        given = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected an array of {kind}, got {_described(value)}") from error
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"{name}: expected an array of {kind}, got {_described(value)}")
+    if shape is not None and not _fits(given.shape, shape):
+        expected = ", ".join("any" if each is None else str(each) for each in shape) + ("," if len(shape) == 1 else "")
+        raise InputError(f"{name}: expected shape ({expected}), got {given.shape}")
+    found = given if given.dtype == dtype else _converted(name, given, dtype)
+    if finite and not np.isfinite(found).all():
+        raise InputError(f"{name}: expected finite numbers only, got NaN or infinity")
+    return found if found.flags.c_contiguous else np.ascontiguousarray(found)
+
+
+def _fits(shape: tuple[int, ...], expected: Sequence[int | None]) -> bool:
+    return len(shape) == len(expected) and all(
+        want in (None, extent) for want, extent in zip(expected, shape, strict=True)
+    )
+
+
+def _converted(name: str, given: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = given.astype(dtype)
+    if issubclass(dtype, np.integer) and not np.array_equal(found, given):
+        raise InputError(f"{name}: expected whole numbers of {np.dtype(dtype)}, got {given.dtype} with others")
+    if issubclass(dtype, np.floating) and given.dtype.kind == "f" and not _same_infinities(found, given):
+        raise InputError(f"{name}: expected numbers that {np.dtype(dtype)} can hold, got larger ones")
+    return found
+
+
+def _same_infinities(found: NDArray[Any], given: NDArray[Any]) -> bool:
+    return found.dtype.itemsize >= given.dtype.itemsize or bool((np.isinf(found) == np.isinf(given)).all())
+
+
+def split(name: str, value: ArrayLike) -> NDArray[np.float32]:
+    """Fourier samples (..., 2, n) float32, real parts, then imaginary parts; complex ones (..., n) are taken apart.
+
+    Raises
+    ------
+    InputError
+        If they are neither.
+    """
+    given = np.asarray(value)
+    if given.dtype.kind == "c":
+        given = np.stack([given.real, given.imag], axis=-2)
+    found = numbers(name, given, np.float32)
+    if found.ndim < 2 or found.shape[-2] != 2:
+        raise InputError(
+            f"{name}: expected shape (..., 2, n) of real and imaginary parts, or complex (..., n), got {found.shape}"
+        )
+    return found
+
+
+def rotations(name: str, value: Any) -> NDArray[np.float64]:
+    """Rotation matrices (n, 3, 3); one matrix or `scipy.spatial.transform.Rotation` will do.
+
+    Raises
+    ------
+    InputError
+        If a matrix is no rotation.
+    """
+    found = numbers(name, value.as_matrix() if hasattr(value, "as_matrix") else value, np.float64)
+    if found.shape == (3, 3):
+        found = found[None]
+    if found.ndim != 3 or found.shape[1:] != (3, 3):
+        raise InputError(
+            f"{name}: expected rotation matrices (n, 3, 3) or scipy's Rotation, got {_described(value)} of shape "
+            f"{found.shape}"
+        )
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN fails the tests
+        error = np.abs(found @ found.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2), initial=0)
+        bad = ~((error <= _NO_ROTATION) & (np.linalg.det(found) > 0))
+    if bad.any():
+        place = int(np.argmax(bad))
+        raise InputError(f"{name}: expected rotations, got a matrix that is none at {place}: {found[place].tolist()}")
+    return found
+
+
+def cube(name: str, value: Any) -> NDArray[Any]:
+    """A density (N, N, N) of finite numbers: float64 stays float64, all else is float32.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    given = np.asarray(value)
+    found = numbers(name, given, np.float64 if given.dtype == np.float64 else np.float32)
+    if found.ndim != 3 or len(set(found.shape)) != 1 or not found.size:
+        raise InputError(f"{name}: expected a cube (N, N, N), got shape {found.shape}")
+    if not np.isfinite(found).all():
+        raise InputError(f"{name}: expected finite numbers only, got NaN or infinity")
+    return found
+
+
+def result(name: str, value: Any, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """The array that a result is written into: the user's, or a new one for None.
+
+    Raises
+    ------
+    InputError
+        If the user's has another shape, type or layout, or cannot be written.
+    """
+    if value is None:
+        return np.empty(shape, dtype)
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.carray:
+        raise InputError(
+            f"{name}: expected a C-contiguous, writeable array of {np.dtype(dtype)}, got {_described(value)}"
+        )
+    if value.shape != shape:
+        raise InputError(f"{name}: expected shape {shape}, got {value.shape}")
+    return value
+
+
+def number(name: str, value: Any, *, least: float = -np.inf, most: float = np.inf) -> float:
+    """One finite number within limits.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found = float(numbers(name, value, np.float64, ()))
+    if not (np.isfinite(found) and least <= found <= most):
+        limits = f" from {least:g} to {most:g}" if np.isfinite(most) else f" of at least {least:g}"
+        raise InputError(f"{name}: expected a number{limits if np.isfinite(least) else ''}, got {found:g}")
+    return found
+
+
+def _described(value: Any) -> str:
+    """A value in few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
