@@ -12,23 +12,38 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _HOMES = {
     "AbinitioOptions": "pycryo.refinement.start.abinitio_options",
     "InitialModel": "pycryo.refinement.start.abinitio",
+    "InputError": "pycryo.errors",
     "Map": "pycryo.maps.density",
     "Particles": "pycryo.io.particle_set",
     "RefineOptions": "pycryo.refinement.options",
     "Result": "pycryo.refinement.loop",
+    "RunError": "pycryo.errors",
     "abinitio": "pycryo.refinement.start.abinitio",
+    "corrected_fsc": "pycryo.maps.fsc",
     "ctf": "pycryo.kernels.ctf",
+    "euler_to_matrix": "pycryo.geometry.rotations",
     "fsc": "pycryo.maps.fsc",
+    "low_pass": "pycryo.maps.density",
+    "mask": "pycryo.maps.masks",
+    "matrix_to_euler": "pycryo.geometry.rotations",
     "project": "pycryo.kernels.projector",
+    "read_images": "pycryo.io.batches",
     "read_map": "pycryo.io.mrc",
     "read_particles": "pycryo.io.particles",
     "reconstruct": "pycryo.refinement.reconstruct",
     "refine": "pycryo.refinement.loop",
+    "resample": "pycryo.maps.density",
+    "simulate": "pycryo.simulation.simulate",
+    "symmetry": "pycryo.geometry.symmetry",
+    "write_map": "pycryo.io.mrc",
+    "write_particles": "pycryo.io.particles",
 }
 __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
+    if name == "kernels":
+        return importlib.import_module("pycryo.kernels")
     if name not in _HOMES:
         raise AttributeError(f"module 'pycryo' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
@@ -37,4 +52,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "kernels"})

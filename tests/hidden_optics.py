@@ -12,7 +12,8 @@ from pycryo.io.particles import read_particles
 from pycryo.io.star import write_star
 from pycryo.io.table import make_table
 from pycryo.maps.density import Map
-from pycryo.simulate import SimulateOptions, Simulator
+from pycryo.simulation.options import SimulateOptions
+from pycryo.simulation.simulator import Simulator
 
 BOX, PIXEL, N = 48, 1.6, 400
 TILT, ODD = (1.5, -2.0), (0, 0, 50.0, 0, 0, -40.0)

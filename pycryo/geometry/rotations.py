@@ -8,17 +8,38 @@ a symmetry operator s leaves the projection unchanged.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import numbers, rotations
 from pycryo.geometry import _turns
 
 Array = NDArray[np.float64]
 
 
 def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
-    """(n, 3, 3) matrices A = Rz(psi)ᵀ Ry(tilt)ᵀ Rz(rot)ᵀ from RELION's ZYZ angles in degrees."""
-    return quaternion_to_matrix(euler_to_quaternion(rot, tilt, psi))
+    """(n, 3, 3) matrices A = Rz(psi)ᵀ Ry(tilt)ᵀ Rz(rot)ᵀ from RELION's ZYZ angles in degrees.
+
+    Raises
+    ------
+    InputError
+        If an angle is not finite.
+    """
+    angles = (numbers(name, x, np.float64, finite=True) for name, x in (("rot", rot), ("tilt", tilt), ("psi", psi)))
+    return quaternion_to_matrix(euler_to_quaternion(*angles))
+
+
+def matrix_to_euler(matrix: Any) -> tuple[Array, Array, Array]:
+    """RELION's (rot, tilt, psi), (n,) degrees each, of matrices A (n, 3, 3) or scipy.spatial.transform.Rotation.
+
+    Raises
+    ------
+    InputError
+        If a matrix is no rotation.
+    """
+    return quaternion_to_euler(matrix_to_quaternion(rotations("matrix", matrix)))
 
 
 def euler_to_quaternion(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:

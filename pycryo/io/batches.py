@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import numbers
+from pycryo.errors import InputError
+from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.particles import Particles
 
@@ -21,14 +26,18 @@ class Batch:
     images: NDArray[np.float32]
 
 
-def read_images(particles: Particles, rows: ArrayLike) -> NDArray[np.float32]:
-    """Read the images of some particles.
+def read_images(
+    source: Particles | str | os.PathLike[str], rows: ArrayLike | None = None, *, max_bytes: float = 1 << 33
+) -> NDArray[np.float32]:
+    """Read images of particles, or of a stack.
 
     Parameters
     ----------
-    particles : Particles
-    rows : (n,) ints
-        Particles, in any order, whose images have the same box.
+    source : Particles, or path of an MRC stack
+    rows : (n,) ints, optional
+        Particles, or images counted from 0, in any order, that have the same box. Default: all.
+    max_bytes : float
+        More are refused: read part by part, or give a larger number.
 
     Returns
     -------
@@ -37,24 +46,20 @@ def read_images(particles: Particles, rows: ArrayLike) -> NDArray[np.float32]:
 
     Raises
     ------
-    ValueError
-        If the boxes differ.
+    InputError
+        If the boxes differ, there are no such images, or too many.
     InputError, RunError
-        If a stack cannot be read any more.
+        If a stack cannot be read (any more).
     """
-    rows = np.asarray(rows, np.int64)
-    boxes = np.unique(particles.optics.box[particles.optics_group[rows]])
-    if len(boxes) > 1:
-        raise ValueError(f"rows: expected images of one box, got boxes {boxes.tolist()}")
-    stacks = particles.stack[rows]
-    parts = [(stack, np.flatnonzero(stacks == stack)) for stack in np.unique(stacks)]
-    if len(parts) == 1:
-        return _read(particles, int(parts[0][0]), rows)
-    box = int(boxes[0]) if len(boxes) else 0
-    images = np.empty((len(rows), box, box), np.float32)
-    for stack, places in parts:
-        images[places] = _read(particles, int(stack), rows[places])
-    return images
+    if isinstance(source, Particles):
+        total, box, read = source.n, int(source.optics.box.max()), source.read
+    else:
+        header = read_header(source)
+        total, box, read = header.nz, header.nx, partial(read_stack, header)
+    chosen = np.arange(total) if rows is None else numbers("rows", rows, np.int64, (None,))
+    if (size := 4.0 * len(chosen) * box**2) > max_bytes:
+        raise InputError(f"{len(chosen)} images take {size / 2**30:.1f} GiB: give fewer rows, or more as max_bytes")
+    return read(chosen)
 
 
 def iter_batches(
@@ -85,13 +90,13 @@ def iter_batches(
     plan = _plan(particles, chosen, max_images)
     if not prefetch or len(plan) < 2:
         for part in plan:
-            yield Batch(part, read_images(particles, part))
+            yield Batch(part, particles.read(part))
         return
     with ThreadPoolExecutor(1, thread_name_prefix="pycryo-read") as reader:
-        ahead = [reader.submit(read_images, particles, part) for part in plan[:1]]
+        ahead = [reader.submit(particles.read, part) for part in plan[:1]]
         for number, part in enumerate(plan):
             images = ahead.pop().result()
-            ahead += [reader.submit(read_images, particles, next_part) for next_part in plan[number + 1 : number + 2]]
+            ahead += [reader.submit(particles.read, next_part) for next_part in plan[number + 1 : number + 2]]
             yield Batch(part, images)
             del images
 
@@ -101,11 +106,6 @@ def find_bad_images(images: NDArray[np.float32]) -> NDArray[np.bool_]:
     low, high = images.min(axis=(1, 2)), images.max(axis=(1, 2))  # NaN where any pixel is NaN
     bad: NDArray[np.bool_] = ~np.isfinite(low) | ~np.isfinite(high) | (low == high)
     return bad
-
-
-def _read(particles: Particles, stack: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    source = particles.headers[stack] if particles.headers else particles.stacks[stack]
-    return read_stack(source, particles.image_index[rows])
 
 
 def _plan(particles: Particles, rows: NDArray[np.int64], max_images: int) -> list[NDArray[np.int64]]:

@@ -7,14 +7,15 @@ import os
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import numbers
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
 from pycryo.io.mrc_header import HEADER_BYTES, MrcHeader, Place, new_header, read_header, statistics_of, summary
 from pycryo.io.mrc_stacks import read_stack
-from pycryo.maps.density import Map
+from pycryo.maps.density import Map, as_map
 from pycryo.maps.masks import check_mask_values
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_all, on_root
@@ -85,14 +86,28 @@ def read_place(path: str | os.PathLike[str], pixel_size: float) -> Place:
 
 
 def write_map(
-    path: str | os.PathLike[str], data: NDArray[np.floating[Any]], pixel_size: float, place: Place | None = None
+    path: str | os.PathLike[str], data: ArrayLike | Map, pixel_size: float | None = None, place: Place | None = None
 ) -> None:
-    """Write a map (N, N, N) in order (z, y, x) as MRC mode 2, atomically; `pixel_size` in Å.
+    """Write a map as MRC mode 2, atomically.
 
-    `place` is where it is in space, by default with its first voxel at 0.
+    Parameters
+    ----------
+    path : path
+    data : Map, or (N, N, N) array_like
+        In order (z, y, x).
+    pixel_size : float, optional
+        Å; needed for an array.
+    place : Place, optional
+        Where it is in space; by default with its first voxel at 0.
+
+    Raises
+    ------
+    InputError
+        If it is no map, its pixel size is not known, or the file cannot be written.
     """
-    if data.ndim != 3:
-        raise ValueError(f"data: expected 3 axes, got shape {data.shape}")
+    if pixel_size is None:
+        pixel_size = as_map("data", data).pixel_size
+    data = numbers("data", data, np.float32, (None, None, None))
     _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import atomic_path
+from pycryo.io.in_memory.array_stack import ArrayStack
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
 
 log = logging.getLogger(__name__)
@@ -73,13 +74,13 @@ def write_stack(
 
 
 def read_stack(
-    stack: str | os.PathLike[str] | MrcHeader, indices: Sequence[int] | NDArray[np.integer[Any]]
+    stack: str | os.PathLike[str] | MrcHeader | ArrayStack, indices: Sequence[int] | NDArray[np.integer[Any]]
 ) -> NDArray[np.float32]:
     """Read images of a stack by number.
 
     Parameters
     ----------
-    stack : path or MrcHeader
+    stack : path, MrcHeader or ArrayStack
         A header read before saves reading it again.
     indices : (n,) ints
         0-based numbers in any order; neighbours are read in one call, in the order of the file.
@@ -95,8 +96,10 @@ def read_stack(
     RunError
         If the file was changed since its header was read, or vanished for more than `LATE` seconds.
     """
-    header = stack if isinstance(stack, MrcHeader) else read_header(stack)
     wanted = np.asarray(indices, np.int64)
+    if isinstance(stack, ArrayStack):
+        return stack.read(wanted)
+    header = stack if isinstance(stack, MrcHeader) else read_header(stack)
     if wanted.size and not 0 <= wanted.min() <= wanted.max() < header.nz:
         beyond = wanted[(wanted < 0) | (wanted >= header.nz)][0]
         raise InputError(f"{header.path} has {header.nz} images; there is no image {beyond + 1}")

@@ -70,6 +70,19 @@ class OpticsGroups:
         return np.array([any(each) for each in self.even_zernike], bool)
 
     @property
+    def kinds(self) -> set[str]:
+        """Corrections that the groups state, of `pycryo.io.aberrations.KINDS`."""
+        stated = {
+            "beam-tilt": self.beam_tilt.any(),
+            "odd-zernike": any(any(each) for each in self.odd_zernike),
+            "even-zernike": self.has_even.any(),
+            "magnification": self.is_distorted.any(),
+            "premultiplied": self.is_premultiplied.any(),
+            "phase-flipped": self.is_phase_flipped.any(),
+        }
+        return {name for name, is_there in stated.items() if is_there}
+
+    @property
     def is_distorted(self) -> NDArray[np.bool_]:
         """Groups with a magnification other than 1."""
         return np.asarray((self.magnification != np.eye(2)).any(axis=(1, 2)))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import numbers
 from pycryo.errors import InputError
+from pycryo.io.in_memory.array_stack import ArrayStack
+from pycryo.io.in_memory.particle_arrays import fields_of_arrays
 from pycryo.io.mrc_header import MrcHeader
+from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POSE_LABELS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 MICROGRAPH_LABEL = "rlnMicrographName"
@@ -40,8 +48,9 @@ class Particles:
         Rows of that table that these particles are.
     stacks : tuple of Path
         Files with the images.
-    headers : tuple of MrcHeader
-        Their headers; empty if they were not read (``validate=False``).
+    headers : tuple of MrcHeader, or ArrayStack
+        Their headers, or the images themselves if they are in memory; empty if they were not read
+        (``validate=False``).
     folders : tuple of Path
         Absolute folders from which the image names led to the stacks.
     stack : (n,) int32
@@ -82,7 +91,7 @@ class Particles:
     table_name: str
     rows: NDArray[np.int64]
     stacks: tuple[Path, ...]
-    headers: tuple[MrcHeader, ...]
+    headers: tuple[MrcHeader | ArrayStack, ...]
     folders: tuple[Path, ...]
     stack: NDArray[np.int32]
     image_index: NDArray[np.int64]
@@ -111,8 +120,103 @@ class Particles:
             if isinstance(value := getattr(self, field.name), np.ndarray):
                 value.flags.writeable = False
 
+    @classmethod
+    def from_arrays(
+        cls, images: ArrayLike, pixel_size: float, *, poses: Any = None, origins: ArrayLike | None = None, **values: Any
+    ) -> Particles:
+        """Particles whose images are in memory, of one optics group.
+
+        Parameters
+        ----------
+        images : (n, N, N) array_like
+            White on dark.
+        pixel_size : float
+            Å.
+        poses : (n, 3) or (n, 3, 3) array_like, or scipy.spatial.transform.Rotation, optional
+            RELION's angles rot, tilt, psi in degrees, or matrices A (docs/conventions.md).
+        origins : (n, 2) array_like, optional
+            rlnOriginXAngst and Y, Å.
+        **values : number, or (n,) array_like
+            ``voltage`` (kV), ``spherical_aberration`` (mm) and ``amplitude_contrast``, a number each; ``defocus_u``,
+            ``defocus_v`` (Å; that of U if left out), ``defocus_angle``, ``phase_shift`` (degrees), ``ctf_b_factor``
+            (Å²), ``ctf_scale``, ``random_subset`` (1, 2; 0: to be drawn) and ``class_number``.
+
+        Raises
+        ------
+        InputError
+            Names the argument that is unknown or cannot be used.
+        """
+        return cls(**fields_of_arrays(images, pixel_size, values, poses, origins))
+
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, which: Any) -> Particles:
+        """Some of the particles, by slice, index, indices or mask."""
+        rows = np.arange(self.n)[which]
+        return self.subset(np.atleast_1d(rows))
+
+    def __repr__(self) -> str:
+        boxes = sorted(set(self.optics.box[np.unique(self.optics_group)].tolist()))
+        sizes = sorted(set(self.optics.pixel_size[np.unique(self.optics_group)].tolist()))
+        has = [word for word, there in (("CTF", self.has_ctf), ("poses", self.has_poses)) if there]
+        return (
+            f"Particles({self.n} of {self.path}: {' and '.join(map(str, boxes))} px, "
+            f"{' and '.join(f'{size:.6g}' for size in sizes)} Å/px, {len(self.stacks)} stack(s), "
+            f"{len(self.optics)} optics group(s), {' and '.join(has) or 'neither CTF nor poses'})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The first rows as a table, for notebooks."""
+        first = self[:5].frame().to_html(index=False)
+        return f"<p>{html.escape(repr(self))}</p>{first}"
+
+    def frame(self) -> pd.DataFrame:
+        """All columns of these particles as text in a DataFrame, in their order."""
+        return self.table.frame().iloc[self.rows].reset_index(drop=True)
+
+    def read(self, rows: ArrayLike) -> NDArray[np.float32]:
+        """(n, N, N) images of some particles, in the order of `rows` (n,), which have one box.
+
+        Raises
+        ------
+        InputError
+            If the boxes differ, or there is no such particle.
+        InputError, RunError
+            If a stack cannot be read any more.
+        """
+        chosen = numbers("rows", rows, np.int64, (None,))
+        if len(chosen) and not -self.n <= chosen.min() <= chosen.max() < self.n:
+            raise InputError(f"rows: expected numbers below {self.n}, got {chosen.min()} to {chosen.max()}")
+        boxes = np.unique(self.optics.box[self.optics_group[chosen]])
+        if len(boxes) > 1:
+            raise InputError(f"rows: expected images of one box, got boxes {boxes.tolist()}")
+        stacks = self.stack[chosen]
+        parts = [(int(stack), np.flatnonzero(stacks == stack)) for stack in np.unique(stacks)]
+        if len(parts) == 1:
+            return self._read(parts[0][0], chosen)
+        box = int(boxes[0]) if len(boxes) else 0
+        found = np.empty((len(chosen), box, box), np.float32)
+        for stack, places in parts:
+            found[places] = self._read(stack, chosen[places])
+        return found
+
+    def _read(self, stack: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return read_stack(self.headers[stack] if self.headers else self.stacks[stack], self.image_index[rows])
+
+    @overload
+    def images(self) -> NDArray[np.float32]: ...
+
+    @overload
+    def images(self, batch: int) -> Iterator[NDArray[np.float32]]: ...
+
+    def images(self, batch: int | None = None) -> NDArray[np.float32] | Iterator[NDArray[np.float32]]:
+        """All images (n, N, N) in the order of the particles; or, with `batch`, so many at a time."""
+        if batch is None:
+            return self.read(np.arange(self.n))
+        if batch < 1:
+            raise InputError(f"batch: expected at least 1, got {batch}")
+        return (self.read(np.arange(first, min(first + batch, self.n))) for first in range(0, self.n, batch))
 
     @property
     def n(self) -> int:

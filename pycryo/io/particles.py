@@ -24,6 +24,7 @@ from pycryo.io.image_names import (
     noted_folders,
     split_names,
 )
+from pycryo.io.in_memory.on_disc import on_disc
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
     MOVED_LABELS,
@@ -175,23 +176,26 @@ def _read(
     return by_image(particles, images.names.stacks) if validate else particles
 
 
-def write_particles(path: str | os.PathLike[str], particles: Particles, updates: Mapping[str, ArrayLike]) -> None:
+def write_particles(
+    path: str | os.PathLike[str], particles: Particles, updates: Mapping[str, ArrayLike] | None = None
+) -> None:
     """Write particles with all their input columns, in the form of RELION 3.1 and later, atomically.
 
     Values that `updates` does not name stay as they were to the letter. A 3.0 file is converted: microscope columns
     move to data_optics, origins become Å. Image names stay as they are: RELION looks them up from the folder where it
     is started, pycryo also from the folders that a comment line of the file names. Rows come in the order that they had
-    in the file that the particles are from.
+    in the file that the particles are from. Images in memory (`Particles.from_arrays`) are written beside the file.
 
     Parameters
     ----------
     path : path
         The STAR file.
     particles : Particles
-    updates : mapping of str to (n,) arrays
+    updates : mapping of str to (n,) arrays, optional
         New values by label, for example ``{"rlnAngleRot": rot}``; columns are replaced or added.
     """
-    table = particles.table
+    particles = on_disc(particles, Path(path).parent)
+    table, updates = particles.table, updates or {}
     values: dict[str, ArrayLike] = {}
     drop = {label for label in _PIXEL_ORIGIN_LABELS if label in table.columns}
     if drop:

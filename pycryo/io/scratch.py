@@ -19,7 +19,7 @@ import numpy as np
 
 from pycryo.errors import InputError, RunError
 from pycryo.io.atomic import check_writable_folder
-from pycryo.io.mrc_header import stamp_of
+from pycryo.io.mrc_header import MrcHeader, stamp_of
 from pycryo.io.particles import Particles
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -66,7 +66,7 @@ def on_scratch(comm: Comm, particles: Particles, folder: str | os.PathLike[str] 
         copies = node.broadcast(copies)
         headers = [
             replace(header, path=copies[number], stamp=stamp_of(os.stat(copies[number])))
-            if number in copies
+            if isinstance(header, MrcHeader) and number in copies
             else header
             for number, header in enumerate(particles.headers)
         ]
@@ -108,17 +108,18 @@ def _copied(particles: Particles, top: Path) -> tuple[_Guard | None, dict[int, P
     """Copy the stacks that have images: the folder and, by their number, the copies. Nothing, if they do not fit."""
     began = time.perf_counter()
     guard: _Guard | None = None
-    numbers = np.unique(particles.stack).tolist()
+    used = np.unique(particles.stack).tolist()
     try:
         top.mkdir(parents=True, exist_ok=True)
         _remove_left_over(top)
-        sources = {number: particles.headers[number].path for number in numbers}
+        on_disc = [number for number in used if isinstance(particles.headers[number], MrcHeader)]
+        sources = {number: particles.headers[number].path for number in on_disc}
         need = sum(os.stat(path).st_size for path in sources.values())
         free = shutil.disk_usage(top).free
         if need + _SPARE > free:
             raise OSError(f"they need {need / 1e6:.0f} MB and {_SPARE / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
         guard = _Guard(top)
-        copies = {number: guard.path / f"{number:06d}.mrcs" for number in numbers}
+        copies = {number: guard.path / f"{number:06d}.mrcs" for number in on_disc}
         for number, copy in copies.items():
             shutil.copyfile(sources[number], copy)
             found = os.stat(sources[number])

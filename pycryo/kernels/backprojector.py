@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
+from pycryo.arguments import numbers, split
 from pycryo.errors import InputError
 from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
@@ -48,6 +49,20 @@ class Accumulators:
     box: int
     padding: int
     r_high: float
+
+    def to_dense(self) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+        """F and T, (D, D, H) each, at [z + r, y + r, x] as in `FourierVolume.data`; 0 where no voxel is."""
+        side, half = self.sphere.layers, self.sphere.radius + 1
+        start = self.sphere.start
+        count = np.diff(start)
+        row = np.repeat(np.arange(side * side), count)
+        x = np.arange(self.sphere.n_voxel) - np.repeat(start[:-1], count)
+        begin, end = self.sphere.voxels(self.first, self.last)
+        at = np.s_[row[begin:end] % side, row[begin:end] // side, x[begin:end]]
+        sums, weight = np.zeros((side, side, half), np.complex128), np.zeros((side, side, half))
+        sums[at] = self.re + 1j * self.im
+        weight[at] = self.weight
+        return sums, weight
 
 
 def new_accumulators(
@@ -91,8 +106,22 @@ def quantum_for(bound: float) -> float:
     return math.ldexp(1.0, math.frexp(bound)[1] - 51)
 
 
+def entry_quanta(entries: Entries) -> tuple[float, float]:
+    """Quanta of F and of T with which sums of these entries are exact, wherever they fall."""
+    weight = float(np.abs(numbers("weight", entries.weight, np.float64)).sum())
+    images = split("images", entries.images)
+    largest = float(np.sqrt(np.square(images, dtype=np.float64).sum(axis=-2)).max(initial=0.0))
+    bounds = (weight * largest, weight * float(np.abs(entries.weights).max(initial=0.0)))
+    first, second = (quantum_for(bound * images.shape[-1]) if bound > 0 else 0.0 for bound in bounds)
+    return first, second
+
+
 def insert(
-    accumulators: Accumulators, entries: Entries, *, quantum: tuple[float, float], threads: int | None = None
+    accumulators: Accumulators,
+    entries: Entries,
+    *,
+    quantum: tuple[float, float] | None = None,
+    threads: int | None = None,
 ) -> None:
     """Add images at their poses: F(q) += w·X̃·exp(+2πi k·t/box), T(q) += w·W at q = padding·scale·Aᵀ(kx, ky, z).
 
@@ -110,8 +139,9 @@ def insert(
         Changed in place.
     entries : Entries
         The images and their poses; X̃, W, A, t, w and scale are explained there.
-    quantum : (float, float)
-        Quanta of F and of T, powers of two; 0: no rounding.
+    quantum : (float, float), optional
+        Quanta of F and of T, powers of two; 0: no rounding. Default: `entry_quanta` of these entries, with which this
+        call is exact; several calls that are to be exact together need quanta in common.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -120,6 +150,8 @@ def insert(
     InputError
         If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
     """
+    if quantum is None:
+        quantum = entry_quanta(entries)
     _core.backproject(
         *entry_arrays(entries),
         float(accumulators.box),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import cube, number, numbers
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.slabs.slab_fft import SlabFft
@@ -30,13 +31,15 @@ class Map:
     Raises
     ------
     InputError
-        If `data` is not a cube or `pixel_size` not a positive number.
+        If `data` is not a cube of numbers or `pixel_size` not a positive number.
     """
 
     data: NDArray[np.float32]
     pixel_size: float
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", numbers("data", self.data, np.float32))
+        object.__setattr__(self, "pixel_size", number("pixel_size", self.pixel_size))
         if self.data.ndim != 3 or len(set(self.data.shape)) != 1 or self.data.size == 0:
             raise InputError(f"a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
         if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
@@ -47,9 +50,30 @@ class Map:
         """Voxels along an edge."""
         return len(self.data)
 
+    def __repr__(self) -> str:
+        low, high, mean = self.data.min(), self.data.max(), self.data.mean(dtype=np.float64)
+        return f"Map({self.box} px, {self.pixel_size:.6g} Å/px, density {low:.4g} to {high:.4g}, mean {mean:.4g})"
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The density: functions that take an array take a map."""
         return np.array(self.data, dtype=dtype, copy=copy)
+
+
+def as_map(name: str, value: Any, pixel_size: float | None = None) -> Map:
+    """A map of finite numbers: one as it is, or an array (N, N, N) with its pixel size in Å.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or an array comes without pixel size.
+    """
+    if isinstance(value, Map):
+        if pixel_size is not None and pixel_size != value.pixel_size:
+            return Map(value.data, pixel_size)
+        return value
+    if pixel_size is None:
+        raise InputError(f"{name}: expected a Map, or an array and its pixel_size; got {type(value).__name__}")
+    return Map(cube(name, value), pixel_size)
 
 
 def resample(source: Map, box: int, pixel_size: float) -> Map:
@@ -77,6 +101,7 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     InputError
         If `box` is less than 1 or `pixel_size` not a positive number.
     """
+    source = as_map("source", source)
     if box < 1:
         raise InputError(f"the new box of a map must be at least 1 px, not {box}")
     if not (np.isfinite(pixel_size) and pixel_size > 0):
@@ -142,6 +167,7 @@ def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
     InputError
         If `resolution` is not positive.
     """
+    source = as_map("source", source)
     data = low_pass_planes(SerialComm(), source.data, source.pixel_size, resolution, edge_px=edge_px)
     return Map(data, source.pixel_size)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import number, numbers
 from pycryo.errors import InputError
+from pycryo.maps.density import as_map
 from pycryo.maps.slab_transform import Rows, SlabTransform
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
+from pycryo.parallel.world import as_comm
 
 Planes = NDArray[np.float32]
 
@@ -74,7 +78,7 @@ class Fsc:
         return resolution_at(getattr(self, curve), self.box, self.pixel_size, threshold)
 
 
-def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | None = None) -> NDArray[np.float64]:
+def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = None) -> NDArray[np.float64]:
     """Fourier shell correlation of two maps.
 
     ``FSC(s) = Re Σ A·B* / √(Σ|A|² Σ|B|²)`` over the voxels with round(\\|k\\|) = s (Harauz & van Heel, Optik 73, 1986).
@@ -83,7 +87,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | 
     ----------
     a, b : (N, N, N) array_like
         Maps of the same box; with `comm`, (n_plane, N, N): this rank's planes.
-    comm : Comm, optional
+    comm : Comm or mpi4py communicator, optional
         Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
@@ -98,7 +102,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | 
     InputError
         If the maps are no cubes of one size or not finite; on all ranks.
     """
-    comm = comm or SerialComm()
+    comm = SerialComm() if comm is None else as_comm(comm)
     halves = _check(comm, a, b)
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
@@ -107,11 +111,11 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Comm | None = None, threads: int | 
 def corrected_fsc(
     half1: ArrayLike,
     half2: ArrayLike,
-    pixel_size: float,
-    mask: Planes | None = None,
+    pixel_size: float | None = None,
+    mask: ArrayLike | None = None,
     *,
     seed: int = 0,
-    comm: Comm | None = None,
+    comm: Any = None,
     threads: int | None = None,
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
@@ -125,13 +129,13 @@ def corrected_fsc(
     ----------
     half1, half2 : (N, N, N) array_like
         Half-maps, unfiltered and unmasked; with `comm`, (n_plane, N, N): this rank's planes.
-    pixel_size : float
-        Å.
-    mask : float32 of the same shape, optional
+    pixel_size : float, optional
+        Å; needed unless `half1` is a Map.
+    mask : array_like of the same shape, optional
         0 to 1, soft.
     seed : int
         Of the random phases; the same seed gives the same curves, for any number of ranks.
-    comm : Comm, optional
+    comm : Comm or mpi4py communicator, optional
         Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
@@ -144,9 +148,12 @@ def corrected_fsc(
     Raises
     ------
     InputError
-        If the half-maps and the mask are no cubes of one size or not finite; on all ranks.
+        If the half-maps and the mask are no cubes of one size or not finite, or the pixel size is not known; on all
+        ranks.
     """
-    comm = comm or SerialComm()
+    comm = SerialComm() if comm is None else as_comm(comm)
+    pixel_size = as_map("half1", half1).pixel_size if pixel_size is None else number("pixel_size", pixel_size)
+    mask = None if mask is None else numbers("mask", mask, np.float32)
     halves = _check(comm, half1, half2, mask)
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
@@ -220,7 +227,7 @@ def _randomised_sums(
 
 def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
     """Both maps as float32, checked on all ranks."""
-    first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    first, second = (numbers(name, each, np.float32) for name, each in (("first map", a), ("second map", b)))
 
     def check() -> None:
         box = first.shape[1] if first.ndim == 3 else 0

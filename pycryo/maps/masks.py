@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import number
 from pycryo.errors import InputError
-from pycryo.maps.density import Map, low_pass_planes, resample, soft_sphere
+from pycryo.maps.density import Map, as_map, low_pass_planes, resample, soft_sphere
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.components import fill_holes, find_parts
@@ -103,6 +104,22 @@ def auto_mask(
         return soft_sphere(box, max(0.0, box / 2 - edge_px), edge_px, _planes(comm, box))
     kept = fill_holes(comm, parts.select(parts.volume >= SMALLEST_PART * largest), bounds)
     return _soften(comm, kept, extend_px, edge_px)
+
+
+def mask(source: Any, pixel_size: float | None = None, **options: float) -> Map:
+    """`auto_mask` of a map, or of an array with its pixel size (Å), as a map.
+
+    Raises
+    ------
+    InputError
+        As `auto_mask`, or if there is no such option.
+    """
+    known = ("resolution", "threshold", "extend_px", "edge_px")
+    if unknown := set(options) - set(known):
+        raise InputError(f"mask has no argument {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    given = as_map("source", source, pixel_size)
+    values = {name: number(name, value) for name, value in options.items()}
+    return Map(auto_mask(given, **values), given.pixel_size)  # type: ignore[arg-type]
 
 
 def _check_finite(data: NDArray[np.float32]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
-from pycryo.errors import RunError
+from pycryo.errors import InputError, RunError
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.launcher import choose_windows, launched_size, task_count, yield_cores
 from pycryo.parallel.mpi import MpiComm
@@ -68,9 +69,20 @@ def is_one_node(comm: Comm) -> bool:
 
 
 def as_comm(comm: Any) -> Comm:
-    """Accept None (serial), an mpi4py communicator or a `Comm`."""
+    """Accept None (serial), an mpi4py communicator or a `Comm`.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
     if comm is None:
+        if (size := launched_size() or 1) > 1:
+            text = f"mpiexec started {size} processes, and each of them does all the work: give comm=MPI.COMM_WORLD"
+            warnings.warn(text, stacklevel=3)
         return SerialComm()
+    if not hasattr(comm, "Get_rank") and not hasattr(comm, "all_gather"):
+        raise InputError(f"comm: expected a communicator of mpi4py, got {type(comm).__name__}")
     if hasattr(comm, "Get_rank"):
         return MpiComm(comm) if comm.Get_size() > 1 else SerialComm()
     wrapped: Comm = comm

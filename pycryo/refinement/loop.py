@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.errors import InputError
+from pycryo.io.aberrations import parse_kinds
+from pycryo.io.mrc import read_mask
 from pycryo.io.particles import Particles
+from pycryo.io.scratch import on_scratch
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import gather, resample_grid
+from pycryo.parallel.collective_errors import on_root
+from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
@@ -119,7 +124,7 @@ def refine(
     comm : mpi4py communicator, optional
         Default: this process alone.
     mask : Map, optional
-        Soft mask of the molecule (instead of ``options.mask``, which only the command line reads). Rank 0's counts.
+        Soft mask of the molecule, in place of the file ``options.mask``. Rank 0's counts.
     observer : callable, optional
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
     checkpoint : path, optional
@@ -148,17 +153,38 @@ def refine(
     if resume and checkpoint is None:
         raise InputError("resume needs the folder of the checkpoint")
     comm = as_comm(comm)
+    _refuse_ignored(particles, options)
+    if mask is None and options.mask is not None:
+        mask = _read_mask(comm, options.mask)
     if resume and checkpoint is not None:
         check(comm, particles, options, checkpoint)
     measured = None if checkpoint is None else Measured(Path(checkpoint), resume)
-    setup, starts = set_up(comm, particles, reference, mask, options, measured)
-    try:
-        outcome, history = _iterations(setup, starts, observer, checkpoint, resume=resume)
-    finally:
-        setup.background.close()
+    with on_scratch(comm, particles, options.scratch) as copied:
+        setup, starts = set_up(comm, copied, reference, mask, options, measured)
+        try:
+            outcome, history = _iterations(setup, starts, observer, checkpoint, resume=resume)
+        finally:
+            setup.background.close()
     shares = outcome.record.class_share
     classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
     return Result(classes, outcome.poses, outcome.record.resolution, history)
+
+
+def _refuse_ignored(particles: Particles, options: RefineOptions) -> None:
+    """Raise InputError if the particles were read with corrections that the options are to go without."""
+    ignored = set(parse_kinds(options.ignore_optics)) & particles.optics.kinds
+    if ignored:
+        raise InputError(
+            f"ignore_optics: these particles have {', '.join(sorted(ignored))}: give ignore_optics to read_particles, "
+            "which leaves it out"
+        )
+
+
+def _read_mask(comm: Comm, path: str) -> Map | None:
+    """The mask, on rank 0 only. Collective."""
+    found: list[Map] = []
+    on_root(comm, lambda: found.append(read_mask(path)))
+    return found[0] if found else None
 
 
 def _iterations(

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.cli.commands.simulate import optics_table
 from pycryo.cli.option_arguments import add_ignore_optics
 from pycryo.cli.ranks import check_output
 from pycryo.errors import InputError
@@ -32,7 +31,8 @@ from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_images
 from pycryo.maps.density import Map
 from pycryo.model.microscope import magnification, put_into_images
-from pycryo.simulate import SimulateOptions, draw_truth
+from pycryo.simulation.options import SimulateOptions
+from pycryo.simulation.simulator import draw_truth
 from pycryo.threads import set_threads
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def random_views(args: argparse.Namespace, source: Map) -> Views:
                 "rlnDefocusV": truth.defocus_v,
                 "rlnDefocusAngle": truth.defocus_angle,
             }
-        optics = optics_table(options, source.box, source.pixel_size)
+        optics = options.optics_table(source.box, source.pixel_size)
         write_star(star, {"optics": optics, "particles": make_table(columns)})
 
     return Views(truth.angles, truth.origin, change if args.ctf else None, None, write)

@@ -18,7 +18,6 @@ from pycryo.errors import InputError, RunError
 from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles
-from pycryo.io.scratch import on_scratch
 from pycryo.maps.density import Map
 from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
@@ -128,8 +127,7 @@ class _Job(FolderRun):
             log.info("%s holds a finished run: there is nothing to continue", folder.path)
             return
         self.tell(goes_on=self._resumes)
-        with on_scratch(comm, particles, options.scratch) as copied:
-            self._refine(copied, references, mask, options, findings)
+        self._refine(particles, references, mask, options, findings)
         on_root(comm, self._report)
 
     @property

@@ -21,12 +21,12 @@ from pycryo.io.table import Table, make_table
 from pycryo.maps.atoms import is_model, model_density
 from pycryo.maps.density import Map, low_pass, resample
 from pycryo.maps.masks import auto_mask
-from pycryo.simulate import PARTICLE, SimulateOptions, Simulator
+from pycryo.simulation.options import SimulateOptions
+from pycryo.simulation.simulator import BATCH_PIXELS, PARTICLE, Simulator
 
 logger = logging.getLogger(__name__)
 
 INITIAL_RESOLUTION = 40.0  # Å, of init40A.mrc
-BATCH_PIXELS = 2**22
 MICROGRAPHS = 20
 
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     _write_maps(folder, simulator.maps)
     box, pixel_size = models[0].box, models[0].pixel_size
     write_stack(folder / "particles.mrcs", _with_progress(simulator), (box, box), pixel_size)
-    optics = optics_table(options, box, pixel_size)
+    optics = options.optics_table(box, pixel_size)
     write_star(folder / "truth.star", {"optics": optics, "particles": particle_table(simulator, poses=True)})
     write_star(folder / "particles.star", {"optics": optics, "particles": particle_table(simulator, poses=False)})
     junk = int((simulator.truth.junk != PARTICLE).sum())
@@ -110,24 +110,6 @@ def _with_progress(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
         for batch in simulator.batches(size):
             yield batch
             progress.advance(task, len(batch))
-
-
-def optics_table(options: SimulateOptions, box: int, pixel_size: float) -> Table:
-    """RELION's optics table with one group."""
-    return make_table(
-        {
-            "rlnOpticsGroupName": ["opticsGroup1"],
-            "rlnOpticsGroup": [1],
-            "rlnMicrographOriginalPixelSize": [pixel_size],
-            "rlnVoltage": [options.voltage],
-            "rlnSphericalAberration": [options.spherical_aberration],
-            "rlnAmplitudeContrast": [options.amplitude_contrast],
-            "rlnImagePixelSize": [pixel_size],
-            "rlnImageSize": [box],
-            "rlnImageDimensionality": [2],
-            **options.optics_columns(),
-        }
-    )
 
 
 def particle_table(simulator: Simulator, *, poses: bool) -> Table:

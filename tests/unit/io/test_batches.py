@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from pycryo.errors import RunError
-from pycryo.io import batches, mrc_stacks
+from pycryo.io import mrc_stacks
 from pycryo.io.batches import find_bad_images, iter_batches, read_images
 from pycryo.io.mrc_stacks import write_stack
-from pycryo.io.particles import read_particles
+from pycryo.io.particles import Particles, read_particles
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def test_some_rows_and_none(particles):
 
 def test_next_batch_is_read_meanwhile(particles, monkeypatch):
     particles, _ = particles
-    calls, second = [], threading.Event()
+    calls, second, read = [], threading.Event(), Particles.read
 
     def counted(*args):
         calls.append(threading.current_thread().name)
         if len(calls) == 2:
             second.set()
-        return read_images(*args)
+        return read(*args)
 
-    monkeypatch.setattr(batches, "read_images", counted)
+    monkeypatch.setattr(Particles, "read", counted)
     iterator = iter_batches(particles, max_images=3)
     next(iterator)
     assert second.wait(10)

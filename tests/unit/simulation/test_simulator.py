@@ -9,12 +9,12 @@ from scipy.spatial.transform import Rotation
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.maps.density import Map
-from pycryo.simulate import (
+from pycryo.simulation.options import SimulateOptions
+from pycryo.simulation.simulator import (
     EMPTY,
     ICE,
     OFF_CENTRE,
     PARTICLE,
-    SimulateOptions,
     Simulator,
     draw_truth,
 )

@@ -1,0 +1,68 @@
+"""A simulated data set in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from pycryo.errors import InputError
+from pycryo.io.particle_set import Particles
+from pycryo.maps.density import Map, as_map
+from pycryo.simulation.options import SimulateOptions
+from pycryo.simulation.simulator import BATCH_PIXELS, Simulator
+
+
+def simulate(model: Map | Sequence[Map], **options: Any) -> Particles:
+    """Particle images with known truth, in memory.
+
+    Parameters
+    ----------
+    model : Map, or sequence of Map
+        What the images show; several of one box and pixel size: classes.
+    **options
+        Fields of `SimulateOptions`, such as ``n``, ``snr`` or ``seed``.
+
+    Returns
+    -------
+    Particles
+        With their true poses, defoci, half-sets and classes.
+
+    Raises
+    ------
+    InputError
+        If there is no such option, a value is out of range, or there is nothing to simulate from.
+    """
+    known = [each.name for each in fields(SimulateOptions)]
+    if unknown := set(options) - set(known):
+        raise InputError(f"simulate has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    chosen = SimulateOptions(**options)
+    maps = [as_map("model", each) for each in ([model] if isinstance(model, Map) else list(model))]
+    if not maps:
+        raise InputError("model: expected a Map, or several; got none")
+    simulator = Simulator.from_maps(maps, chosen)
+    truth, pixel_size = simulator.truth, maps[0].pixel_size
+    size = max(1, BATCH_PIXELS // maps[0].box ** 2)
+    particles = Particles.from_arrays(
+        np.concatenate(list(simulator.batches(size))),
+        pixel_size,
+        poses=truth.angles,
+        origins=truth.origin * pixel_size,
+        voltage=chosen.voltage,
+        spherical_aberration=chosen.spherical_aberration,
+        amplitude_contrast=chosen.amplitude_contrast,
+        defocus_u=truth.defocus_u,
+        defocus_v=truth.defocus_v,
+        defocus_angle=truth.defocus_angle,
+        random_subset=truth.half,
+        class_number=truth.model + 1,
+    )
+    table = chosen.optics_table(maps[0].box, pixel_size)
+    return replace(
+        particles,
+        optics=chosen.optics(maps[0].box, pixel_size),
+        optics_table=table,
+        tables={**particles.tables, "optics": table},
+    )
