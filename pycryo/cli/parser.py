@@ -33,7 +33,7 @@ class CommandParser(argparse.ArgumentParser):
         """The option most like a name: of those that the help shows, or else of all."""
         shown = {key for key, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS}
         for names in (shown, set(self._option_string_actions)):
-            plain = {each.lower().replace("_", "-"): each for each in sorted(names) if each.startswith("--")}
+            plain = {each.lower().replace("_", "-"): each for each in sorted(names, reverse=True) if each[:2] == "--"}
             asked = name.lower().replace("_", "-")
             begins = [each for each in plain if each.startswith(asked)]
             found = begins or difflib.get_close_matches(asked, plain, 1, 0.7)

@@ -124,7 +124,7 @@ TABLE = (
     _entry("refused", "there is no helical symmetry: run relion_refine for a helix", _HELIX),
     _entry("refused", "poses are always searched: for a map from the poses in the file use pycryo reconstruct",
            "skip_align skip_rotate skip_maximize"),
-    _entry("refused", "symmetry is neither relaxed nor local: refine with --sym C1, from the symmetric poses by --local",
+    _entry("refused", "symmetry is neither relaxed nor local: refine with --sym C1 from the symmetric poses (--local)",
            "relax_sym= local_symmetry="),
     _entry("refused", "a map from no reference is made by pycryo abinitio; refine takes all images in each iteration",
            _GRADIENT),

@@ -240,7 +240,10 @@ def run(
         if found:
             log.info("%s", found)
         if final:
-            log.info("%s", describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold))
+            quality = describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold)
+            log.info(
+                "%s%s", quality, "; they hardly enter the map, pycryo select leaves them out" * (record.n_junk > 0)
+            )
         if observer is not None:
             observer(setup, outcome, history)
         setup.background.start()
@@ -264,8 +267,8 @@ def in_a_line(record: Record) -> str:
     )
     follows = "" if record.stage == "final" else f"; {record.decision.partition(':')[0]}"
     return (
-        f"Auto-refine: Resolution= {record.resolution:.5g} Å in iteration {record.number} ({what}), orientations of "
-        f"images known to {record.spread_rotation:.2g}°, shifts to {record.spread_shift:.2g} Å{classes}, "
+        f"Auto-refine: Resolution= {record.resolution:.5g} Å in iteration {record.number} ({what}), orientations "
+        f"known to {record.spread_rotation:.2g}°, shifts to {record.spread_shift:.2g} Å{classes}, "
         f"{record.seconds['total']:.1f} s{follows}"
     )
 

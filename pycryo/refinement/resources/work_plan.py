@@ -106,7 +106,7 @@ def tell(setup: Setup, state: State) -> str:
     sizes, figures = refine_sizes(partition, setup.box, options)
     sizes = replace(sizes, images=min(setup.memory, images))
     phases = memory_plan(sizes)
-    lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model); by phase:")
+    lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model)")
     lines += describe(phases)
     lines.append(f"files                {tell_folder(folder_plan(setup))}")
     warning = check(sizes, phases, figures)
