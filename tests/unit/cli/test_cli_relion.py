@@ -74,7 +74,7 @@ def test_names_of_own_options(name):
     """RELION's name and pycryo's have one effect."""
     texts = {"--preread_images": [], "--sym": ["D2"], "--solvent_mask": ["m.mrc"], "--scratch_dir": ["s"]}
     value = texts.get(name, ["5"])
-    base = [word for word in ("p.star", "--ref", "r.mrc", "--out", "d")]
+    base = ["p.star", "--ref", "r.mrc", "--out", "d"]
     own = relion.OWN[name]
     if own in base:
         del base[base.index(own) : base.index(own) + 2]

@@ -7,6 +7,7 @@ from particle_files import star_31
 from pycryo.errors import InputError
 from pycryo.io import image_names
 from pycryo.io.batches import read_images
+from pycryo.io.image_names import names_from
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
 
@@ -128,3 +129,24 @@ def test_bad_stacks_are_named_with_the_row(tmp_path):
     (tmp_path / "a.mrcs").write_bytes(b"\x1f\x8b\x08" + bytes(2000))
     with pytest.raises(InputError, match=r"row 1: .*a\.mrcs is packed with gzip; unpack it first"):
         read_particles(path)
+
+
+def test_names_from_a_folder(tmp_path):
+    """They lead to the same file from there; those that do already, and absolute ones, stay."""
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    for folder in (project / "Extract", project / "x", outside):
+        folder.mkdir(parents=True)
+        (folder / "s.mrcs").touch()
+    (project / "link.mrcs").symlink_to(outside / "s.mrcs")
+    cases = [
+        ("000001@s.mrcs", project / "Extract" / "s.mrcs", "000001@Extract/s.mrcs"),
+        ("000002@s.mrcs", outside / "s.mrcs", f"000002@{outside}/s.mrcs"),
+        ("000003@s.mrcs", project / "Extract" / ".." / "x" / "s.mrcs", "000003@x/s.mrcs"),
+        ("4@Extract/s.mrcs", project / "Extract" / "s.mrcs", "4@Extract/s.mrcs"),
+        ("000005@link.mrcs", outside / "s.mrcs", "000005@link.mrcs"),
+        (f"6@{outside}/s.mrcs", outside / "s.mrcs", f"6@{outside}/s.mrcs"),
+        ("s.mrcs", project / "x" / "s.mrcs", "x/s.mrcs"),
+        ("000007@gone.mrcs", project / "x" / "gone.mrcs", "000007@x/gone.mrcs"),
+    ]
+    found = names_from(project, [name for name, _, _ in cases], [stack for _, stack, _ in cases])
+    assert found.tolist() == [expected for _, _, expected in cases]

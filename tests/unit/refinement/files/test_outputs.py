@@ -53,7 +53,49 @@ def finished(tiny_set, tmp_path_factory):
 
 def test_all_files_of_the_contract(finished):
     expected = {f"run_it{number:03d}_{name}" for number in (1, 2) for name in OF_ITERATION} | set(OF_RUN)
-    assert {path.name for path in finished.iterdir()} == expected | {"checkpoint"}
+    assert {path.name for path in finished.iterdir()} == expected
+
+
+@pytest.fixture(scope="module")
+def iterations(tiny_set):
+    """Setup, outcomes and history of a run of four iterations."""
+    seen = []
+    reference = read_map(tiny_set / "init40A.mrc")
+    refine(
+        read_particles(tiny_set / "particles.star"),
+        reference,
+        RefineOptions(max_iter=4, threads=1),
+        observer=lambda setup, outcome, history: seen.append((setup, outcome, list(history))),
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    "keep, while_running, end", [("none", [], []), ("last", [2, 3], [3, 4]), ("all", [1, 2, 3], [1, 2, 3, 4])]
+)
+def test_kept_iterations(iterations, tmp_path, keep, while_running, end):
+    """Older ones go when the files of a newer one are there; those of an earlier run that was continued, too."""
+    (tmp_path / "run_it000_data.star").write_text("of an earlier run")
+    (tmp_path / "run_items.txt").write_text("of the user")
+    seen = []
+    particles = iterations[0][0].partition.particles
+    writer = Writer(tmp_path, particles, RefineOptions(keep_iterations=keep), SerialComm(), has_written=True)
+    for setup, outcome, history in iterations:
+        background = Background()
+        writer(replace(setup, background=background), outcome, history)
+        background.settle(SerialComm())
+        seen.append(
+            {
+                name: sorted(int(path.name[6:9]) for path in tmp_path.glob(f"run_it[0-9]*_{name}"))
+                for name in OF_ITERATION
+            }
+        )
+    zero = [0] if keep == "all" else []
+    for found, expected in ((seen[2], while_running), (seen[3], end)):
+        for name in OF_ITERATION:
+            assert found[name] == (zero if name == "data.star" else []) + expected
+    assert (tmp_path / "run_class001.mrc").exists()
+    assert (tmp_path / "run_items.txt").exists()
 
 
 def test_searched_defoci_are_written(tiny_set, tmp_path):
