@@ -96,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def refine_main() -> int:
     """``pycryo-refine``: the sub-command as one executable, which RELION's External job asks for."""
-    return main(["refine", *sys.argv[1:]])
+    sys.argv[1:1] = ["refine"]  # what the log of the run has at its head
+    return main()
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def _is_index(text: str) -> bool:
         return False
 
 
-def names_from(folder: Path, names: Sequence[str], stacks: Sequence[Path]) -> NDArray[Any]:
+def names_from(
+    folder: Path, names: Sequence[str], stacks: Sequence[Path], found_from: Sequence[Path] = ()
+) -> NDArray[Any]:
     """Image names (n,) that lead to the same stacks from `folder`, absolute ones for stacks that lie outside of it.
 
     Names that are absolute, or lead there already, stay as they are.
@@ -73,13 +75,16 @@ def names_from(folder: Path, names: Sequence[str], stacks: Sequence[Path]) -> ND
     names : (n,) sequence of str
     stacks : (n,) sequence of Path
         The file of each.
+    found_from : sequence of Path
+        Absolute folders that led to them, for relative paths that the working folder does not lead to any more.
     """
     known: dict[tuple[str, Path], str] = {}
     found = []
     for name, stack in zip(names, stacks, strict=True):
         number, at, file = name.partition("@") if "@" in name else ("", "", name)
         if (file, stack) not in known:
-            known[file, stack] = _name_from(folder, file, stack)
+            places = [stack, *(each / file for each in found_from if not stack.is_absolute())]
+            known[file, stack] = _name_from(folder, file, next(filter(_is_file, places), stack))
         found.append(f"{number}{at}{known[file, stack]}")
     return np.array(found, object)
 

@@ -219,7 +219,8 @@ def _names_from_here(particles: Particles) -> NDArray[Any] | None:
     if all(folder == Path.cwd() for folder in particles.folders):
         return None
     names = particles.table.values(texts=["rlnImageName"])["rlnImageName"][particles.rows].tolist()
-    return names_from(Path.cwd(), names, [particles.stacks[number] for number in particles.stack.tolist()])
+    stacks = [particles.stacks[number] for number in particles.stack.tolist()]
+    return names_from(Path.cwd(), names, stacks, particles.folders)
 
 
 def _locate(

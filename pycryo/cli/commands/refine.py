@@ -20,6 +20,7 @@ from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
+from pycryo.io.json_file import read_object
 from pycryo.io.particles import Particles
 from pycryo.io.scratch import on_scratch
 from pycryo.maps.density import Map
@@ -212,7 +213,7 @@ class _Job(FolderRun):
             log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
         if self.folder is not None and not self.args.dry_run:
             remove_abort_file(self.folder.path)
-            if code == 0 and getattr(self.args, "keep_iterations", None) != "all":
+            if code == 0 and not _keeps_checkpoint(self.folder.path):
                 # The mark comes first: a run without both could neither be continued nor be known as finished.
                 self.folder.end(SUCCESS)
                 shutil.rmtree(self._checkpoint, ignore_errors=True)
@@ -221,6 +222,15 @@ class _Job(FolderRun):
     def keep_traceback(self, text: str) -> None:
         """In run.log, if there is one."""
         keep_traceback(None if self.args.dry_run else self.folder, text)
+
+
+def _keeps_checkpoint(folder: Path) -> bool:
+    """Whether the run that has ended in a folder was to keep all its files."""
+    try:
+        options = read_object(folder / "run.json", "").get("options")
+    except InputError:
+        return True
+    return not isinstance(options, dict) or options.get("keep_iterations", "all") == "all"
 
 
 def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inputs]) -> Particles:

@@ -1,5 +1,7 @@
 """Image names of particles: where the stacks are looked for, and which image is meant."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from particle_files import star_31
@@ -10,6 +12,7 @@ from pycryo.io.batches import read_images
 from pycryo.io.image_names import names_from
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
+from pycryo.io.star import read_star
 
 
 def test_places_of_stacks(tmp_path, monkeypatch):
@@ -150,3 +153,23 @@ def test_names_from_a_folder(tmp_path):
     ]
     found = names_from(project, [name for name, _, _ in cases], [stack for _, stack, _ in cases])
     assert found.tolist() == [expected for _, _, expected in cases]
+    # A relative path of a working folder that was left.
+    assert names_from(outside, ["1@x/s.mrcs"], [Path("x/s.mrcs")], [project]).tolist() == [f"1@{project}/x/s.mrcs"]
+
+
+def test_written_names_begin_in_the_working_folder(tmp_path, monkeypatch):
+    """There RELION looks for them; pycryo finds them from anywhere."""
+    (tmp_path / "project" / "Import").mkdir(parents=True)
+    path = star_31(tmp_path / "project" / "Import")
+    monkeypatch.chdir(tmp_path / "project")
+    particles = read_particles("Import/particles.star")
+    write_particles("o.star", particles, {})
+    names = read_star("o.star")["particles"]["rlnImageName"].tolist()
+    assert names == [f"{number:06d}@Import/a.mrcs" for number in (1, 2, 3)]
+    write_particles("again.star", read_particles("o.star"), {})
+    assert read_star("again.star")["particles"]["rlnImageName"].tolist() == names
+    monkeypatch.chdir("/")
+    assert read_particles(tmp_path / "project" / "o.star").n == 3
+    # What somebody names is left alone.
+    write_particles(tmp_path / "p.star", read_particles(path), {"rlnImageName": np.array(["1@x", "2@x", "3@x"])})
+    assert read_star(tmp_path / "p.star")["particles"]["rlnImageName"].tolist() == ["1@x", "2@x", "3@x"]
