@@ -232,7 +232,7 @@ def test_a_pasted_line(project, capsys):
     always = next(line for line in told if line.endswith("pycryo always does so"))
     assert "--auto_refine, --split_random_halves, --ctf" in always
     # One line of each iteration; nothing infinite.
-    assert [line[:38] for line in told if "iteration" in line and "(" in line] == [
+    assert [line[:38] for line in told if " in iteration " in line] == [
         line[:38] for line in told if line.startswith("Auto-refine: Resolution= ")
     ]
     assert sum(line.startswith("Auto-refine") for line in told) == 2

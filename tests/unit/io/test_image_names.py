@@ -162,7 +162,7 @@ def test_written_names_begin_in_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "project" / "Import").mkdir(parents=True)
     path = star_31(tmp_path / "project" / "Import")
     monkeypatch.chdir(tmp_path / "project")
-    particles = read_particles("Import/particles.star")
+    particles = read_particles(f"Import/{path.name}")
     write_particles("o.star", particles, {})
     names = read_star("o.star")["particles"]["rlnImageName"].tolist()
     assert names == [f"{number:06d}@Import/a.mrcs" for number in (1, 2, 3)]
