@@ -12,6 +12,7 @@ from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli import relion
 from pycryo.cli.abort_file import obeys_abort_file, remove_abort_file
+from pycryo.cli.continued import settle_continue, take_over
 from pycryo.cli.folder_run import FolderRun
 from pycryo.cli.logs import run_logs
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
@@ -118,10 +119,11 @@ class _Job(FolderRun):
         """Check the input, refine, make the report. Collective."""
         comm, args = self.comm, self.args
         relion.settle(args)
+        settle_continue(args)
+        vars(args).update(on_root(comm, lambda: take_over(args)))
         if len(args.ref or ()) > 1 and getattr(args, "classes", None) is None:
             args.classes = len(args.ref)
         options = options_from(args, RefineOptions)
-        settle_continue(args)
         # Maps stay on rank 0: they may be large.
         read: list[Inputs] = []
         particles = on_root(comm, lambda: read_inputs(args, options, read))
@@ -264,21 +266,3 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inp
         relion.check_pixel_size(args, [each.pixel_size for each in found.references])
     read.append(found)
     return found.usable(log)
-
-
-def settle_continue(args: argparse.Namespace) -> None:
-    """Find out what a value of ``--continue`` is: the particles that stand behind it, or RELION's optimiser file.
-
-    Raises
-    ------
-    InputError
-        If it is a file outside the output folder.
-    """
-    if not args.resume or Path(args.resume).resolve().is_relative_to(Path(args.out).resolve()):
-        return
-    if args.particles is not None or args.particles_flag is not None:
-        raise InputError(
-            f"--continue {args.resume}: a run is continued from the checkpoint in --out ({args.out}), where this file "
-            "is not; give --continue without a value and the folder of the run as --out"
-        )
-    args.particles, args.resume = args.resume, ""

@@ -1,6 +1,7 @@
 """RELION's options: every one of the table is taken, told or refused; pasted lines and External jobs work."""
 
 import argparse
+import json
 import signal
 import threading
 import time
@@ -283,7 +284,7 @@ def test_micrographs_are_refused(project, capsys):
 def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
     """As RELION's GUI asks for it, within the second iteration."""
     out = Path("External/job014")
-    words = [*run_words(EXTERNAL, project, out), "--quiet"]
+    words = [*run_words(EXTERNAL, project, out), "--quiet", "--seed", "3", "--no-coarse-to-fine"]
     refined = command.refine
 
     def refine_and_ask(*args, observer, **kwargs):
@@ -305,8 +306,24 @@ def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
     assert (out / "checkpoint" / "state.h5").is_file()
     assert f"{ABORT_NAME} is there" in (out / "run.log").read_text("utf-8")
     monkeypatch.setattr(command, "refine", refined)
-    assert main([*words, "--continue"]) == 0
+    # Nothing else need be given; another option than before is another run.
+    assert main(["refine", "--o", f"{out}/run", "--continue", "--quiet", "--sym", "C2"]) == 2
+    assert "these differ: option symmetry (was C1, is C2);" in capsys.readouterr().err
+    assert main(["refine", "--o", f"{out}/run_ct1", "--continue", f"{out}/run_it001_optimiser.star", "--quiet"]) == 0
     assert marks(out) == ["SUCCESS"]
+    assert json.loads((out / "run.json").read_text())["options"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    "content, message", [(None, "cannot read"), ("{}", "is not as pycryo writes it"), ("[]", "holds no JSON object")]
+)
+def test_a_folder_that_tells_nothing(tmp_path, capsys, content, message):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    assert main(["refine", "--continue", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "give the particles, the reference and all options of the run again" in told
 
 
 def test_abort_file_is_a_signal(tmp_path):
