@@ -50,10 +50,9 @@ def take_over(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     path = Path(args.out) / "run.json"
     run = FinishedRun(Path(args.out), read_object(path, _ADVICE))
-    found: dict[str, Any] = {"particles": run.input_particles}
     with fitting(path, _ADVICE):
         told = {each.name: run.options.get(each.name) for each in fields(RefineOptions)}
-        told |= {"ref": run.input_references, "mask": run.told["inputs"].get("mask")}
-    return found | {
-        name: value for name, value in told.items() if value not in (None, []) and getattr(args, name, None) is None
-    }
+        RefineOptions(**{name: value for name, value in told.items() if value is not None})
+        inputs = run.told["inputs"]
+        told |= {"particles": str(inputs["particles"]), "ref": run.input_references or None, "mask": inputs.get("mask")}
+    return {name: value for name, value in told.items() if value is not None and getattr(args, name, None) is None}

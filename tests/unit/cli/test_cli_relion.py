@@ -315,7 +315,13 @@ def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "content, message", [(None, "cannot read"), ("{}", "is not as pycryo writes it"), ("[]", "holds no JSON object")]
+    "content, message",
+    [
+        (None, "cannot read"),
+        ("{}", "is not as pycryo writes it"),
+        ("[]", "holds no JSON object"),
+        ('{"inputs": {"particles": "p"}, "options": {"classes": "x"}}', "is not as pycryo"),
+    ],
 )
 def test_a_folder_that_tells_nothing(tmp_path, capsys, content, message):
     if content is not None:
