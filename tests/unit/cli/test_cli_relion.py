@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from pycryo import RefineOptions
 from pycryo.cli import relion
 from pycryo.cli.abort_file import ABORT_NAME, obeys_abort_file
 from pycryo.cli.commands import refine as command
-from pycryo.cli.main import main
+from pycryo.cli.main import main, refine_main
 from pycryo.cli.option_arguments import options_from
 from pycryo.cli.parser import CommandParser
 from pycryo.cli.session import Interrupted, guarded
@@ -360,6 +361,14 @@ def test_no_signal_comes_after_the_block(tmp_path, monkeypatch):
     thread = threading.Thread(target=lambda: obeys_abort_file(tmp_path).__enter__())
     thread.start()
     thread.join()
+
+
+def test_one_executable(monkeypatch, capsys):
+    """`pycryo-refine` is `pycryo refine`."""
+    monkeypatch.setattr("sys.argv", ["pycryo-refine", "--o", "External/job001/", "--j", "1"])
+    assert refine_main() == 2
+    assert capsys.readouterr().err.startswith("pycryo refine: error: give the STAR file of the particles")
+    assert sys.argv[1:3] == ["refine", "--o"]
 
 
 def test_arguments_of_a_plain_parser():
