@@ -109,7 +109,8 @@ def run_logs(rank: int, *, verbose: bool = False, quiet: bool = False) -> Iterat
     Parameters
     ----------
     rank : int
-        0 logs from INFO on, the others from WARNING on with their number before each line.
+        0 logs from INFO on, the others from WARNING on with their number before each line. The file has all, from
+        DEBUG on.
     verbose, quiet : bool
         From DEBUG on; from WARNING on.
     """
@@ -117,7 +118,7 @@ def run_logs(rank: int, *, verbose: bool = False, quiet: bool = False) -> Iterat
     logger = logging.getLogger(_ROOT)
     before = (logger.level, logger.propagate)
     logs = Logs(rank, level)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(logging.DEBUG if verbose or rank == 0 else logging.INFO)
     logger.propagate = False
     for handler in logs.handlers:
         logger.addHandler(handler)

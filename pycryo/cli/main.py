@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from pycryo.cli.logs import ByLevel
+from pycryo.cli.parser import CommandParser
 from pycryo.errors import InputError, RunError
 from pycryo.memory import without_collections
 from pycryo.parallel.launcher import launched_rank
@@ -47,15 +48,19 @@ COMMANDS = {
 ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "info", "demo")
 
 
-def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """Parser of the whole command line; only the module of `command` is imported, so that ``--help`` is quick."""
-    parser = argparse.ArgumentParser(prog="pycryo", description="Cryo-EM single-particle structure determination.")
+def build_parser(command: str | None, words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Parser of the whole command line; only the module of `command` is imported, so that ``--help`` is quick.
+
+    `words` are looked through for options that the command does not know, which end the process.
+    """
+    parser = CommandParser(prog="pycryo", description="Cryo-EM single-particle structure determination.")
     parser.add_argument("--version", action="version", version=f"pycryo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary)
         if name == command:
             importlib.import_module(module).add_arguments(sub)
+            sub.refuse_unknown(words)
     return parser
 
 
@@ -70,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     rank = launched_rank()
     with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext(), without_collections():
-        args = build_parser(command).parse_args(argv)
+        args = build_parser(command, argv[argv.index(command) + 1 :] if command else ()).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0
     told = logging.StreamHandler(sys.stderr)
@@ -87,6 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pycryo {args.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def refine_main() -> int:
+    """``pycryo-refine``: the sub-command as one executable, which RELION's External job asks for."""
+    sys.argv[1:1] = ["refine"]  # what the log of the run has at its head
+    return main()
 
 
 if __name__ == "__main__":

@@ -61,6 +61,42 @@ def _is_index(text: str) -> bool:
         return False
 
 
+def names_from(
+    folder: Path, names: Sequence[str], stacks: Sequence[Path], found_from: Sequence[Path] = ()
+) -> NDArray[Any]:
+    """Image names (n,) that lead to the same stacks from `folder`, absolute ones for stacks that lie outside of it.
+
+    Names that are absolute, or lead there already, stay as they are.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute.
+    names : (n,) sequence of str
+    stacks : (n,) sequence of Path
+        The file of each.
+    found_from : sequence of Path
+        Absolute folders that led to them, for relative paths that the working folder does not lead to any more.
+    """
+    known: dict[tuple[str, Path], str] = {}
+    found = []
+    for name, stack in zip(names, stacks, strict=True):
+        number, at, file = name.partition("@") if "@" in name else ("", "", name)
+        if (file, stack) not in known:
+            places = [stack, *(each / file for each in found_from if not stack.is_absolute())]
+            known[file, stack] = _name_from(folder, file, next(filter(_is_file, places), stack))
+        found.append(f"{number}{at}{known[file, stack]}")
+    return np.array(found, object)
+
+
+def _name_from(folder: Path, name: str, stack: Path) -> str:
+    here = folder / name
+    if os.path.isabs(name) or (_is_file(here) and os.path.realpath(here) == os.path.realpath(stack)):
+        return name
+    path = Path(os.path.abspath(stack))
+    return os.fspath(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
 def folder_comments(folders: Iterable[Path]) -> list[str]:
     """Lines for the head of a STAR file that name folders where its image names begin."""
     return [f"{_FOLDER_COMMENT}{folder}" for folder in folders]

@@ -21,6 +21,7 @@ from pycryo.io.image_names import (
     check_stacks,
     find_stacks,
     folder_comments,
+    names_from,
     noted_folders,
     split_names,
 )
@@ -182,9 +183,11 @@ def write_particles(
     """Write particles with all their input columns, in the form of RELION 3.1 and later, atomically.
 
     Values that `updates` does not name stay as they were to the letter. A 3.0 file is converted: microscope columns
-    move to data_optics, origins become Å. Image names stay as they are: RELION looks them up from the folder where it
-    is started, pycryo also from the folders that a comment line of the file names. Rows come in the order that they had
-    in the file that the particles are from. Images in memory (`Particles.from_arrays`) are written beside the file.
+    move to data_optics, origins become Å. RELION looks image names up from the folder where it is started, so they
+    begin in the working folder: names that led to their stacks from elsewhere (the folder of the STAR file,
+    --particles-dir) are written anew. pycryo also looks in the folders that a comment line of the file names. Rows come
+    in the order that they had in the file that the particles are from. Images in memory (`Particles.from_arrays`) are
+    written beside the file.
 
     Parameters
     ----------
@@ -205,12 +208,24 @@ def write_particles(
         drop |= MOVED_LABELS - (set(LABELS) - set(particles.optics_table.columns))
     if particles.is_renumbered or "rlnOpticsGroup" not in table.columns:
         values["rlnOpticsGroup"] = particles.optics.number[particles.optics_group]
+    folders = particles.folders
+    if "rlnImageName" not in updates and (names := _names_from_here(particles)) is not None:
+        values["rlnImageName"], folders = names, (Path.cwd(),)
     written: dict[str, Table | Mapping[str, object]] = {"optics": particles.optics_table}
     order = np.argsort(particles.rows, kind="stable")
     new = {label: np.asarray(column)[order] for label, column in {**values, **updates}.items()}
     written["particles"] = table.with_columns(new, drop=drop, rows=particles.rows[order])
     written |= {k: v for k, v in particles.tables.items() if k not in ("optics", "particles", particles.table_name)}
-    write_star(path, written, comments=folder_comments(particles.folders))
+    write_star(path, written, comments=folder_comments(folders))
+
+
+def _names_from_here(particles: Particles) -> NDArray[Any] | None:
+    """Image names (n,) that lead to the stacks from the working folder; None if those of the file do."""
+    if all(folder == Path.cwd() for folder in particles.folders):
+        return None
+    names = particles.table.values(texts=["rlnImageName"])["rlnImageName"][particles.rows].tolist()
+    stacks = [particles.stacks[number] for number in particles.stack.tolist()]
+    return names_from(Path.cwd(), names, stacks, particles.folders)
 
 
 def _locate(

@@ -110,12 +110,15 @@ def read_particle_table(path: str | os.PathLike[str]) -> ParticleTable:
 def image_folder(source: ParticleTable) -> Path | None:
     """The absolute folder that the image names begin in, by the first of them; None if it is in none that is known.
 
-    Known are the folder of the file, the working folder and those that its comments name, in this order.
+    Known are the folder of the file, the working folder and those that its comments name, in this order. Absolute names
+    begin in any, the working folder for one.
     """
     if "rlnImageName" not in source.table.columns:
         return None
     first = source.table.with_columns({}, rows=np.arange(1)).values(texts=["rlnImageName"])["rlnImageName"][0]
     stack = first.rpartition("@")[2]
+    if os.path.isabs(stack):
+        return Path.cwd() if os.path.isfile(stack) else None
     folders = [source.path.parent, Path(), *noted_folders(source.comments)]
     return next((each.absolute() for each in folders if stack and (each / stack).is_file()), None)
 

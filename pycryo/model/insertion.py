@@ -123,7 +123,7 @@ class Insertion:
         others = [slabs.sum() - slabs[rank] for rank in range(self._comm.size) if counts[rank]]
         dense, sparse = VOXEL_BYTES * int(np.sum(others, dtype=np.int64)), KEY_VALUE_BYTES * sum(counts)
         if self._comm.rank == 0:
-            log.info(
+            log.debug(
                 "insertion: %.3g MB as key-values, %.3g MB as dense slabs of %d ranks: %s are sent",
                 sparse / 1e6,
                 dense / 1e6,

@@ -72,7 +72,7 @@ def choose_mates(comm: Comm, group: Symmetry, ball: Sphere, n_sample: float, n_s
     summing = 3 * _MATE * n_sum * ball.n_voxel * sum(len(step) for step in factors(rotations))
     chosen = Mates(poses, rotations) if summing < inserting else Mates(group.quaternions, rotations[:1])
     if comm.rank == 0:
-        log.info(
+        log.debug(
             "symmetry %s: %d of %d mates are inserted; the others would take %.2g s, sums over the grid's %d rotations "
             "%.2g s (of one thread)",
             group.name,

@@ -6,8 +6,9 @@ See docs/architecture.md, Floors and the road of data.
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,7 +210,7 @@ def _iterations(
             unfinished.begin(setup, state, save(setup, state, history, checkpoint, setup.background.add))
             setup.background.start()
     for line in tell(setup, state).splitlines():
-        log.info("%s", line)
+        log.log(_level(line), "%s", line)
 
     def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         if observer is not None:
@@ -261,26 +262,16 @@ def run(
         found = ""
         if is_time(setup, outcome):
             outcome, found = with_optics(setup, outcome)
-        log.info(
-            "iteration %d (%s): r_high %.1f Å, resolution %.2f Å, spread %.2f° %.2f Å, poses moved %.2f°, %.1f s",
-            record.number,
-            record.stage,
-            setup.field_of_view / record.r_high,
-            record.resolution,
-            record.spread_rotation,
-            record.spread_shift,
-            record.pose_change,
-            record.seconds["total"],
-        )
-        log.info("Auto-refine: Resolution= %.5g", record.resolution)
-        log.info("%s", describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold))
-        if len(record.class_share) > 1:
-            log.info("%s", describe_classes(record))
-        log.info("decision: %s", record.decision)
+        log.info("%s", in_a_line(record))
+        for line in _details(setup, record):
+            log.debug("%s", line)
         if found:
             log.info("%s", found)
-        if setup.partition.comm.size > 1:
-            log.info("%s", describe(record.load))
+        if final:
+            quality = describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold)
+            log.info(
+                "%s%s", quality, "; they hardly enter the map, pycryo select leaves them out" * (record.n_junk > 0)
+            )
         if observer is not None:
             observer(setup, outcome, history)
         setup.background.start()
@@ -290,6 +281,47 @@ def run(
         state = outcome.state
         if tells_load:
             setup, state = balance(setup, state, record.load)
+
+
+def in_a_line(record: Record) -> str:
+    """An iteration as the log tells it: what was reached, how sure the poses are, and what follows.
+
+    It begins as RELION's line does, which scripts look for.
+    """
+    what = "final iteration" if record.stage == "final" else f"{record.stage} search"
+    shares = record.class_share
+    classes = (
+        f", classes with {' : '.join(f'{100 * each:.0f}' for each in shares)} % of them" if len(shares) > 1 else ""
+    )
+    follows = "" if record.stage == "final" else f"; {record.decision.partition(':')[0]}"
+    return (
+        f"Auto-refine: Resolution= {record.resolution:.5g} Å in iteration {record.number} ({what}), orientations "
+        f"known to {record.spread_rotation:.2g}°, shifts to {record.spread_shift:.2g} Å{classes}, "
+        f"{record.seconds['total']:.1f} s{follows}"
+    )
+
+
+def _details(setup: Setup, record: Record) -> Iterator[str]:
+    """The figures of an iteration, lines of run.log."""
+    moved = f", poses moved {record.pose_change:.2f}°" if math.isfinite(record.pose_change) else ""
+    yield (
+        f"iteration {record.number} ({record.stage}): r_high {setup.field_of_view / record.r_high:.1f} Å, resolution "
+        f"{record.resolution:.2f} Å, spread {record.spread_rotation:.2f}° {record.spread_shift:.2f} Å{moved}"
+    )
+    if record.stage != "final":
+        yield describe_quality(record.n_junk, sum(record.load.particles), record.score_threshold)
+    if len(record.class_share) > 1:
+        yield describe_classes(record)
+    yield f"decision: {record.decision}"
+    if setup.partition.comm.size > 1:
+        yield describe(record.load)
+
+
+def _level(line: str) -> int:
+    """What of the plan is told at once: warnings, and what a rank and the folder take."""
+    if line.startswith("warning"):
+        return logging.WARNING
+    return logging.INFO if line.startswith(("memory per rank", "files")) else logging.DEBUG
 
 
 def describe_classes(record: Record) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS
@@ -13,6 +13,9 @@ from pycryo.model.ewald import check_ctf, check_hand
 from pycryo.model.owners import MODELS, Model
 from pycryo.parallel.conveyor import WAYS, Way
 
+Keep = Literal["none", "last", "all"]
+# Iterations whose files stay in the folder; None: all.
+KEPT_ITERATIONS: dict[Keep, int | None] = {"none": 0, "last": 2, "all": None}
 _STAGES = ("global", "local", "defocus", "optics")
 # Å: below it aberrations of the microscope begin to matter, and to be seen.
 _OPTICS_RESOLUTION = 4.0
@@ -110,7 +113,6 @@ class RefineOptions:
         "Search",
         "with --local: rotations stay near the file's (or its prior columns), standard deviation in degrees (default: "
         "they begin within 3 degrees of the file's and move freely)",
-        "--sigma_ang",
         metavar="DEG",
     )
     sigma_offset: float | None = _option(
@@ -122,6 +124,11 @@ class RefineOptions:
     )
     coarse_to_fine: bool = _option(
         True, "Search", "compare all images with all slices at full resolution in the global search"
+    )
+    keep_iterations: Keep = _option(  # noqa: RUF009
+        "last",
+        "Output",
+        "files of each iteration that stay in the folder: none, those of the last two, or all (with the checkpoint)",
     )
     slices: Way | None = _option(  # noqa: RUF009
         None,
@@ -179,6 +186,8 @@ class RefineOptions:
             raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
         if self.slices is not None and self.slices not in WAYS:
             raise InputError(f"slices is '{self.slices}', use {', '.join(WAYS[:-1])} or {WAYS[-1]}")
+        if self.keep_iterations not in KEPT_ITERATIONS:
+            raise InputError(f"keep-iterations is '{self.keep_iterations}', use none, last or all")
         if self.model not in MODELS:
             raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
         if self.memory is not None and not 0 < self.memory < float("inf"):

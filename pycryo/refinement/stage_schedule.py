@@ -120,10 +120,9 @@ def _onward(now: Schedule, seen: Measured, limits: Limits) -> tuple[Schedule, st
     r_high = _r_high(seen, limits)
     if now.stage == "global":
         r_high = min(r_high, _fastest(now, limits), max(now.r_high, seen.sure_shell + _BEYOND_SURE))
-    figures = (
-        f"resolution at shell {shell:.1f} (best before {now.best_shell:.1f}), poses moved "
-        f"{seen.pose_change:.2f} deg, spread {seen.spread:.2f} deg"
-    )
+    best_before = f" (best before {now.best_shell:.1f})" if now.best_shell > 0 else ""
+    moved = f", poses moved {seen.pose_change:.2f} deg" if math.isfinite(seen.pose_change) else ""
+    figures = f"resolution at shell {shell:.1f}{best_before}{moved}, spread {seen.spread:.2f} deg"
     least_spread = min(now.least_spread, seen.spread) if progress else now.least_spread
     return Schedule(now.stage, r_high, best, stalled, now.iterations + 1, least_spread), figures
 

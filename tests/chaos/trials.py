@@ -37,8 +37,8 @@ WAYS = {
 }
 # Seconds: a run that takes longer hangs; processes of one that has ended must be gone so soon.
 LIMIT, GRACE = 60.0, 10.0
-# Bytes of the small disc. A run writes 2.5 MB.
-DISC = (50_000, 2_400_000)
+# Bytes of the small disc. What a run leaves are 1.5 MB.
+DISC = (50_000, 1_400_000)
 ENDS_WELL = {"SIGTERM of the launcher": 143, "SIGTERM of a rank": 143, "full disc": 1, "limit of the size of files": 1}
 
 

@@ -165,7 +165,7 @@ def test_bad_images_are_listed_and_left_out(data, capsys):
     assert main(words(data, "--quiet", out=out)) == 0
     assert "left out 2 images: 1 with constant pixels, 1 with NaN or infinite pixels" in capsys.readouterr().err
     rejected = read_star(out / "run_rejected.star")["particles"]
-    assert list(rejected["rlnImageName"]) == ["000005@particles.mrcs", "000010@particles.mrcs"]
+    assert list(rejected["rlnImageName"]) == [f"{row:06d}@{data}/particles.mrcs" for row in (5, 10)]
     kept = read_star(out / "run_data.star")["particles"]
     assert len(kept) == 38
     assert not set(rejected["rlnImageName"]) & set(kept["rlnImageName"])

@@ -33,7 +33,7 @@ def mix(folder, snr):
 
 def refine_two(mixture, out, *more):
     words = [str(mixture / "particles.star"), "--ref", str(mixture / "init40A.mrc"), "--out", str(out), "--K", "2"]
-    words += ["--ini-high", "30", "--stages", "global", "--threads", "2", "--quiet"]
+    words += ["--ini-high", "30", "--stages", "global", "--threads", "2", "--quiet", "--keep-iterations", "all"]
     assert main(["refine", *words, *more]) == 0
     return out
 

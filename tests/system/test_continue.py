@@ -25,9 +25,9 @@ def words(data, out, *more):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_set, tmp_path_factory):
-    """Folder of a run on two threads."""
+    """Folder of a run on two threads, with its last checkpoint."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main(words(tiny_set, folder, "--threads", "2", "--quiet")) == 0
+    assert main(words(tiny_set, folder, "--threads", "2", "--quiet", "--keep-iterations", "all")) == 0
     return folder
 
 
@@ -79,6 +79,9 @@ def test_killed_and_continued(tiny_set, uninterrupted, tmp_path, iteration, numb
     assert main(words(tiny_set, out, "--threads", "2", "--continue")) == 0
     assert [path.name for path in out.glob("RELION_JOB_EXIT_*")] == ["RELION_JOB_EXIT_SUCCESS"]
     assert_same_results(out, uninterrupted)
+    # Files of the last two iterations are left, and no state.
+    assert {path.name[:9] for path in out.glob("run_it*")} == {"run_it004", "run_it005"}
+    assert not (out / "checkpoint").exists()
 
 
 # Waits for its end when the first posteriors of its second iteration are on disc.
@@ -117,7 +120,7 @@ def test_killed_within_an_iteration(tiny_set, uninterrupted, tmp_path):
     text = (out / "run.log").read_text("utf-8")
     assert f"iteration 2 goes on: the posteriors of {n_found} of 40 images are there" in text
     assert_same_results(out, uninterrupted)
-    assert [path.name for path in (out / "checkpoint").iterdir()] == ["state.h5"]
+    assert not (out / "checkpoint").exists()
 
 
 def snapshot(folder):

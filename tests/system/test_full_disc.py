@@ -13,7 +13,7 @@ from pycryo.cli.main import main
 def run(tiny_set, tmp_path_factory):
     """Folder of a refinement: maps and particles for the other commands."""
     folder = tmp_path_factory.mktemp("full") / "run"
-    assert main(refine_words(tiny_set, folder)) == 0
+    assert main([*refine_words(tiny_set, folder), "--keep-iterations", "all"]) == 0
     return folder
 
 

@@ -74,7 +74,8 @@ def assert_same(one, other):
 def test_refinement_does_not_depend_on_rows_and_folder(plain, moved, tables, monkeypatch, tmp_path):
     particles, before = plain
     hurry(monkeypatch)
-    writer = Writer(tmp_path, moved, OPTIONS, SerialComm(), keep_iterations=False)
+    monkeypatch.chdir(moved.path.parent)  # where names begin
+    writer = Writer(tmp_path, moved, replace(OPTIONS, keep_iterations="none"), SerialComm())
     after = refine(moved, tables[2], OPTIONS, observer=writer)
     assert_same(before, after)
     assert tags(particles).tolist() == tags(moved).tolist()

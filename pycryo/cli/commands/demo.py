@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 
 from pycryo.cli.commands.refine import add_run_arguments, refine_command
+from pycryo.cli.option_arguments import add_option_arguments
 from pycryo.io.example_data import betagal
 from pycryo.parallel.world import world
 from pycryo.refinement.options import RefineOptions
@@ -22,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="pycryo_demo", metavar="DIR", help="folder for the results (pycryo_demo)")
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="threads per rank (default: as `refine`)")
     parser.add_argument("--seed", type=int, default=RefineOptions().seed, metavar="N", help="seed of all random draws")
+    mine = "keep_iterations"
+    add_option_arguments(
+        parser, RefineOptions, skip=tuple(each.name for each in fields(RefineOptions) if each.name != mine)
+    )
     add_run_arguments(parser)
 
 

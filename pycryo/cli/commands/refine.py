@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
+from pycryo.cli import relion
+from pycryo.cli.abort_file import obeys_abort_file, remove_abort_file
+from pycryo.cli.continued import settle_continue, take_over
 from pycryo.cli.folder_run import FolderRun
 from pycryo.cli.logs import run_logs
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
@@ -17,6 +21,7 @@ from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
+from pycryo.io.json_file import read_object
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.memory import without_collections
@@ -26,6 +31,7 @@ from pycryo.parallel.world import world
 from pycryo.refinement.data.prior import NO_POSES
 from pycryo.refinement.files.checkpoint import checkpoint_file
 from pycryo.refinement.files.job import SUCCESS, keep_traceback
+from pycryo.refinement.files.output_nodes import write_output_nodes
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.loop import refine
 from pycryo.refinement.options import RefineOptions
@@ -47,9 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="reference map; of any box and pixel size; once for each class if these have different ones; not needed "
         "with --local",
     )  # fmt: skip
-    parser.add_argument("--out", "--o", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--out", "--o", action=relion.Output, required=True, metavar="DIR", help="folder for the results"
+    )
     add_option_arguments(parser, RefineOptions)
     add_run_arguments(parser)
+    relion.add_relion_arguments(parser)
+    parser.epilog = "Lines of relion_refine and RELION's External jobs work as they are: docs/from_relion.md."
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,10 +117,12 @@ class _Job(FolderRun):
     def work(self) -> None:
         """Check the input, refine, make the report. Collective."""
         comm, args = self.comm, self.args
+        relion.settle(args)
+        settle_continue(args)
+        vars(args).update(on_root(comm, lambda: take_over(args)))
         if len(args.ref or ()) > 1 and getattr(args, "classes", None) is None:
             args.classes = len(args.ref)
         options = options_from(args, RefineOptions)
-        settle_continue(args)
         # Maps stay on rank 0: they may be large.
         read: list[Inputs] = []
         particles = on_root(comm, lambda: read_inputs(args, options, read))
@@ -120,15 +132,24 @@ class _Job(FolderRun):
         folder = self.take_folder(overwrite=overwrite, checkpoint=checkpoint_file(self._checkpoint))
         set_threads(threads_per_rank(comm, options.threads))
         if args.dry_run:
+            self._tell_relion()
             self._dry_run(particles, references, mask, options)
             return
         self.open_log()
+        self._tell_relion()
         if self._resumes and SUCCESS in folder.marks:
             log.info("%s holds a finished run: there is nothing to continue", folder.path)
             return
         self.tell(goes_on=self._resumes)
-        self._refine(particles, references, mask, options, findings)
-        on_root(comm, self._report)
+        with obeys_abort_file(folder.path):
+            self._refine(particles, references, mask, options, findings)
+            on_root(comm, self._report)
+        if relion.is_external(args):
+            on_root(comm, lambda: write_output_nodes(folder.path, options.classes))
+
+    def _tell_relion(self) -> None:
+        for line in relion.lines(self.args):
+            log.info("%s", line)
 
     @property
     def _resumes(self) -> bool:
@@ -190,11 +211,26 @@ class _Job(FolderRun):
         """Leave the output folder in order. Not collective: one rank."""
         if code not in (0, INPUT_ERROR) and checkpoint_file(self._checkpoint).exists():
             log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
+        if self.folder is not None and not self.args.dry_run:
+            remove_abort_file(self.folder.path)
+            if code == 0 and not _keeps_checkpoint(self.folder.path):
+                # The mark comes first: a run without both could neither be continued nor be known as finished.
+                self.folder.end(SUCCESS)
+                shutil.rmtree(self._checkpoint, ignore_errors=True)
         self.leave(code, message, as_found=self.args.dry_run or (code == INPUT_ERROR and not self.has_results))
 
     def keep_traceback(self, text: str) -> None:
         """In run.log, if there is one."""
         keep_traceback(None if self.args.dry_run else self.folder, text)
+
+
+def _keeps_checkpoint(folder: Path) -> bool:
+    """Whether the run that has ended in a folder was to keep all its files."""
+    try:
+        options = read_object(folder / "run.json", "").get("options")
+    except InputError:
+        return True
+    return not isinstance(options, dict) or options.get("keep_iterations", "all") == "all"
 
 
 def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inputs]) -> Particles:
@@ -224,23 +260,7 @@ def read_inputs(args: argparse.Namespace, options: RefineOptions, read: list[Inp
         found.findings.error(
             "reference", "give a reference map with --ref, or --local if the particles have poses to start from"
         )
+    with found.findings.collect("reference"):
+        relion.check_pixel_size(args, [each.pixel_size for each in found.references])
     read.append(found)
     return found.usable(log)
-
-
-def settle_continue(args: argparse.Namespace) -> None:
-    """Find out what a value of ``--continue`` is: the particles that stand behind it, or RELION's optimiser file.
-
-    Raises
-    ------
-    InputError
-        If it is a file outside the output folder.
-    """
-    if not args.resume or Path(args.resume).resolve().is_relative_to(Path(args.out).resolve()):
-        return
-    if args.particles is not None or args.particles_flag is not None:
-        raise InputError(
-            f"--continue {args.resume}: a run is continued from the checkpoint in --out ({args.out}), where this file "
-            "is not; give --continue without a value and the folder of the run as --out"
-        )
-    args.particles, args.resume = args.resume, ""

@@ -108,8 +108,11 @@ def rate_classes(log_evidence: Array, model: Array, excess: Array, class_index: 
 
 def describe(n_junk: int, n: int, threshold: float) -> str:
     """What the scores say, for the log."""
-    share = 100 * n_junk / max(1, n)
-    return f"images: {n_junk} of {n} ({share:.1f} %) look like junk, suggested threshold of the score {threshold:.3f}"
+    if not n_junk:
+        return f"images: none of {n} looks like junk"
+    share = f"{n_junk} of {n} ({100 * n_junk / max(1, n):.1f} %)"
+    worse = ", at which noise explains an image better than the map" if threshold < 0 else ""
+    return f"images: {share} look like junk, suggested threshold of the score {threshold:.3f}{worse}"
 
 
 def _score(log_evidence: Array, model: Array, excess: Array) -> Array:

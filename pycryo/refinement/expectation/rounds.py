@@ -57,7 +57,7 @@ def rounds(partition: Partition, owners: tuple[Owners, Owners], plan: Plan, memo
     )
     n_round = round_count(partition, each if is_kept else 0.0, memory)
     if n_round > 1:
-        log.info(
+        log.debug(
             "images are %s in %d rounds of at most %d per rank (%.3g kB each, %.3g GiB allowed); more --memory or more "
             "ranks save time",
             "inserted" if plan.search is None else "searched",

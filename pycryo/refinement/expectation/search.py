@@ -246,10 +246,10 @@ def _choose(search: HalfSearch, policy: Policy, rates: Rates, n_item: int, n_pix
 def _tell(rates: Rates, choice: Choice, n_rank: int) -> None:
     """Log the choice of a half-set of `n_rank` ranks and what it follows from."""
     if n_rank == 1:
-        log.info("slices: local, a half-set has one rank and nobody to share with")
+        log.debug("slices: local, a half-set has one rank and nobody to share with")
         return
     expected = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in sorted(choice.seconds.items()))
-    log.info(
+    log.debug(
         "slices: %s%s, expected for the first scan: %s (measured per Fourier pixel: sampling %.3g ns, comparing %.3g "
         "ps; messages %.3g µs + %.3g GB/s)",
         choice.way,

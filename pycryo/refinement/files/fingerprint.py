@@ -26,7 +26,7 @@ Marks = dict[str, Any]
 _FREE_OPTIONS = frozenset(
     (
         *("threads", "preread", "scratch", "particles_dir", "max_bad_fraction", "max_iter", "mask", "diameter"),
-        *("slices", "ring_size", "memory", "model"),
+        *("slices", "ring_size", "memory", "model", "keep_iterations"),
         *("ewald", "ewald_hand"),  # the final iteration alone, which is never in a checkpoint
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +26,9 @@ _RESULTS = (
     "run_data.star",
     "run_rejected.star",
     "report.html",
+    "RELION_OUTPUT_NODES.star",
 )
+_ITERATION = re.compile(r"run_it(\d+)_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,14 @@ def remove_results(folder: Path) -> None:
     """Delete what an earlier run wrote, so that nothing of it is taken for this one's."""
     for pattern in _RESULTS:
         for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def remove_iterations(folder: Path, last: int) -> None:
+    """Delete the files of the iterations up to `last`, as far as they are there."""
+    for path in folder.glob(_RESULTS[0]):
+        found = _ITERATION.match(path.name)
+        if found is not None and int(found[1]) <= last:
             path.unlink(missing_ok=True)
 
 

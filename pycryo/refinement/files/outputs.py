@@ -15,10 +15,10 @@ from pycryo.io.particles import Particles
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.data_star import write_data_star, write_rejected
 from pycryo.refinement.files.half_maps import class_name, write_maps
-from pycryo.refinement.files.job import remove_results
+from pycryo.refinement.files.job import remove_iterations, remove_results
 from pycryo.refinement.files.model_star import write_model_star
 from pycryo.refinement.files.run_json import kept_amplitude, write_run_json
-from pycryo.refinement.options import RefineOptions
+from pycryo.refinement.options import KEPT_ITERATIONS, RefineOptions
 from pycryo.refinement.outcome import Outcome, Record
 from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 class Writer:
     """Writes the files of each iteration and, after the last one, those of the result: an `Observer` of `run`.
 
+    Half-maps, particles and model of every iteration are written unless `RefineOptions.keep_iterations` is "none"; if
+    it is "last", those of older iterations go when newer ones are durable.
+
     Maps are written by all ranks. They appear, and the rest is written, in the background of the next iteration
     (`Setup.background`), whose end raises what went wrong; the result is there before the call returns. Every file
     appears whole.
@@ -43,8 +46,6 @@ class Writer:
     particles : Particles
     options : RefineOptions
     comm : Comm
-    keep_iterations : bool
-        Write the half-maps, particles and model of every iteration.
     inputs : mapping of str to str
         What was read, for run.json.
     findings : list of Finding
@@ -57,7 +58,6 @@ class Writer:
     particles: Particles
     options: RefineOptions
     comm: Comm
-    keep_iterations: bool = True
     inputs: Mapping[str, str] | None = None
     findings: Sequence[Finding] = ()
     has_written: bool = False
@@ -74,7 +74,7 @@ class Writer:
             remove_results(self.folder)
         self.has_written = True
         later = setup.background.add
-        write_maps(self.folder, setup.box, outcome, keep_iterations=self.keep_iterations, later=later)
+        write_maps(self.folder, setup.box, outcome, keep_iterations=self._kept != 0, later=later)
         if self.comm.rank == 0:
             later(partial(self._write, setup, outcome, list(history)))
         if outcome.is_final:
@@ -83,7 +83,7 @@ class Writer:
     def _write(self, setup: Setup, outcome: Outcome, history: list[Record]) -> None:
         began = time.perf_counter()
         assert outcome.poses is not None
-        if self.keep_iterations:
+        if self._kept != 0:
             self._write_iteration(setup, outcome)
         views = view_directions(outcome.poses.quaternion, setup.group)
         for k, maps in enumerate(outcome.classes, 1):
@@ -109,7 +109,14 @@ class Writer:
             inputs=self.inputs or {"particles": str(self.particles.path)},
             findings=self.findings,
         )
+        if self._kept is not None:
+            remove_iterations(self.folder, outcome.record.number - self._kept)
         log.debug("iteration %d written in %.1f s", outcome.record.number, time.perf_counter() - began)
+
+    @property
+    def _kept(self) -> int | None:
+        """Iterations whose files stay; None: all."""
+        return KEPT_ITERATIONS[self.options.keep_iterations]
 
     def _write_iteration(self, setup: Setup, outcome: Outcome) -> None:
         prefix = f"run_it{outcome.record.number:03d}"

@@ -99,12 +99,12 @@ def _motion(
         text = f"turn of {found.motion.angle:.2f}°, move of {found.motion.distance:.2f} Å"
         figures = f"correlation {found.correlation:.2f}, χ² {found.gain:.0f} for {found.n_free} parameters"
         if found.correlation < _LEAST_CORRELATION or not found.is_small:
-            log.info("frame: %s stays where it is, it does not resemble %s (%s; %s)", *names, text, figures)
+            log.debug("frame: %s stays where it is, it does not resemble %s (%s; %s)", *names, text, figures)
             return None
         if found.gain < least_gain * found.n_free:
             log.debug("frame: %s is where %s is (%s; %s)", *names, text, figures)
             return None
-        log.info("frame: %s moved back onto %s (%s; %s)", *names, text, figures)
+        log.debug("frame: %s moved back onto %s (%s; %s)", *names, text, figures)
         return found.motion
 
     # Measured by one: processors of another kind might round otherwise.

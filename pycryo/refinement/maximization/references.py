@@ -91,7 +91,7 @@ def make_references(
         powers = [np.square(gain) * each[:, 1] * per_voxel for gain, each in zip(gains, sums, strict=True)]
         factors = [contrast(signal, fsc, power, field / JOIN_RESOLUTION) for power in powers]
         gains = [gain * factor for gain, factor in zip(gains, factors, strict=True)]
-        log.info("references: blurred shells are raised, by %.1f at the most", max(each.max() for each in factors))
+        log.debug("references: blurred shells are raised, by %.1f at the most", max(each.max() for each in factors))
     results = [
         replace(one, data=transform.filtered(mine, gain))
         for one, mine, gain in zip((first, second), rows, gains, strict=True)

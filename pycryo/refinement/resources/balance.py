@@ -56,7 +56,7 @@ def balance(setup: Setup, state: State, load: Load) -> tuple[Setup, State]:
     bounds = on_root(partition.comm, lambda: next_bounds(partition.bounds, load.busy, load.fixed, move))
     if bounds is None:
         return setup, state
-    log.info(
+    log.debug(
         "load: ranks were busy %s s; moved %d particles so that all take about %.1f s",
         _range(load.busy),
         _n_moved(partition.bounds, bounds).sum(),

@@ -13,6 +13,7 @@ from pycryo.refinement.data.partition import Partition, batch_size
 from pycryo.refinement.expectation.rounds import image_bytes
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.plan import make_plan
+from pycryo.refinement.resources.folder_plan import folder_plan, tell_folder
 from pycryo.refinement.resources.memory_plan import Sizes, check, describe, memory_plan, peak, size
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State
@@ -105,8 +106,9 @@ def tell(setup: Setup, state: State) -> str:
     sizes, figures = refine_sizes(partition, setup.box, options)
     sizes = replace(sizes, images=min(setup.memory, images))
     phases = memory_plan(sizes)
-    lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model); by phase:")
+    lines.append(f"memory per rank      about {size(peak(phases).total)} at most ({options.model} model)")
     lines += describe(phases)
+    lines.append(f"files                {tell_folder(folder_plan(setup))}")
     warning = check(sizes, phases, figures)
     if warning is not None:
         lines.append(f"warning: {warning}")

@@ -301,7 +301,7 @@ def test_logs_by_rank_and_level(tmp_path, capsys):
         logs.note("only here")
     assert capsys.readouterr().err == "early\nlate\nWARNING: careful\n"
     lines = (tmp_path / "run.log").read_text("utf-8").splitlines()
-    assert [line.split(maxsplit=3)[3] for line in lines] == ["early", "late", "careful", "only here"]
+    assert [line.split(maxsplit=3)[3] for line in lines] == ["early", "late", "careful", "detail", "only here"]
     with run_logs(2) as logs:
         logs.open_file(tmp_path / "other.log")
         log.info("quiet")

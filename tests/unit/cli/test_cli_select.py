@@ -141,3 +141,15 @@ def test_one_name_for_both_files(star, capsys):
     name = str(star.parent / "kept.star")
     assert main(["select", str(star), "--out", name, "--rejected", name]) == 2
     assert "give two names" in capsys.readouterr().err
+
+
+def test_absolute_names_begin_anywhere(star, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    star.write_text(star.read_text().replace("@a.mrcs", f"@{tmp_path}/a.mrcs"))
+    select(star)
+    assert "was not found" in caplog.text
+    (tmp_path / "a.mrcs").touch()
+    select(star)
+    assert f"the image names begin in {tmp_path / 'elsewhere'}: " in caplog.text

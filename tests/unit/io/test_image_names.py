@@ -1,5 +1,7 @@
 """Image names of particles: where the stacks are looked for, and which image is meant."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from particle_files import star_31
@@ -7,8 +9,10 @@ from particle_files import star_31
 from pycryo.errors import InputError
 from pycryo.io import image_names
 from pycryo.io.batches import read_images
+from pycryo.io.image_names import names_from
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particles import read_particles, write_particles
+from pycryo.io.star import read_star
 
 
 def test_places_of_stacks(tmp_path, monkeypatch):
@@ -128,3 +132,44 @@ def test_bad_stacks_are_named_with_the_row(tmp_path):
     (tmp_path / "a.mrcs").write_bytes(b"\x1f\x8b\x08" + bytes(2000))
     with pytest.raises(InputError, match=r"row 1: .*a\.mrcs is packed with gzip; unpack it first"):
         read_particles(path)
+
+
+def test_names_from_a_folder(tmp_path):
+    """They lead to the same file from there; those that do already, and absolute ones, stay."""
+    project, outside = tmp_path / "project", tmp_path / "outside"
+    for folder in (project / "Extract", project / "x", outside):
+        folder.mkdir(parents=True)
+        (folder / "s.mrcs").touch()
+    (project / "link.mrcs").symlink_to(outside / "s.mrcs")
+    cases = [
+        ("000001@s.mrcs", project / "Extract" / "s.mrcs", "000001@Extract/s.mrcs"),
+        ("000002@s.mrcs", outside / "s.mrcs", f"000002@{outside}/s.mrcs"),
+        ("000003@s.mrcs", project / "Extract" / ".." / "x" / "s.mrcs", "000003@x/s.mrcs"),
+        ("4@Extract/s.mrcs", project / "Extract" / "s.mrcs", "4@Extract/s.mrcs"),
+        ("000005@link.mrcs", outside / "s.mrcs", "000005@link.mrcs"),
+        (f"6@{outside}/s.mrcs", outside / "s.mrcs", f"6@{outside}/s.mrcs"),
+        ("s.mrcs", project / "x" / "s.mrcs", "x/s.mrcs"),
+        ("000007@gone.mrcs", project / "x" / "gone.mrcs", "000007@x/gone.mrcs"),
+    ]
+    found = names_from(project, [name for name, _, _ in cases], [stack for _, stack, _ in cases])
+    assert found.tolist() == [expected for _, _, expected in cases]
+    # A relative path of a working folder that was left.
+    assert names_from(outside, ["1@x/s.mrcs"], [Path("x/s.mrcs")], [project]).tolist() == [f"1@{project}/x/s.mrcs"]
+
+
+def test_written_names_begin_in_the_working_folder(tmp_path, monkeypatch):
+    """There RELION looks for them; pycryo finds them from anywhere."""
+    (tmp_path / "project" / "Import").mkdir(parents=True)
+    path = star_31(tmp_path / "project" / "Import")
+    monkeypatch.chdir(tmp_path / "project")
+    particles = read_particles(f"Import/{path.name}")
+    write_particles("o.star", particles, {})
+    names = read_star("o.star")["particles"]["rlnImageName"].tolist()
+    assert names == [f"{number:06d}@Import/a.mrcs" for number in (1, 2, 3)]
+    write_particles("again.star", read_particles("o.star"), {})
+    assert read_star("again.star")["particles"]["rlnImageName"].tolist() == names
+    monkeypatch.chdir("/")
+    assert read_particles(tmp_path / "project" / "o.star").n == 3
+    # What somebody names is left alone.
+    write_particles(tmp_path / "p.star", read_particles(path), {"rlnImageName": np.array(["1@x", "2@x", "3@x"])})
+    assert read_star(tmp_path / "p.star")["particles"]["rlnImageName"].tolist() == ["1@x", "2@x", "3@x"]

@@ -59,7 +59,8 @@ def test_relion_30_is_converted(tmp_path, caplog):
     assert again.has_ctf
 
 
-def test_writing_keeps_the_letter_and_the_other_tables(tmp_path):
+def test_writing_keeps_the_letter_and_the_other_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     extra = "data_general\n\n_myValue 'some text'\n\ndata_other\n\nloop_\n_a\n_b\n1 'two words'\n"
     path = star_31(tmp_path, optics={"myOptics": "z"}, extra=extra, rows={"all": {"rlnAngleTilt": "9.0"}})
     particles = read_particles(path)

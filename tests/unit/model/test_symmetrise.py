@@ -157,7 +157,7 @@ def test_halves_on_disjoint_ranks():
 
 def test_the_choice_is_a_line_of_rank_0(caplog):
     """Few images are inserted at all mates, many at some; without a rotation of the grid there is no choice."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     frame = FRAMES[0]
 
     def lines(name, n_sample):

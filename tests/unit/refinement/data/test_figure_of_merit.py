@@ -128,6 +128,8 @@ def test_description():
     assert (
         describe(30, 120, 0.25) == "images: 30 of 120 (25.0 %) look like junk, suggested threshold of the score 0.250"
     )
+    assert describe(0, 120, -0.1) == "images: none of 120 looks like junk"
+    assert describe(2, 120, -0.1).endswith("of the score -0.100, at which noise explains an image better than the map")
 
 
 def test_class_shares():

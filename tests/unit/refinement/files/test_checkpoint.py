@@ -299,6 +299,7 @@ FREE = {
     "particles_dir": "x",
     "max_bad_fraction": 0.3,
     "max_iter": 9,
+    "keep_iterations": "all",
     "slices": "local",
     "ring_size": 2,
     "memory": 1.0,

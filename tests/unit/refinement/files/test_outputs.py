@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,7 +54,49 @@ def finished(tiny_set, tmp_path_factory):
 
 def test_all_files_of_the_contract(finished):
     expected = {f"run_it{number:03d}_{name}" for number in (1, 2) for name in OF_ITERATION} | set(OF_RUN)
-    assert {path.name for path in finished.iterdir()} == expected | {"checkpoint"}
+    assert {path.name for path in finished.iterdir()} == expected
+
+
+@pytest.fixture(scope="module")
+def iterations(tiny_set):
+    """Setup, outcomes and history of a run of four iterations."""
+    seen = []
+    reference = read_map(tiny_set / "init40A.mrc")
+    refine(
+        read_particles(tiny_set / "particles.star"),
+        reference,
+        RefineOptions(max_iter=4, threads=1),
+        observer=lambda setup, outcome, history: seen.append((setup, outcome, list(history))),
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    "keep, while_running, end", [("none", [], []), ("last", [2, 3], [3, 4]), ("all", [1, 2, 3], [1, 2, 3, 4])]
+)
+def test_kept_iterations(iterations, tmp_path, keep, while_running, end):
+    """Older ones go when the files of a newer one are there; those of an earlier run that was continued, too."""
+    (tmp_path / "run_it000_data.star").write_text("of an earlier run")
+    (tmp_path / "run_items.txt").write_text("of the user")
+    seen = []
+    particles = iterations[0][0].partition.particles
+    writer = Writer(tmp_path, particles, RefineOptions(keep_iterations=keep), SerialComm(), has_written=True)
+    for setup, outcome, history in iterations:
+        background = Background()
+        writer(replace(setup, background=background), outcome, history)
+        background.settle(SerialComm())
+        seen.append(
+            {
+                name: sorted(int(path.name[6:9]) for path in tmp_path.glob(f"run_it[0-9]*_{name}"))
+                for name in OF_ITERATION
+            }
+        )
+    zero = [0] if keep == "all" else []
+    for found, expected in ((seen[2], while_running), (seen[3], end)):
+        for name in OF_ITERATION:
+            assert found[name] == (zero if name == "data.star" else []) + expected
+    assert (tmp_path / "run_class001.mrc").exists()
+    assert (tmp_path / "run_items.txt").exists()
 
 
 def test_searched_defoci_are_written(tiny_set, tmp_path):
@@ -93,8 +136,12 @@ def test_particles_keep_their_columns(finished, tiny_set, name):
     tables = starfile.read(finished / name)
     found = tables["particles"]
     assert "optics" in tables
-    for column in given.columns:
+    for column in set(given.columns) - {"rlnImageName"}:
         assert (found[column] == given[column]).all(), column
+    # Names lead to the images from the working folder, which is not that of the STAR file here.
+    numbers, stacks = (found["rlnImageName"].str.split("@").str[part].tolist() for part in (0, 1))
+    assert numbers == given["rlnImageName"].str.split("@").str[0].tolist()
+    assert {Path(stack).resolve() for stack in stacks} == {(tiny_set / "particles.mrcs").resolve()}
     new = {
         "rlnAngleRot",
         "rlnAngleTilt",
@@ -211,7 +258,7 @@ class OtherRank(SerialComm):
 
 def test_other_ranks_write_only_maps(tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
-    writer = Writer(tmp_path, None, None, OtherRank((None, None, "None")))
+    writer = Writer(tmp_path, None, RefineOptions(), OtherRank((None, None, "None")))
     writer(SimpleNamespace(box=8, background=Background()), SimpleNamespace(is_final=False), [])
     assert not list(tmp_path.iterdir())
 
@@ -225,7 +272,7 @@ def test_errors_of_the_background_are_raised_by_the_end_of_the_next_iteration(tm
 
     monkeypatch.setattr(Writer, "_write", write)
     monkeypatch.setattr(outputs, "write_maps", lambda *_, **__: None)
-    writer = Writer(tmp_path, None, None, SerialComm())
+    writer = Writer(tmp_path, None, RefineOptions(), SerialComm())
     setup = SimpleNamespace(box=8, background=Background())
     history = [1]
     writer(setup, SimpleNamespace(is_final=False), history)

@@ -28,7 +28,7 @@ def hidden(tmp_path_factory):
 
 def test_optics_are_found_before_the_final_iteration(hidden, tmp_path):
     particles, start = hidden
-    writer = Writer(tmp_path, particles, OPTIONS, SerialComm())
+    writer = Writer(tmp_path, particles, replace(OPTIONS, keep_iterations="all"), SerialComm())
     seen = []
 
     def observer(setup, outcome, history):

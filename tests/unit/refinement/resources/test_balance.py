@@ -291,7 +291,7 @@ def load_of(busy, **rest):
 
 def test_balance_says_what_it_does(particles, caplog):
     """The second rank needs three times as long as the first."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
 
     def work(comm):
         partition = deal(comm, particles, split_halves(particles, 1), None)

@@ -241,7 +241,8 @@ def test_every_option_has_an_argument():
     assert options_from(parse("--no-ctf", "--j", "2"), AbinitioOptions) == AbinitioOptions(ctf=False, threads=2)
 
 
-def test_command(tmp_path, few_rounds, capsys):
+def test_command(tmp_path, few_rounds, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     particles, _, _ = scene(tmp_path, lump(), 20, snr=0.8, geometries=((20, 5.0),))
     out = tmp_path / "out"
     words = ["abinitio", str(particles.path), "--out", str(out), "--tries", "2", "--max-images", "18", "--threads", "1"]
