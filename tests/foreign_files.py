@@ -59,7 +59,9 @@ def cs_columns(n=4, **changes):
     ``/`` in names is ``__`` in keywords.
     """
     rng = np.random.default_rng(4)
-    found = {name: np.zeros(n, [("x", *([kind] if isinstance(kind, str) else kind))])["x"] for name, kind in _CSPARC.items()}
+    found = {
+        name: np.zeros(n, [("x", *([kind] if isinstance(kind, str) else kind))])["x"] for name, kind in _CSPARC.items()
+    }
     found |= {
         "uid": np.arange(100, 100 + n, dtype=np.uint64),
         "blob/path": np.array([b">J3/extract/a.mrcs"] * n),
@@ -141,7 +143,13 @@ def lst_text(form="LSX", kind="matrix", **more):
     pose = {"__class__": "Transform", "matrix": matrix}
     lines = []
     for i in range(3):
-        details = {"xform.projection": pose, "ctf": {"__class__": "EMAN2Ctf", **ctf}, "class": i % 2, "score": -0.5, **more}
+        details = {
+            "xform.projection": pose,
+            "ctf": {"__class__": "EMAN2Ctf", **ctf},
+            "class": i % 2,
+            "score": -0.5,
+            **more,
+        }
         lines.append(f"{i + 2}\tparticles/a.mrcs\t{json.dumps(details, separators=(',', ':'))}")
     width = max(len(line) for line in lines) + 4
     head = f"#LSX\n# This file is in fast LST format.\n# {width}\n" if form == "LSX" else "#LST\n"
