@@ -47,6 +47,8 @@ def read_cistem(path: Path, tables: Mapping[str, Table | dict[str, str]], given:
         If a value is no number, or the stack or the pixel size is known neither from the file nor from the user.
     """
     table = next(each for each in tables.values() if isinstance(each, Table) and _POSITION in each.columns)
+    if not len(table):
+        raise InputError(f"{path} has no particles; give a file with at least one")
     numbers = [name for name in table.columns if name.startswith("cisTEM") and not name.endswith("Filename")]
     columns = table.values(numbers, [name for name in ("cisTEMStackFilename",) if name in table.columns])
     notes: list[str] = []

@@ -68,7 +68,8 @@ class Fields:
         if values.dtype.kind not in "biuf" or values.shape != (self.n, *shape):
             found = f"{values.dtype.name} of shape {values.shape[1:]}"
             raise InputError(f"{self.path}: {name} is {found}, not numbers of shape {shape}; check the file")
-        return values.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            return values.astype(np.float64)
 
     def optional(self, name: str, shape: tuple[int, ...] = (), default: float = 0.0) -> NDArray[np.float64]:
         """`numbers`, or one value for all where the field is missing."""

@@ -108,7 +108,10 @@ def _fields(path: Path, text: str) -> list[tuple[str, str, tuple[int, ...]]]:
                 "without them"
             )
         axes = _numbers(found[3] or "")
-        is_plain = kind[2] in "SU?" or (kind[3].isdigit() and int(kind[3]) in _SIZES[kind[2]])
+        if kind[2] in "SU":
+            is_plain = bool(kind[3]) and (int(kind[3]) > 0 or not axes)
+        else:
+            is_plain = not kind[3] if kind[2] == "?" else int(kind[3] or 0) in _SIZES[kind[2]]
         if not is_plain or not found[1] or len(axes) > _MOST_AXES or 0 in axes:
             raise InputError(f"{path} has a field that no .cs file has ({found[0].strip()!r}); give another file")
         fields.append((found[1], found[2], axes))
