@@ -64,6 +64,30 @@ def test_a_stack_that_is_not_there_is_told(tmp_path, caplog):
     assert read_particles(tmp_path / "p.star", validate=False).n == 4
 
 
+def test_links_for_relion(tmp_path, capfd, monkeypatch):
+    """RELION reads stacks by the suffix .mrcs, from the folder where it is started."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("P1/J3", "P1/J3_a"):
+        (tmp_path / folder).mkdir(parents=True)
+    images = [np.random.default_rng(1).normal(size=(2, 8, 8))]
+    for name in ("P1/J3/a_b.mrc", "P1/J3_a/b.mrc"):
+        write_stack(tmp_path / name, images, (8, 8), 1.5)
+    names = np.array([b">J3/a_b.mrc", b"J3/a_b.mrc", b"J3_a/b.mrc", b"J3_a/b.mrc"])
+    path = write_cs(tmp_path / "a.cs", blob__path=names, blob__idx=np.array([0, 1, 0, 1], np.uint32))
+    words = ["import", str(path), "--out", "p.star", "--links", "links"]
+    assert main(words) == 2
+    assert "there is no file 'J3/a_b.mrc' to be linked" in capfd.readouterr().err
+    for _ in range(2):  # links that are there already stay
+        assert main([*words, "--project-dir", "P1"]) == 0
+    found = read_particles("p.star")
+    assert [str(each) for each in found.stacks] == ["links/J3_a_b.mrcs", "links/J3_a_b_.mrcs"]
+    assert (tmp_path / "links" / "J3_a_b_.mrcs").resolve() == tmp_path / "P1" / "J3_a" / "b.mrc"
+    (tmp_path / "links" / "J3_a_b.mrcs").unlink()
+    (tmp_path / "links" / "J3_a_b.mrcs").write_text("mine")
+    assert main([*words, "--project-dir", "P1"]) == 2
+    assert "a file has this name" in capfd.readouterr().err
+
+
 def test_what_a_par_file_lacks(tmp_path, capfd):
     write_stack(tmp_path / "s.mrcs", [np.random.default_rng(1).normal(size=(3, 8, 8))], (8, 8), 1.5)
     (tmp_path / "a.par").write_text(PAR_8)
