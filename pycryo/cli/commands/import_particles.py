@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pycryo.cli.ranks import check_output
-from pycryo.errors import InputError
-from pycryo.io.atomic import check_writable_folder, write_error
-from pycryo.io.foreign.conversion import Converted, Given
+from pycryo.io.foreign.conversion import Given
 from pycryo.io.foreign.formats import convert, image_folders
-from pycryo.io.image_names import folder_comments
-from pycryo.io.star import write_star
+from pycryo.io.foreign.star_file import link_stacks, write_converted
 
 logger = logging.getLogger(__name__)
 
@@ -68,70 +60,19 @@ def run(args: argparse.Namespace) -> int:
     found = convert(args.particles, given)
     folders = [*args.project_dir, args.particles[0].parent, Path(), *image_folders(args.particles[0])]
     if args.links is not None:
-        found.particles["rlnImageName"] = _linked(found, folders, args.links)
+        link_stacks(found, folders, args.links)
         folders = [Path()]
-    tables = found.tables()
+    folder = write_converted(args.out, found, folders)
     for note in found.notes:
         logger.warning("%s", note)
-    folder = _folder(str(found.particles["rlnImageName"][0]).partition("@")[2], folders)
+    logger.info("%s: %d particles in %d optics group(s)", args.out, found.n, found.n_groups)
     if folder is None:
         logger.warning(
             "the stack of the first particle was not found: name the folder that the image names begin in by "
             "--project-dir here, or by --particles-dir where the file is used"
         )
-    is_elsewhere = folder is not None and folder != args.out.parent.absolute()
-    write_star(args.out, tables, comments=folder_comments([folder] if folder is not None and is_elsewhere else []))
-    groups = tables["optics"]
-    logger.info("%s: %d particles in %d optics group(s)", args.out, found.n, len(groups))
-    if folder is not None:
+    else:
         logger.info("the image names begin in %s: start RELION there; pycryo looks there by itself", folder)
-    if any(name.endswith(".mrc") for name in found.particles["rlnImageName"].tolist()):
+    if found.has_mrc:
         logger.info("RELION takes .mrc for volumes: --links DIR makes links named .mrcs, for the STAR file to name")
     return 0
-
-
-def _folder(stack: str, folders: list[Path]) -> Path | None:
-    """The absolute folder that leads to a stack; None if none does."""
-    for folder in folders:
-        try:
-            if (folder / stack).is_file():
-                return folder.absolute()
-        except OSError:
-            continue
-    return None
-
-
-def _linked(found: Converted, folders: list[Path], links: Path) -> NDArray[Any]:
-    """Names of the images (n,) by links to their stacks, which are made.
-
-    Raises
-    ------
-    InputError
-        If a stack is not found, or something else has the name of a link.
-    """
-    parts = [name.partition("@") for name in found.particles["rlnImageName"].tolist()]
-    names: dict[str, str] = {}
-    targets: dict[str, Path] = {}
-    for stack in dict.fromkeys(part[2] for part in parts):
-        folder = _folder(stack, folders)
-        if folder is None:
-            raise InputError(f"there is no file {stack!r} to be linked; name the folder it begins in by --project-dir")
-        name = os.path.splitext(stack.strip("/").replace("/", "_"))[0]
-        while f"{name}.mrcs" in targets:
-            name += "_"
-        names[stack] = f"{name}.mrcs"
-        targets[names[stack]] = folder / stack
-    check_writable_folder(links)
-    for name, target in targets.items():
-        _link(links / name, target)
-    return np.array([f"{number}@{links / names[stack]}" for number, _, stack in parts], object)
-
-
-def _link(path: Path, target: Path) -> None:
-    """Link, unless the link is there already."""
-    if path.is_symlink() and os.path.realpath(path) == os.path.realpath(target):
-        return
-    try:
-        path.symlink_to(os.path.realpath(target))
-    except OSError as error:
-        raise write_error(path, error) from error

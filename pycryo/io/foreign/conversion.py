@@ -92,6 +92,16 @@ class Converted:
         """Number of particles."""
         return len(self.group)
 
+    @property
+    def n_groups(self) -> int:
+        """Number of optics groups."""
+        return len(next(iter(self.optics.values()))) if self.optics else 1
+
+    @property
+    def has_mrc(self) -> bool:
+        """Whether a stack is named .mrc, which is a volume to RELION."""
+        return any(name.lower().endswith(".mrc") for name in self.particles["rlnImageName"].tolist())
+
     def tables(self) -> dict[str, Table | dict[str, str]]:
         """The tables of a STAR file of RELION 3.1 and later.
 
@@ -107,10 +117,9 @@ class Converted:
                 row = int(np.argmin(np.isfinite(values)))
                 place = "" if label in self.optics else f", row {row + 1}"
                 raise InputError(f"{self.path}{place}: {label} is not finite; correct or remove the particle")
-        groups = len(next(iter(self.optics.values()))) if self.optics else 1
-        number = np.arange(1, groups + 1)
+        number = np.arange(1, self.n_groups + 1)
         names = {"rlnOpticsGroupName": np.array([f"opticsGroup{i}" for i in number], object), "rlnOpticsGroup": number}
-        optics = {**names, **self.optics, "rlnImageDimensionality": np.full(groups, 2)}
+        optics = {**names, **self.optics, "rlnImageDimensionality": np.full(len(number), 2)}
         particles = {**self.particles, "rlnOpticsGroup": self.group + 1}
         return {
             "optics": make_table(optics, f"{self.path}, data_optics"),
