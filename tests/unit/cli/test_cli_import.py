@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import starfile
 from foreign_files import PAR_8, cs_columns, save_cs, structured, write_cs
 from particle_files import star_31
 
@@ -35,6 +36,7 @@ def test_import_and_export(project, tmp_path, caplog, monkeypatch):
     text = caplog.text
     assert "p.star: 4 particles in 1 optics group(s)" in text
     assert f"the image names begin in {project}" in text
+    assert {name: len(table) for name, table in starfile.read("p.star").items()} == {"optics": 1, "particles": 4}
     found = read_particles("p.star")
     assert found.stacks == (project / "J3" / "extract" / "a.mrcs",)
     assert main(["export", "p.star", "--cs", "p.cs", "--project-dir", str(project)]) == 0
