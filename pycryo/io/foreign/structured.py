@@ -59,8 +59,10 @@ def read_structured(path: str | os.PathLike[str]) -> NDArray[np.void]:
 
 def write_structured(path: str | os.PathLike[str], values: NDArray[np.void]) -> None:
     """Write a structured array atomically; errors as in `pycryo.io.atomic.atomic_path`."""
+    values = np.ascontiguousarray(values)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(values.view(np.uint8).data)
 
 
 def _header(path: Path, file: BinaryIO) -> tuple[np.dtype[np.void], int]:
