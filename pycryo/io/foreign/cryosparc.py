@@ -31,7 +31,7 @@ def read_cryosparc(paths: Sequence[Path]) -> Converted:
     Raises
     ------
     InputError
-        If a file cannot be read, or what all need is missing: images, their pixel size and box.
+        If a file cannot be read, or what all need is missing: images and their pixel size.
     """
     fields = Fields.read(paths)
     notes: list[str] = []
@@ -61,7 +61,7 @@ def _images(fields: Fields, notes: list[str]) -> NDArray[Any]:
         count = int(np.count_nonzero(sign < 0))
         raise InputError(
             f"{fields.path}: {count} of {fields.n} images are dark on light (blob/sign is -1), the others are not; "
-            "import them one by one"
+            "part them in cryoSPARC first"
         )
     return image_names(index, stacks)
 

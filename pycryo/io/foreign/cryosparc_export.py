@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,8 @@ def _location(particles: Particles, notes: list[str]) -> dict[str, NDArray[Any]]
 def _group_text(path: Path, columns: dict[str, NDArray[Any]], n: int) -> str:
     """The .csg file: which results the .cs file holds."""
     prefixes = {name.split("/")[0] for name in columns}
-    lines = ["group:", "  description: particles exported by pycryo", "  name: particles", "  title: particles"]
+    lines = [f"created: {time.strftime('%Y-%m-%d %H:%M:%S')}"]
+    lines += ["group:", "  description: particles exported by pycryo", "  name: particles", "  title: particles"]
     lines += ["  type: particle", "results:"]
     for kind in _SUBTYPES:
         if kind in prefixes:

@@ -33,6 +33,8 @@ _GIVEN = {
     "Spherical aberration (mm)": "rlnSphericalAberration",
     "Amplitude contrast": "rlnAmplitudeContrast",
 }
+# Those that a particle needs; others that hold what is no number, as asterisks, are left out.
+_NEEDED = {*_COMMON, "PSHIFT"} - {"MAG", "FILM"}
 _KEPT = ("OCC", "LOGP", "SIGMA", "SCORE", "PRESA")
 
 
@@ -68,7 +70,7 @@ def read_par(path: Path, given: Given) -> Converted:
     }
     if "PSHIFT" in columns:
         particles["rlnPhaseShift"] = np.rad2deg(columns["PSHIFT"])
-    else:
+    elif "FILM" in columns:
         particles["rlnGroupNumber"] = np.maximum(whole(path, "FILM", np.abs(columns["FILM"])), 1)
     particles |= {f"frealign{name.capitalize()}": columns[name] for name in _KEPT if name in columns}
     notes = [f"{path}: shifts are taken as {'pixels' if unit == 'px' else 'Å'}; --shifts says otherwise"]
@@ -118,9 +120,13 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
         )
     columns = {}
     for place, name in enumerate(names):
-        columns[name] = np.array(
-            [_number(path, f"{name} of particle {row + 1}", each[place]) for row, each in enumerate(rows)]
-        )
+        try:
+            columns[name] = np.array(
+                [_number(path, f"{name} of particle {row + 1}", each[place]) for row, each in enumerate(rows)]
+            )
+        except InputError:
+            if name in _NEEDED:
+                raise
     return columns, head
 
 

@@ -39,6 +39,16 @@ def test_version_9(tmp_path):
     }
 
 
+def test_asterisks_where_a_number_had_no_room(tmp_path):
+    """FORTRAN's; of what a particle does not need."""
+    found = read(tmp_path, PAR_9.replace("-1000", "*****"))
+    check_poses(found.particles)
+    assert "frealignLogp" not in found.particles
+    assert "frealignScore" in found.particles
+    with pytest.raises(InputError, match=r"DF1 of particle 1 is '\*+'"):
+        read(tmp_path, PAR_9.replace("12000.0", "*******"))
+
+
 def test_version_8(tmp_path):
     """Shifts in px: here of 1.5 Å, so that they are those of the other file."""
     found = read(tmp_path, PAR_8, stack="s.mrcs", pixel_size=1.5)
