@@ -46,14 +46,14 @@ def read_par(path: Path, given: Given) -> Converted:
     InputError
         If it is something else, or the stack or the pixel size is not given.
     """
-    columns, head = _read(path)
+    columns, names, head = _read(path)
     n = len(columns["C"])
     stack = given.stack or head.get("Input particle images")
     if stack is None:
         raise InputError(f"{path} does not name the stack of the particles; give it by --stack")
     shared = given.shared({label: _number(path, name, head[name]) for name, label in _GIVEN.items() if name in head}, n)
     require_pixel_size(path, shared)
-    unit = given.shifts or ("px" if "PRESA" in columns else "angst")
+    unit = given.shifts or ("px" if "PRESA" in names else "angst")
     scale = shared["rlnImagePixelSize"] if unit == "px" else 1.0
     particles: dict[str, NDArray[Any]] = {
         "rlnImageName": image_names(
@@ -85,8 +85,8 @@ def read_par(path: Path, given: Given) -> Converted:
     return Converted(path, particles, optics, group, notes)
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
-    """Columns (n,) by FREALIGN's names, and what lines of comment say as ``name: value``."""
+def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], tuple[str, ...], dict[str, str]]:
+    """Columns (n,) by FREALIGN's names, all names, and what lines of comment say as ``name: value``."""
     try:
         text = path.read_bytes().decode("latin-1")
     except OSError as error:
@@ -127,7 +127,7 @@ def _read(path: Path) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:
         except InputError:
             if name in _NEEDED:
                 raise
-    return columns, head
+    return columns, names, head
 
 
 def _number(path: Path, name: str, text: str) -> float:

@@ -54,6 +54,8 @@ def test_version_8(tmp_path):
     found = read(tmp_path, PAR_8, stack="s.mrcs", pixel_size=1.5)
     check_poses(found.particles, (1.0, 1.5))
     assert "rlnVoltage" in found.notes[1]
+    starred = read(tmp_path, PAR_8.replace("50.00   0.00", "*****   0.00"), stack="s.mrcs", pixel_size=1.5)
+    check_poses(starred.particles, (1.0, 1.5))
     in_angstrom = read(tmp_path, PAR_8, stack="s.mrcs", pixel_size=1.5, shifts="angst").particles
     np.testing.assert_allclose(in_angstrom["rlnOriginXAngst"], [-1.0, 0.5])
 
