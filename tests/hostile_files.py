@@ -383,6 +383,8 @@ def spoil_model(data: bytes, random: Random) -> bytes:
 
 def _cs_seeds(folder: Path) -> list[bytes]:
     rng = np.random.default_rng(1)
+    (folder / "J3" / "extract").mkdir(parents=True)
+    make_stack(folder / "J3" / "extract" / "a.mrcs", images_of("f4", rng, (4, 8, 8)))
     without = {f"alignments3D__{name}": None for name in ("pose", "shift", "split", "psize_A", "alpha", "class")}
     multi = {"class_posterior": (), "pose": (3,), "shift": (2,), "class": ()}
     classes = {f"alignments3D_multi__{name}": rng.random((3, 2, *inner), np.float32) for name, inner in multi.items()}
