@@ -11,11 +11,14 @@ from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder, write_error
 from pycryo.io.foreign.conversion import Converted
 from pycryo.io.image_names import folder_comments
+from pycryo.io.mrc_header import read_header
 from pycryo.io.star import write_star
 
 
 def write_converted(path: Path, found: Converted, folders: list[Path]) -> Path | None:
     """Write the STAR file, atomically; a comment tells where image names begin, if that is not beside it.
+
+    The box, which RELION needs, is taken from the stacks where the file does not tell it.
 
     Parameters
     ----------
@@ -29,10 +32,29 @@ def write_converted(path: Path, found: Converted, folders: list[Path]) -> Path |
     Path or None
         The absolute folder that leads to the first stack; None if none does.
     """
-    folder = _folder(str(found.particles["rlnImageName"][0]).partition("@")[2], folders)
+    if "rlnImageSize" not in found.optics:
+        _add_boxes(found, folders)
+    folder = _folder(_stack_of(found, 0), folders)
     elsewhere = [] if folder is None or folder == path.parent.absolute() else [folder]
     write_star(path, found.tables(), comments=folder_comments(elsewhere))
     return folder
+
+
+def _stack_of(found: Converted, row: int) -> str:
+    return str(found.particles["rlnImageName"][row]).partition("@")[2]
+
+
+def _add_boxes(found: Converted, folders: list[Path]) -> None:
+    """Add rlnImageSize to the optics, if a stack of each group is there."""
+    stacks = [_stack_of(found, int(np.argmax(found.group == g))) for g in range(found.n_groups)]
+    places = [_folder(stack, folders) for stack in stacks]
+    paths = [folder / stack for folder, stack in zip(places, stacks, strict=True) if folder is not None]
+    if len(paths) == len(stacks):
+        found.optics["rlnImageSize"] = np.array([read_header(path).nx for path in paths])
+    else:
+        found.notes.append(
+            f"{found.path} does not tell the box of the images, which RELION needs: its stack is not there"
+        )
 
 
 def _folder(stack: str, folders: list[Path]) -> Path | None:

@@ -90,17 +90,21 @@ def test_links_for_relion(tmp_path, capfd, monkeypatch):
     assert "a file has this name" in capfd.readouterr().err
 
 
-def test_what_a_par_file_lacks(tmp_path, capfd):
+def test_what_a_par_file_lacks(tmp_path, capfd, caplog):
     write_stack(tmp_path / "s.mrcs", [np.random.default_rng(1).normal(size=(3, 8, 8))], (8, 8), 1.5)
     (tmp_path / "a.par").write_text(PAR_8)
     words = ["import", str(tmp_path / "a.par"), "--out", str(tmp_path / "p.star")]
     assert main(words) == 2
     assert "give it by --stack" in capfd.readouterr().err
     more = ["--pixel-size", "1.5", "--voltage", "300", "--cs", "2.7", "--amplitude-contrast", "0.1"]
+    assert main([*words, "--stack", "none.mrcs", *more]) == 0
+    assert "does not tell the box of the images" in caplog.text
     assert main([*words, "--stack", "s.mrcs", *more]) == 0
     particles = read_particles(tmp_path / "p.star")
     assert particles.has_ctf
     assert particles.origin_x.tolist() == [-1.5, 0.75]
+    optics = starfile.read(tmp_path / "p.star")["optics"]
+    assert optics["rlnImageSize"].tolist() == [8]
 
 
 @pytest.mark.parametrize(
