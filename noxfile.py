@@ -101,7 +101,7 @@ def fuzz(session: nox.Session) -> None:
     """100,000 damaged files for each reader (docs/reliability.md); `-- star --runs 1000` for less."""
     session.install(".[mpich,test]", "atheris>=3")
     script = ("python", str(ROOT / "tests" / "fuzz" / "fuzz_readers.py"))
-    readers = ("star", "particles", "selection", "mrc", "checkpoint", "run_json", "model")
+    readers = ("star", "particles", "selection", "mrc", "checkpoint", "run_json", "model", "cs", "cistem", "par", "lst")
     session.chdir(session.create_tmp())
     for words in [session.posargs] if session.posargs else [[each] for each in readers]:
         session.run(*script, *words, env={"PYTHONPATH": str(ROOT / "tests")})

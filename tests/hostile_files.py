@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -15,11 +16,15 @@ from random import Random
 
 import h5py
 import numpy as np
+from foreign_files import CISTEM, PAR_8, PAR_9, lst_text, structured
+from foreign_files import cs_columns as _cs_columns
 from mrc_files import images_of, make_stack
 from particle_files import loop, star_30, star_31
 
 from pycryo.cli.commands.select import suggested_threshold
 from pycryo.errors import InputError, RunError
+from pycryo.io.foreign.conversion import Given
+from pycryo.io.foreign.formats import convert
 from pycryo.io.mrc import read_map, write_map
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
@@ -373,6 +378,67 @@ def spoil_model(data: bytes, random: Random) -> bytes:
     return data[:place] + word[:8].ljust(8) + data[place + 8 :]
 
 
+# --- other programs' particles ---
+
+
+def _cs_seeds(folder: Path) -> list[bytes]:
+    rng = np.random.default_rng(1)
+    (folder / "J3" / "extract").mkdir(parents=True)
+    make_stack(folder / "J3" / "extract" / "a.mrcs", images_of("f4", rng, (4, 8, 8)))
+    without = {f"alignments3D__{name}": None for name in ("pose", "shift", "split", "psize_A", "alpha", "class")}
+    multi = {"class_posterior": (), "pose": (3,), "shift": (2,), "class": ()}
+    classes = {f"alignments3D_multi__{name}": rng.random((3, 2, *inner), np.float32) for name, inner in multi.items()}
+    plane = {"alignments2D__pose": np.ones(3, np.float32), "alignments2D__shift": np.ones((3, 2), np.float32)}
+    optics = {"ctf__tilt_A": np.full((3, 2), 1e4, np.float32), "ctf__tetra_A": np.full((3, 4), 1e4, np.float32)}
+    found = []
+    for columns in ({}, {**without, **classes, **optics}, {**without, **plane}):
+        file = io.BytesIO()
+        np.lib.format.write_array(file, structured(_cs_columns(3, **columns)), allow_pickle=False)
+        found.append(file.getvalue())
+    return found
+
+
+def _read_cs(path: Path) -> None:
+    _read_particles(path)
+    _read_foreign(path)
+
+
+def _read_foreign(path: Path) -> None:
+    """What is converted is a STAR file of as many particles."""
+    found = convert([path], Given(stack="a.mrcs", pixel_size=1.5))
+    write_star(path.with_name("again.star"), found.tables())
+    assert read_particles(path.with_name("again.star"), validate=False).n == found.n
+
+
+def spoil_cs(data: bytes, random: Random) -> bytes:
+    """A word of the header, a number in the table, or damage of any file."""
+    kind, begin = random.random(), data.find(b"\n") + 1
+    if kind < 0.3 or not begin:
+        return spoil_bytes(data, random)
+    if kind < 0.6:
+        words = (
+            b"<f4",
+            b"|O",
+            b"'O'",
+            b"|S0",
+            b"<U9",
+            b"(2,)",
+            b"(0,)",
+            b"(9999999999,)",
+            b"()",
+            b"True",
+            b"blob/path",
+        )
+        old = random.choice((b"<f4", b"<u4", b"|S40", b"(2,)", b"(3,)", b"False", b"ctf/df1_A", b"uid", b"(3,), }"))
+        return data.replace(old, random.choice(words), random.choice((1, 100)))
+    place = begin + 4 * random.randrange(max(1, (len(data) - begin) // 4))
+    return data[:place] + struct.pack("<f", random.choice(FLOATS)) + data[place + 4 :]
+
+
+def _text_seeds(*texts: str) -> Callable[[Path], list[bytes]]:
+    return lambda folder: [text.encode() for text in texts]
+
+
 READERS = {
     "star": Reader("in.star", _star_seeds, _read_star, spoil_star),
     "particles": Reader("in.star", _star_seeds, _read_particles, spoil_star),
@@ -381,4 +447,8 @@ READERS = {
     "checkpoint": Reader("state.h5", _checkpoint_seeds, _read_checkpoint, spoil_bytes),
     "run_json": Reader("run.json", _run_seeds, _read_run, spoil_json),
     "model": Reader("in.pdb", _model_seeds, _read_model, spoil_model),
+    "cs": Reader("in.cs", _cs_seeds, _read_cs, spoil_cs),
+    "cistem": Reader("in.star", _text_seeds(CISTEM), _read_foreign, spoil_star),
+    "par": Reader("in.par", _text_seeds(PAR_8, PAR_9), _read_foreign, spoil_star),
+    "lst": Reader("in.lst", _text_seeds(lst_text(), lst_text("LST", "text")), _read_foreign, spoil_json),
 }

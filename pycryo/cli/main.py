@@ -31,6 +31,11 @@ COMMANDS = {
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
     "check": ("pycryo.cli.commands.check", "all findings about particles, reference and mask at once"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
+    "import": (
+        "pycryo.cli.commands.import_particles",
+        "particles of cryoSPARC, cisTEM, FREALIGN or EMAN2 as a STAR file",
+    ),
+    "export": ("pycryo.cli.commands.export_particles", "particles as a .cs file of cryoSPARC"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
     "symmetry": (

@@ -1,4 +1,7 @@
-"""Particles: what a STAR file says about a set of images, checked against the stacks, and back into a STAR file."""
+"""Particles: what a STAR file says about a set of images, checked against the stacks, and back into a STAR file.
+
+A .cs file of cryoSPARC is read as the STAR file that `pycryo import` makes of it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.aberrations import LABELS, check_kinds
+from pycryo.io.foreign.formats import relion_tables
 from pycryo.io.image_names import (
     NO_NUMBER,
     ImageNames,
@@ -37,7 +41,7 @@ from pycryo.io.optics import (
 )
 from pycryo.io.particle_set import POSE_LABELS, Particles, by_image
 from pycryo.io.selection import as_table, particle_table
-from pycryo.io.star import read_comments, read_tables, write_star
+from pycryo.io.star import read_comments, write_star
 from pycryo.io.table import Table
 
 __all__ = ["Particles", "read_particles", "write_particles"]
@@ -61,11 +65,12 @@ _Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A STAR file: its tables, and the name of the one with the particles."""
+    """A STAR file: its tables, the name of the one with the particles, and folders where image names may begin."""
 
     path: Path
     tables: dict[str, Table | dict[str, str]]
     name: str
+    folders: tuple[Path, ...]
 
     @property
     def where(self) -> str:
@@ -90,7 +95,7 @@ def read_particles(
     validate: bool = True,
     ignore_optics: Collection[str] = (),
 ) -> Particles:
-    """Read the particles of a STAR file of RELION 3.0, 3.1, 4 or 5.
+    """Read the particles of a STAR file of RELION 3.0, 3.1, 4 or 5, or of a .cs file of cryoSPARC.
 
     Image names are looked up in `particles_dir`, the folder of the STAR file, the working folder, and the folders that
     `write_particles` noted in the file.
@@ -101,7 +106,7 @@ def read_particles(
     Parameters
     ----------
     path : path
-        The STAR file.
+        The file.
     particles_dir : path, optional
         Folder where the image names begin, or that holds the stacks.
     validate : bool
@@ -153,10 +158,12 @@ def _read(
     findings: Findings,
 ) -> Particles:
     """See `examine_particles`."""
-    tables = dict(read_tables(path))
+    tables, above, notes = relion_tables(path)
+    for note in notes:
+        findings.warn("converted", note)
     name, table = particle_table(path, tables, "rlnImageName" if validate else "rlnAngleRot")
     tables[name] = table
-    source, optics = _Source(path, tables, name), as_table(tables.get("optics"))
+    source, optics = _Source(path, tables, name, tuple(above)), as_table(tables.get("optics"))
     refuse_volumes(path, (optics, table))
     if not table.n:
         raise InputError(f"{path}: data_{source.name} has no particles; give a file with at least one")
@@ -242,9 +249,11 @@ def _locate(
     names = split_names(columns["rlnImageName"], source.where)
     if not validate:
         return _Images(names, tuple(Path(stack) for stack in names.stacks), (), ())
-    noted = noted_folders(read_comments(source.path))
+    noted = [] if source.folders else noted_folders(read_comments(source.path))
     given = [Path(particles_dir)] if particles_dir is not None else []
-    stacks = find_stacks(names, source.where, [*given, source.path.parent, Path(), *noted], [*given, *noted], findings)
+    stacks = find_stacks(
+        names, source.where, [*given, source.path.parent, Path(), *noted, *source.folders], [*given, *noted], findings
+    )
     headers = check_stacks(names, stacks, source.where, findings)
     if told := [header for header in headers if header.unsigned_by or header.is_sign_unknown]:
         more = f"; so are {len(told) - 1} further stacks" if len(told) > 1 else ""

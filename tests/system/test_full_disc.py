@@ -11,9 +11,10 @@ from pycryo.cli.main import main
 
 @pytest.fixture(scope="module")
 def run(tiny_set, tmp_path_factory):
-    """Folder of a refinement: maps and particles for the other commands."""
+    """Folder of a refinement: maps and particles for the other commands; beside it a .cs file."""
     folder = tmp_path_factory.mktemp("full") / "run"
     assert main([*refine_words(tiny_set, folder), "--keep-iterations", "all"]) == 0
+    assert main(["export", str(tiny_set / "truth.star"), "--cs", str(folder.parent / "p.cs")]) == 0
     return folder
 
 
@@ -34,6 +35,8 @@ COMMANDS = {
     "mask": "mask {run}/run_class001.mrc --out {out}/mask.mrc",
     "symmetry": "symmetry {run}/run_class001.mrc --sym C2 --min-correlation 0.01 --out {out}/turned.mrc --threads 1",
     "select": "select {run}/run_data.star --half 1 --out {out}/good.star --rejected {out}/bad.star",
+    "export": "export {data}/truth.star --cs {out}/p.cs",
+    "import": "import {run}/../p.cs --out {out}/p.star",
     "ctf-refine": "ctf-refine {data}/truth.star --map {data}/model.mrc --resolution 12 --out {out} --threads 1",
 }
 
