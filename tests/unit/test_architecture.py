@@ -32,7 +32,7 @@ FLOORS = (
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
-    ("checks", "report", "simulate", "benchmark"),
+    ("checks", "postprocess", "report", "simulate", "benchmark"),
     ("refinement",),
     ("cli", "__main__"),
 )
