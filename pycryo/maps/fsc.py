@@ -42,6 +42,9 @@ class Fsc:
         First shell with random phases; n_shell if there is none.
     power : (n_shell, 2) float64, or None
         Σ\\|A\\|² of the two half-maps as they are, A as `scipy.fft.rfftn` has it; None where only the curves are known.
+    returned : tuple of (int, int)
+        First and last shells of the bands beyond the first fall where the signal is back, as far as they were looked
+        for: `pycryo.maps.returned.returned_bands`.
     """
 
     box: int
@@ -52,6 +55,7 @@ class Fsc:
     corrected: NDArray[np.float64]
     randomised_from: int
     power: NDArray[np.float64] | None = None
+    returned: tuple[tuple[int, int], ...] = ()
 
     @property
     def frequency(self) -> NDArray[np.float64]:
