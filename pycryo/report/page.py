@@ -22,6 +22,7 @@ from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
+from pycryo.report.gaps import return_text, with_told_return
 from pycryo.report.verdict import images_text, left_out_text, poses_warning, thickness_warning, views_warning
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
     poses = _particles(_newest(folder, "run_data.star", "data.star", iterations))
     views = _views(poses, run["symmetry"])
     volume = read_map(_newest(folder, "run_class001.mrc", "half1_class001.mrc", iterations))
+    gaps, returns = run.get("ctf_gaps", []), run.get("signal_returns") or [None]
     pictures = {
-        "fsc": fsc_figure(curves),
+        "fsc": fsc_figure(with_told_return(curves, returns[0]), gaps=gaps),
         "resolution": figures.resolution_figure(iterations),
         "views": figures.views_figure(views, run["symmetry"]),
         "slices": figures.slices_figure(volume, run["diameter"]),
@@ -96,6 +98,7 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
         further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
         images_text=images_text(run["particles"]),
+        return_text=return_text(curves.resolution_0143, returns[0], gaps),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,
