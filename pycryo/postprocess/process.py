@@ -114,12 +114,7 @@ def postprocess(
     fsc = with_returned(fsc, independence(inside, options.order))
     fsc = replace(fsc, corrected=np.where(fsc.randomised > fsc.masked, np.maximum(fsc.corrected, 0), fsc.corrected))
     data, b_factor, guinier = sharpen(mean, fsc, options.filter)
-    if b_factor is None:
-        log.warning(
-            "the map is not sharpened: at %.1f Å, fewer than 4 shells are finer than %.1f Å, too few for a B-factor; "
-            "give one with --b-factor if you know it", fsc.resolution_0143, options.filter.fit_from,
-        )  # fmt: skip
-    elif b_factor > 0 and options.filter.b_factor is None:
+    if b_factor is not None and b_factor > 0 and options.filter.b_factor is None:
         log.warning(
             "the B-factor fitted is %.0f Å²: the amplitudes do not fall off, look at the Guinier plot", b_factor
         )

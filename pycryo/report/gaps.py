@@ -107,6 +107,6 @@ def return_text(resolution: float, told: Mapping[str, Any] | None, gaps: list[fl
         )
     return (
         f"The FSC first falls below 0.143 at {resolution:.2f} Å, and that is the resolution. But {why}, more than "
-        f"noise does, and the signal comes back to {last:.2f} Å: the final map holds it, each shell weighted by its own FSC. "
-        "Particles of several defoci would close the gap."
+        f"noise does, and the signal comes back to {last:.2f} Å: the final map holds it, each shell weighted by its "
+        "own FSC. Particles of several defoci would close the gap."
     )

@@ -18,6 +18,8 @@ from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
+from pycryo.postprocess.figures import guinier_figure
+from pycryo.postprocess.files import read_guinier
 from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
@@ -78,6 +80,9 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    sharpened = run.get("postprocess") or []
+    if sharpened and sharpened[0]["b_factor"] is not None:
+        pictures["guinier"] = guinier_figure(*read_guinier((folder / sharpened[0]["map"]).with_suffix(".star")))
     if run.get("classes", 1) > 1:
         pictures["classes"] = figures.classes_figure(iterations)
     if any(each.get("sigma_defocus") for each in iterations):
@@ -98,6 +103,7 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
         further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
         images_text=images_text(run["particles"]),
+        sharpened=sharpened,
         return_text=return_text(curves.resolution_0143, returns[0], gaps),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),

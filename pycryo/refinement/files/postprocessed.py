@@ -20,6 +20,7 @@ from pycryo.io.table import Table
 from pycryo.postprocess.files import write_result
 from pycryo.postprocess.mtf import Mtf, read_mtf
 from pycryo.postprocess.process import PostprocessOptions, PostprocessResult, postprocess
+from pycryo.postprocess.sharpen import Filter
 from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,24 @@ def postprocess_class(
     place = read_place(halves[0], first.pixel_size)
     figures = write_result(prefix, result, halves, mask, place=place, pictures=pictures)
     return result, {"class": k} | figures
+
+
+def postprocess_run(folder: Path) -> None:
+    """Sharpen the map of each class of a run that is about to end, beside the final one, and tell it in run.json.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    run = FinishedRun.read(folder, any_classes=True)
+    options = PostprocessOptions(Filter(mtf=mtf_of(run)))
+    figures = []
+    for k in range(1, run.classes + 1):
+        result, found = postprocess_class(run, k, folder / f"run_class{k:03d}_postprocess", options, pictures=False)
+        figures.append(found)
+        b_factor = "not sharpened" if result.b_factor is None else f"B-factor {result.b_factor:.0f} Å²"
+        log.info("sharpened map: %s, %s", found["map"], b_factor)
+    keep_figures(folder, figures)
 
 
 def mtf_of(run: FinishedRun) -> Mtf | None:
