@@ -91,7 +91,7 @@ def write_result(
     if pictures:
         write_bytes(named("_fsc.png"), png(fsc_figure(result.fsc)))
         write_bytes(named("_guinier.png"), png(guinier_figure(result.guinier, result.b_factor)))
-    figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask)}
+    figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask.resolve())}
     write_text(named(".json"), json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return figures
 
@@ -167,4 +167,5 @@ def figures_of(result: PostprocessResult) -> dict[str, object]:
         if fsc.randomised_from < len(fsc.masked)
         else None,
         "has_mtf": result.guinier.mtf_corrected is not None,
+        "seed": result.seed,
     }

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pycryo.errors import InputError
 
 _COLOUR = np.array([0.45, 0.66, 0.86])
-# From the surface to the lamp; x to the right, y up, z towards the viewer. Shares of the light that comes from all around
-# and of the shine.
+# From the surface to the lamp; x to the right, y up, z towards the viewer. Shares of the light that comes from all
+# around and of the shine.
 _LAMP = np.array([-0.4, 0.55, 0.73])
 _AMBIENT, _SHINE = 0.28, 0.25
 # Degrees: the map is turned about y, then tilted about x, so that faces along its axes are seen from the side.
