@@ -11,7 +11,8 @@ from pycryo.maps.density import Map
 # Å³ per Da of protein: partial specific volume of 0.73 cm³/g.
 VOLUME_PER_DALTON = 1.21
 # Of the volume of a mask, that of the molecule in it: a mask reaches some Å beyond the molecule's envelope at 15 Å,
-# which is wider than the molecule. β-galactosidase, 465 kDa, takes 34 % of the mask of the demo.
+# which is wider than the molecule. β-galactosidase, 465 kDa, takes 34 % of the mask of the demo, 1TII, 78 kDa, 31 % of
+# that of 500 of its particles.
 MOLECULE_IN_MASK = 1 / 3
 
 

@@ -22,7 +22,7 @@ _MARGIN = 1.08
 def isosurface(data: NDArray[np.float32], level: float, size: int = 500) -> NDArray[np.uint8]:
     """Picture of the surface where a map is `level`, seen along z, a bit from the side; white where there is none.
 
-    Rays are followed through the map in steps of a voxel, and the crossing is found between two of them.
+    The map is turned, its planes are enlarged one by one, and the surface is found between two of them.
 
     Parameters
     ----------
@@ -41,46 +41,33 @@ def isosurface(data: NDArray[np.float32], level: float, size: int = 500) -> NDAr
     InputError
         If no voxel is above the level.
     """
-    from scipy import ndimage
 
     above = np.argwhere(data > level)
     if not len(above):
         raise InputError(f"no voxel of the map is above the contour level {level:g}: its maximum is {data.max():g}")
     low, high = above.min(0), above.max(0)
-    crop = tuple(slice(max(0, a - 2), b + 3) for a, b in zip(low, high, strict=True))
-    density = data[crop].astype(np.float32)
     middle = (low + high) / 2
     reach = float(np.sqrt(np.square(above - middle).sum(1).max())) + 1
-    origin = middle - [part.start for part in crop]
-    turn = _view()
-    line = (np.arange(size) - (size - 1) / 2) * (2 * _MARGIN * reach / size)
-    across, up = np.meshgrid(line, -line)
-    start = np.stack([across.ravel(), up.ravel()])
-
-    def at(depth: NDArray[np.float64], rays: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(3, n) voxels z, y, x at a depth, towards the viewer, on some rays."""
-        seen = np.stack([*start[:, rays], depth])
-        return np.asarray((turn @ seen)[::-1] + origin[:, None])
-
-    depth, hit = np.full(size * size, np.nan), np.zeros(size * size, bool)
-    rays = np.flatnonzero(np.square(start).sum(0) < reach**2)
-    before = np.full(len(rays), -np.inf)
-    for step in np.arange(reach, -reach - 1, -1.0):
-        value = ndimage.map_coordinates(
-            density, at(np.full(len(rays), step), rays), order=1, cval=-np.inf, mode="constant"
-        )
-        value = np.nan_to_num(value, nan=-np.inf)
-        reached = value >= level
-        rise = np.where(np.isfinite(before), value - np.where(np.isfinite(before), before, 0), np.inf)[reached]
-        depth[rays[reached]] = step + np.where(
-            np.isfinite(rise), (value[reached] - level) / np.maximum(rise, 1e-30), 0.5
-        )
-        hit[rays[reached]] = True
-        rays, before = rays[~reached], value[~reached]
-    found = np.flatnonzero(hit)
-    normal = turn.T @ _gradient(density, at(depth[found], found))[::-1]
-    normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-30)
-    return _shaded(normal, depth[found] / reach, found, size)
+    seen = _turned(data, middle, int(np.ceil(_MARGIN * reach)) + 1)
+    n = len(seen)
+    at = n // 2 + (np.arange(size) - (size - 1) / 2) * (2 * _MARGIN * reach / size)
+    enlarge = _linear(at, n)
+    depth = np.full((size, size), np.nan)
+    before = np.full((size, size), -np.inf, np.float32)
+    for z in range(n - 1, -1, -1):  # from the viewer away
+        if not (seen[max(z - 1, 0) : z + 2] > level).any():
+            before[:] = -np.inf
+            continue
+        plane = enlarge @ seen[z] @ enlarge.T
+        new = (plane >= level) & np.isnan(depth)
+        behind = np.maximum(before[new], plane[new] - 1e3 * abs(level) - 1e3)
+        depth[new] = z + (plane[new] - level) / np.maximum(plane[new] - behind, 1e-30)
+        before = plane
+    found = np.flatnonzero(~np.isnan(depth.ravel()))
+    y, x = np.divmod(found, size)
+    normal = _outward(seen, np.stack([depth.ravel()[found], at[y], at[x]]))[::-1]
+    image = _shaded(normal, (depth.ravel()[found] - n // 2) / reach, found, size)
+    return image[::-1]  # y goes up
 
 
 def png_of(image: NDArray[np.uint8]) -> bytes:
@@ -92,19 +79,30 @@ def png_of(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _view() -> NDArray[np.float64]:
-    """(3, 3) from the viewer's axes to the map's, x, y, z."""
+def _turned(data: NDArray[np.float32], middle: NDArray[np.float64], half: int) -> NDArray[np.float32]:
+    """The map as the viewer's axes (z towards the viewer, y up, x) have it, `half` voxels around its middle."""
+    from scipy import ndimage
+
     a, b = np.deg2rad([_TURN, _TILT])
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
-    return np.asarray((tilt @ turn).T)
+    to_map = (tilt @ turn).T[::-1, ::-1]  # both in order z, y, x
+    offset = middle - to_map @ np.full(3, half)
+    shape = (2 * half + 1,) * 3
+    turned = ndimage.affine_transform(data, to_map, offset, shape, np.float32, order=3, mode="constant")
+    return np.asarray(turned)
 
 
-def _gradient(density: NDArray[np.float32], where: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, n) outward normals -∇, z, y, x, of the cubic spline of a map."""
+def _linear(at: NDArray[np.floating], n: int) -> NDArray[np.float32]:
+    """(m, n) weights that interpolate n values at places."""
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n))), np.float32)
+
+
+def _outward(density: NDArray[np.float32], where: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3, n) unit normals -∇, z, y, x, of the cubic spline of a map at places."""
     from scipy import ndimage
 
-    spline = ndimage.spline_filter(density, order=3, mode="nearest").astype(np.float32)
+    spline = ndimage.spline_filter(density, order=3, output=np.float32, mode="nearest")
     normal = np.empty_like(where)
     for axis in range(3):
         step = np.zeros((3, 1))
@@ -114,7 +112,7 @@ def _gradient(density: NDArray[np.float32], where: NDArray[np.float64]) -> NDArr
             for sign in (1, -1)
         ]
         normal[axis] = ends[1] - ends[0]
-    return normal
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=0), 1e-30))
 
 
 def _shaded(
