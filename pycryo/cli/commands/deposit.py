@@ -59,7 +59,7 @@ class _Job(FolderRun):
 
     def work(self) -> None:
         """Find the files, check them, write them and the checklist."""
-        from pycryo.postprocess.deposition import IMAGE, PRIMARY, examine, write_deposition
+        from pycryo.postprocess.deposition import CHECKLIST, IMAGE, PRIMARY, examine, write_deposition
         from pycryo.refinement.files.finished_run import FinishedRun
 
         args = self.args
@@ -75,7 +75,7 @@ class _Job(FolderRun):
             log.info("checked: %s: %s", name, text)
         print(f"primary map    {folder / PRIMARY}, contour level {found.levels[0]:.4g} ({found.volume:.0f} Å³)")
         print(f"picture        {folder / IMAGE}")
-        print(f"checklist      {folder / 'checklist.md'}: what you still have to fill in is at its end")
+        print(f"checklist      {folder / CHECKLIST}.md: what you still have to fill in is at its end")
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order."""
