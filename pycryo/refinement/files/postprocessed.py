@@ -17,6 +17,7 @@ from pycryo.io.json_file import read_object
 from pycryo.io.mrc import read_map, read_mask, read_place
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
+from pycryo.memory import memory
 from pycryo.postprocess.files import write_result
 from pycryo.postprocess.mtf import Mtf, read_mtf
 from pycryo.postprocess.process import PostprocessOptions, PostprocessResult, postprocess
@@ -25,6 +26,8 @@ from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
 
+# Maps in memory at the most; measured 8.3.
+_MAPS_AT_ONCE = 10
 _MTF_FILE = "rlnMtfFileName"
 _PIXEL_SIZES = ("rlnMtfOriginalPixelSize", "rlnMicrographOriginalPixelSize")
 
@@ -72,11 +75,20 @@ def postprocess_class(
 def postprocess_run(folder: Path) -> None:
     """Sharpen the map of each class of a run that is about to end, beside the final one, and tell it in run.json.
 
+    One process does it, which has the maps as a whole: where they do not fit into its memory, a warning says so.
+
     Parameters
     ----------
     folder : Path
     """
-    run = FinishedRun.read(folder, any_classes=True)
+    run = FinishedRun.read(folder, "box", any_classes=True)
+    needed, free = _MAPS_AT_ONCE * 4 * run.told["box"] ** 3, memory()
+    if free is not None and needed > free[0]:
+        log.warning(
+            "no sharpened map: it takes %.1f GB and %.1f GB are free; `pycryo postprocess %s` makes it elsewhere",
+            needed / 1e9, free[0] / 1e9, folder,
+        )  # fmt: skip
+        return
     options = PostprocessOptions(Filter(mtf=mtf_of(run)))
     figures = []
     for k in range(1, run.classes + 1):
