@@ -15,7 +15,7 @@ from pycryo.io.particles import read_particles
 from pycryo.maps.fsc import fsc
 from pycryo.refinement.maximization import maximize
 
-BOX, PIXEL, SNR = 64, 2.6, 0.019
+BOX, PIXEL, SNR = 64, 2.6, 0.018
 # A zero at 14.1 Å, shell 11.8, the next one at 9.9 Å.
 DEFOCUS = 9500.0
 
@@ -27,11 +27,11 @@ def body():
 
 
 def refined(folder, defoci):
-    """Two hundred images at the poses that they have."""
+    """260 images at the poses that they have."""
     how = {"geometries": ((BOX, PIXEL),), "defoci": defoci}
-    clean = mrcfile.read(write_set(folder, body(), 200, **how).parent / "g1.mrcs")
+    clean = mrcfile.read(write_set(folder, body(), 260, **how).parent / "g1.mrcs")
     noise = float(np.sqrt(clean.var(axis=(1, 2)).mean() / SNR))
-    particles = read_particles(write_set(folder, body(), 200, noise=noise, **how))
+    particles = read_particles(write_set(folder, body(), 260, noise=noise, **how))
     options = RefineOptions(local=True, sigma_ang=0.3, sigma_offset=0.3, max_iter=1, threads=2, diameter=115.0)
     return refine(particles, None, options)
 
