@@ -38,10 +38,12 @@ COMMANDS = {
     "export": ("pycryo.cli.commands.export_particles", "particles as a .cs file of cryoSPARC"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
+    "postprocess": ("pycryo.cli.commands.postprocess", "corrected FSC, B-factor and sharpened map of two half-maps"),
     "symmetry": (
         "pycryo.cli.commands.symmetry",
         "turn a map so that its axes lie as its point group's convention has them",
     ),
+    "deposit": ("pycryo.cli.commands.deposit", "the files that EMDB takes, of a refinement"),
     "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
     "info": ("pycryo.cli.commands.info", "instruction set, threads, MPI and versions"),
     "bench": ("pycryo.cli.commands.bench", "microbenchmarks of the kernels"),

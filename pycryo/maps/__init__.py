@@ -1,4 +1,5 @@
 """Density maps: whole ones (`density`) and those whose planes are dealt to ranks (`slab_map`).
 
-Doors: these, `fsc`, `masks`, `registration`, `turn`, `symmetry_axes`, `slab_transform`, `contrast`, and `atoms`.
+Doors: these, `fsc`, `returned`, `masks`, `registration`, `turn`, `symmetry_axes`, `slab_transform`, `contrast`, and
+`atoms`.
 """

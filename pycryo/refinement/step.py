@@ -86,7 +86,11 @@ def iterate(setup: Setup, state: State, keeper: Keeper | None = None) -> Outcome
     noise, scale = update_noise(partition, setup.statistics, plan.weighting, plan.r_high, results, particle)
     # The images show the mean power of all classes, not that of each.
     is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
-    maxima = maximize(setup, plan, state.references, results, figures.class_count, timer, is_blurred=is_blurred)
+    knows_poses = not state.schedule.in_doubt and figures.spread_rotation < UNKNOWN_SPREAD * even_spread(setup.group)
+    maxima = maximize(
+        setup, plan, state.references, results, figures.class_count, timer,
+        is_blurred=is_blurred, knows_poses=knows_poses,
+    )  # fmt: skip
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
         results = [results[0], inverted_result(results[1], other_hand)]

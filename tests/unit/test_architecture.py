@@ -32,7 +32,7 @@ FLOORS = (
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
-    ("checks", "report", "simulation", "benchmark"),
+    ("checks", "postprocess", "report", "simulation", "benchmark"),
     ("refinement",),
     ("cli", "__main__"),
 )

@@ -19,7 +19,7 @@ from pycryo.model.solve import Solution, Solver, grid_box
 from pycryo.refinement.expectation.half_pass import Results
 from pycryo.refinement.maximization.handedness import hands_differ, second_inverted
 from pycryo.refinement.maximization.references import make_references
-from pycryo.refinement.maximization.resolution import measure_fsc, ssnr_of
+from pycryo.refinement.maximization.resolution import look_for_return, measure_fsc, ssnr_of
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.plan import Plan
 from pycryo.refinement.setup import Setup
@@ -63,6 +63,7 @@ def maximize(
     timer: Timer,
     *,
     is_blurred: bool = False,
+    knows_poses: bool = True,
 ) -> list[Maximum]:
     """Reconstruct the half-maps of each class, measure their FSC, make the references (or the final map). Collective.
 
@@ -77,12 +78,14 @@ def maximize(
         Particles of each half and class.
     is_blurred : bool
         The poses of most images are hardly known.
+    knows_poses : bool
+        Otherwise no signal is looked for beyond the first fall of the FSC.
     """
     n_class = count.shape[1]
     maxima = []
     for k in range(n_class):
         if n_class == 1 or count[:, k].min() >= _LEAST_IMAGES:
-            maxima.append(_maximize(setup, plan, results, k, timer, is_blurred))
+            maxima.append(_maximize(setup, plan, results, k, timer, is_blurred, knows_poses))
         else:
             log.warning(
                 "class %d is empty: %.1f and %.1f particles in the half-sets; it keeps its map", k + 1, *count[:, k]
@@ -100,7 +103,9 @@ def _kept(setup: Setup, plan: Plan, references: Pair) -> Maximum:
     return Maximum(ClassMaps((first, second), fsc, mask, mean), references, 0, 0.0, False)
 
 
-def _maximize(setup: Setup, plan: Plan, results: Results, k: int, timer: Timer, is_blurred: bool) -> Maximum:
+def _maximize(
+    setup: Setup, plan: Plan, results: Results, k: int, timer: Timer, is_blurred: bool, knows_poses: bool
+) -> Maximum:
     """Of class k."""
     comm = setup.partition.comm
     with timer.phase("insert"):
@@ -116,6 +121,8 @@ def _maximize(setup: Setup, plan: Plan, results: Results, k: int, timer: Timer, 
         if other_hand:
             pair = second_inverted(pair)
             fsc, mask = measure_fsc(setup.solvent, pair, plan.r_insert, plan.seed)
+        if plan.final and knows_poses:
+            fsc = look_for_return(fsc, mask, len(setup.group))
     iterations, deviation = comm.broadcast(_effort(solutions[0]))
     combined_map, references = None, pair
     with timer.phase("solve"):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from pycryo.kernels.shells import shell_counts
 from pycryo.maps.fsc import Fsc
+from pycryo.maps.returned import reach
 from pycryo.maps.slab_map import SlabMap, join_low_resolution
 from pycryo.maps.slab_transform import SlabTransform
 from pycryo.refinement.data.solvent import Solvent
-from pycryo.refinement.maximization.resolution import reach
 from pycryo.refinement.state import Pair
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def make_references(
     # Noise outside the molecule would enter every comparison.
     inside = solvent.mask(first.box).data * mask.data
     floor = _FLOOR * noise_level(first, second)
-    last = reach(fsc)
+    last = reach(fsc.corrected)
     transform = SlabTransform(first.comm, first.box)
     rows = [transform.rows(np.maximum(one.data - np.float32(floor), 0), inside) for one in (first, second)]
     sums = [

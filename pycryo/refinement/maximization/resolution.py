@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc, resolution_at
 from pycryo.maps.masks import auto_mask
+from pycryo.maps.returned import independence, kept_shells, reach, with_returned
 from pycryo.maps.slab_map import SlabMap, everywhere, from_map
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data.solvent import Solvent
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.state import Pair
 
-# A corrected FSC below it tells nothing.
-_CHANCE = 0.05
 # Å; the automatic mask is made of maps filtered to this at best.
 _MASK_RESOLUTION = 15.0
 # px. Up to this box every rank measures for itself: the many short messages took longer than the transforms.
@@ -74,7 +73,7 @@ def limited(maps: ClassMaps, resolution: float) -> ClassMaps:
     """
     fsc = maps.fsc
     beyond = fsc.frequency > 1 / resolution
-    return replace(maps, fsc=replace(fsc, corrected=np.where(beyond, 0, fsc.corrected)))
+    return replace(maps, fsc=replace(fsc, corrected=np.where(beyond, 0, fsc.corrected), returned=()))
 
 
 def supported_shell(fsc: Fsc) -> float:
@@ -84,15 +83,16 @@ def supported_shell(fsc: Fsc) -> float:
     return fsc.box * fsc.pixel_size / resolution_at(mean, fsc.box, fsc.pixel_size)
 
 
-def reach(fsc: Fsc) -> int:
-    """Last shell before the corrected FSC first falls below 0.05: what rises again further out is chance."""
-    below = np.flatnonzero(fsc.corrected[1:] < _CHANCE)
-    return int(below[0]) if len(below) else len(fsc.corrected) - 1
+def look_for_return(fsc: Fsc, mask: SlabMap, order: int) -> Fsc:
+    """The FSC with the bands in which the signal comes back, for point groups of `order` elements. Collective."""
+    return with_returned(fsc, independence(mask.data, order, mask.comm))
 
 
 def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:
-    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that."""
-    curve = np.array(fsc.corrected)
-    curve[reach(fsc) + 1 :] = 0
-    value = np.clip(curve, 1e-3, 0.999)
+    """Signal-to-noise ratio per shell of a half-map, FSC/(1 - FSC), or of the map of all data, twice that.
+
+    None beyond the first fall of the FSC; the map of all data has the bands in which the signal comes back.
+    """
+    keep = kept_shells(fsc) if combined else np.arange(len(fsc.corrected)) <= reach(fsc.corrected)
+    value = np.clip(np.where(keep, fsc.corrected, 0), 1e-3, 0.999)
     return np.asarray((2 if combined else 1) * value / (1 - value))
