@@ -32,6 +32,7 @@ COMMANDS = {
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
+    "postprocess": ("pycryo.cli.commands.postprocess", "corrected FSC, B-factor and sharpened map of two half-maps"),
     "symmetry": (
         "pycryo.cli.commands.symmetry",
         "turn a map so that its axes lie as its point group's convention has them",

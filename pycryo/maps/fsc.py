@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,14 +116,15 @@ def corrected_fsc(
     mask: Planes | None = None,
     *,
     seed: int = 0,
+    randomise_by: Literal["masked", "unmasked"] = "masked",
     comm: Comm | None = None,
     threads: int | None = None,
 ) -> Fsc:
     """FSC of two half-maps with the correction for the mask of Chen et al., Ultramicroscopy 135 (2013) 24-35.
 
-    The phases beyond the first shell where the masked FSC is below 0.8 are randomised in both half-maps, in a box below
-    128 px with both signs of what is randomised; the FSC that remains inside the mask is the mask's doing. From two
-    shells further on
+    The phases beyond the first shell where the masked FSC (`randomise_by`) is below 0.8 are randomised in both
+    half-maps, in a box below 128 px with both signs of what is randomised; the FSC that remains inside the mask is the
+    mask's doing. From two shells further on
     ``corrected = (masked - randomised) / (1 - randomised)``, before it is the masked one.
 
     Parameters
@@ -135,6 +137,8 @@ def corrected_fsc(
         0 to 1, soft.
     seed : int
         Of the random phases; the same seed gives the same curves, for any number of ranks.
+    randomise_by : {"masked", "unmasked"}
+        Which curve tells from where on; RELION takes the unmasked one.
     comm : Comm, optional
         Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then.
     threads : int, optional
@@ -159,7 +163,7 @@ def corrected_fsc(
     unmasked, power = _curve(sums), sums[:, 1:]
     if mask is None or masked is None:
         return Fsc(slabs.box, pixel_size, unmasked, unmasked, unmasked, unmasked, len(unmasked), power)
-    low = np.flatnonzero(masked[1:] < RANDOMISE_BELOW)
+    low = np.flatnonzero((masked if randomise_by == "masked" else unmasked)[1:] < RANDOMISE_BELOW)
     if len(low) == 0:
         return Fsc(slabs.box, pixel_size, unmasked, masked, masked, masked, len(masked), power)
     start = int(low[0]) + 1

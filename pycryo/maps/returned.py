@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pycryo.kernels.shells import shell_counts
 from pycryo.maps.fsc import Fsc, resolution_at
-from pycryo.parallel.comm import Comm
+from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
 
 # Shells (first, last), both included.
@@ -21,8 +21,8 @@ _THRESHOLD = 0.143
 # Consecutive shells above the threshold, and standard deviations of their mean, that noise does not reach: three shells
 # anywhere in a hundred are above 5 σ in one of 10⁵ pairs of half-maps of noise.
 _LEAST_SHELLS, _LEAST_SIGMA = 3, 5.0
-# Median of the square of a normal number of unit variance.
-_MEDIAN_SQUARE = 0.4549
+# Factor up to which the scatter of a curve is taken for that of noise as it is known.
+_MOST_EXCESS = 2.0
 
 
 def reach(curve: NDArray[np.float64]) -> int:
@@ -58,18 +58,19 @@ class Independence:
         return float((self.order + 1) * self.correlated @ inside)
 
 
-def independence(comm: Comm, mask: NDArray[np.float32], order: int = 1) -> Independence:
+def independence(mask: NDArray[np.float32], order: int = 1, comm: Comm | None = None) -> Independence:
     """Of the voxels of maps inside a mask. Collective.
 
     Parameters
     ----------
-    comm : Comm
-        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`).
     mask : (n_plane, N, N) float32
-        This rank's planes.
+        This rank's planes, all without `comm`.
     order : int
         Of the point group.
+    comm : Comm, optional
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`).
     """
+    comm = comm or SerialComm()
     box = mask.shape[1]
     bounds = even_bounds(box, comm.size)
     power, total = np.zeros((box, box // 2 + 1)), np.zeros(box)
@@ -90,9 +91,9 @@ def returned_bands(fsc: Fsc, noise: Independence) -> tuple[Band, ...]:
     """Bands of shells beyond the first fall of the corrected FSC in which the half-maps agree again, beyond chance.
 
     A band has three or more shells in a row above 0.143, whose mean is five standard deviations above 0. That of noise
-    is the larger one of what the number of independent voxels says and of what the curve shows, in the median, beyond
-    its first fall. The band reaches as far on both sides as the curve is above 0.05. What does not fall again before
-    the last shell is none: maps correlate at Nyquist for other reasons.
+    follows from the number of independent voxels, and is larger where the rest of the curve, beyond its first fall,
+    scatters more than twice as much. The band reaches as far on both sides as the curve is above 0.05. What does not
+    fall again before the last shell is none: maps correlate at Nyquist for other reasons.
 
     Parameters
     ----------
@@ -109,26 +110,44 @@ def returned_bands(fsc: Fsc, noise: Independence) -> tuple[Band, ...]:
     if start >= len(curve):
         return ()
     count = shell_counts(fsc.box, len(curve)).astype(np.float64)
-    outer = np.arange(start, len(curve))
-    outer = outer[curve[outer] != 0]  # what was not inserted says nothing of noise
-    scatter = np.median(np.square(curve[outer]) * count[outer]) / _MEDIAN_SQUARE if len(outer) else 0.0
-    more = max(1.0, float(scatter / noise.per_count(1)))
+    candidates = [run for run in _runs(curve >= _THRESHOLD, start) if run[1] - run[0] + 1 >= _LEAST_SHELLS]
+    bands = [_with_flanks(curve, run, start) for run in candidates]
+    more = _excess(curve, count, noise, [(0, start - 1), *bands])
     found: list[Band] = []
-    for first, last in _runs(curve >= _THRESHOLD, start):
-        low, high = first, last
-        while low - 1 >= start and curve[low - 1] >= CHANCE:
-            low -= 1
-        while high + 1 < len(curve) and curve[high + 1] >= CHANCE:
-            high += 1
+    for (first, last), (low, high) in zip(candidates, bands, strict=True):
         weight = count[first : last + 1]
         variance = more * noise.per_count(last - first + 1) / weight.sum()
         sigma = float(weight @ curve[first : last + 1] / weight.sum() / np.sqrt(variance))
-        if last - first + 1 < _LEAST_SHELLS or sigma < _LEAST_SIGMA or high >= len(curve) - 1:
+        if sigma < _LEAST_SIGMA or high >= len(curve) - 1:
             continue
         if found and low <= found[-1][1] + 1:
             low = found.pop()[0]
         found.append((low, high))
     return tuple(found)
+
+
+def _with_flanks(curve: NDArray[np.float64], run: Band, start: int) -> Band:
+    """The run of shells, and those beside it from `start` on where the curve is above chance."""
+    low, high = run
+    while low - 1 >= start and curve[low - 1] >= CHANCE:
+        low -= 1
+    while high + 1 < len(curve) and curve[high + 1] >= CHANCE:
+        high += 1
+    return low, high
+
+
+def _excess(curve: NDArray[np.float64], count: NDArray[np.float64], noise: Independence, without: list[Band]) -> float:
+    """By what factor the curve scatters more than `noise` has it, in the shells that are in no band; at least 1.
+
+    Up to a factor of 2 it is 1: a few dozen shells tell no better.
+    """
+    rest = curve != 0  # what was not inserted says nothing
+    for first, last in without:
+        rest[first : last + 1] = False
+    if not rest.any():
+        return 1.0
+    scatter = float(np.mean(np.square(curve[rest]) * count[rest])) / noise.per_count(1)
+    return scatter if scatter > _MOST_EXCESS else 1.0
 
 
 def with_returned(fsc: Fsc, noise: Independence) -> Fsc:

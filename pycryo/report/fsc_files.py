@@ -23,9 +23,14 @@ def write_fsc_star(path: Path | str, curves: Fsc) -> None:
     general: dict[str, object] = {"rlnFinalResolution": curves.resolution_0143}
     if curves.randomised_from < len(curves.masked):
         general["rlnRandomiseFrom"] = curves.resolution[curves.randomised_from]
+    write_star(path, {"general": general, "fsc": fsc_table(curves)})
+
+
+def fsc_table(curves: Fsc) -> Table:
+    """RELION's table of the curves, a row per shell."""
     angstrom = curves.resolution.copy()
     angstrom[0] = 999.0  # RELION's number for the infinite resolution of shell 0
-    table = make_table(
+    return make_table(
         {
             "rlnSpectralIndex": np.arange(len(angstrom)),
             "rlnResolution": curves.frequency,
@@ -36,7 +41,6 @@ def write_fsc_star(path: Path | str, curves: Fsc) -> None:
             "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": curves.randomised,
         }
     )
-    write_star(path, {"general": general, "fsc": table})
 
 
 def read_fsc_star(path: Path | str, box: int, pixel_size: float) -> Fsc:

@@ -42,23 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table of the curves, write the files asked for."""
-    halves = [read_map(path, pixel_size=args.pixel_size) for path in (args.half1, args.half2)]
-    first, second = halves
-    if first.box != second.box or abs(first.pixel_size - second.pixel_size) > 1e-3 * first.pixel_size:
-        raise InputError(
-            f"{args.half1} ({first.box} px of {first.pixel_size:g} Å) and {args.half2} ({second.box} px of "
-            f"{second.pixel_size:g} Å) differ in box or pixel size: half-maps must agree"
-        )
-    if args.seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {args.seed}")
-    if np.array_equal(first.data, second.data):
-        logger.warning("%s and %s are the same map: give both half-maps, the FSC tells nothing", args.half1, args.half2)
+    first, second = read_halves(args)
     mask = None
-    if args.mask is not None:
-        given, findings = _mask(args, first.box), Findings()
-        compare_grid(given, args.mask, (first.box, first.pixel_size), findings)
-        check_mask(given, args.mask, findings)
-        findings.log_warnings(logger)
+    if (given := read_halves_mask(args, first)) is not None:
         mask = fitted_mask(given, first.box, first.pixel_size, str(args.mask))
     elif args.auto_mask:
         mask = auto_mask(Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size))
@@ -68,6 +54,44 @@ def run(args: argparse.Namespace) -> int:
         for write, suffix in ((write_fsc_star, ".star"), (write_fsc_xml, ".xml"), (write_fsc_png, ".png")):
             write(args.out.with_name(args.out.name + suffix), curves)
     return 0
+
+
+def read_halves(args: argparse.Namespace) -> tuple[Map, Map]:
+    """The half-maps `args.half1` and `args.half2`, of one box and `args.pixel_size` if it is given.
+
+    Raises
+    ------
+    InputError
+        If they differ in box or pixel size, or a file cannot be read.
+    """
+    first, second = (read_map(path, pixel_size=args.pixel_size) for path in (args.half1, args.half2))
+    if first.box != second.box or abs(first.pixel_size - second.pixel_size) > 1e-3 * first.pixel_size:
+        raise InputError(
+            f"{args.half1} ({first.box} px of {first.pixel_size:g} Å) and {args.half2} ({second.box} px of "
+            f"{second.pixel_size:g} Å) differ in box or pixel size: half-maps must agree"
+        )
+    if args.seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {args.seed}")
+    if np.array_equal(first.data, second.data):
+        logger.warning("%s and %s are the same map: give both half-maps, the FSC tells nothing", args.half1, args.half2)
+    return first, second
+
+
+def read_halves_mask(args: argparse.Namespace, half: Map) -> Map | None:
+    """The mask `args.mask` for half-maps like `half`, or None where none is given; what is odd is told in the log.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is no mask.
+    """
+    if args.mask is None:
+        return None
+    given, findings = _mask(args, half.box), Findings()
+    compare_grid(given, args.mask, (half.box, half.pixel_size), findings)
+    check_mask(given, args.mask, findings)
+    findings.log_warnings(logger)
+    return given
 
 
 def _mask(args: argparse.Namespace, box: int) -> Map:

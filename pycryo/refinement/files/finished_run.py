@@ -9,6 +9,7 @@ from typing import Any
 
 from pycryo.errors import InputError
 from pycryo.io.json_file import fitting, read_object
+from pycryo.refinement.files.half_maps import class_name
 
 _ADVICE = "run the refinement again"
 _NUMBER = (int, float)
@@ -20,6 +21,7 @@ _VALUES: Mapping[str, Any] = {
     "symmetry": str,
     "inputs": dict,
     "options": dict,
+    "classes": int,
 }
 _OPTIONS: Mapping[str, Any] = {"particles_dir": str, "ignore_optics": str, "invert_contrast": bool}
 _INPUTS: Mapping[str, Any] = {"particles": str, "reference": str, "mask": str}
@@ -27,7 +29,7 @@ _INPUTS: Mapping[str, Any] = {"particles": str, "reference": str, "mask": str}
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A refinement of one class that has ended.
+    """A refinement that has ended.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class FinishedRun:
     told: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: Path, *needed: str) -> FinishedRun:
+    def read(cls, folder: Path, *needed: str, any_classes: bool = False) -> FinishedRun:
         """Read run.json.
 
         Parameters
@@ -48,11 +50,14 @@ class FinishedRun:
         folder : Path
         *needed : str
             What the command cannot do without in run.json, of `box`, `pixel_size`, `diameter`, `inputs`.
+        any_classes : bool
+            It may have several.
 
         Raises
         ------
         InputError
-            If there is none, if it is not of a finished refinement of one class, or not as pycryo writes it.
+            If there is none, if it is not of a finished refinement, of one class or `any_classes`, or not as pycryo
+            writes it.
         """
         path = folder / "run.json"
         if not path.is_file():
@@ -60,7 +65,7 @@ class FinishedRun:
         told = read_object(path, _ADVICE)
         if told.get("status") != "done":
             raise InputError(f"the refinement in {folder} has not ended: continue it first (--continue)")
-        if told.get("classes", 1) != 1:
+        if told.get("classes", 1) != 1 and not any_classes:
             raise InputError(
                 f"{folder} has {told['classes']} classes: take the particles of one (pycryo select --class), and give "
                 "them with the maps of that class, or refine them"
@@ -107,14 +112,28 @@ class FinishedRun:
         return self._file("run_data.star")
 
     @property
+    def classes(self) -> int:
+        """How many."""
+        return int(self.told.get("classes", 1))
+
+    @property
     def half_maps(self) -> tuple[Path, Path]:
         """Unfiltered, unmasked."""
-        return self._file("run_half1_class001_unfil.mrc"), self._file("run_half2_class001_unfil.mrc")
+        return self.half_maps_of(1)
+
+    def half_maps_of(self, k: int) -> tuple[Path, Path]:
+        """Those of class k = 1, 2, ..."""
+        first, second = (self._file(f"run_half{half}_class{k:03d}_unfil.mrc") for half in (1, 2))
+        return first, second
 
     @property
     def mask(self) -> Path | None:
         """That of the final FSC, if it was kept."""
-        path = self.folder / "run_mask.mrc"
+        return self.mask_of(1)
+
+    def mask_of(self, k: int) -> Path | None:
+        """That of class k = 1, 2, ..."""
+        path = self.folder / f"{class_name('run_mask', k)}.mrc"
         return path if path.is_file() else None
 
     def _file(self, name: str) -> Path:

@@ -85,7 +85,7 @@ def supported_shell(fsc: Fsc) -> float:
 
 def look_for_return(fsc: Fsc, mask: SlabMap, order: int) -> Fsc:
     """The FSC with the bands in which the signal comes back, for point groups of `order` elements. Collective."""
-    return with_returned(fsc, independence(mask.comm, mask.data, order))
+    return with_returned(fsc, independence(mask.data, order, mask.comm))
 
 
 def ssnr_of(fsc: Fsc, *, combined: bool) -> NDArray[np.float64]:

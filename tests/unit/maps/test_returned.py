@@ -16,7 +16,6 @@ from pycryo.maps.returned import (
     returned_resolution,
     with_returned,
 )
-from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
 
 BOX = 32
@@ -45,7 +44,7 @@ def noise_pairs(n, seed=0):
 
 def test_variance_is_that_of_noise_in_the_mask():
     """Without symmetry the masked curve has half the variance stated: the other half is that of random phases."""
-    found, count = independence(SerialComm(), MASK), shell_counts(BOX)
+    found, count = independence(MASK), shell_counts(BOX)
     masked = np.array([corrected_fsc(*pair, 1.0, MASK).masked for pair in noise_pairs(120)])
     for first, last in ((8, 8), (7, 10), (9, 14)):
         weight = count[first : last + 1]
@@ -56,13 +55,13 @@ def test_variance_is_that_of_noise_in_the_mask():
 
 
 def test_nothing_comes_back_in_noise():
-    found = independence(SerialComm(), MASK)
+    found = independence(MASK)
     assert not any(with_returned(corrected_fsc(*pair, 1.0, MASK), found).returned for pair in noise_pairs(60, 1))
 
 
 def test_symmetric_noise_is_no_signal():
     """Mates of an axis make noise of fewer independent voxels, which is told without knowing the symmetry, too."""
-    known, unknown = (independence(SerialComm(), MASK, order) for order in (4, 1))
+    known, unknown = (independence(MASK, order) for order in (4, 1))
     for pair in noise_pairs(25, 2):
         pair = sum(np.rot90(pair, turn, axes=(2, 3)) for turn in range(4))
         fsc = corrected_fsc(*pair, 1.0, MASK)
@@ -110,11 +109,11 @@ def test_a_curve_that_never_falls_has_no_band():
 
 
 def test_independence_does_not_depend_on_ranks():
-    alone = independence(SerialComm(), MASK)
+    alone = independence(MASK)
 
     def work(comm):
         bounds = even_bounds(BOX, comm.size)
-        return independence(comm, MASK[bounds[comm.rank] : bounds[comm.rank + 1]])
+        return independence(MASK[bounds[comm.rank] : bounds[comm.rank + 1]], comm=comm)
 
     for found in run_ranks(3, work):
         np.testing.assert_array_equal(found.correlated, alone.correlated)

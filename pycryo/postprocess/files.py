@@ -1,0 +1,132 @@
+"""Files of a sharpened map, under the names that relion_postprocess gives them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.io.atomic import write_bytes, write_text
+from pycryo.io.mrc import write_map
+from pycryo.io.mrc_header import Place
+from pycryo.io.star import write_star
+from pycryo.io.table import make_table
+from pycryo.postprocess.figures import guinier_figure
+from pycryo.postprocess.process import PostprocessResult
+from pycryo.report.figures import png
+from pycryo.report.fsc_files import fsc_figure, fsc_table, write_fsc_xml
+
+# RELION's number where there is no amplitude.
+_NONE = -99.0
+
+
+def write_result(
+    prefix: Path,
+    result: PostprocessResult,
+    halves: tuple[Path, Path],
+    mask: Path | None = None,
+    *,
+    place: Place | None = None,
+    pictures: bool = True,
+) -> dict[str, object]:
+    """Write PREFIX.mrc, PREFIX_masked.mrc, PREFIX.star, PREFIX_fsc.xml, PREFIX.json and, if wanted, the plots.
+
+    Parameters
+    ----------
+    prefix : Path
+        Folder and beginning of the names.
+    result : PostprocessResult
+    halves : two Path
+        Files of the half-maps.
+    mask : Path, optional
+        File of the mask; without one PREFIX_mask.mrc is written.
+    place : Place, optional
+        Of the maps in space.
+    pictures : bool
+        Write PREFIX_fsc.png and PREFIX_guinier.png.
+
+    Returns
+    -------
+    dict
+        The figures in PREFIX.json.
+
+    Raises
+    ------
+    InputError, RunError
+        If a file cannot be written.
+    """
+
+    def named(suffix: str) -> Path:
+        return prefix.with_name(prefix.name + suffix)
+
+    pixel_size = result.map.pixel_size
+    write_map(named(".mrc"), result.map.data, pixel_size, place)
+    write_map(named("_masked.mrc"), result.masked.data, pixel_size, place)
+    if mask is None:
+        mask = named("_mask.mrc")
+        write_map(mask, result.mask.data, pixel_size, place)
+    names = {
+        "rlnUnfilteredMapHalf1": os.fspath(halves[0]),
+        "rlnUnfilteredMapHalf2": os.fspath(halves[1]),
+        "rlnPostprocessedMap": os.fspath(named(".mrc")),
+        "rlnPostprocessedMapMasked": os.fspath(named("_masked.mrc")),
+        "rlnMaskName": os.fspath(mask),
+    }
+    write_postprocess_star(named(".star"), result, names)
+    write_fsc_xml(named("_fsc.xml"), result.fsc)
+    if pictures:
+        write_bytes(named("_fsc.png"), png(fsc_figure(result.fsc)))
+        write_bytes(named("_guinier.png"), png(guinier_figure(result)))
+    figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask)}
+    write_text(named(".json"), json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return figures
+
+
+def write_postprocess_star(path: Path, result: PostprocessResult, names: dict[str, str]) -> None:
+    """Write RELION's tables general, fsc and guinier, atomically; `names` are the files that `general` tells of."""
+    fsc, line = result.fsc, result.guinier.line
+    general: dict[str, object] = {
+        "rlnFinalResolution": result.resolution,
+        "rlnBfactorUsedForSharpening": result.b_factor or 0.0,
+        **names,
+        "rlnParticleBoxFractionSolventMask": 100 * float(result.mask.data.mean(dtype=np.float64)),
+    }
+    if fsc.randomised_from < len(fsc.masked):
+        general["rlnRandomiseFrom"] = fsc.resolution[fsc.randomised_from]
+    if line is not None:
+        general["rlnFittedSlopeGuinierPlot"] = line.slope
+        general["rlnFittedInterceptGuinierPlot"] = line.intercept
+        general["rlnCorrelationFitGuinierPlot"] = line.correlation
+    write_star(path, {"general": general, "fsc": fsc_table(fsc), "guinier": make_table(_guinier(result))})
+
+
+def _guinier(result: PostprocessResult) -> dict[str, NDArray[np.float64]]:
+    """Columns of the table, without shell 0."""
+    plot = result.guinier
+    columns = {"rlnResolutionSquared": plot.squared, "rlnLogAmplitudesOriginal": plot.original}
+    if plot.mtf_corrected is not None:
+        columns["rlnLogAmplitudesMTFCorrected"] = plot.mtf_corrected
+    columns["rlnLogAmplitudesWeighted"] = plot.weighted
+    if result.b_factor is not None:
+        columns["rlnLogAmplitudesSharpened"] = plot.sharpened
+    if plot.line is not None:
+        columns["rlnLogAmplitudesIntercept"] = np.full(len(plot.squared), plot.line.intercept)
+    return {name: np.where(np.isfinite(values), values, _NONE)[1:] for name, values in columns.items()}
+
+
+def figures_of(result: PostprocessResult) -> dict[str, object]:
+    """What run.json and PREFIX.json tell: Å, Å²."""
+    line, fsc = result.guinier.line, result.fsc
+    return {
+        "resolution": result.resolution,
+        "returned_resolution": result.returned_resolution,
+        "b_factor": result.b_factor,
+        "guinier_correlation": None if line is None else line.correlation,
+        "randomised_from": float(fsc.resolution[fsc.randomised_from])
+        if fsc.randomised_from < len(fsc.masked)
+        else None,
+        "has_mtf": result.guinier.mtf_corrected is not None,
+    }

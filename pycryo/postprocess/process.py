@@ -1,0 +1,163 @@
+"""A sharpened map of two half-maps: corrected FSC, MTF, FSC weights, B-factor, as relion_postprocess has it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.maps.density import Map, low_pass
+from pycryo.maps.fsc import Fsc, corrected_fsc
+from pycryo.maps.masks import auto_mask, fitted_mask
+from pycryo.maps.returned import independence, returned_resolution, with_returned
+from pycryo.postprocess.sharpen import Filter, Guinier, sharpen
+
+log = logging.getLogger(__name__)
+
+# Relative; pixel sizes of half-maps within it are the same.
+_SAME_PIXEL = 1e-3
+# Å²; B-factors beyond it are those of no map.
+MOST_B_FACTOR = 5000.0
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessOptions:
+    """What is done to the map.
+
+    Attributes
+    ----------
+    filter : Filter
+        MTF, B-factor, weights.
+    low_pass : float, optional
+        Å; a filter at the end. Without it the FSC weights end the map.
+    order : int
+        Of the maps' point group, for what is said of noise.
+    seed : int
+        Of the random phases.
+    """
+
+    filter: Filter = field(default_factory=Filter)
+    low_pass: float | None = None
+    order: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessResult:
+    """What became of two half-maps.
+
+    Attributes
+    ----------
+    map : Map
+        Sharpened and weighted, not masked.
+    mask : Map
+    fsc : Fsc
+        Corrected, 0 where random phases correlate more than the maps themselves.
+    b_factor : float or None
+        Used, Å², negative: sharpened. None: too few shells for a fit, not sharpened.
+    guinier : Guinier
+    """
+
+    map: Map
+    mask: Map
+    fsc: Fsc
+    b_factor: float | None
+    guinier: Guinier
+
+    @property
+    def masked(self) -> Map:
+        """The map, times the mask."""
+        return Map(self.map.data * self.mask.data, self.map.pixel_size)
+
+    @property
+    def resolution(self) -> float:
+        """Where the corrected FSC first falls below 0.143, Å."""
+        return self.fsc.resolution_0143
+
+    @property
+    def returned_resolution(self) -> float | None:
+        """Where it does so at last, if the signal comes back beyond its first fall, Å."""
+        return returned_resolution(self.fsc)
+
+
+def postprocess(
+    half1: Map, half2: Map, mask: Map | None = None, options: PostprocessOptions | None = None
+) -> PostprocessResult:
+    """Sharpen the map of two half-maps.
+
+    The phases are randomised from the first shell on where the unmasked FSC is below 0.8. The mean of the half-maps is
+    divided by the MTF, weighted by ``√(2 FSC / (1 + FSC))`` and multiplied by ``exp(-B / 4d²)``.
+
+    Parameters
+    ----------
+    half1, half2 : Map
+        Unfiltered and unmasked, of one box and pixel size.
+    mask : Map, optional
+        Soft, 0 to 1, of any box and pixel size. Default: made of the half-maps' mean, `auto_mask`.
+    options : PostprocessOptions, optional
+
+    Raises
+    ------
+    InputError
+        If the half-maps differ in box or pixel size, if the mask is none, or a number is out of range.
+    """
+    options = options or PostprocessOptions()
+    check_pair(half1, half2)
+    _check(options, half1)
+    pixel_size = half1.pixel_size
+    mean = np.asarray((half1.data + half2.data) / 2, np.float32)
+    inside = _mask(mean, pixel_size, mask)
+    fsc = corrected_fsc(half1.data, half2.data, pixel_size, inside, seed=options.seed, randomise_by="unmasked")
+    fsc = with_returned(fsc, independence(inside, options.order))
+    fsc = replace(fsc, corrected=np.where(fsc.randomised > fsc.masked, np.maximum(fsc.corrected, 0), fsc.corrected))
+    data, b_factor, guinier = sharpen(mean, fsc, options.filter)
+    if b_factor is None:
+        log.warning(
+            "the map is not sharpened: at %.1f Å, fewer than 4 shells are finer than %.1f Å, too few for a B-factor; "
+            "give one with --b-factor if you know it", fsc.resolution_0143, options.filter.fit_from,
+        )  # fmt: skip
+    elif b_factor > 0 and options.filter.b_factor is None:
+        log.warning(
+            "the B-factor fitted is %.0f Å²: the amplitudes do not fall off, look at the Guinier plot", b_factor
+        )
+    result = Map(data, pixel_size)
+    if options.low_pass is not None:
+        result = low_pass(result, options.low_pass)
+    return PostprocessResult(result, Map(inside, pixel_size), fsc, b_factor, guinier)
+
+
+def check_pair(half1: Map, half2: Map) -> None:
+    """Raise InputError if two half-maps differ in box or pixel size."""
+    if half1.box != half2.box or abs(half1.pixel_size - half2.pixel_size) > _SAME_PIXEL * half1.pixel_size:
+        raise InputError(
+            f"the half-maps differ in box or pixel size ({half1.box} px of {half1.pixel_size:g} Å, {half2.box} px of "
+            f"{half2.pixel_size:g} Å): they must agree"
+        )
+
+
+def _mask(mean: NDArray[np.float32], pixel_size: float, mask: Map | None) -> NDArray[np.float32]:
+    if mask is None:
+        return auto_mask(Map(mean, pixel_size))
+    return fitted_mask(mask, len(mean), pixel_size)
+
+
+def _check(options: PostprocessOptions, half: Map) -> None:
+    how, nyquist = options.filter, 2 * half.pixel_size
+    if how.b_factor is not None and not abs(how.b_factor) <= MOST_B_FACTOR:
+        raise InputError(
+            f"the B-factor must be between -{MOST_B_FACTOR:.0f} and {MOST_B_FACTOR:.0f} Å², not {how.b_factor}"
+        )
+    if options.low_pass is not None and not nyquist <= options.low_pass < half.box * half.pixel_size / 2:
+        raise InputError(
+            f"the low-pass filter must be between {nyquist:.2f} Å (Nyquist) and "
+            f"{half.box * half.pixel_size / 2:.0f} Å (half the box), not {options.low_pass} Å"
+        )
+    if not (how.fit_from > 0 and 0 <= how.fit_to < how.fit_from):
+        raise InputError(
+            f"the Guinier fit must go from a resolution to a finer one, not from {how.fit_from} to {how.fit_to} Å"
+        )
+    if options.seed < 0:
+        raise InputError(f"the seed must be 0 or more, not {options.seed}")

@@ -1,0 +1,111 @@
+"""The sharpened map of each class of a finished run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.atomic import write_text
+from pycryo.io.json_file import read_object
+from pycryo.io.mrc import read_map, read_mask, read_place
+from pycryo.io.star import read_tables
+from pycryo.io.table import Table
+from pycryo.postprocess.files import write_result
+from pycryo.postprocess.mtf import Mtf, read_mtf
+from pycryo.postprocess.process import PostprocessOptions, PostprocessResult, postprocess
+from pycryo.refinement.files.finished_run import FinishedRun
+
+log = logging.getLogger(__name__)
+
+_MTF_FILE = "rlnMtfFileName"
+_PIXEL_SIZES = ("rlnMtfOriginalPixelSize", "rlnMicrographOriginalPixelSize")
+
+
+def postprocess_class(
+    run: FinishedRun,
+    k: int,
+    prefix: Path,
+    options: PostprocessOptions,
+    mask: Path | None = None,
+    *,
+    pictures: bool = True,
+) -> tuple[PostprocessResult, dict[str, object]]:
+    """Sharpen the map of a class and write its files.
+
+    Parameters
+    ----------
+    run : FinishedRun
+    k : int
+        Number of the class, from 1.
+    prefix : Path
+        See `pycryo.postprocess.files.write_result`.
+    options : PostprocessOptions
+        `order` is that of the run's symmetry.
+    mask : Path, optional
+        Default: that of the run, or made.
+    pictures : bool
+
+    Returns
+    -------
+    PostprocessResult
+    dict
+        Its figures.
+    """
+    halves = run.half_maps_of(k)
+    first, second = (read_map(path) for path in halves)
+    mask = mask or run.mask_of(k)
+    order = len(symmetry(run.told.get("symmetry") or "C1"))
+    result = postprocess(first, second, None if mask is None else read_mask(mask), replace(options, order=order))
+    place = read_place(halves[0], first.pixel_size)
+    figures = write_result(prefix, result, halves, mask, place=place, pictures=pictures)
+    return result, {"class": k} | figures
+
+
+def mtf_of(run: FinishedRun) -> Mtf | None:
+    """The MTF that the optics table of the run's particles names; None, with a warning if it cannot be had.
+
+    Parameters
+    ----------
+    run : FinishedRun
+    """
+    optics = read_tables(run.particles).get("optics")
+    if not isinstance(optics, Table) or _MTF_FILE not in optics.columns:
+        return None
+    names = sorted({name for name in optics.values(texts=[_MTF_FILE])[_MTF_FILE] if name not in ("", "None", '""')})
+    if not names:
+        return None
+    label = next((each for each in _PIXEL_SIZES if each in optics.columns), None)
+    if label is None:
+        log.warning("%s has %s but no %s: the MTF is not used, give --mtf", run.particles, _MTF_FILE, _PIXEL_SIZES[1])
+        return None
+    pixel_sizes = np.unique(optics.values([label])[label])
+    if len(names) > 1 or len(pixel_sizes) > 1:
+        log.warning("the optics groups have different MTFs: none is used, give the map's with --mtf")
+        return None
+    folders = [Path(), run.folder]
+    if source := (run.told.get("inputs") or {}).get("particles"):
+        folders.append(Path(source).parent)
+    path = next((folder / names[0] for folder in folders if (folder / names[0]).is_file()), None)
+    if path is None:
+        log.warning("the MTF %s of the particles is not there: it is not used, give --mtf", names[0])
+        return None
+    try:
+        return read_mtf(path, float(pixel_sizes[0]))
+    except InputError as error:
+        log.warning("the MTF of the particles is not used: %s", error)
+        return None
+
+
+def keep_figures(folder: Path, figures: list[dict[str, object]]) -> None:
+    """Write what was found into run.json, as `postprocess`, atomically."""
+    path = folder / "run.json"
+    told: dict[str, Any] = read_object(path, "run the refinement again")
+    text = json.dumps(told | {"postprocess": figures}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
