@@ -31,6 +31,7 @@ COMMANDS = {
     "check": ("pycryo.cli.commands.check", "all findings about particles, reference and mask at once"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
+    "localres": ("pycryo.cli.commands.localres", "local resolution of two half-maps, and the map filtered to it"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
     "postprocess": ("pycryo.cli.commands.postprocess", "corrected FSC, B-factor and sharpened map of two half-maps"),
     "symmetry": (
@@ -45,7 +46,7 @@ COMMANDS = {
 
 
 # The rest is the work of one process: under mpiexec rank 0 does it.
-ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "info", "demo")
+ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "localres", "info", "demo")
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:

@@ -42,4 +42,3 @@ def colour_by_resolution(density: str, resolution: str, level: float, finest: fl
             "",
         ]
     )
-

@@ -40,7 +40,9 @@ class LocalSections:
     def of(cls, found: LocalResolution, density: SlabMap) -> LocalSections:
         """Those of planes that are dealt to ranks, on every rank. Collective."""
         mask = SlabMap(density.comm, found.mask, density.pixel_size)
-        return cls(*(central_sections(each) for each in (density, found.resolution, mask)), density.pixel_size)
+        return cls(
+            central_sections(density), central_sections(found.resolution), central_sections(mask), density.pixel_size
+        )
 
 
 def central_sections(source: SlabMap) -> NDArray[np.float32]:
@@ -73,7 +75,7 @@ def local_resolution_figure(sections: LocalSections, finest: float, coarsest: fl
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 6.6), layout="constrained")
+    figure = Figure(figsize=(9.6, 6.0), layout="constrained")
     axes = figure.subplots(2, 3)
     box, pixel = sections.density.shape[1], sections.pixel_size
     half = box // 2
@@ -83,12 +85,11 @@ def local_resolution_figure(sections: LocalSections, finest: float, coarsest: fl
     low, high = np.quantile(sections.density, 0.02), sections.density.max()
     shown = np.where(inside, sections.resolution, np.nan)
     for place, (across, up) in enumerate(_AXES):
-        axes[0, place].imshow(
-            sections.density[place], cmap="gray", origin="lower", vmin=low, vmax=high, extent=extent
-        )
+        axes[0, place].imshow(sections.density[place], cmap="gray", origin="lower", vmin=low, vmax=high, extent=extent)
         image = axes[1, place].imshow(
             shown[place], cmap=palette(), origin="lower", vmin=finest, vmax=coarsest, extent=extent
         )
+        axes[0, place].contour(inside[place], levels=[0.5], colors=PALETTE[1], linewidths=0.8, extent=extent)
         for each in axes[:, place]:
             each.set(xlabel=f"{across} (Å)", ylabel=f"{up} (Å)", xlim=(-reach, reach), ylim=(-reach, reach))
             each.tick_params(labelsize=8)
@@ -100,7 +101,7 @@ def _reach(inside: NDArray[np.bool_]) -> float:
     """px from the centre to the edge of the figure: the mask and a bit around it."""
     box = inside.shape[1]
     where = np.argwhere(inside)[:, 1:] - box // 2
-    return min(box / 2, 1.15 * float(np.abs(where).max(initial=0)) + 3)
+    return float(min(box / 2, 1.15 * np.abs(where).max(initial=0) + 3))
 
 
 def local_histogram_figure(found: LocalResolution) -> Figure:

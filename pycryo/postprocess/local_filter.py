@@ -11,6 +11,7 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.maps.slab_transform import SlabTransform
 from pycryo.parallel.comm import Comm
 from pycryo.postprocess.guinier import Line, fit_b_factor, log_amplitudes
+from pycryo.postprocess.sharpen import fsc_weights
 
 # Filters per window: neighbours differ by half of what the window resolves.
 _LEVELS = 2
@@ -21,7 +22,7 @@ _EDGE = 2.0
 def mean_b_factor(curves: Fsc) -> Line | None:
     """The Guinier fit of the mean of two half-maps, from 10 Å to its resolution; None where there is too little to fit.
 
-    Amplitudes are weighted by √(2 FSC / (1 + FSC)) of the corrected curve.
+    Amplitudes are root mean squares of shells, weighted by the corrected FSC.
 
     Parameters
     ----------
@@ -32,8 +33,7 @@ def mean_b_factor(curves: Fsc) -> Line | None:
         return None
     first, second = curves.power.T
     power = (first + second + 2 * curves.unmasked * np.sqrt(first) * np.sqrt(second)) / 4
-    agrees = np.clip(curves.corrected, 0, 1)
-    mean = np.sqrt(np.maximum(power, 0) / shell_counts(curves.box)) * np.sqrt(2 * agrees / (1 + agrees))
+    mean = np.sqrt(np.maximum(power, 0) / shell_counts(curves.box)) * fsc_weights(curves.corrected)
     return fit_b_factor(log_amplitudes(mean), curves.box * curves.pixel_size, finest=curves.resolution_0143)
 
 
@@ -49,8 +49,8 @@ def locally_filtered(
 ) -> SlabMap:
     """The mean of two half-maps, amplitudes times ``exp(-b_factor / (4 d²))``, at each voxel to its local resolution.
 
-    Filters with a cosine edge about some resolutions are blended linearly, by 1/d. Collective; the number of ranks and of
-    threads changes no bit.
+    Filters with a cosine edge about some resolutions are blended linearly, by 1/d. Collective; the number of ranks and
+    of threads changes no bit.
 
     Parameters
     ----------

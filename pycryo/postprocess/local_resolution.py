@@ -1,4 +1,7 @@
-"""Local resolution of two half-maps: the FSC inside a window that moves over the map (docs/method.md, Local resolution)."""
+"""Local resolution of two half-maps: the FSC inside a window that moves over the map.
+
+See docs/method.md, Local resolution.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ LEAST_WINDOW, LEAST_RESOLUTIONS = 25.0, 4.0
 # An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3; limits at 0.5 are twice as exact.
 THRESHOLD = 0.5
 # Windows per diameter, along each axis: the map of limits is as smooth as the window.
-_OVERLAP = 3
+_OVERLAP = 4
 # Where the mask is higher counts as the molecule.
 INSIDE = 0.5
 _N_BINS = 50
@@ -49,7 +52,7 @@ class LocalOptions:
     window : float, optional
         Diameter of the window at half height, Å. Default: 25 Å, and 4 times the resolution of the whole at least.
     step : float, optional
-        Between windows, Å. Default: a third of `window`.
+        Between windows, Å. Default: a quarter of `window`.
     threshold : float
         Of the FSC.
     seed : int
@@ -138,8 +141,8 @@ def local_resolution(
         0 to 1: windows are centred where it is above 0.5; it cuts nothing off. Default: around the density of the mean.
     options : LocalOptions, optional
     comm : Comm, optional
-        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then. The number
-        of ranks and of threads changes no bit of the result.
+        Ranks to which the planes are dealt (`pycryo.parallel.rows.even_bounds`); the call is collective then. The
+        number of ranks and of threads changes no bit of the result.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
@@ -155,11 +158,11 @@ def local_resolution(
         too small for their sampling, or the mask is below 0.5 everywhere; on all ranks.
     """
     comm, options = comm or SerialComm(), options or LocalOptions()
-    halves = [np.asarray(half, np.float32) for half in (half1, half2)]
+    first, second = (np.asarray(half, np.float32) for half in (half1, half2))
     if mask is None:
-        mean = SlabMap(comm, (halves[0] + halves[1]) / np.float32(2), pixel_size)
+        mean = SlabMap(comm, (first + second) / np.float32(2), pixel_size)
         mask = auto_mask(mean, comm=comm)
-    curves = corrected_fsc(*halves, pixel_size, mask, seed=options.seed, comm=comm, threads=threads)
+    curves = corrected_fsc(first, second, pixel_size, mask, seed=options.seed, comm=comm, threads=threads)
     box = curves.box
     diameter = _diameter(options, curves)
     window = Window(diameter / pixel_size)
@@ -170,7 +173,9 @@ def local_resolution(
     if not len(points):
         raise InputError(f"the mask is nowhere above {INSIDE}: there is nothing to look at")
     found = np.full(inside.shape, np.nan)
-    found[inside] = _limits_at(comm, halves, lattice[points], window, options.threshold, threads or get_threads())
+    found[inside] = _limits_at(
+        comm, [first, second], lattice[points], window, options.threshold, threads or get_threads()
+    )
     found = _everywhere(_median(found))
     field = window.box * pixel_size
     planes = field / _interpolated(found, lattice, range(*_own(comm, box)), box)
@@ -204,8 +209,8 @@ def _diameter(options: LocalOptions, curves: Fsc) -> float:
         diameter = min(max(LEAST_WINDOW, LEAST_RESOLUTIONS * curves.resolution_0143), field / 3)
     if not 4 * curves.pixel_size <= diameter or Window(diameter / curves.pixel_size).box > curves.box:
         raise InputError(
-            f"the window is {diameter:.1f} Å; it must be at least 4 px, {4 * curves.pixel_size:.1f} Å, and at most half "
-            f"the box, {field / 2:.1f} Å"
+            f"the window is {diameter:.1f} Å; it must be at least 4 px, {4 * curves.pixel_size:.1f} Å, and at most "
+            f"half the box, {field / 2:.1f} Å"
         )
     return diameter
 
@@ -259,7 +264,8 @@ def _limits_at(
         block = move_rows(comm, half, even_bounds(box, comm.size), bounds)
         block, before = with_halo(comm, block, bounds, window.box // 2 + 1)
         blocks.append(block)
-    mine = centres[shares[comm.rank] : shares[comm.rank + 1]] - [int(bounds[comm.rank]) - before, 0, 0]
+    mine = centres[shares[comm.rank] : shares[comm.rank + 1]].copy()
+    mine[:, 0] -= int(bounds[comm.rank]) - before
     found = np.zeros(len(centres))
     own = on_all(comm, lambda: _own_limits(blocks, mine, window, threshold, threads))
     found[shares[comm.rank] : shares[comm.rank + 1]] = own

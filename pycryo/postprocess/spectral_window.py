@@ -1,8 +1,8 @@
 """Spectra inside a window: a sphere with a cosine profile, what leaks between its shells, and spectra freed of that.
 
-A window of a map correlates neighbouring shells of its transform: what a shell shows is a mean over about three. At the end
-of the signal strong shells leak into those beyond, so that a windowed FSC stays high too far out. What leaks is known from
-the window alone and is taken out here (docs/method.md, Local resolution).
+A window of a map correlates neighbouring shells of its transform: what a shell shows is a mean over about three. At the
+end of the signal strong shells leak into those beyond, so that a windowed FSC stays high too far out. What leaks is
+known from the window alone and is taken out here (docs/method.md, Local resolution).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Array = NDArray[np.float64]
 _STEPS = 20
 # Of a shell's power: below this the shell holds what leaked into it only.
 _OWN_SHARE = 0.3
-# Signal that falls more steeply than this from one shell to the next ends there, whatever the ratio of what is left; for
-# shells from the third on, as the shape of a molecule falls as steeply in the first.
+# Signal that falls more steeply than this from one shell to the next ends there, whatever the ratio of what is left;
+# for shells from the third on, as the shape of a molecule falls as steeply in the first.
 _STEEPEST, _FIRST_STEEP = 0.25, 3
 # Of the strongest shell: power below it is the rounding of single precision.
 _ROUNDING = 1e-8
@@ -135,7 +135,8 @@ def limits(sums: Array, counts: NDArray[np.int64], leakage: Leakage, threshold: 
     Returns
     -------
     (n,) float64
-        In shells, 1 to n_shell - 1, linear between them: 1 where not even the first shell agrees, n_shell - 1 where all do.
+        In shells, 1 to n_shell - 1, linear between them: 1 where not even the first one agrees, n_shell - 1 where all
+        do.
     """
     if len(sums) == 0:
         return np.empty(0)
@@ -157,8 +158,8 @@ def limits(sums: Array, counts: NDArray[np.int64], leakage: Leakage, threshold: 
 def _limit(seen: Array, freed: Array, threshold: float) -> float:
     """The limit of one window: `seen` (n_shell,) is the FSC as it is, `freed` (n_shell,) that without leakage.
 
-    The first is below the threshold from somewhere on, two shells in a row at least: shells have few independent samples.
-    From there it goes inwards to where the other one is above.
+    The first is below the threshold from somewhere on, two shells in a row at least: shells have few independent
+    samples. From there it goes inwards to where the other one is above.
     """
     below = ~(seen >= threshold)
     twice = below.copy()
