@@ -21,6 +21,9 @@ _OWN_SHARE = 0.3
 # Signal that falls more steeply than this from one shell to the next ends there, whatever the ratio of what is left;
 # for shells from the third on, as the shape of a molecule falls as steeply in the first.
 _STEEPEST, _FIRST_STEEP = 0.25, 3
+# Power that falls by so much within so many shells was filtered away: nothing beyond is signal. From the sixth shell on,
+# again for the shape of a molecule; noise keeps the power of half-maps that were not filtered from falling so.
+_FILTERED, _WITHIN, _FIRST_FILTERED = 0.01, 3, 6
 # Of the strongest shell: power below it is the rounding of single precision.
 _ROUNDING = 1e-8
 # Shells are divided into so many parts, and the radial profiles into so many steps, for the integrals.
@@ -152,6 +155,8 @@ def limits(sums: Array, counts: NDArray[np.int64], leakage: Leakage, threshold: 
     inner = signal[_FIRST_STEEP - 1 : -1]
     np.divide(signal[_FIRST_STEEP:], _STEEPEST * inner, out=steep[_FIRST_STEEP:], where=inner > 0)
     freed *= np.minimum(steep, 1)
+    fallen = own[_FIRST_FILTERED:] < _FILTERED * own[_FIRST_FILTERED - _WITHIN : -_WITHIN]
+    freed[_FIRST_FILTERED:][np.logical_or.accumulate(fallen, axis=0)] = 0
     return np.array([_limit(*curves, threshold) for curves in zip(seen.T, freed.T, strict=True)])
 
 
