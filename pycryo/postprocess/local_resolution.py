@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,8 @@ Planes = NDArray[np.float32]
 # Diameter of the window, Å, and in resolutions of the whole map, the larger of both: a shell of a window has so few
 # independent samples that limits scatter by 15 % with 2.8 resolutions, and by 7 % with 4.
 LEAST_WINDOW, LEAST_RESOLUTIONS = 25.0, 4.0
+# Resolutions of a place per window below which the window there is doubled.
+_TOO_FEW = 1.5
 # An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3; limits at 0.5 are twice as exact.
 THRESHOLD = 0.5
 # Windows per diameter, along each axis: the map of limits is as smooth as the window.
@@ -50,7 +53,8 @@ class LocalOptions:
     Attributes
     ----------
     window : float, optional
-        Diameter of the window at half height, Å. Default: 25 Å, and 4 times the resolution of the whole at least.
+        Diameter of the window at half height, Å. Default: 25 Å, and 4 times the resolution of the whole at least;
+        doubled where it is less than 1.5 times the resolution of the place.
     step : float, optional
         Between windows, Å. Default: a quarter of `window`.
     threshold : float
@@ -95,10 +99,10 @@ class LocalResolution:
     window, step : float
         As used, Å.
     threshold : float
-    n_window : int
-        Windows that were looked at.
-    finest, coarsest : float
-        What the sampling and the window allow, Å: such values mean "at least", "at most".
+    n_window, n_doubled : int
+        Places that were looked at, and those of them with wider windows.
+    finest : float
+        What the sampling allows, Å: such values mean "at least as fine".
     quantiles : (5,) float64
         Of the voxels where the mask is above 0.5: the 5, 25, 50, 75 and 95 % finest, Å.
     edges, counts : (n_bin + 1,) float64, Å, and (n_bin,) int64
@@ -112,8 +116,8 @@ class LocalResolution:
     step: float
     threshold: float
     n_window: int
+    n_doubled: int
     finest: float
-    coarsest: float
     quantiles: Array
     edges: Array
     counts: NDArray[np.int64]
@@ -169,19 +173,15 @@ def local_resolution(
     stride = max(1, round((options.step or diameter / _OVERLAP) / pixel_size))
     lattice = _lattice(box, window, stride)
     inside = _near_mask(comm, mask, lattice)
-    points = np.argwhere(inside)
-    if not len(points):
+    if not inside.any():
         raise InputError(f"the mask is nowhere above {INSIDE}: there is nothing to look at")
-    found = np.full(inside.shape, np.nan)
-    found[inside] = _limits_at(
-        comm, [first, second], lattice[points], window, options.threshold, threads or get_threads()
-    )
+    measure = partial(_limits_at, comm, [first, second], options.threshold, threads or get_threads())
+    found, n_doubled = _measured(measure, lattice, inside, window, box, may_widen=options.window is None)
     found = _everywhere(_median(found))
-    field = window.box * pixel_size
-    planes = field / _interpolated(found, lattice, range(*_own(comm, box)), box)
+    planes = pixel_size / _interpolated(found, lattice, range(*_own(comm, box)), box)
     resolution = SlabMap(comm, planes.astype(np.float32), pixel_size)
     chosen = [plane[at > INSIDE] for plane, at in zip(resolution.data, mask, strict=True)]
-    edges = np.linspace(field / found.max(), max(field / found.min(), 1.01 * field / found.max()), _N_BINS + 1)
+    edges = pixel_size * np.linspace(1 / found.max(), max(1 / found.min(), 1.01 / found.max()), _N_BINS + 1)
     counts = np.sum([np.histogram(each, _rounded(edges))[0] for each in chosen], axis=0, dtype=np.int64)
     counts = np.zeros(_N_BINS, np.int64) + counts
     comm.sum_array(counts)
@@ -192,13 +192,34 @@ def local_resolution(
         window=diameter,
         step=stride * pixel_size,
         threshold=options.threshold,
-        n_window=len(points),
-        finest=field / (window.n_shell - 1),
-        coarsest=field,
+        n_window=int(np.count_nonzero(inside)),
+        n_doubled=n_doubled,
+        finest=2 * pixel_size,
         quantiles=quantiles(comm, chosen, QUANTILES),
         edges=edges,
         counts=counts,
     )
+
+
+def _measured(
+    measure: Callable[[Window, NDArray[np.int64]], Array],
+    lattice: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    window: Window,
+    box: int,
+    *,
+    may_widen: bool,
+) -> tuple[Array, int]:
+    """(n, n, n) limits at the points of the lattice, 1/px, NaN where not `inside`, and how many have wider windows."""
+    found = np.full(inside.shape, np.nan)
+    found[inside] = measure(window, lattice[np.argwhere(inside)]) / window.box
+    wide = Window(2 * window.diameter)
+    where = np.argwhere(found < _TOO_FEW / window.diameter)
+    if not may_widen or wide.box > box or not len(where):
+        return found, 0
+    half = wide.box // 2
+    found[tuple(where.T)] = measure(wide, np.clip(lattice[where], half, box - half)) / wide.box
+    return found, len(where)
 
 
 def _diameter(options: LocalOptions, curves: Fsc) -> float:
@@ -248,9 +269,9 @@ def _near_mask(comm: Comm, mask: Planes, lattice: NDArray[np.int64]) -> NDArray[
 
 
 def _limits_at(
-    comm: Comm, halves: list[Planes], centres: NDArray[np.int64], window: Window, threshold: float, threads: int
+    comm: Comm, halves: list[Planes], threshold: float, threads: int, window: Window, centres: NDArray[np.int64]
 ) -> Array:
-    """(n,) limits in shells of the windows about `centres` (n, 3), px, in ascending order, on every rank. Collective.
+    """(n,) limits in shells of the windows about `centres` (n, 3), px, z ascending, on every rank. Collective.
 
     Each rank takes as many windows as any other, and of the half-maps the planes that these need.
     """

@@ -21,8 +21,8 @@ _OWN_SHARE = 0.3
 # Signal that falls more steeply than this from one shell to the next ends there, whatever the ratio of what is left;
 # for shells from the third on, as the shape of a molecule falls as steeply in the first.
 _STEEPEST, _FIRST_STEEP = 0.25, 3
-# Power that falls by so much within so many shells was filtered away: nothing beyond is signal. From the sixth shell on,
-# again for the shape of a molecule; noise keeps the power of half-maps that were not filtered from falling so.
+# Power that falls by so much within so many shells was filtered away: nothing beyond is signal. From the sixth shell
+# on, again for the shape of a molecule; noise keeps the power of half-maps that were not filtered from falling so.
 _FILTERED, _WITHIN, _FIRST_FILTERED = 0.01, 3, 6
 # Of the strongest shell: power below it is the rounding of single precision.
 _ROUNDING = 1e-8

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--window", "--locres_sampling", type=float, metavar="Å",
-        help="diameter of the window at half height (default: 25, and 4 times the resolution of the whole at least)",
+        help="diameter of the window at half height (default: 25, and 4 times the resolution of the whole at least; "
+        "wider where the resolution is low)",
     )  # fmt: skip
     parser.add_argument("--step", type=float, metavar="Å", help="between windows (default: a quarter of the window)")
     parser.add_argument(
@@ -181,10 +182,11 @@ def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
 def describe(found: LocalResolution) -> str:
     """What was found, in two lines."""
     finest, _, middle, _, coarsest = found.quantiles
+    wider = f" ({found.n_doubled} of them wider)" if found.n_doubled else ""
     return "\n".join(
         [
-            f"local resolution {middle:.2f} Å (median), {finest:.2f} to {coarsest:.2f} Å for 90 % of the volume; "
-            f"FSC {found.threshold:g} in {found.n_window} windows of {found.window:.1f} Å, every {found.step:.1f} Å",
+            f"local resolution {middle:.2f} Å (median), {finest:.2f} to {coarsest:.2f} Å for 90 % of the volume",
+            f"FSC {found.threshold:g}; {found.n_window} windows of {found.window:.1f} Å{wider}, {found.step:.1f} Å apart",
             f"resolution of the whole {found.fsc.resolution_0143:.2f} Å (corrected FSC, 0.143)",
         ]
     )
