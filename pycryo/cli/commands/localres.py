@@ -186,7 +186,7 @@ def describe(found: LocalResolution) -> str:
     return "\n".join(
         [
             f"local resolution {middle:.2f} Å (median), {finest:.2f} to {coarsest:.2f} Å for 90 % of the volume",
-            f"FSC {found.threshold:g}; {found.n_window} windows of {found.window:.1f} Å{wider}, {found.step:.1f} Å apart",
+            f"FSC {found.threshold:g}, {found.n_window} windows of {found.window:.1f} Å{wider} {found.step:.1f} Å apart",
             f"resolution of the whole {found.fsc.resolution_0143:.2f} Å (corrected FSC, 0.143)",
         ]
     )
