@@ -182,11 +182,11 @@ def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
 def describe(found: LocalResolution) -> str:
     """What was found, in two lines."""
     finest, _, middle, _, coarsest = found.quantiles
-    wider = f" ({found.n_doubled} of them wider)" if found.n_doubled else ""
+    wide = f" ({found.n_doubled} wider)" if found.n_doubled else ""
     return "\n".join(
         [
             f"local resolution {middle:.2f} Å (median), {finest:.2f} to {coarsest:.2f} Å for 90 % of the volume",
-            f"FSC {found.threshold:g}, {found.n_window} windows of {found.window:.1f} Å{wider} {found.step:.1f} Å apart",
+            f"FSC {found.threshold:g}, {found.n_window} windows of {found.window:.1f} Å{wide} {found.step:.1f} Å apart",
             f"resolution of the whole {found.fsc.resolution_0143:.2f} Å (corrected FSC, 0.143)",
         ]
     )
