@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pycryo.maps.slab_map import SlabMap
 from pycryo.postprocess.chimerax import PALETTE
-from pycryo.postprocess.local_resolution import INSIDE, LocalResolution
+from pycryo.postprocess.lattice import INSIDE
+from pycryo.postprocess.local_resolution import LocalResolution
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

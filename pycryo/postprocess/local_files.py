@@ -15,13 +15,14 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.quantiles import quantiles
 from pycryo.postprocess.chimerax import colour_by_resolution
+from pycryo.postprocess.lattice import INSIDE
 from pycryo.postprocess.local_figures import (
     LocalSections,
     colour_range,
     local_histogram_figure,
     local_resolution_figure,
 )
-from pycryo.postprocess.local_resolution import INSIDE, QUANTILES, LocalResolution
+from pycryo.postprocess.local_resolution import QUANTILES, LocalResolution
 from pycryo.report.figures import png
 
 NAME = "localres"

@@ -23,6 +23,7 @@ from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.quantiles import quantiles
 from pycryo.parallel.rows import Bounds, even_bounds, move_rows, with_halo
+from pycryo.postprocess.lattice import INSIDE, everywhere, interpolated, lattice_points, medians, near_mask
 from pycryo.postprocess.spectral_window import Leakage, Window, limits
 from pycryo.threads import get_threads
 
@@ -40,8 +41,6 @@ _TOO_FEW = 1.5
 THRESHOLD = 0.5
 # Windows per diameter, along each axis: the map of limits is as smooth as the window.
 _OVERLAP = 4
-# Where the mask is higher counts as the molecule.
-INSIDE = 0.5
 _N_BINS = 50
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -171,14 +170,14 @@ def local_resolution(
     diameter = _diameter(options, curves)
     window = Window(diameter / pixel_size)
     stride = max(1, round((options.step or diameter / _OVERLAP) / pixel_size))
-    lattice = _lattice(box, window, stride)
-    inside = _near_mask(comm, mask, lattice)
+    lattice = lattice_points(box, window, stride)
+    inside = near_mask(comm, mask, lattice)
     if not inside.any():
         raise InputError(f"the mask is nowhere above {INSIDE}: there is nothing to look at")
     measure = partial(_limits_at, comm, [first, second], options.threshold, threads or get_threads())
     found, n_doubled = _measured(measure, lattice, inside, window, box, may_widen=options.window is None)
-    found = _everywhere(_median(found))
-    planes = pixel_size / _interpolated(found, lattice, range(*_own(comm, box)), box)
+    found = everywhere(medians(found))
+    planes = pixel_size / interpolated(found, lattice, range(*_own(comm, box)), box)
     resolution = SlabMap(comm, planes.astype(np.float32), pixel_size)
     chosen = [plane[at > INSIDE] for plane, at in zip(resolution.data, mask, strict=True)]
     edges = pixel_size * np.linspace(1 / found.max(), max(1 / found.min(), 1.01 / found.max()), _N_BINS + 1)
@@ -241,31 +240,9 @@ def _rounded(edges: Array) -> Array:
     return np.concatenate([[0], edges[1:-1], [np.inf]])
 
 
-def _lattice(box: int, window: Window, stride: int) -> NDArray[np.int64]:
-    """(n,) centres of windows along an axis, px: of those within the box, whole steps from the centre voxel.
-
-    What is nearer to the edge of the box has the limit of the outermost window: one that is cut off would leak.
-    """
-    half = window.box // 2
-    return np.arange(half + (box // 2 - half) % stride, box - half + 1, stride)
-
-
 def _own(comm: Comm, box: int) -> tuple[int, int]:
     bounds = even_bounds(box, comm.size)
     return int(bounds[comm.rank]), int(bounds[comm.rank + 1])
-
-
-def _near_mask(comm: Comm, mask: Planes, lattice: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(n, n, n) which points of the lattice are the nearest of a voxel within the mask. Collective."""
-    box = mask.shape[1]
-    begin = np.concatenate([[0], (lattice[1:] + lattice[:-1] + 1) // 2])
-    near = np.zeros((len(lattice),) * 3, np.int64)
-    for z, plane in enumerate(mask, _own(comm, box)[0]):
-        layer = near[np.searchsorted(begin, z, side="right") - 1]
-        some = np.maximum.reduceat(np.maximum.reduceat(plane > INSIDE, begin, axis=0), begin, axis=1)
-        np.maximum(layer, some, out=layer)
-    comm.max_array(near)
-    return near > 0
 
 
 def _limits_at(
@@ -321,38 +298,3 @@ def _each(work: Callable[[int], None], n: int, threads: int) -> None:
         return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(n)))
-
-
-def _median(found: Array) -> Array:
-    """Of each point of the lattice with a limit (others are NaN) and its neighbours: their windows overlap.
-
-    Takes out what single shells of single windows show by chance.
-    """
-    padded = np.pad(found, 1, constant_values=np.nan)
-    where = np.argwhere(np.isfinite(found))
-    steps = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    around = np.stack([padded[tuple((where + step).T)] for step in steps])
-    result = found.copy()
-    result[tuple(where.T)] = np.nanmedian(around, axis=0)
-    return result
-
-
-def _everywhere(found: Array) -> Array:
-    """The limits of a lattice, where there is none (NaN) that of the nearest point."""
-    from scipy import ndimage
-
-    nearest = ndimage.distance_transform_edt(~np.isfinite(found), return_distances=False, return_indices=True)
-    return np.asarray(found[tuple(nearest)])
-
-
-def _interpolated(found: Array, lattice: NDArray[np.int64], numbers: range, box: int) -> Planes:
-    """(n_plane, box, box) the planes `numbers`, linear between the points of the lattice, constant beyond the outer."""
-    at = np.interp(np.arange(box), lattice, np.arange(len(lattice)))
-    low = np.minimum(at.astype(np.int64), max(0, len(lattice) - 2))
-    high, part = np.minimum(low + 1, len(lattice) - 1), at - low
-    planes = np.empty((len(numbers), box, box), np.float32)
-    for index, z in enumerate(numbers):
-        layer = found[low[z]] * (1 - part[z]) + found[high[z]] * part[z]
-        rows = layer[low] * (1 - part[:, None]) + layer[high] * part[:, None]
-        planes[index] = rows[:, low] * (1 - part) + rows[:, high] * part
-    return planes
