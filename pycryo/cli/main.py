@@ -40,6 +40,7 @@ COMMANDS = {
         "pycryo.cli.commands.symmetry",
         "turn a map, with its particles' poses, so that its axes lie as its point group's convention has them",
     ),
+    "deposit": ("pycryo.cli.commands.deposit", "the files that EMDB takes, of a refinement"),
     "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
     "info": ("pycryo.cli.commands.info", "instruction set, threads, MPI and versions"),
     "bench": ("pycryo.cli.commands.bench", "microbenchmarks of the kernels"),

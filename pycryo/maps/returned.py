@@ -21,6 +21,8 @@ _THRESHOLD = 0.143
 # Consecutive shells above the threshold, and standard deviations of their mean, that noise does not reach: three shells
 # anywhere in a hundred are above 5 σ in one of 10⁵ pairs of half-maps of noise.
 _LEAST_SHELLS, _LEAST_SIGMA = 3, 5.0
+# Share of the shells beyond which a band must end before the last but one: the last is not inserted.
+_OUTER = 2 / 3
 # Factor up to which the scatter of a curve is taken for that of noise as it is known.
 _MOST_EXCESS = 2.0
 
@@ -88,12 +90,12 @@ def independence(mask: NDArray[np.float32], order: int = 1, comm: Comm | None = 
 
 
 def returned_bands(fsc: Fsc, noise: Independence) -> tuple[Band, ...]:
-    """Bands of shells beyond the first fall of the corrected FSC in which the half-maps agree again, beyond chance.
+    """Bands of shells beyond the first fall of the corrected FSC below 0.143 where the half-maps agree beyond chance.
 
     A band has three or more shells in a row above 0.143, whose mean is five standard deviations above 0. That of noise
     follows from the number of independent voxels, and is larger where the rest of the curve, beyond its first fall,
-    scatters more than twice as much. The band reaches as far on both sides as the curve is above 0.05. What does not
-    fall again before the last shell is none: maps correlate at Nyquist for other reasons.
+    scatters more than twice as much. The band reaches as far on both sides as the curve is above 0.05. What begins in
+    the outer third of the shells and does not fall again is none: maps correlate at Nyquist for other reasons.
 
     Parameters
     ----------
@@ -106,19 +108,20 @@ def returned_bands(fsc: Fsc, noise: Independence) -> tuple[Band, ...]:
         First and last shells, ascending; empty where no signal comes back.
     """
     curve = fsc.corrected
-    start = reach(curve) + 1
-    if start >= len(curve):
+    below = np.flatnonzero(curve[1:] < _THRESHOLD) + 1
+    if not len(below):
         return ()
+    start = int(below[0])
     count = shell_counts(fsc.box, len(curve)).astype(np.float64)
     candidates = [run for run in _runs(curve >= _THRESHOLD, start) if run[1] - run[0] + 1 >= _LEAST_SHELLS]
     bands = [_with_flanks(curve, run, start) for run in candidates]
-    more = _excess(curve, count, noise, [(0, start - 1), *bands])
+    more = _excess(curve, count, noise, [(0, reach(curve)), *bands])
     found: list[Band] = []
     for (first, last), (low, high) in zip(candidates, bands, strict=True):
         weight = count[first : last + 1]
         variance = more * noise.per_count(last - first + 1) / weight.sum()
         sigma = float(weight @ curve[first : last + 1] / weight.sum() / np.sqrt(variance))
-        if sigma < _LEAST_SIGMA or high >= len(curve) - 1:
+        if sigma < _LEAST_SIGMA or (high >= len(curve) - 2 and low > _OUTER * len(curve)):
             continue
         if found and low <= found[-1][1] + 1:
             low = found.pop()[0]

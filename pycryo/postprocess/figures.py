@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycryo.postprocess.process import PostprocessResult
+from pycryo.postprocess.sharpen import Guinier
 from pycryo.report.figures import one_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def guinier_figure(result: PostprocessResult) -> Figure:
-    """ln of the amplitudes against 1/d²: as reconstructed, weighted, sharpened, and the line of the fit."""
-    plot = result.guinier
+def guinier_figure(plot: Guinier, b_factor: float | None) -> Figure:
+    """ln of the amplitudes against 1/d²: as reconstructed, weighted, sharpened by a B-factor, and the line of the fit.
+
+    Parameters
+    ----------
+    plot : Guinier
+    b_factor : float or None
+        Å²; None: not sharpened.
+    """
     figure, axes = one_axes(6.4, 4.2)
     curves = [("original", plot.original, "tab:green", 1.5)]
     if plot.mtf_corrected is not None:
         curves += [("divided by the MTF", plot.mtf_corrected, "tab:purple", 1.5)]
     curves += [("weighted by the FSC", plot.weighted, "tab:blue", 1.5)]
-    if result.b_factor is not None:
-        curves += [(f"sharpened by {result.b_factor:.0f} Å²", plot.sharpened, "black", 2.0)]
+    if b_factor is not None:
+        curves += [(f"sharpened by {b_factor:.0f} Å²", plot.sharpened, "black", 2.0)]
     shown = np.isfinite(plot.weighted) & (plot.squared > 0)
     for label, values, colour, width in curves:
         axes.plot(plot.squared[1:], values[1:], color=colour, linewidth=width, label=label)

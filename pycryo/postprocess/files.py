@@ -9,18 +9,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
 from pycryo.io.atomic import write_bytes, write_text
 from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
-from pycryo.io.star import write_star
-from pycryo.io.table import make_table
+from pycryo.io.star import read_tables, write_star
+from pycryo.io.table import Table, make_table
 from pycryo.postprocess.figures import guinier_figure
+from pycryo.postprocess.guinier import Line
 from pycryo.postprocess.process import PostprocessResult
+from pycryo.postprocess.sharpen import Guinier
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, fsc_table, write_fsc_xml
 
 # RELION's number where there is no amplitude.
 _NONE = -99.0
+_COLUMNS = {
+    "rlnResolutionSquared": "squared",
+    "rlnLogAmplitudesOriginal": "original",
+    "rlnLogAmplitudesMTFCorrected": "mtf_corrected",
+    "rlnLogAmplitudesWeighted": "weighted",
+    "rlnLogAmplitudesSharpened": "sharpened",
+}
+_FIT = ("rlnFittedSlopeGuinierPlot", "rlnFittedInterceptGuinierPlot", "rlnCorrelationFitGuinierPlot")
 
 
 def write_result(
@@ -79,8 +90,8 @@ def write_result(
     write_fsc_xml(named("_fsc.xml"), result.fsc)
     if pictures:
         write_bytes(named("_fsc.png"), png(fsc_figure(result.fsc)))
-        write_bytes(named("_guinier.png"), png(guinier_figure(result)))
-    figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask)}
+        write_bytes(named("_guinier.png"), png(guinier_figure(result.guinier, result.b_factor)))
+    figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask.resolve())}
     write_text(named(".json"), json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return figures
 
@@ -97,24 +108,51 @@ def write_postprocess_star(path: Path, result: PostprocessResult, names: dict[st
     if fsc.randomised_from < len(fsc.masked):
         general["rlnRandomiseFrom"] = fsc.resolution[fsc.randomised_from]
     if line is not None:
-        general["rlnFittedSlopeGuinierPlot"] = line.slope
-        general["rlnFittedInterceptGuinierPlot"] = line.intercept
-        general["rlnCorrelationFitGuinierPlot"] = line.correlation
+        general |= dict(zip(_FIT, (line.slope, line.intercept, line.correlation), strict=True))
     write_star(path, {"general": general, "fsc": fsc_table(fsc), "guinier": make_table(_guinier(result))})
 
 
 def _guinier(result: PostprocessResult) -> dict[str, NDArray[np.float64]]:
     """Columns of the table, without shell 0."""
     plot = result.guinier
-    columns = {"rlnResolutionSquared": plot.squared, "rlnLogAmplitudesOriginal": plot.original}
-    if plot.mtf_corrected is not None:
-        columns["rlnLogAmplitudesMTFCorrected"] = plot.mtf_corrected
-    columns["rlnLogAmplitudesWeighted"] = plot.weighted
-    if result.b_factor is not None:
-        columns["rlnLogAmplitudesSharpened"] = plot.sharpened
+    columns = {label: getattr(plot, name) for label, name in _COLUMNS.items()}
+    if plot.mtf_corrected is None:
+        del columns["rlnLogAmplitudesMTFCorrected"]
+    if result.b_factor is None:
+        del columns["rlnLogAmplitudesSharpened"]
     if plot.line is not None:
         columns["rlnLogAmplitudesIntercept"] = np.full(len(plot.squared), plot.line.intercept)
     return {name: np.where(np.isfinite(values), values, _NONE)[1:] for name, values in columns.items()}
+
+
+def read_guinier(path: Path) -> tuple[Guinier, float | None]:
+    """The Guinier plot of a file that `write_postprocess_star` wrote, and the B-factor used, Å².
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no such table.
+    """
+    tables = read_tables(path)
+    table, general = tables.get("guinier"), tables.get("general")
+    if not isinstance(table, Table) or not isinstance(general, dict):
+        raise InputError(f"{path} has no tables data_general and data_guinier; run `pycryo postprocess`")
+    needed = ("rlnResolutionSquared", "rlnLogAmplitudesOriginal", "rlnLogAmplitudesWeighted")
+    found = table.values([*needed, *(each for each in table.columns if each in _COLUMNS and each not in needed)])
+    curves = {_COLUMNS[name]: np.where(values == _NONE, np.nan, values) for name, values in found.items()}
+    if "sharpened" not in curves:
+        curves["sharpened"] = curves["weighted"]
+    curves = {name: np.append(0.0, values) for name, values in curves.items()}  # shell 0, which the table lacks
+    try:
+        is_sharpened = "rlnLogAmplitudesSharpened" in table.columns
+        b_factor = float(general["rlnBfactorUsedForSharpening"]) if is_sharpened else None
+        slope, intercept, correlation = (float(general.get(label, np.nan)) for label in _FIT)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} is not as pycryo writes it ({error}); run `pycryo postprocess`") from error
+    line = None if np.isnan(slope) else Line(slope, intercept, correlation, 0)
+    names = ("squared", "original", "weighted", "sharpened")
+    squared, original, weighted, sharpened = (curves[name] for name in names)
+    return Guinier(squared, original, curves.get("mtf_corrected"), weighted, sharpened, line), b_factor
 
 
 def figures_of(result: PostprocessResult) -> dict[str, object]:
@@ -129,4 +167,5 @@ def figures_of(result: PostprocessResult) -> dict[str, object]:
         if fsc.randomised_from < len(fsc.masked)
         else None,
         "has_mtf": result.guinier.mtf_corrected is not None,
+        "seed": result.seed,
     }

@@ -37,7 +37,7 @@ Planes = NDArray[np.float32]
 LEAST_WINDOW, LEAST_RESOLUTIONS = 25.0, 4.0
 # Resolutions of a place per window below which the window there is doubled.
 _TOO_FEW = 1.5
-# An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3; limits at 0.5 are twice as exact.
+# An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3: limits at 0.5 scatter by up to half as much.
 THRESHOLD = 0.5
 # Windows per diameter, along each axis: the map of limits is as smooth as the window.
 _OVERLAP = 4

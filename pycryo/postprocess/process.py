@@ -59,6 +59,8 @@ class PostprocessResult:
     b_factor : float or None
         Used, Å², negative: sharpened. None: too few shells for a fit, not sharpened.
     guinier : Guinier
+    seed : int
+        Of the random phases.
     """
 
     map: Map
@@ -66,6 +68,7 @@ class PostprocessResult:
     fsc: Fsc
     b_factor: float | None
     guinier: Guinier
+    seed: int = 0
 
     @property
     def masked(self) -> Map:
@@ -110,23 +113,26 @@ def postprocess(
     pixel_size = half1.pixel_size
     mean = np.asarray((half1.data + half2.data) / 2, np.float32)
     inside = _mask(mean, pixel_size, mask)
-    fsc = corrected_fsc(half1.data, half2.data, pixel_size, inside, seed=options.seed, randomise_by="unmasked")
+    fsc = measured_fsc(half1, half2, inside, options.seed)
     fsc = with_returned(fsc, independence(inside, options.order))
-    fsc = replace(fsc, corrected=np.where(fsc.randomised > fsc.masked, np.maximum(fsc.corrected, 0), fsc.corrected))
     data, b_factor, guinier = sharpen(mean, fsc, options.filter)
-    if b_factor is None:
-        log.warning(
-            "the map is not sharpened: at %.1f Å, fewer than 4 shells are finer than %.1f Å, too few for a B-factor; "
-            "give one with --b-factor if you know it", fsc.resolution_0143, options.filter.fit_from,
-        )  # fmt: skip
-    elif b_factor > 0 and options.filter.b_factor is None:
+    if b_factor is not None and b_factor > 0 and options.filter.b_factor is None:
         log.warning(
             "the B-factor fitted is %.0f Å²: the amplitudes do not fall off, look at the Guinier plot", b_factor
         )
     result = Map(data, pixel_size)
     if options.low_pass is not None:
         result = low_pass(result, options.low_pass)
-    return PostprocessResult(result, Map(inside, pixel_size), fsc, b_factor, guinier)
+    return PostprocessResult(result, Map(inside, pixel_size), fsc, b_factor, guinier, options.seed)
+
+
+def measured_fsc(half1: Map, half2: Map, mask: NDArray[np.float32], seed: int = 0) -> Fsc:
+    """FSC of half-maps inside a mask on their grid, corrected from where the unmasked one falls below 0.8.
+
+    The corrected curve is 0 where random phases correlate more than the maps themselves.
+    """
+    fsc = corrected_fsc(half1.data, half2.data, half1.pixel_size, mask, seed=seed, randomise_by="unmasked")
+    return replace(fsc, corrected=np.where(fsc.randomised > fsc.masked, np.maximum(fsc.corrected, 0), fsc.corrected))
 
 
 def check_pair(half1: Map, half2: Map) -> None:

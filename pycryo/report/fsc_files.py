@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,13 +91,21 @@ def fsc_xml(curves: Fsc) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}\n{points}</fsc>\n'
 
 
-def fsc_figure(curves: Fsc, title: str = "") -> Figure:
-    """Figure of all curves against 1/Å, with the 0.143 crossing of the corrected one."""
+def fsc_figure(curves: Fsc, title: str = "", gaps: Sequence[float] = ()) -> Figure:
+    """Figure of all curves against 1/Å, with the 0.143 crossing of the corrected one.
+
+    Bands where the signal comes back are shaded, and `gaps`, Å, where the particles' CTFs are nearly 0, are marked.
+    """
     figure, axes = one_axes(6.4, 4.2, title_inches=0.25 if title else 0.0)
     axes.plot(curves.frequency, curves.unmasked, color="tab:green", label="unmasked")
     axes.plot(curves.frequency, curves.masked, color="tab:blue", label="masked")
     axes.plot(curves.frequency, curves.randomised, color="tab:red", label="phases randomised")
     axes.plot(curves.frequency, curves.corrected, color="black", linewidth=2, label="corrected")
+    for number, (first, last) in enumerate(curves.returned):
+        edges = curves.frequency[first] - curves.frequency[1] / 2, curves.frequency[last] + curves.frequency[1] / 2
+        axes.axvspan(*edges, color="gold", alpha=0.25, linewidth=0, label=None if number else "signal comes back")
+    for number, gap in enumerate(gaps):
+        axes.axvline(1 / gap, color="tab:orange", linewidth=1, linestyle=":", label=None if number else "CTF zero")
     axes.axhline(0.143, color="grey", linewidth=0.8)
     axes.axvline(1 / curves.resolution_0143, color="grey", linewidth=0.8, linestyle="--")
     is_right = 1 / curves.resolution_0143 > curves.frequency[-1] / 2

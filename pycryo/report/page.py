@@ -18,10 +18,13 @@ from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
+from pycryo.postprocess.figures import guinier_figure
+from pycryo.postprocess.files import read_guinier
 from pycryo.report import figures, ranks, scores
 from pycryo.report.angdist import view_directions
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, read_fsc_star
+from pycryo.report.gaps import return_text, with_told_return
 from pycryo.report.verdict import images_text, left_out_text, poses_warning, thickness_warning, views_warning
 
 if TYPE_CHECKING:
@@ -68,14 +71,18 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
     poses = _particles(_newest(folder, "run_data.star", "data.star", iterations))
     views = _views(poses, run["symmetry"])
     volume = read_map(_newest(folder, "run_class001.mrc", "half1_class001.mrc", iterations))
+    gaps, returns = run.get("ctf_gaps", []), run.get("signal_returns") or [None]
     pictures = {
-        "fsc": fsc_figure(curves),
+        "fsc": fsc_figure(with_told_return(curves, returns[0]), gaps=gaps),
         "resolution": figures.resolution_figure(iterations),
         "views": figures.views_figure(views, run["symmetry"]),
         "slices": figures.slices_figure(volume, run["diameter"]),
         "poses": figures.poses_figure(iterations),
         "timing": figures.timing_figure(iterations),
     }
+    sharpened = run.get("postprocess") or []
+    if sharpened and sharpened[0]["b_factor"] is not None:
+        pictures["guinier"] = guinier_figure(*read_guinier((folder / sharpened[0]["map"]).with_suffix(".star")))
     if run.get("classes", 1) > 1:
         pictures["classes"] = figures.classes_figure(iterations)
     if any(each.get("sigma_defocus") for each in iterations):
@@ -96,6 +103,8 @@ def _write_page(folder: Path, run: dict[str, Any]) -> Path:
         further_classes=_further_classes(folder, run),
         scores_text=None if threshold is None else scores.scores_text(run),
         images_text=images_text(run["particles"]),
+        sharpened=sharpened,
+        return_text=return_text(curves.resolution_0143, returns[0], gaps),
         ranks_text=ranks.ranks_text(parallel) if parallel else None,
         phases=figures.phase_names(iterations),
         number=_three_digits,

@@ -40,11 +40,19 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(folder: Path) -> str:
     """Where the results of a run are, and its resolution."""
-    resolution = json.loads((folder / "run.json").read_text("utf-8"))["resolution"]
+    told = json.loads((folder / "run.json").read_text("utf-8"))
+    back = next((each["resolution"] for each in told.get("signal_returns", ()) if each), None)
+    gap = (
+        []
+        if back is None
+        else [f"            beyond a gap at a zero of the CTF the signal comes back, to {back:.2f} Å"]
+    )
     return "\n".join(
         [
-            f"resolution  {resolution:.2f} Å (corrected FSC of the half-maps, 0.143)",
+            f"resolution  {told['resolution']:.2f} Å (corrected FSC of the half-maps, 0.143)",
+            *gap,
             f"map         {folder / 'run_class001.mrc'}",
+            f"sharpened   {folder / 'run_class001_postprocess.mrc'}",
             f"half-maps   {folder / 'run_half1_class001_unfil.mrc'}, {folder / 'run_half2_class001_unfil.mrc'}",
             f"particles   {folder / 'run_data.star'}",
             f"FSC         {folder / 'run_fsc.star'}, {folder / 'run_fsc.xml'}",

@@ -176,7 +176,7 @@ def tell(result: PostprocessResult) -> str:
         lines.append(f"            beyond a gap the signal comes back, to {result.returned_resolution:.2f} Å")
     line, b_factor = result.guinier.line, result.b_factor
     if b_factor is None:
-        lines.append("B-factor    none")
+        lines.append("B-factor    none: too few shells are fine enough for a fit; give --b-factor if you know it")
     elif line is not None and b_factor == line.b_factor:
         lines.append(
             f"B-factor    {b_factor:.1f} Å² (Guinier fit of {line.n} shells, correlation {line.correlation:.3f})"

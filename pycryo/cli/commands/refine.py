@@ -130,6 +130,7 @@ class _Job(FolderRun):
         self.tell(goes_on=self._resumes)
         with on_scratch(comm, particles, options.scratch) as copied:
             self._refine(copied, references, mask, options, findings)
+        on_root(comm, self._sharpen)
         on_root(comm, self._report)
 
     @property
@@ -175,6 +176,19 @@ class _Job(FolderRun):
         text = tell(setup, first_state(setup, starts))
         if self.comm.rank == 0:
             print(text)
+
+    def _sharpen(self) -> None:
+        """The sharpened map of each class, beside the final one."""
+        assert self.folder is not None
+        try:
+            with without_collections():
+                from pycryo.refinement.files.postprocessed import postprocess_run
+
+                postprocess_run(self.folder.path)
+        except RunError:  # the disc
+            raise
+        except Exception as error:
+            log.warning("no sharpened map (%s: %s); try `pycryo postprocess`", type(error).__name__, error)
 
     def _report(self) -> None:
         assert self.folder is not None

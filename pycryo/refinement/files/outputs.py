@@ -23,6 +23,7 @@ from pycryo.refinement.outcome import Outcome, Record
 from pycryo.refinement.setup import Setup
 from pycryo.report.angdist import sampling_factor, view_directions, write_angdist
 from pycryo.report.fsc_files import write_fsc_star, write_fsc_xml
+from pycryo.report.gaps import told_return
 from pycryo.report.verdict import poses_warning, thickness_warning, views_warning
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Writer:
             sampling=sampling,
             inputs=self.inputs or {"particles": str(self.particles.path)},
             findings=self.findings,
+            returns=[told_return(maps.fsc) for maps in outcome.classes],
         )
         log.debug("iteration %d written in %.1f s", outcome.record.number, time.perf_counter() - began)
 
@@ -135,7 +137,14 @@ class Writer:
 
 
 def _warn(setup: Setup, outcome: Outcome, sampling: float) -> None:
-    """Log what makes the map doubtful."""
+    """Log what makes the map doubtful, and what it holds beyond its resolution."""
+    for k, maps in enumerate(outcome.classes, 1):
+        if told := told_return(maps.fsc):
+            which = f"class {k}: " if len(outcome.classes) > 1 else ""
+            log.info(
+                "%sbeyond the gap after %.2f Å the signal comes back, to %.2f Å: the map holds it",
+                which, maps.fsc.resolution_0143, told["resolution"],
+            )  # fmt: skip
     record, n = outcome.record, setup.partition.n
     unknown = poses_warning(record.spread_rotation, record.resolution, setup.options.ini_high, setup.group)
     for verdict in (unknown, views_warning(sampling, n), thickness_warning(kept_amplitude(setup, record.resolution))):

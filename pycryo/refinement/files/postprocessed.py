@@ -17,13 +17,17 @@ from pycryo.io.json_file import read_object
 from pycryo.io.mrc import read_map, read_mask, read_place
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
+from pycryo.memory import memory
 from pycryo.postprocess.files import write_result
 from pycryo.postprocess.mtf import Mtf, read_mtf
 from pycryo.postprocess.process import PostprocessOptions, PostprocessResult, postprocess
+from pycryo.postprocess.sharpen import Filter
 from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
 
+# Maps in memory at the most; measured 8.3.
+_MAPS_AT_ONCE = 10
 _MTF_FILE = "rlnMtfFileName"
 _PIXEL_SIZES = ("rlnMtfOriginalPixelSize", "rlnMicrographOriginalPixelSize")
 
@@ -66,6 +70,33 @@ def postprocess_class(
     place = read_place(halves[0], first.pixel_size)
     figures = write_result(prefix, result, halves, mask, place=place, pictures=pictures)
     return result, {"class": k} | figures
+
+
+def postprocess_run(folder: Path) -> None:
+    """Sharpen the map of each class of a run that is about to end, beside the final one, and tell it in run.json.
+
+    One process does it, which has the maps as a whole: where they do not fit into its memory, a warning says so.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    run = FinishedRun.read(folder, "box", any_classes=True)
+    needed, free = _MAPS_AT_ONCE * 4 * run.told["box"] ** 3, memory()
+    if free is not None and needed > free[0]:
+        log.warning(
+            "no sharpened map: it takes %.1f GB and %.1f GB are free; `pycryo postprocess %s` makes it elsewhere",
+            needed / 1e9, free[0] / 1e9, folder,
+        )  # fmt: skip
+        return
+    options = PostprocessOptions(Filter(mtf=mtf_of(run)))
+    figures = []
+    for k in range(1, run.classes + 1):
+        result, found = postprocess_class(run, k, folder / f"run_class{k:03d}_postprocess", options, pictures=False)
+        figures.append(found)
+        b_factor = "not sharpened" if result.b_factor is None else f"B-factor {result.b_factor:.0f} Å²"
+        log.info("sharpened map: %s, %s", found["map"], b_factor)
+    keep_figures(folder, figures)
 
 
 def mtf_of(run: FinishedRun) -> Mtf | None:

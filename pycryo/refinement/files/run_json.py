@@ -18,6 +18,7 @@ from pycryo.io.atomic import write_text
 from pycryo.model.ewald import kept_of_flat
 from pycryo.refinement.outcome import Record
 from pycryo.refinement.setup import Setup
+from pycryo.report.gaps import gaps_of, mean_ctf_power
 from pycryo.threads import get_threads
 from pycryo.version import __version__
 
@@ -31,6 +32,7 @@ def write_run_json(
     sampling: float,
     inputs: Mapping[str, str],
     findings: Sequence[Finding] = (),
+    returns: Sequence[Mapping[str, Any] | None] = (),
 ) -> None:
     """Write the file, atomically.
 
@@ -48,12 +50,16 @@ def write_run_json(
         Files that were read.
     findings : sequence of Finding
         What the checks of the input told.
+    returns : sequence of (mapping or None)
+        `pycryo.report.gaps.told_return` of each class.
     """
     partition = setup.partition
     content = {
         "pycryo": __version__,
         "status": "done" if is_done else "running",
         "resolution": history[-1].resolution,
+        "signal_returns": list(returns),
+        "ctf_gaps": ctf_gaps(setup),
         "classes": setup.options.classes,
         "symmetry": setup.group.name,
         "box": setup.box,
@@ -79,6 +85,15 @@ def write_run_json(
         "iterations": [dataclasses.asdict(record) for record in history],
     }
     write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def ctf_gaps(setup: Setup) -> list[float]:
+    """Å where the CTFs of the particles used are nearly 0; none where no CTF is used."""
+    partition = setup.partition
+    if not setup.options.ctf or not partition.n:
+        return []
+    frequency = np.arange(setup.box // 2 + 1) / setup.field_of_view
+    return gaps_of(mean_ctf_power(partition.particles, np.flatnonzero(partition.half >= 0), frequency), frequency)
 
 
 def kept_amplitude(setup: Setup, resolution: float) -> float:

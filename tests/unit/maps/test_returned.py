@@ -86,7 +86,7 @@ def test_a_band_is_found_with_its_flanks():
         ([0.3, 0.3], 8.0),  # two shells in a row
         ([0.13] * 12, 8.0),  # never above the threshold
         ([0.25, 0.35, 0.3, 0.2], 200.0),  # a small mask: within chance
-        ([0.3] * 40, 8.0),  # it does not fall again
+        ([0.02] * 20 + [0.3] * 20, 8.0),  # a rise at Nyquist
     ],
 )
 def test_what_is_no_band(back, correlated):
@@ -98,6 +98,19 @@ def test_two_bands_and_one_that_a_shallow_dip_divides():
     noise = Independence(np.array([8.0]), 1)
     assert returned_bands(with_dip([0.3] * 4 + [0.0] * 3 + [0.25] * 4 + [0.0]), noise) == ((25, 28), (32, 35))
     assert returned_bands(with_dip([0.3] * 4 + [0.07] + [0.25] * 4 + [0.0]), noise) == ((25, 33),)
+
+
+def test_signal_that_goes_on_to_nyquist_comes_back():
+    noise = Independence(np.array([8.0]), 1)
+    assert returned_bands(with_dip([0.3] * 40), noise) == ((25, 64),)
+
+
+def test_a_gap_above_chance_is_told_and_changes_nothing():
+    curve = np.concatenate([np.full(20, 0.9), [0.1, 0.08, 0.1], np.full(5, 0.3), np.zeros(37)])
+    fsc = with_returned(curves(curve), Independence(np.array([8.0]), 1))
+    assert fsc.returned == ((20, 27),)
+    assert kept_shells(fsc).tolist() == (np.arange(65) <= reach(curve)).tolist()
+    assert returned_resolution(fsc) < fsc.resolution_0143
 
 
 def test_a_curve_that_never_falls_has_no_band():

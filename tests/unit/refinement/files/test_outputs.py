@@ -28,6 +28,11 @@ from pycryo.report.angdist import bin_of, bin_spacing, sampling_factor, sphere_b
 OF_ITERATION = ("half1_class001.mrc", "half2_class001.mrc", "data.star", "model.star")
 OF_RUN = (
     "run_class001.mrc",
+    "run_class001_postprocess.mrc",
+    "run_class001_postprocess_masked.mrc",
+    "run_class001_postprocess.star",
+    "run_class001_postprocess.json",
+    "run_class001_postprocess_fsc.xml",
     "run_half1_class001_unfil.mrc",
     "run_half2_class001_unfil.mrc",
     "run_mask.mrc",
