@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,26 +106,30 @@ def _reach(inside: NDArray[np.bool_]) -> float:
     return float(min(box / 2, 1.15 * np.abs(where).max(initial=0) + 3))
 
 
-def local_histogram_figure(found: LocalResolution) -> Figure:
-    """Share of the molecule's volume by local resolution, with the median and the resolution of the whole."""
+def local_histogram_figure(told: Mapping[str, Any]) -> Figure:
+    """Share of the molecule's volume by local resolution, with the median and the resolution of the whole.
+
+    `told` is what localres.json has.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    share = 100 * found.counts / max(1, int(found.counts.sum()))
-    middle = (found.edges[1:] + found.edges[:-1]) / 2
-    low, high = colour_range(found)
+    edges, counts = (np.asarray(told["histogram"][name], np.float64) for name in ("edges", "voxels"))
+    share = 100 * counts / max(1.0, float(counts.sum()))
+    middle = (edges[1:] + edges[:-1]) / 2
+    low, high = colour_range(told)
     colours = palette()(np.clip((middle - low) / (high - low), 0, 1))
-    axes.bar(middle, share, width=np.diff(found.edges), color=colours, edgecolor="none")
-    axes.axvline(found.quantiles[2], color="black", label=f"median {found.quantiles[2]:.2f} Å")
-    whole = found.fsc.resolution_0143
+    axes.bar(middle, share, width=np.diff(edges), color=colours, edgecolor="none")
+    median, whole = told["quantiles"]["50"], told["resolution_whole"]
+    axes.axvline(median, color="black", label=f"median {median:.2f} Å")
     axes.axvline(whole, color="grey", linestyle="--", label=f"whole map {whole:.2f} Å (FSC 0.143)")
-    axes.set(xlabel=f"local resolution (Å), FSC {found.threshold:g}", ylabel="volume (%)")
+    axes.set(xlabel=f"local resolution (Å), FSC {told['threshold']:g}", ylabel="volume (%)")
     axes.legend(frameon=False)
     return figure
 
 
-def colour_range(found: LocalResolution) -> tuple[float, float]:
-    """Ends of the colours, Å: what all but 5 % on either side have."""
-    low, high = float(found.quantiles[0]), float(found.quantiles[-1])
+def colour_range(told: Mapping[str, Any]) -> tuple[float, float]:
+    """Ends of the colours, Å: what all but 5 % on either side have; `told` is what localres.json has."""
+    low, high = float(told["quantiles"]["5"]), float(told["quantiles"]["95"])
     return low, max(high, low + 0.1)
