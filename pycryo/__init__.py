@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 _HOMES = {
     "AbinitioOptions": "pycryo.refinement.start.abinitio_options",
     "InitialModel": "pycryo.refinement.start.abinitio",
+    "LocalOptions": "pycryo.postprocess.local_resolution",
+    "LocalResolution": "pycryo.postprocess.local_resolution",
     "Map": "pycryo.maps.density",
     "Particles": "pycryo.io.particle_set",
     "RefineOptions": "pycryo.refinement.options",
@@ -19,6 +21,7 @@ _HOMES = {
     "abinitio": "pycryo.refinement.start.abinitio",
     "ctf": "pycryo.kernels.ctf",
     "fsc": "pycryo.maps.fsc",
+    "local_resolution": "pycryo.postprocess.local_resolution",
     "project": "pycryo.kernels.projector",
     "read_map": "pycryo.io.mrc",
     "read_particles": "pycryo.io.particles",

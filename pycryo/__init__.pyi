@@ -5,6 +5,9 @@ from pycryo.kernels.ctf import ctf as ctf
 from pycryo.kernels.projector import project as project
 from pycryo.maps.density import Map as Map
 from pycryo.maps.fsc import fsc as fsc
+from pycryo.postprocess.local_resolution import LocalOptions as LocalOptions
+from pycryo.postprocess.local_resolution import LocalResolution as LocalResolution
+from pycryo.postprocess.local_resolution import local_resolution as local_resolution
 from pycryo.refinement.loop import Result as Result
 from pycryo.refinement.loop import refine as refine
 from pycryo.refinement.options import RefineOptions as RefineOptions
