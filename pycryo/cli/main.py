@@ -31,17 +31,20 @@ COMMANDS = {
     "simulate": ("pycryo.cli.commands.simulate", "particles with known truth from an atomic model or a map"),
     "check": ("pycryo.cli.commands.check", "all findings about particles, reference and mask at once"),
     "select": ("pycryo.cli.commands.select", "the good particles of a STAR file, by score or other columns"),
+    "subset": ("pycryo.cli.commands.subset", "a part of a STAR file's particles, by chance, group or place"),
+    "flip": ("pycryo.cli.commands.flip", "the other hand of a map, of particles' poses, or of a run"),
     "import": (
         "pycryo.cli.commands.import_particles",
         "particles of cryoSPARC, cisTEM, FREALIGN or EMAN2 as a STAR file",
     ),
     "export": ("pycryo.cli.commands.export_particles", "particles as a .cs file of cryoSPARC"),
     "fsc": ("pycryo.cli.commands.fsc", "Fourier shell correlation of two half-maps"),
+    "localres": ("pycryo.cli.commands.localres", "local resolution of two half-maps, and the map filtered to it"),
     "mask": ("pycryo.cli.commands.mask", "soft mask around a map's density"),
     "postprocess": ("pycryo.cli.commands.postprocess", "corrected FSC, B-factor and sharpened map of two half-maps"),
     "symmetry": (
         "pycryo.cli.commands.symmetry",
-        "turn a map so that its axes lie as its point group's convention has them",
+        "turn a map, with its particles' poses, so that its axes lie as its point group's convention has them",
     ),
     "deposit": ("pycryo.cli.commands.deposit", "the files that EMDB takes, of a refinement"),
     "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
@@ -52,7 +55,7 @@ COMMANDS = {
 
 
 # The rest is the work of one process: under mpiexec rank 0 does it.
-ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "info", "demo")
+ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "localres", "info", "demo")
 
 
 def build_parser(command: str | None, words: Sequence[str] = ()) -> argparse.ArgumentParser:

@@ -111,13 +111,15 @@ def write_map(
     _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
 
 
-def write_map_slabs(path: str | os.PathLike[str], source: SlabMap, later: Later | None = None) -> None:
+def write_map_slabs(
+    path: str | os.PathLike[str], source: SlabMap, later: Later | None = None, place: Place | None = None
+) -> None:
     """Write a map whose planes are dealt to ranks, the file of `write_map`. Collective; errors are those of all ranks.
 
     Every rank writes its planes into one file: all must see the folder. `later` is that of
     `pycryo.io.atomic.atomic_path`, on rank 0; the planes have been written by then.
     """
-    _write_planes(source.comm, path, source.data, (source.numbers.start, source.box), source.pixel_size, later)
+    _write_planes(source.comm, path, source.data, (source.numbers.start, source.box), source.pixel_size, later, place)
 
 
 def _cubic_pixel_size(header: MrcHeader) -> float:

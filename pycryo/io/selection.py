@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.image_names import folder_comments, noted_folders
@@ -123,12 +123,29 @@ def image_folder(source: ParticleTable) -> Path | None:
     return next((each.absolute() for each in folders if stack and (each / stack).is_file()), None)
 
 
-def write_rows(path: str | os.PathLike[str], source: ParticleTable, rows: NDArray[np.integer[Any]]) -> None:
+def write_rows(
+    path: str | os.PathLike[str],
+    source: ParticleTable,
+    rows: NDArray[np.integer[Any]],
+    values: Mapping[str, ArrayLike] | None = None,
+    drop: Collection[str] = (),
+) -> None:
     """Write some particles, in this order, with all tables and comments, atomically.
 
     In another folder a comment tells where image names begin, as in `pycryo.io.particles.write_particles`.
+
+    Parameters
+    ----------
+    path : path
+    source : ParticleTable
+    rows : (m,) ints
+        May repeat.
+    values : mapping of str to (m,) arrays, optional
+        Columns to be replaced or added.
+    drop : collection of str
+        Columns to leave out.
     """
-    tables = {**source.tables, source.name: source.table.with_columns({}, rows=rows)}
+    tables = {**source.tables, source.name: source.table.with_columns(values or {}, drop=drop, rows=rows)}
     comments = [line for line in source.comments if not line.startswith("version ")]
     here = image_folder(source) or source.path.parent.absolute()
     if Path(path).parent.absolute() != here:

@@ -1,9 +1,10 @@
-"""Maps turned and moved, and averaged over a point group."""
+"""Maps turned and moved, averaged over a point group, and mirrored."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +52,13 @@ def turned(source: Map, turns: Array, centre: Array) -> Map:
     with ThreadPoolExecutor(get_threads()) as pool:
         list(pool.map(fill, pairwise(bounds)))
     return Map(out, source.pixel_size)
+
+
+def mirrored(source: Map, axis: Literal["x", "y", "z"]) -> Map:
+    """The map with a coordinate's sign changed, about the centre voxel: to the last bit, and twice is the map again.
+
+    With an even box the first plane, half a box from the centre on either side, stays.
+    """
+    box, place = source.box, "zyx".index(axis)
+    across = (2 * (box // 2) - np.arange(box)) % box
+    return Map(np.ascontiguousarray(np.take(source.data, across, axis=place)), source.pixel_size)

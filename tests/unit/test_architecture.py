@@ -38,7 +38,7 @@ FLOORS = (
 )
 STOREYS = ("data", "expectation", "maximization", "optics", "resources", "files", "start")
 # Who may import `pycryo.parallel`: what works on ranks.
-USE_MPI = ("parallel", "maps", "io", "model", "refinement", "cli")
+USE_MPI = ("parallel", "maps", "io", "model", "postprocess", "refinement", "cli")
 MOST_LINES, MOST_MODULES = 350, 16
 
 

@@ -8,12 +8,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pycryo.cli.ranks import check_output
+from pycryo.cli.kept_rows import add_half_and_class, check_outputs, in_classes, write_kept
 from pycryo.errors import InputError
 from pycryo.io.json_file import read_object
-from pycryo.io.selection import ParticleTable, image_folder, read_particle_table, write_rows
+from pycryo.io.selection import read_particle_table
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar=("COLUMN", "VALUE"),
             help=f"{word} value of a column, e.g. --{name} rlnCtfMaxResolution 6; may be repeated",
         )
-    parser.add_argument("--half", type=int, choices=(1, 2), help="half-set (rlnRandomSubset)")
-    parser.add_argument("--class", type=int, nargs="+", dest="classes", metavar="N", help="classes (rlnClassNumber)")
+    add_half_and_class(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the particles that meet all criteria; the others to another file if asked for."""
-    for path in (args.out, args.rejected):
-        if path is not None:
-            check_output(path)
-    if args.rejected is not None and args.rejected.absolute() == args.out.absolute():
-        raise InputError(f"--out and --rejected are both {args.out}: give two names")
+    check_outputs(args.out, args.rejected, ("--out", "--rejected"))
     source = read_particle_table(args.particles)
     keep = np.ones(len(source.table), bool)
     for name, least, most in _limits(args):
@@ -63,33 +57,9 @@ def run(args: argparse.Namespace) -> int:
         )
         keep &= found
     if args.classes:
-        keep &= np.isin(source.numbers("rlnClassNumber"), args.classes)
-    if not keep.any():
-        raise InputError(f"no particle of {args.particles} meets all criteria; nothing was written")
-    _write(args.out, source, keep)
-    if args.rejected is not None:
-        _write(args.rejected, source, ~keep)
-    _tell_folder(source)
+        keep &= in_classes(source, args.classes)
+    write_kept(source, keep, args.out, args.rejected)
     return 0
-
-
-def _tell_folder(source: ParticleTable) -> None:
-    """Where the image names begin, which other programs have to know."""
-    if "rlnImageName" not in source.table.columns:
-        return
-    folder = image_folder(source)
-    if folder is None:
-        logger.warning(
-            "the stack of the first particle was not found: name the folder that the image names begin in by "
-            "--particles-dir where the file is used"
-        )
-    else:
-        logger.info("the image names begin in %s: start other programs there; pycryo looks there by itself", folder)
-
-
-def _write(path: Path, source: ParticleTable, rows: NDArray[np.bool_]) -> None:
-    write_rows(path, source, np.flatnonzero(rows))
-    logger.info("%s: %d particles", path, np.count_nonzero(rows))
 
 
 def _threshold(text: str) -> float | str:

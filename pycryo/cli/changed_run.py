@@ -1,0 +1,73 @@
+"""A finished refinement in another folder, its maps and poses mirrored or turned together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pycryo.cli.folder_run import FolderRun
+from pycryo.errors import InputError
+from pycryo.io.atomic import write_text
+from pycryo.io.mrc import read_map, read_place, write_map
+from pycryo.io.selection import ParticleTable, read_particle_table
+from pycryo.maps.density import Map
+from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.refinement.files.half_maps import class_name
+
+# What does not change with the frame of the maps.
+_SAME = ("run_fsc.star", "run_fsc.xml")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is done to a run.
+
+    Attributes
+    ----------
+    of_map : callable
+        The new map of an old one; masks come back within 0 and 1.
+    of_poses : callable
+        Writes the particles with new poses to a path.
+    told : dict
+        For run.json, under "frame".
+    turns_hand : bool
+        Whether the hand of the Ewald sphere changes.
+    """
+
+    of_map: Callable[[Map], Map]
+    of_poses: Callable[[Path, ParticleTable], None]
+    told: dict[str, Any]
+    turns_hand: bool = False
+
+
+def check_folder(source: FinishedRun, out: Path) -> None:
+    """Raise InputError if the results would go into the run itself."""
+    if out.exists() and out.samefile(source.folder):
+        raise InputError(f"{out} is the run itself: choose another folder for --out")
+
+
+def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
+    """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed."""
+    assert job.folder is not None
+    out = job.folder.path
+    for k in range(1, source.classes + 1):
+        mask = source.mask_of(k)
+        for path in (source.folder / f"run_class{k:03d}.mrc", *source.half_maps_of(k), *([mask] if mask else [])):
+            old = read_map(path)
+            new = change.of_map(old).data
+            if path.stem == class_name("run_mask", k):
+                new = new.clip(0, 1)
+            write_map(out / path.name, new, old.pixel_size, read_place(path, old.pixel_size))
+    change.of_poses(out / "run_data.star", read_particle_table(source.particles))
+    for name in _SAME:
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, out / name)
+    told = source.told | {"frame": {"run": str(source.folder.resolve())} | change.told}
+    options = dict(source.options)
+    if change.turns_hand and isinstance(options.get("ewald_hand"), int):
+        told["options"] = options | {"ewald_hand": -options["ewald_hand"]}
+    write_text(out / "run.json", json.dumps(told, indent=1) + "\n")
