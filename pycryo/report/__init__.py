@@ -1,4 +1,4 @@
 """Figures, tables and the HTML page of a run.
 
-Doors: `page`, `fsc_files`, `angdist`, `verdict`; `figures` and `optics_figures`.
+Doors: `page`, `optics_page`, their `sections`; `fsc_files`, `angdist`, `verdict`; `figures` and `optics_figures`.
 """
