@@ -65,12 +65,11 @@
       lightposition: { x: 1000, y: -400, z: 2000 },
     };
     const scene = { xaxis: axis("x"), yaxis: axis("y"), zaxis: axis("z"), aspectmode: "cube", dragmode: "orbit",
-      camera: { eye: { x: 1.1, y: -1.1, z: 0.9 }, projection: { type: "perspective" } } };
+      camera: { eye: { x: 1.3, y: -1.3, z: 1.0 }, projection: { type: "perspective" } } };
     const layout = { scene, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "white", uirevision: "kept",
       font: { family: "system-ui, sans-serif" } };
-    const tools = ["toImage", "zoom3d", "pan3d", "orbitRotation", "tableRotation", "resetCameraLastSave3d", "hoverClosest3d"];
     return Plotly.react(plot, [surface], layout,
-      { responsive: true, displaylogo: false, displayModeBar: true, modeBarButtonsToRemove: tools.slice(1) });
+      { responsive: true, displaylogo: false, displayModeBar: true, modeBarButtons: [["toImage", "resetCameraDefault3d"]] });
   }
 
   function addControls(maps) {

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.maps.density import Map, low_pass, resample
-from pycryo.report.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +91,8 @@ def surface_level(values: Volume) -> float:
     below, first = np.cumsum(count), np.cumsum(count * middle)
     above = below[-1] - below
     between = (first[-1] * below / below[-1] - first) ** 2 / np.maximum(below * above, 1)
-    return float(middle[int(np.argmax(between))])
+    # Where bins are empty in between, their middle.
+    return float(middle[np.flatnonzero(between == between.max())].mean())
 
 
 def enclosed(source: Shown) -> tuple[float, float]:
@@ -105,7 +105,7 @@ def enclosed(source: Shown) -> tuple[float, float]:
 
 def _range(data: Volume) -> tuple[float, float]:
     low = float(data.min())
-    return low, max(float(data.max()), low + 1e-30)
+    return low, max(float(data.max()), float(np.nextafter(np.float32(low), np.float32(np.inf))))
 
 
 def _bytes(data: Volume) -> NDArray[np.uint8]:
@@ -132,12 +132,14 @@ def _ball(box: int, radius: float) -> NDArray[np.bool_]:
 def still_figure(source: Shown) -> Figure:
     """The surface seen along x, y and z, lit from the upper right, with a bar of 50 Å or so."""
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
 
     colours = LinearSegmentedColormap.from_list("surface", ["#10233a", "#5b8fc7", "#e9f2fb"])
     extent = source.map.box * source.map.pixel_size
     box = max(source.map.box, min(_STILL_BOX, 2 * source.map.box))
     fine = resample(source.map, box, extent / box).data
-    figure = new_figure(9.6, 3.5)
+    figure = Figure(figsize=(9.6, 3.4))
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=0.92, wspace=0.02)
     # Seen from the positive end of the axis: what is right, up and near.
     views = (("along x", (2, 0, 1)), ("along y", (1, 0, 2)), ("along z", (0, 1, 2)))
     for place, (name, order) in enumerate(views, 1):
@@ -251,7 +253,6 @@ def _packed_file(path: Path) -> str:
 def _notice() -> str:
     """Copyright and licence of the library."""
     text = "plotly.js, Copyright Plotly, Inc., MIT License"
-    for each in metadata.files("plotly") or ():
-        if each.name.startswith("LICENSE"):
-            return f"{text}:\n{each.read_text('utf-8')}".replace("--", "—")
-    return text
+    installed = metadata.distribution("plotly")
+    licence = installed.read_text("licenses/LICENSE.txt") or installed.read_text("LICENSE.txt")
+    return f"{text}:\n{licence}".replace("--", "—") if licence else text
