@@ -16,6 +16,8 @@ from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.json_file import fitting, read_object
 from pycryo.io.mrc import read_map
+from pycryo.io.mrc_header import read_header
+from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
 from pycryo.maps.density import Map
@@ -26,6 +28,8 @@ from pycryo.report.fsc_files import read_fsc_star
 _ADVICE = "give the output folder of a refinement, or run it again"
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
 _NUMBER = (int, float)
+# Voxels along an edge from which on maps are thinned: more than their pictures have.
+_MOST_BOX = 320
 # What the page takes from run.json, and of what kind it is; numbers of iterations that may be missing are null.
 _RUN: Mapping[str, Any] = {
     "pycryo": str,
@@ -155,12 +159,12 @@ class RunFiles:
             If one of them cannot be read.
         """
         halves = [
-            read_map(self._newest(f"run_half{half}_class{k:03d}_unfil.mrc", f"half{half}_class{k:03d}.mrc"))
+            read_thinned(self._newest(f"run_half{half}_class{k:03d}_unfil.mrc", f"half{half}_class{k:03d}.mrc"))
             for half in (1, 2)
         ]
         final = self.folder / f"run_class{k:03d}.mrc"
         if final.is_file():
-            found = {"map": read_map(final)}
+            found = {"map": read_thinned(final)}
         else:
             average = np.asarray((halves[0].data + halves[1].data) / 2, np.float32)
             found = {"average of the half-maps": Map(average, halves[0].pixel_size)}
@@ -175,19 +179,51 @@ class RunFiles:
     def mask(self) -> Map | None:
         """That of the final FSC; None before."""
         path = self.folder / "run_mask.mrc"
-        return read_map(path) if path.is_file() else None
+        return read_thinned(path) if path.is_file() else None
 
     @cached_property
     def local_resolution(self) -> Map | None:
         """Å in each voxel, as `pycryo localres` writes it into the run's folder; None where there is none."""
         path = self.folder / "localres" / "localres.mrc"
-        return read_map(path) if path.is_file() else None
+        return read_thinned(path, averages=False) if path.is_file() else None
 
     def _newest(self, final: str, of_iteration: str) -> Path:
         """The final file, or that of the last iteration while the run goes on."""
         if (self.folder / final).is_file():
             return self.folder / final
         return self.folder / f"run_it{self.iterations[-1]['number']:03d}_{of_iteration}"
+
+
+def read_thinned(path: Path, *, averages: bool = True) -> Map:
+    """A map as fine as pictures of it need, read a few planes at a time: it may be built beside a run at work.
+
+    Parameters
+    ----------
+    path : Path
+    averages : bool
+        Of a large map take the means of blocks, which moves it by less than half a voxel; else single voxels.
+
+    Raises
+    ------
+    InputError
+        As `pycryo.io.mrc.read_map`.
+    """
+    header = read_header(path)
+    step = -(-header.nz // _MOST_BOX)
+    if step <= 1 or not header.nx == header.ny == header.nz or tuple(header.axes) != (1, 2, 3):
+        return read_map(path)
+    box = 2 * (header.nz // 2 // step)
+    begin = header.nz // 2 - box // 2 * step
+    found = np.empty((box, box, box), np.float32)
+    within = slice(begin, begin + box * step)
+    for z in range(box):
+        first = begin + z * step
+        planes = read_stack(header, range(first, first + (step if averages else 1)))[:, within, within]
+        blocks = planes.reshape(len(planes), box, step, box, step)
+        found[z] = blocks.mean((0, 2, 4)) if averages else blocks[0, :, 0, :, 0]
+    if not np.isfinite(found).all():
+        raise InputError(f"{path} has voxels that are NaN or infinite; make the map again or replace them")
+    return Map(found, step * header.pixel_size)
 
 
 def _check_iteration(each: dict[str, Any]) -> None:
