@@ -65,7 +65,7 @@
       lightposition: { x: 1000, y: -400, z: 2000 },
     };
     const scene = { xaxis: axis("x"), yaxis: axis("y"), zaxis: axis("z"), aspectmode: "cube", dragmode: "orbit",
-      camera: { eye: { x: 1.3, y: -1.3, z: 1.0 }, projection: { type: "perspective" } } };
+      camera: { eye: { x: 1.12, y: -1.12, z: 0.95 }, center: { x: 0, y: 0, z: -0.15 }, projection: { type: "perspective" } } };
     const layout = { scene, margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "white", uirevision: "kept",
       font: { family: "system-ui, sans-serif" } };
     return Plotly.react(plot, [surface], layout,
