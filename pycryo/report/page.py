@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,7 @@ def render(template: str, **content: Any) -> str:
     texts = resources.files("pycryo.report")
     loader = jinja2.FunctionLoader(lambda name: texts.joinpath(name).read_text("utf-8"))
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=loader)
+    environment.filters["words"] = words
     return environment.get_template(template).render(**content)
 
 
@@ -99,6 +102,11 @@ def warnings_of(run: dict[str, Any]) -> list[str]:
             "alike and have nothing else to do."
         )
     return found
+
+
+def words(text: str) -> str:
+    """Plain text as HTML; what is between backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def number(value: float | None, form: str = ".3g") -> str:

@@ -30,7 +30,7 @@ def test_page(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
-    for words in ("x 0.18 ± 0.025, y 0.629 ± 0.025", "<td>mrad</td>", "667", "added to the optics table", "4.50 Å"):
+    for words in ("x 0.18 ± 0.025, y 0.629 ± 0.025", ">mrad</td>", "667", "added to the optics table", "4.50 Å"):
         assert words in text
     assert "odd[2] 1 ± 1.5" in text
     assert "not significant" in text

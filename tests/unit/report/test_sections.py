@@ -92,7 +92,7 @@ def test_a_bug_in_one_figure_leaves_the_page_intact(folder, tmp_path, monkeypatc
     text = page.build_report(tmp_path / "run").read_text("utf-8")
     assert text.count("<img") == 7
     assert text.count("should not happen") == 1
-    assert "KeyError: &#39;a&lt;bug&gt;&#39; in " in text
+    assert "KeyError: &#x27;a&lt;bug&gt;&#x27; in " in text
     assert "run.json" not in text.split("should not happen")[1][:200]
     assert "Directions of view: an error in pycryo that should not happen" in caplog.text
     for title in titles:
@@ -127,6 +127,18 @@ def test_a_spoiled_run_json_is_told_as_such(folder, tmp_path, change):
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
     with pytest.raises(InputError, match=r"run\.json is not as pycryo writes it"):
         page.build_report(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a < b & c", "a &lt; b &amp; c"),
+        ("run `pycryo <x>`.", "run <code>pycryo &lt;x&gt;</code>."),
+        ("one ` only", "one ` only"),
+    ],
+)
+def test_words(text, expected):
+    assert page.words(text) == expected
 
 
 def test_further_classes_follow_the_classes(folder):
