@@ -83,6 +83,14 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """The report in a Chromium without a window, slow tests included."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))):
+        session.error("there is no Chromium: install it, for example by `apt-get install -y chromium`")
+    pytest_on_install(session, "system/test_report_browser.py", "-m", "slow or not slow")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Microbenchmarks of the kernels."""
     session.install(".[mpich]")

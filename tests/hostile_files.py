@@ -36,6 +36,7 @@ from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
 from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.report.run_files import ITERATION_NUMBERS, RunFiles
 
 # Numbers at the edges of the types that headers and tables are read into.
 INTEGERS = (0, 1, -1, 2, 3, 127, 128, 255, 1024, 32767, 65536, 10**6, 2**30, 2**31 - 1, -(2**31), -1024, 10**9)
@@ -283,14 +284,20 @@ def _read_checkpoint(path: Path) -> None:
 
 def _run_seeds(folder: Path) -> list[bytes]:
     each = {"number": 1, "score_threshold": 0.25, "r_high": 9.5, "seconds": {"total": 1.5}, "stage": "global"}
+    each |= {"spread_rotation": 2.0, "decision": "go on", **dict.fromkeys(ITERATION_NUMBERS, 1.5)}
     run = {
+        "pycryo": "0.1.0",
+        "sampling_factor": 0.9,
+        "inputs": {"particles": "particles.star"},
+        "machine": {"ranks": 1, "threads": 1},
+        "versions": {"python": "3.12"},
         "status": "done",
         "resolution": 8.5,
         "box": 32,
         "pixel_size": 4.0,
         "diameter": 80.0,
         "symmetry": "C1",
-        "particles": {"suggested_threshold": 0.5, "half_sets": [20, 20], "left_out": []},
+        "particles": {"total": 40, "suggested_threshold": 0.5, "half_sets": [20, 20], "left_out": []},
         "options": {"ini_high": 40.0, "particles_dir": None},
         "iterations": [each],
     }
@@ -298,13 +305,11 @@ def _run_seeds(folder: Path) -> list[bytes]:
 
 
 def _read_run(path: Path) -> None:
-    from pycryo.report.page import _read_run
-
     for star in ("run_data.star", "run_it001_data.star"):
         with only_own_errors():
             assert isinstance(suggested_threshold(path.with_name(star)), float)
     with only_own_errors():
-        _read_run(path.parent)
+        RunFiles.read(path.parent)
     with only_own_errors():
         read_finished(path.parent)
 

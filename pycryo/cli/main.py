@@ -48,6 +48,7 @@ COMMANDS = {
     ),
     "deposit": ("pycryo.cli.commands.deposit", "the files that EMDB takes, of a refinement"),
     "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
+    "watch": ("pycryo.cli.commands.watch", "follow a run on the terminal: iteration, resolution, time, messages"),
     "info": ("pycryo.cli.commands.info", "instruction set, threads, MPI and versions"),
     "bench": ("pycryo.cli.commands.bench", "microbenchmarks of the kernels"),
     "demo": ("pycryo.cli.commands.demo", "refine the real β-galactosidase particles shipped with pycryo"),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap
+from pycryo.refinement.optics.found import Found
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import Pair, State
 
@@ -157,12 +158,16 @@ class ClassMaps:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an iteration shows; `classes` holds the maps of each, `poses` are on rank 0 only (None elsewhere)."""
+    """What an iteration shows; `classes` holds the maps of each, `poses` are on rank 0 only (None elsewhere).
+
+    `optics` is what was found after the iteration, if anything was.
+    """
 
     state: State
     record: Record
     classes: tuple[ClassMaps, ...]
     poses: Poses | None
+    optics: Found | None = None
 
     @property
     def is_final(self) -> bool:

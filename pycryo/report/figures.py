@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.maps.density import Map
 from pycryo.report.angdist import bin_of, bin_spacing, sphere_bins
 
 if TYPE_CHECKING:
@@ -186,29 +185,6 @@ def views_figure(views: NDArray[np.float64], group: str) -> Figure:
     mates = "" if group == "C1" else f" with their {group} mates"
     label = f"density of the views{mates} (even: 1)"
     figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.7, label=label)
-    return figure
-
-
-def slices_figure(volume: Map, diameter: float) -> Figure:
-    """Central sections of a map across z, y and x, as far as the particle's diameter (Å) reaches."""
-    figure = new_figure(9.6, 3.6)
-    middle = volume.box // 2
-    half = middle * volume.pixel_size
-    sections = (
-        ("x", "y", volume.data[middle]),
-        ("x", "z", volume.data[:, middle]),
-        ("y", "z", volume.data[:, :, middle]),
-    )
-    # The bright tail is the molecule: it keeps its range, the dark one is noise.
-    low, high = float(np.quantile(volume.data, 0.02)), max(float(section.max()) for *_, section in sections)
-    for place, (across, up, section) in enumerate(sections, 1):
-        axes = figure.add_subplot(1, 3, place)
-        edge = volume.pixel_size / 2
-        extent = (-half - edge, (volume.box - middle) * volume.pixel_size - edge) * 2
-        axes.imshow(section, cmap="gray", origin="lower", vmin=low, vmax=high, extent=extent)
-        reach = min(0.65 * diameter, half)
-        axes.set(xlabel=f"{across} (Å)", ylabel=f"{up} (Å)", xlim=(-reach, reach), ylim=(-reach, reach))
-        axes.tick_params(labelsize=8)
     return figure
 
 

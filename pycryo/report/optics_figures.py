@@ -18,6 +18,14 @@ Array = NDArray[np.float64]
 # Standard deviation, Fourier px, of the window in which what images show is averaged, and radians of the standard error
 # of its phases up to which they are shown.
 _SMOOTH, _MOST_ERROR = 2.0, 0.35
+# Begins the names of the files of these figures; those of a refinement's own stage have run_ before it.
+PHASES = "phases"
+PHASES_TEXT = (
+    "Phases, in the plane of the transform, beyond what the STAR file stated: what the images of a group show, above, "
+    "and what was fitted, below. Both should look alike. Antisymmetric: beam tilt and trefoil; symmetric: defocus, "
+    "astigmatism and the fourth order. Noise all over says that there are too few particles to tell; spirals that the "
+    "fit lacks are aberrations of higher order."
+)
 
 
 def phase_figure(

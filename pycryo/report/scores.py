@@ -26,6 +26,7 @@ def scores_figure(score: NDArray[np.float64], threshold: float) -> Figure:
     axes.hist(score[score < threshold], edges, color="tab:orange", label="below the threshold")
     axes.axvline(threshold, color="black", linestyle="--", label=f"suggested threshold {threshold:.3f}")
     axes.set(xlabel="score (rlnParticleFigureOfMerit)", ylabel="images")
+    axes.set_ylim(top=1.3 * axes.get_ylim()[1])  # the legend is above the bars
     axes.legend(frameon=False, fontsize="small")
     return figure
 

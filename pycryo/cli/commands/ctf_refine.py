@@ -17,7 +17,7 @@ from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir, add_scratch
 from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
-from pycryo.errors import InputError
+from pycryo.errors import InputError, RunError
 from pycryo.findings import Finding
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
@@ -31,6 +31,8 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.refinement.optics.pictures import picture, picture_name
+from pycryo.report.optics_page import NUMBERS, build_optics_report
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 
 KINDS = {"tilt": "odd", "fourth-order": "even", "magnification": "magnification"}
 ON_REQUEST = {"phase-shift": "phase", "astigmatism": "astigmatism", "defocus": "defocus"}
-PARTICLES, NUMBERS = "particles_ctf_refine.star", "optics.json"
+PARTICLES = "particles_ctf_refine.star"
 # Of the parameters of each part: beam tilt along x and y; coefficients of rlnOddZernike and rlnEvenZernike; elements of
 # the matrix that is added.
 _NAMES = {
@@ -98,10 +100,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-bad-fraction", type=float, default=0.05, metavar="SHARE", help="as for refine (default: 0.05)"
     )
     parser.add_argument("--threads", "--j", type=int, metavar="N", help="per rank (default: all cores)")
-
-
-# Of the name of an optics group in that of its picture: file names have at most 255 bytes, a letter up to 4.
-_MOST_LETTERS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +215,16 @@ def _write(
     told = _told(after, found) | {"findings": [asdict(each) for each in findings]}
     write_text(folder / NUMBERS, json.dumps(told, indent=1) + "\n")
     for each in found.groups:
-        write_bytes(folder / f"{_picture_name(after, each.group)}.png", _picture(after, each))
+        write_bytes(folder / picture_name(after, each.group), picture(after, each))
+    try:
+        log.info("report: %s", build_optics_report(folder))
+    except RunError:  # the disc
+        raise
+    except Exception as error:
+        log.warning("the report could not be made (%s: %s)", type(error).__name__, error)
     for line in _table(after, found):
         log.info("%s", line)
     log.info("%s: refine again with it: pycryo refine %s ...", folder / PARTICLES, folder / PARTICLES)
-
-
-def _picture_name(after: Particles, group: int) -> str:
-    """With the name of the group, and its number where others would have the same."""
-    names = [name[:_MOST_LETTERS] for name in after.optics.name]
-    safe = ["".join(c if c.isalnum() or c in "-_" else "_" for c in name) for name in names]
-    return f"phases_{safe[group]}" + (f"_{after.optics.number[group]}" if safe.count(safe[group]) > 1 else "")
 
 
 def _values(after: Particles, each: GroupFound) -> list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any], str]]:
@@ -268,7 +265,15 @@ def _told(after: Particles, found: Found) -> dict[str, Any]:
         }
         columns = {label: text_of(after.optics, each.group, label) for label in LABELS}
         name = after.optics.name[each.group]
-        groups.append({"name": name, "particles": each.evidence.n, "found": parts, "optics": columns})
+        groups.append(
+            {
+                "name": name,
+                "particles": each.evidence.n,
+                "picture": picture_name(after, each.group),
+                "found": parts,
+                "optics": columns,
+            }
+        )
     return {"pycryo": __version__, "compared_to": found.resolution, "groups": groups}
 
 
@@ -283,17 +288,3 @@ def _table(after: Particles, found: Found) -> list[str]:
             what = "" if part.is_significant else "; not significant, left as it was"
             lines.append(f"  {name}: {shown} {unit}, χ² {part.chi_square:.0f} for {len(value)}{what}")
     return lines
-
-
-def _picture(after: Particles, each: GroupFound) -> bytes:
-    """The phase errors of a group as PNG."""
-    from pycryo.report.figures import png
-    from pycryo.report.optics_figures import phase_figure
-
-    seen, fitted = each.phases(after)
-    optics = after.optics
-    step = 1 / float(optics.box[each.group] * optics.pixel_size[each.group])
-    added = [part.name for part in each.parts if part.is_significant]
-    title = f"{optics.name[each.group]}, {each.evidence.n} particles, beyond what the file stated\n"
-    title += f"added: {', '.join(added)}" if added else "nothing of it is significant, nothing added"
-    return png(phase_figure(title, each.evidence.pixels, seen, fitted, step))

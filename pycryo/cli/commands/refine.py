@@ -31,6 +31,7 @@ from pycryo.parallel.world import world
 from pycryo.refinement.data.prior import NO_POSES
 from pycryo.refinement.files.checkpoint import checkpoint_file
 from pycryo.refinement.files.job import SUCCESS, keep_traceback
+from pycryo.refinement.files.live import LiveReport
 from pycryo.refinement.files.output_nodes import write_output_nodes
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.loop import refine
@@ -71,6 +72,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--continue", dest="resume", nargs="?", const="", metavar="FILE",
         help="go on from the checkpoint in DIR; RELION's optimiser file may follow, if it lies in DIR",
+    )  # fmt: skip
+    group.add_argument(
+        "--report-every", type=int, default=0, metavar="N",
+        help="build report.html again every N iterations while the run goes on (default: at its end only)",
     )  # fmt: skip
     add_overwrite(group)
     add_talk(group)
@@ -113,6 +118,7 @@ class _Job(FolderRun):
     """One run of the command: what it reads, does and leaves behind."""
 
     has_results: bool = field(default=False, init=False)
+    live: LiveReport | None = field(default=None, init=False)
 
     def work(self) -> None:
         """Check the input, refine, make the report. Collective."""
@@ -123,6 +129,8 @@ class _Job(FolderRun):
         if len(args.ref or ()) > 1 and getattr(args, "classes", None) is None:
             args.classes = len(args.ref)
         options = options_from(args, RefineOptions)
+        if args.report_every < 0:
+            raise InputError(f"--report-every must be 0 or more, not {args.report_every}")
         # Maps stay on rank 0: they may be large.
         read: list[Inputs] = []
         particles = on_root(comm, lambda: read_inputs(args, options, read))
@@ -171,6 +179,7 @@ class _Job(FolderRun):
         if options.mask:
             inputs["mask"] = str(Path(options.mask).resolve())
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs, findings=findings)
+        self.live = LiveReport(writer, self.args.report_every)
         try:
             refine(
                 particles,
@@ -178,7 +187,7 @@ class _Job(FolderRun):
                 options,
                 comm=self.comm,
                 mask=mask,
-                observer=writer,
+                observer=self.live,
                 checkpoint=self._checkpoint,
                 resume=self._resumes,
                 gather_maps=False,
@@ -211,6 +220,8 @@ class _Job(FolderRun):
 
     def _report(self) -> None:
         assert self.folder is not None
+        if self.live is not None:
+            self.live.close()
         try:
             with without_collections():
                 from pycryo.report.page import build_report
@@ -223,6 +234,8 @@ class _Job(FolderRun):
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""
+        if self.live is not None:
+            self.live.close()
         if code not in (0, INPUT_ERROR) and checkpoint_file(self._checkpoint).exists():
             log.info("the same command with --continue goes on from the checkpoint in %s", self._checkpoint)
         if self.folder is not None and not self.args.dry_run:

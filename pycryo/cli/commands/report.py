@@ -1,4 +1,4 @@
-"""``pycryo report``: the HTML page of a refinement, built again from its files."""
+"""``pycryo report``: the HTML page of a refinement, or of ``pycryo ctf-refine``, built again from its files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of a refinement, finished or not")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of refine or ctf-refine")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write DIR/report.html and print its path."""
+    from pycryo.report.optics_page import NUMBERS, build_optics_report
     from pycryo.report.page import build_report
 
-    print(build_report(args.folder))
+    is_optics = (args.folder / NUMBERS).is_file() and not (args.folder / "run.json").exists()
+    print((build_optics_report if is_optics else build_report)(args.folder))
     return 0

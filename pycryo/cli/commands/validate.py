@@ -155,6 +155,7 @@ def _as_refine(args: argparse.Namespace, run: FinishedRun, star: Path) -> argpar
     again.mask, again.particles_dir = inputs.get("mask"), None
     again.diameter = run.told["diameter"]
     again.threads, again.dry_run, again.resume = args.threads, False, None
+    again.report_every = 0
     return again
 
 

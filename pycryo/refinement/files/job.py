@@ -25,6 +25,7 @@ _RESULTS = (
     "run_fsc*",
     "run_data.star",
     "run_rejected.star",
+    "run_phases_*.png",
     "report.html",
     "RELION_OUTPUT_NODES.star",
 )

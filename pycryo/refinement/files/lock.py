@@ -18,7 +18,7 @@ from pycryo.io.atomic import write_error
 
 LOCK_NAME = ".pycryo-lock"
 # Seconds: the holder touches its lock so often; one that was not touched for so long, of another node, is left behind.
-_BEAT, _SILENCE = 20.0, 120.0
+_BEAT, SILENCE = 20.0, 120.0
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class FolderLock:
             if locked is False or _is_alive(path, file, holder, locked):
                 raise InputError(
                     f"another run works in {folder} ({_described(holder)}); wait for its end, or choose another "
-                    f"--out; if it was killed on another node, the folder is free after {_SILENCE / 60:.0f} minutes"
+                    f"--out; if it was killed on another node, the folder is free after {SILENCE / 60:.0f} minutes"
                 )
             file.seek(0)
             file.truncate()
@@ -123,7 +123,7 @@ def _is_alive(path: Path, file: IO[str], holder: dict[str, Any], locked: bool | 
     clock.write_bytes(b"")
     silence = clock.stat().st_mtime - os.fstat(file.fileno()).st_mtime  # by its name it may be gone
     clock.unlink()
-    return silence < _SILENCE
+    return silence < SILENCE
 
 
 def _described(holder: dict[str, Any]) -> str:

@@ -107,7 +107,7 @@ def with_optics(setup: Setup, outcome: Outcome) -> tuple[Outcome, str]:
     if poses is not None:
         shift = -np.stack([found.particles.origin_x, found.particles.origin_y], axis=1)
         poses = replace(poses, shift=shift)
-    return replace(outcome, state=state, poses=poses), f"optics: {_told(found)}; local search begins anew"
+    return replace(outcome, state=state, poses=poses, optics=found), f"optics: {_told(found)}; local search begins anew"
 
 
 def _kinds(setup: Setup) -> list[str]:

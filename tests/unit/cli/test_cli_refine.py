@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import signal
+import threading
 
 import pytest
 
@@ -16,6 +18,7 @@ from pycryo.cli.main import main
 from pycryo.cli.option_arguments import add_option_arguments, options_from
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.comm import SerialComm
+from pycryo.report import page
 from pycryo.threads import get_threads
 
 
@@ -204,12 +207,33 @@ def test_wrong_input_found_late_leaves_nothing(words, tmp_path, monkeypatch, cap
 
 def test_wrong_input_after_the_first_iteration_is_a_failure(words, tmp_path, monkeypatch):
     def refine(*args, observer, **kwargs):
-        observer.has_written = True
+        observer.writer.has_written = True
         raise InputError("cannot write here any more")
 
     monkeypatch.setattr(command, "refine", refine)
     assert main(words) == 2
     assert marks(tmp_path / "run") == ["FAILURE"]
+
+
+def test_the_report_of_a_run_that_goes_on(words, tmp_path, monkeypatch):
+    """Built of the files of its iteration while the next one is done, and once more at the end."""
+    built = []
+
+    def build(folder):
+        run = json.loads((folder / "run.json").read_text("utf-8"))
+        built.append((len(run["iterations"]), run["status"], threading.current_thread() is threading.main_thread()))
+        return folder / "report.html"
+
+    monkeypatch.setattr(page, "build_report", build)
+    assert main([*words, "--max-iter", "2", "--report-every", "1"]) == 0
+    assert [(status, is_main) for _, status, is_main in built] == [("running", False), ("done", True)]
+    assert [n for n, *_ in built] == [1, 2]
+
+
+def test_a_negative_number_of_iterations_between_reports(words, tmp_path, capsys):
+    assert main([*words, "--report-every", "-1"]) == 2
+    assert "--report-every must be 0 or more, not -1" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

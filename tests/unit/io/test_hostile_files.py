@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from mrc_files import patched
 from particle_files import star_31
 
-from pycryo.cli.commands.ctf_refine import _picture_name
 from pycryo.cli.commands.select import suggested_threshold
 from pycryo.errors import InputError
 from pycryo.io.json_file import fitting, read_object
@@ -29,6 +28,7 @@ from pycryo.io.star import read_tables, write_star
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
+from pycryo.refinement.optics.pictures import picture_name
 from pycryo.report.page import build_report
 
 PACKAGE = Path(__file__).resolve().parents[3] / "pycryo"
@@ -269,7 +269,7 @@ def test_names_in_a_star_file_lead_nowhere_outside_the_output_folder(tmp_path):
     source.write_text(text)
     before = set(tmp_path.rglob("*"))
     particles = read_particles(source)
-    assert "/" not in _picture_name(particles, 0)
+    assert "/" not in picture_name(particles, 0)
     write_particles(tmp_path / "out" / "a.star", particles, {})
     write_rows(tmp_path / "out" / "b.star", read_particle_table(source), np.arange(2))
     assert set(tmp_path.rglob("*")) - before == {tmp_path / "out" / "a.star", tmp_path / "out" / "b.star"}
@@ -278,7 +278,7 @@ def test_names_in_a_star_file_lead_nowhere_outside_the_output_folder(tmp_path):
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "\u0394" * 400, "a" * 4000, ".", ""])
 def test_names_of_pictures_are_file_names(name):
     optics = types.SimpleNamespace(name=(name, name + "b"), number=(1, 2147483647))
-    found = [_picture_name(types.SimpleNamespace(optics=optics), group) + ".png" for group in (0, 1)]
+    found = [picture_name(types.SimpleNamespace(optics=optics), group) for group in (0, 1)]
     assert len(set(found)) == 2
     assert all("/" not in each and len(each.encode()) < 255 for each in found)
 

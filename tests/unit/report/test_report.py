@@ -33,9 +33,12 @@ def pictures(text):
 def test_page_is_self_contained(folder):
     text = (folder / "report.html").read_text("utf-8")
     found = pictures(text)
-    assert len(found) == text.count("<img") == 7
+    assert len(found) == text.count("<img") == 8
     assert all(data.startswith(b"\x89PNG") for data in found)
-    assert "http" not in re.sub(r"base64,[^\"]+", "", text)
+    assert re.findall(r'<(?:img|script|link|a)[^>]* (?:src|href)="(?!data:|#)', text) == []
+    assert "http" not in re.sub(r"base64,[^\"]+|<script.*?</script>", "", text, flags=re.DOTALL)
+    assert text.count(' alt="') == 8
+    assert 'alt=""' not in text
     assert "{{" not in text
 
 
@@ -75,7 +78,9 @@ def test_report_of_an_unfinished_run(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     text = build_report(tmp_path).read_text("utf-8")
     assert "not finished" in text
-    assert len(pictures(text)) == 7
+    # That of the average of the half-maps lacks the second one.
+    assert len(pictures(text)) == 6
+    assert text.count("This cannot be shown") == 2
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"iterations": []}'])
@@ -143,7 +148,7 @@ def test_report_of_a_run_without_scores(folder, tmp_path):
     run = json.loads((folder / "run.json").read_text("utf-8"))
     del run["particles"]["suggested_threshold"]
     (tmp_path / "run" / "run.json").write_text(json.dumps(run), "utf-8")
-    assert len(pictures(build_report(tmp_path / "run").read_text("utf-8"))) == 6
+    assert len(pictures(build_report(tmp_path / "run").read_text("utf-8"))) == 7
 
 
 def with_load(n_rank, idle, *, number=1, seconds=60.0, way="conveyor", hidden=0.9):
@@ -199,10 +204,10 @@ def test_one_rank_or_an_old_file_has_no_section(folder, tmp_path):
     three = page([{"load": with_load(3, idle)["load"]} for idle in (0.25, 0.35)])
     for text in (one, old):
         assert "<h2>Ranks</h2>" not in text
-        assert len(pictures(text)) == 7
+        assert len(pictures(text)) == 8
     assert "<h2>Ranks</h2>" in three
     assert "The ranks waited 30 % of the time" in three
-    assert len(pictures(three)) == 8
+    assert len(pictures(three)) == 9
 
 
 def test_fsc_star_round_trip(tmp_path, rng):

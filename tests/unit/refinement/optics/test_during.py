@@ -13,7 +13,9 @@ from pycryo.errors import RunError
 from pycryo.io.particles import read_particles
 from pycryo.maps.density import low_pass
 from pycryo.parallel.comm import SerialComm
+from pycryo.refinement.files.live import LiveReport
 from pycryo.refinement.files.outputs import Writer
+from pycryo.report.page import build_report
 
 OPTIONS = RefineOptions(
     local=True, ini_high=12.0, sigma_ang=2.0, stages="local,defocus,optics", threads=1, max_iter=12, padding=1
@@ -28,12 +30,13 @@ def hidden(tmp_path_factory):
 
 def test_optics_are_found_before_the_final_iteration(hidden, tmp_path):
     particles, start = hidden
-    writer = Writer(tmp_path, particles, replace(OPTIONS, keep_iterations="all"), SerialComm())
-    seen = []
+    report = LiveReport(Writer(tmp_path, particles, replace(OPTIONS, keep_iterations="all"), SerialComm()), 0)
+    seen, told = [], []
 
     def observer(setup, outcome, history):
-        writer(setup, outcome, history)
+        report(setup, outcome, history)
         seen.append(outcome.state)
+        told.append(outcome.optics)
 
     result = refine(particles, start, OPTIONS, observer=observer, checkpoint=tmp_path / "c")
     stages = [record.stage for record in result.history]
@@ -44,6 +47,10 @@ def test_optics_are_found_before_the_final_iteration(hidden, tmp_path):
     np.testing.assert_allclose(written.beam_tilt[0], TILT, atol=0.25)
     np.testing.assert_allclose(np.array(written.odd_zernike[0])[[2, 5]], np.array(ODD)[[2, 5]], atol=15)
     assert written.is_distorted[0]
+    # What it found is with that iteration only, and shown.
+    assert [number for number, each in enumerate(told) if each is not None] == [first]
+    assert [path.name for path in tmp_path.glob("run_phases_*.png")] == ["run_phases_only.png"]
+    assert "Phase errors of the optics groups" in build_report(tmp_path).read_text("utf-8")
     # Earlier files say what was known then.
     assert not read_particles(tmp_path / "run_it001_data.star").optics.has_odd.any()
 

@@ -1,0 +1,257 @@
+"""The files of a run that the report shows: each is read when the first section needs it, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycryo.errors import InputError
+from pycryo.geometry.rotations import euler_to_quaternion
+from pycryo.geometry.symmetry import symmetry
+from pycryo.io.json_file import fitting, read_object
+from pycryo.io.mrc import read_map
+from pycryo.io.mrc_header import read_header
+from pycryo.io.mrc_stacks import read_stack
+from pycryo.io.star import read_tables
+from pycryo.io.table import Table
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import Fsc
+from pycryo.report.angdist import view_directions
+from pycryo.report.fsc_files import read_fsc_star
+from pycryo.report.gaps import with_told_return
+
+_ADVICE = "give the output folder of a refinement, or run it again"
+_NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
+_NUMBER = (int, float)
+# Voxels along an edge from which on maps are thinned: more than their pictures have.
+_MOST_BOX = 320
+# What the page takes from run.json, and of what kind it is; numbers of iterations that may be missing are null.
+_RUN: Mapping[str, Any] = {
+    "pycryo": str,
+    "status": str,
+    "resolution": _NUMBER,
+    "box": int,
+    "pixel_size": _NUMBER,
+    "diameter": _NUMBER,
+    "symmetry": str,
+    "sampling_factor": _NUMBER,
+    "particles": dict,
+    "options": dict,
+    "inputs": dict,
+    "machine": dict,
+    "versions": dict,
+    "iterations": list,
+}
+_PARTICLES: Mapping[str, Any] = {"total": int, "half_sets": list, "left_out": list}
+_ITERATION: Mapping[str, Any] = {
+    "number": int,
+    "stage": str,
+    "r_high": _NUMBER,
+    "spread_rotation": _NUMBER,
+    "seconds": dict,
+    "decision": str,
+}
+ITERATION_NUMBERS = (
+    *("resolution", "spread_shift", "spread_in_plane", "spread_tilt", "pose_change", "changed_mode"),
+    *("effective_median", "phases_per_image", "slices_per_image", "n_slices_scan"),
+)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A refinement's folder, finished or not.
+
+    Attributes
+    ----------
+    folder : Path
+    run : dict
+        What its run.json says; each of its iterations has `limit`, Å, as well: the resolution to which images were
+        compared.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunFiles:
+        """Read run.json.
+
+        Raises
+        ------
+        InputError
+            If there is none, or if it is not as pycryo writes it.
+        """
+        path = folder / "run.json"
+        run = read_object(path, _ADVICE)
+        if missing := [key for key in _NEEDED if not run.get(key)]:
+            raise InputError(f"{path} is not of a refinement (no {', '.join(missing)}); give its output folder")
+        with fitting(path, _ADVICE):
+            _check_kinds(run, _RUN)
+            _check_kinds(run["particles"], _PARTICLES)
+            _check_kinds(run["options"], {"ini_high": _NUMBER})
+            _check_kinds(run["machine"], {"ranks": int, "threads": int})
+            sum(run["particles"]["half_sets"])
+            if not all(np.isfinite(run[name]) and run[name] > 0 for name in ("box", "pixel_size", "diameter")):
+                raise ValueError("a size is not above 0")
+            for each in run["iterations"]:
+                _check_iteration(each)
+                each["limit"] = run["box"] * run["pixel_size"] / each["r_high"]
+        symmetry(run["symmetry"])
+        return cls(folder, run)
+
+    @property
+    def iterations(self) -> list[dict[str, Any]]:
+        """Figures of each."""
+        found: list[dict[str, Any]] = self.run["iterations"]
+        return found
+
+    @property
+    def is_done(self) -> bool:
+        """The final iteration was done."""
+        return bool(self.run["status"] == "done")
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return int(self.run.get("classes", 1))
+
+    @cached_property
+    def curves(self) -> Fsc:
+        """FSC of the first class."""
+        return self.curves_of(1)
+
+    def curves_of(self, k: int) -> Fsc:
+        """FSC of class k = 1, 2, ..."""
+        name = "run_fsc.star" if k == 1 else f"run_fsc_class{k:03d}.star"
+        curves = read_fsc_star(self.folder / name, self.run["box"], self.run["pixel_size"])
+        return with_told_return(curves, self.signal_return(k))
+
+    @property
+    def gaps(self) -> list[float]:
+        """Å, where the particles' CTFs are nearly 0."""
+        found: list[float] = self.run.get("ctf_gaps") or []
+        return found
+
+    def signal_return(self, k: int) -> dict[str, Any] | None:
+        """Where the signal of class k = 1, 2, ... comes back, see `pycryo.report.gaps.told_return`."""
+        told = self.run.get("signal_returns") or []
+        return told[k - 1] if len(told) >= k else None
+
+    @cached_property
+    def poses(self) -> Table:
+        """The particles, with their poses."""
+        path = self._newest("run_data.star", "data.star")
+        table = read_tables(path).get("particles")
+        if not isinstance(table, Table):
+            raise InputError(f"{path} has no table data_particles; run the refinement again")
+        return table
+
+    @cached_property
+    def views(self) -> NDArray[np.float64]:
+        """(n, 3) viewing directions of all particles and their symmetry mates."""
+        angles = self.poses.values(["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"])
+        return view_directions(euler_to_quaternion(*angles.values()), symmetry(self.run["symmetry"]))
+
+    @cached_property
+    def maps(self) -> dict[str, Map]:
+        """Map and half-maps of the first class, as `maps_of`."""
+        return self.maps_of(1)
+
+    def maps_of(self, k: int) -> dict[str, Map]:
+        """Name in words -> map and half-maps of class k = 1, 2, ...; of a run that goes on, the average and the halves.
+
+        Raises
+        ------
+        InputError
+            If one of them cannot be read.
+        """
+        halves = [
+            read_thinned(self._newest(f"run_half{half}_class{k:03d}_unfil.mrc", f"half{half}_class{k:03d}.mrc"))
+            for half in (1, 2)
+        ]
+        final = self.folder / f"run_class{k:03d}.mrc"
+        if final.is_file():
+            found = {"map": read_thinned(final)}
+        else:
+            average = np.asarray((halves[0].data + halves[1].data) / 2, np.float32)
+            found = {"average of the half-maps": Map(average, halves[0].pixel_size)}
+        return found | {f"half-map {half}": data for half, data in enumerate(halves, 1)}
+
+    @property
+    def map(self) -> Map:
+        """The final map of the first class, or the half-maps' average."""
+        return next(iter(self.maps.values()))
+
+    @cached_property
+    def mask(self) -> Map | None:
+        """That of the final FSC; None before."""
+        path = self.folder / "run_mask.mrc"
+        return read_thinned(path) if path.is_file() else None
+
+    @cached_property
+    def local_resolution(self) -> Map | None:
+        """Å in each voxel, as `pycryo localres` writes it into the run's folder; None where there is none."""
+        path = self.folder / "localres" / "localres.mrc"
+        return read_thinned(path, averages=False) if path.is_file() else None
+
+    def _newest(self, final: str, of_iteration: str) -> Path:
+        """The final file, or that of the last iteration while the run goes on."""
+        if (self.folder / final).is_file():
+            return self.folder / final
+        return self.folder / f"run_it{self.iterations[-1]['number']:03d}_{of_iteration}"
+
+
+def read_thinned(path: Path, *, averages: bool = True) -> Map:
+    """A map as fine as pictures of it need, read a few planes at a time: it may be built beside a run at work.
+
+    Parameters
+    ----------
+    path : Path
+    averages : bool
+        Of a large map take the means of blocks, which moves it by less than half a voxel; else single voxels.
+
+    Raises
+    ------
+    InputError
+        As `pycryo.io.mrc.read_map`.
+    """
+    header = read_header(path)
+    step = -(-header.nz // _MOST_BOX)
+    if step <= 1 or not header.nx == header.ny == header.nz or tuple(header.axes) != (1, 2, 3):
+        return read_map(path)
+    box = 2 * (header.nz // 2 // step)
+    begin = header.nz // 2 - box // 2 * step
+    found = np.empty((box, box, box), np.float32)
+    within = slice(begin, begin + box * step)
+    for z in range(box):
+        first = begin + z * step
+        planes = read_stack(header, range(first, first + (step if averages else 1)))[:, within, within]
+        blocks = planes.reshape(len(planes), box, step, box, step)
+        found[z] = blocks.mean((0, 2, 4)) if averages else blocks[0, :, 0, :, 0]
+    if not np.isfinite(found).all():
+        raise InputError(f"{path} has voxels that are NaN or infinite; make the map again or replace them")
+    return Map(found, step * header.pixel_size)
+
+
+def _check_iteration(each: dict[str, Any]) -> None:
+    _check_kinds(each, _ITERATION)
+    if not (np.isfinite(each["r_high"]) and each["r_high"] > 0):
+        raise ValueError(f"r_high is {each['r_high']}")
+    for name in ITERATION_NUMBERS:
+        if each[name] is not None and not isinstance(each[name], _NUMBER):
+            raise TypeError(f"{name} is {str(each[name])[:40]!r}")
+    for name, value in each["seconds"].items():
+        if not isinstance(value, _NUMBER):
+            raise TypeError(f"seconds of {name} is {str(value)[:40]!r}")
+
+
+def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {str(values[name])[:40]!r}")
