@@ -42,7 +42,7 @@ from pycryo.io.optics import (
 from pycryo.io.particle_set import POSE_LABELS, Particles, by_image
 from pycryo.io.selection import as_table, particle_table
 from pycryo.io.star import read_comments, write_star
-from pycryo.io.table import Table
+from pycryo.io.table import Table, check_finite, whole_numbers
 
 __all__ = ["Particles", "read_particles", "write_particles"]
 
@@ -279,7 +279,7 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
     rot, tilt, psi = (columns.get(label, zeros.copy()) for label in POSE_LABELS)
     for label, values in zip((*POSE_LABELS, *_ORIGIN_LABELS), (rot, tilt, psi, x, y), strict=True):
         with findings.collect("pose"):
-            _check_finite(where, label, values)
+            check_finite(where, label, values)
     phase, b_factor, scale, subset, class_number = (
         columns.get(label, np.full(n, float(value))) for label, value in _DEFAULTS.items()
     )
@@ -292,7 +292,7 @@ def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics
         )
     classes = np.ones(n, np.int32)
     with findings.collect("class"):
-        classes = _integers(where, class_number, "rlnClassNumber")
+        classes = whole_numbers(where, class_number, "rlnClassNumber")
     return Particles(
         path=source.path,
         tables=source.tables,
@@ -338,20 +338,8 @@ def _origins(where: str, columns: _Columns, found: Optics) -> tuple[NDArray[np.f
     return x, y
 
 
-def _check_finite(where: str, label: str, values: NDArray[np.float64]) -> None:
-    if np.any(bad := ~np.isfinite(values)):
-        raise InputError(f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row")
-
-
 def _missing_ctf(columns: _Columns, found: Optics) -> tuple[str, ...]:
     """Labels without which no CTF can be computed."""
     shared = (found.groups.voltage, found.groups.spherical_aberration, found.groups.amplitude_contrast)
     missing = [label for label in _DEFOCUS_LABELS if label not in columns]
     return (*missing, *(label for label, values in zip(SHARED_LABELS, shared, strict=True) if np.isnan(values).any()))
-
-
-def _integers(where: str, values: NDArray[np.float64], label: str) -> NDArray[np.int32]:
-    if np.any(bad := ~((values >= 0) & (values < 2**31) & (values == np.floor(values)))):
-        row = int(np.argmax(bad))
-        raise InputError(f"{where}, row {row + 1}: {label} is {values[row]:g}, not a whole number from 0; correct it")
-    return values.astype(np.int32)

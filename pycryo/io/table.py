@@ -236,3 +236,17 @@ def _join_rows(
         ]
     take = itemgetter(*places)
     return [joint.join(take((*line.split(separator), *more))) for line, more in zip(lines, added, strict=True)]
+
+
+def check_finite(where: str, label: str, values: NDArray[np.float64]) -> None:
+    """Raise InputError, naming the row, if a value of a column is not finite."""
+    if np.any(bad := ~np.isfinite(values)):
+        raise InputError(f"{where}, row {int(np.argmax(bad)) + 1}: {label} is not finite; correct or remove the row")
+
+
+def whole_numbers(where: str, values: NDArray[np.float64], label: str) -> NDArray[np.int32]:
+    """A column as int32; raises InputError, naming the row, if a value is no whole number from 0."""
+    if np.any(bad := ~((values >= 0) & (values < 2**31) & (values == np.floor(values)))):
+        row = int(np.argmax(bad))
+        raise InputError(f"{where}, row {row + 1}: {label} is {values[row]:g}, not a whole number from 0; correct it")
+    return values.astype(np.int32)
