@@ -24,6 +24,7 @@ _RESULTS = (
     "run_half*",
     "run_fsc*",
     "run_data.star",
+    "run_model.star",
     "run_rejected.star",
     "run_phases_*.png",
     "report.html",

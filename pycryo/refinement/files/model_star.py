@@ -19,7 +19,7 @@ _INFINITE = 999.0
 
 
 def write_model_star(path: Path, setup: Setup, outcome: Outcome, reference_names: list[str]) -> None:
-    """Write run_itNNN_model.star, atomically.
+    """Write run_model.star, or that of an iteration, atomically.
 
     RELION divides the transform of a box px image by box², so its σ² and τ² (per real component) are ours divided by
     box⁴.

@@ -124,18 +124,17 @@ class Writer:
         prefix = f"run_it{outcome.record.number:03d}"
         assert outcome.poses is not None
         self._write_particles(f"{prefix}_data.star", setup, outcome)
-        names = [f"{prefix}_half1_class{k:03d}.mrc" for k in range(1, len(outcome.classes) + 1)]
-        write_model_star(
-            self.folder / f"{prefix}_model.star",
-            setup,
-            outcome,
-            [os.fspath(self.folder / name) for name in names],
-        )
+        self._write_model(f"{prefix}_model.star", f"{prefix}_half1_class", setup, outcome)
 
     def _write_result(self, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None
         self._write_particles("run_data.star", setup, outcome)
+        self._write_model("run_model.star", "run_class", setup, outcome)
         write_rejected(self.folder / "run_rejected.star", self.particles, setup.statistics.left_out)
+
+    def _write_model(self, name: str, of_map: str, setup: Setup, outcome: Outcome) -> None:
+        maps = [os.fspath(self.folder / f"{of_map}{k:03d}.mrc") for k in range(1, len(outcome.classes) + 1)]
+        write_model_star(self.folder / name, setup, outcome, maps)
 
     def _write_particles(self, name: str, setup: Setup, outcome: Outcome) -> None:
         assert outcome.poses is not None

@@ -38,6 +38,7 @@ OF_RUN = (
     "run_half2_class001_unfil.mrc",
     "run_mask.mrc",
     "run_data.star",
+    "run_model.star",
     "run_fsc.star",
     "run_fsc.xml",
     "run_class001_angdist.bild",
@@ -197,6 +198,9 @@ def test_pose_columns_have_relions_signs():
 
 def test_model_star(finished):
     tables = starfile.read(finished / "run_it002_model.star")
+    final = starfile.read(finished / "run_model.star")
+    assert final["model_classes"]["rlnReferenceImage"].item() == str(finished / "run_class001.mrc")
+    assert final["model_general"]["rlnPixelSize"] == tables["model_general"]["rlnPixelSize"]
     assert {"model_general", "model_classes", "model_class_1", "model_groups", "model_optics_group_1"} <= set(tables)
     general = tables["model_general"]
     assert int(general["rlnOriginalImageSize"]) == 32
