@@ -71,6 +71,7 @@ def write_set(
     with_ctf: bool = True,
     noise: float = 0.0,
     seed: int = 5,
+    defoci: tuple[float, float] = (6000, 18000),
 ) -> Path:
     """Write particles.star (RELION 3.1, poses and CTF) and a stack per geometry (box, pixel size in Å).
 
@@ -82,7 +83,7 @@ def write_set(
         [rng.uniform(-180, 180, n), np.degrees(np.arccos(rng.uniform(-1, 1, n))), rng.uniform(-180, 180, n)], axis=1
     )
     origins = rng.normal(0, 3, (n, 2))
-    defocus = rng.uniform(6000, 18000, n)
+    defocus = rng.uniform(*defoci, n)
     rotations = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
     group = np.arange(n) * len(geometries) // n
     names = []

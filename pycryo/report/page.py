@@ -121,9 +121,17 @@ def _further_classes(folder: Path, run: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for k in range(2, run.get("classes", 1) + 1):
         curves = read_fsc_star(folder / f"run_fsc_class{k:03d}.star", run["box"], run["pixel_size"])
+        told = run.get("signal_returns") or []
+        curves = with_told_return(curves, told[k - 1] if len(told) >= k else None)
         path = _newest(folder, f"run_class{k:03d}.mrc", f"half1_class{k:03d}.mrc", run["iterations"])
         sections = figures.slices_figure(read_map(path), run["diameter"])
-        found.append({"number": k, "fsc": _embedded(fsc_figure(curves)), "slices": _embedded(sections)})
+        found.append(
+            {
+                "number": k,
+                "fsc": _embedded(fsc_figure(curves, gaps=run.get("ctf_gaps", ()))),
+                "slices": _embedded(sections),
+            }
+        )
     return found
 
 
