@@ -28,8 +28,8 @@ def colour_by_resolution(density: str, resolution: str, level: float, finest: fl
         [
             "# Local resolution on the surface of the map; open this file in ChimeraX.",
             "close",
-            f'open "{density}" id #1',
-            f'open "{resolution}" id #2',
+            f'open "{density}"',
+            f'open "{resolution}"',
             f"volume #1 style surface step 1 level {level:.6g}",
             "hide #2 models",
             f"color sample #1 map #2 palette {palette}",

@@ -143,6 +143,8 @@ class _Job(FolderRun):
             line = mean_b_factor(found.fsc)
             if line is None:
                 b_factor, how = 0.0, "there are too few shells for a Guinier fit"
+            elif line.b_factor > 0:
+                b_factor, how = 0.0, f"the amplitudes do not fall off: the Guinier fit is {line.b_factor:.0f} Å²"
             else:
                 b_factor, how = line.b_factor, f"Guinier fit of {line.n} shells, correlation {line.correlation:.3f}"
         log.info("B-factor %.1f Å² (%s)", b_factor, how)

@@ -85,9 +85,9 @@ def test_the_same_map_twice_is_resolved_as_far_as_it_is_sampled(halves, mask):
 def test_windows_widen_where_little_is_resolved():
     """By default only; the whole has the resolution of the right part."""
     halves = gentle_ends(80, 2.0, (30.0, 5.0), 300)
-    fixed = local_resolution(*halves, 2.0, beam(80), LocalOptions(window=25.0))
+    fixed = local_resolution(*halves, 2.0, beam(80), LocalOptions(window=25.0, step=16.0))
     assert fixed.n_doubled == 0
-    found = local_resolution(*halves, 2.0, beam(80))
+    found = local_resolution(*halves, 2.0, beam(80), LocalOptions(step=16.0))
     assert found.window < 40
     assert 0 < found.n_doubled < found.n_window / 2
 
