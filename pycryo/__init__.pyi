@@ -18,9 +18,12 @@ from pycryo.maps.density import resample as resample
 from pycryo.maps.fsc import corrected_fsc as corrected_fsc
 from pycryo.maps.fsc import fsc as fsc
 from pycryo.maps.masks import mask as mask
-from pycryo.postprocess.local_resolution import LocalOptions as LocalOptions
-from pycryo.postprocess.local_resolution import LocalResolution as LocalResolution
-from pycryo.postprocess.local_resolution import local_resolution as local_resolution
+from pycryo.postprocessing.local_resolution import LocalOptions as LocalOptions
+from pycryo.postprocessing.local_resolution import LocalResolution as LocalResolution
+from pycryo.postprocessing.local_resolution import localres as localres
+from pycryo.postprocessing.process import PostprocessOptions as PostprocessOptions
+from pycryo.postprocessing.process import PostprocessResult as PostprocessResult
+from pycryo.postprocessing.process import postprocess as postprocess
 from pycryo.refinement.loop import Result as Result
 from pycryo.refinement.loop import refine as refine
 from pycryo.refinement.options import RefineOptions as RefineOptions

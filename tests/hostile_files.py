@@ -34,8 +34,8 @@ from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
 from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.refinement.files.saved.array_file import read_arrays, sign, write_arrays
 from pycryo.report.run_files import ITERATION_NUMBERS, RunFiles
 
 # Numbers at the edges of the types that headers and tables are read into.

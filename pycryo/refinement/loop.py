@@ -26,9 +26,9 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
-from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
-from pycryo.refinement.files.measured import Measured
-from pycryo.refinement.files.unfinished import Unfinished
+from pycryo.refinement.files.saved.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.files.saved.measured import Measured
+from pycryo.refinement.files.saved.unfinished import Unfinished
 from pycryo.refinement.optics.during import is_time, with_optics
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Record

@@ -7,8 +7,8 @@ import html
 import numpy as np
 
 from pycryo.maps.density import low_pass
-from pycryo.postprocess.figures import guinier_figure
-from pycryo.postprocess.files import read_guinier
+from pycryo.postprocessing.figures import guinier_figure
+from pycryo.postprocessing.files import read_guinier
 from pycryo.report import figures, map_figures, ranks, scores, surface
 from pycryo.report.angdist import bin_spacing, sphere_bins
 from pycryo.report.figures import png

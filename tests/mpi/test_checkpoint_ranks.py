@@ -17,7 +17,7 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
 from pycryo.refinement import parts
-from pycryo.refinement.files.checkpoint import load, save
+from pycryo.refinement.files.saved.checkpoint import load, save
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
 from pycryo.refinement.step import iterate

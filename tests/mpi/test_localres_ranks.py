@@ -10,9 +10,9 @@ from pycryo.maps.density import Map, soft_sphere
 from pycryo.maps.slab_map import from_map, gather
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
-from pycryo.postprocess.local_figures import LocalSections
-from pycryo.postprocess.local_filter import locally_filtered
-from pycryo.postprocess.local_resolution import LocalOptions, local_resolution
+from pycryo.postprocessing.local_figures import LocalSections
+from pycryo.postprocessing.local_filter import locally_filtered
+from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
 BOX, PIXEL = 36, 3.0
 

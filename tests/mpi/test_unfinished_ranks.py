@@ -17,9 +17,9 @@ from pycryo.parallel.world import world
 from pycryo.refinement import step
 from pycryo.refinement.data import partition
 from pycryo.refinement.expectation import half_pass, rounds
-from pycryo.refinement.files import unfinished
-from pycryo.refinement.files.checkpoint import load, save
-from pycryo.refinement.files.unfinished import Unfinished
+from pycryo.refinement.files.saved import unfinished
+from pycryo.refinement.files.saved.checkpoint import load, save
+from pycryo.refinement.files.saved.unfinished import Unfinished
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
 from pycryo.refinement.step import iterate

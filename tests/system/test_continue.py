@@ -89,7 +89,7 @@ SLOW = """
 import sys, time
 from pycryo.cli.main import main
 from pycryo.refinement.data import partition
-from pycryo.refinement.files import unfinished
+from pycryo.refinement.files.saved import unfinished
 
 partition._BATCH_PIXELS, unfinished.SAVE_SECONDS = 1, 0.0
 add = unfinished.Unfinished.add

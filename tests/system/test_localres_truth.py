@@ -10,7 +10,7 @@ from halves_of_two import beam, end_at, gentle_ends, medians, sharp_ends
 from pycryo.cli.main import main
 from pycryo.io.mrc import write_map
 from pycryo.maps.density import soft_sphere
-from pycryo.postprocess.local_resolution import LocalOptions, local_resolution
+from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
 # A limit is known to a part of a shell of the window, 1/50 Å, and by as few samples as the window has: at 9 Å a tenth.
 TOLERANCE = 0.10

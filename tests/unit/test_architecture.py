@@ -32,13 +32,13 @@ FLOORS = (
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
-    ("checks", "postprocess", "report", "simulation", "benchmark"),
+    ("checks", "postprocessing", "report", "simulation", "benchmark"),
     ("refinement",),
     ("cli", "__main__"),
 )
 STOREYS = ("data", "expectation", "maximization", "optics", "resources", "files", "start")
 # Who may import `pycryo.parallel`: what works on ranks.
-USE_MPI = ("parallel", "maps", "io", "model", "postprocess", "refinement", "cli")
+USE_MPI = ("parallel", "maps", "io", "model", "postprocessing", "refinement", "cli")
 MOST_LINES, MOST_MODULES = 350, 16
 
 

@@ -16,7 +16,7 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.version import __version__
 
 if TYPE_CHECKING:
-    from pycryo.postprocess.deposition import Deposition, Sources
+    from pycryo.postprocessing.deposition import Deposition, Sources
     from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class _Job(FolderRun):
 
     def work(self) -> None:
         """Find the files, check them, write them and the checklist."""
-        from pycryo.postprocess.deposition import CHECKLIST, IMAGE, PRIMARY, examine, write_deposition
+        from pycryo.postprocessing.deposition import CHECKLIST, IMAGE, PRIMARY, examine, write_deposition
         from pycryo.refinement.files.finished_run import FinishedRun
 
         args = self.args
@@ -85,7 +85,7 @@ class _Job(FolderRun):
 def _sources(source: FinishedRun, postprocessed: Path | None, k: int) -> tuple[Sources, dict[str, Any]]:
     """The files of class k, and what the JSON file of the sharpened map tells."""
     from pycryo.io.json_file import fitting, read_object
-    from pycryo.postprocess.deposition import Sources
+    from pycryo.postprocessing.deposition import Sources
     from pycryo.refinement.files.half_maps import class_name
 
     folder = source.folder if postprocessed is None else postprocessed

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pycryo.io.mrc_header import Place
     from pycryo.maps.density import Map
     from pycryo.maps.slab_map import SlabMap
-    from pycryo.postprocess.local_resolution import LocalResolution
+    from pycryo.postprocessing.local_resolution import LocalResolution
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ class _Job(FolderRun):
     def work(self) -> None:
         """Read, measure, filter, write, tell. Collective."""
         from pycryo.io.mrc import read_place
-        from pycryo.postprocess.local_files import write_local_resolution
-        from pycryo.postprocess.local_resolution import LocalOptions, local_resolution
+        from pycryo.postprocessing.local_files import write_local_resolution
+        from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
         comm, args = self.comm, self.args
         set_up_rank(comm, args.threads)
@@ -136,7 +136,7 @@ class _Job(FolderRun):
 
     def _filtered(self, halves: list[SlabMap], found: LocalResolution) -> tuple[SlabMap, float]:
         """The map and its B-factor. Collective."""
-        from pycryo.postprocess.local_filter import locally_filtered, mean_b_factor
+        from pycryo.postprocessing.local_filter import locally_filtered, mean_b_factor
 
         b_factor, how = self.args.b_factor, "as given"
         if b_factor is None:

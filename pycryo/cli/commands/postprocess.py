@@ -16,7 +16,7 @@ from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
 
 if TYPE_CHECKING:
-    from pycryo.postprocess.process import PostprocessOptions, PostprocessResult
+    from pycryo.postprocessing.process import PostprocessOptions, PostprocessResult
     from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ class _Job(FolderRun):
     def _halves(self, options: PostprocessOptions) -> None:
         from pycryo.cli.commands.fsc import read_halves, read_halves_mask
         from pycryo.io.mrc import read_place
-        from pycryo.postprocess.files import write_result
-        from pycryo.postprocess.process import postprocess
+        from pycryo.postprocessing.files import write_result
+        from pycryo.postprocessing.process import postprocess
 
         first, second = read_halves(self.args)
         mask = read_halves_mask(self.args, first)
@@ -147,9 +147,9 @@ def _run_of(args: argparse.Namespace) -> FinishedRun | None:
 def _options(args: argparse.Namespace, source: FinishedRun | None) -> PostprocessOptions:
     from pycryo.geometry.symmetry import symmetry
     from pycryo.io.mrc_header import read_header
-    from pycryo.postprocess.mtf import read_mtf
-    from pycryo.postprocess.process import PostprocessOptions
-    from pycryo.postprocess.sharpen import Filter
+    from pycryo.postprocessing.mtf import read_mtf
+    from pycryo.postprocessing.process import PostprocessOptions
+    from pycryo.postprocessing.sharpen import Filter
     from pycryo.refinement.files.postprocessed import mtf_of
 
     if args.no_fsc_weighting and args.low_pass is None:

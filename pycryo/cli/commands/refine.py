@@ -29,11 +29,11 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.data.prior import NO_POSES
-from pycryo.refinement.files.checkpoint import checkpoint_file
 from pycryo.refinement.files.job import SUCCESS, keep_traceback
 from pycryo.refinement.files.live import LiveReport
 from pycryo.refinement.files.output_nodes import write_output_nodes
 from pycryo.refinement.files.outputs import Writer
+from pycryo.refinement.files.saved.checkpoint import checkpoint_file
 from pycryo.refinement.loop import refine
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.work_plan import tell

@@ -11,7 +11,7 @@ from pycryo.filter.support import Posterior, RowsPosterior
 
 
 class Keeper(Protocol):
-    """What the E-phase knows of `pycryo.refinement.files.unfinished`.
+    """What the E-phase knows of `pycryo.refinement.files.saved.unfinished`.
 
     Posteriors are those that the search left: not yet dealt to classes, nor moved into the frame of the other half.
     """

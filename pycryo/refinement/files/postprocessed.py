@@ -18,10 +18,10 @@ from pycryo.io.mrc import read_map, read_mask, read_place
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
 from pycryo.memory import memory
-from pycryo.postprocess.files import write_result
-from pycryo.postprocess.mtf import Mtf, read_mtf
-from pycryo.postprocess.process import PostprocessOptions, PostprocessResult, postprocess
-from pycryo.postprocess.sharpen import Filter
+from pycryo.postprocessing.files import write_result
+from pycryo.postprocessing.mtf import Mtf, read_mtf
+from pycryo.postprocessing.process import PostprocessOptions, PostprocessResult, postprocess
+from pycryo.postprocessing.sharpen import Filter
 from pycryo.refinement.files.finished_run import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def postprocess_class(
     k : int
         Number of the class, from 1.
     prefix : Path
-        See `pycryo.postprocess.files.write_result`.
+        See `pycryo.postprocessing.files.write_result`.
     options : PostprocessOptions
         `order` is that of the run's symmetry.
     mask : Path, optional

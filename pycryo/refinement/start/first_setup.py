@@ -26,8 +26,8 @@ from pycryo.refinement.data.image_statistics import ImageStatistics, measure_ima
 from pycryo.refinement.data.left_out import refuse_too_many_bad
 from pycryo.refinement.data.partition import Geometry, Partition, commonest_geometry, deal, refuse_empty_halves
 from pycryo.refinement.data.signal_power import signal_power
-from pycryo.refinement.files.fingerprint import maps_mark
-from pycryo.refinement.files.measured import Measured
+from pycryo.refinement.files.saved.fingerprint import maps_mark
+from pycryo.refinement.files.saved.measured import Measured
 from pycryo.refinement.maximization.drift import coarse
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.memory_plan import image_budget

@@ -8,7 +8,7 @@ import pytest
 from pycryo.cli.main import main
 from pycryo.io.mrc import write_map
 from pycryo.maps.density import soft_sphere
-from pycryo.postprocess.chimerax import PALETTE, colour_by_resolution
+from pycryo.postprocessing.chimerax import PALETTE, colour_by_resolution
 
 BOX, PIXEL = 32, 4.0
 

@@ -10,9 +10,9 @@ import starfile
 from scattered import PIXEL, half_maps
 
 from pycryo.cli.main import main
-from pycryo.postprocess.mtf import FREQUENCY, VALUE
-from pycryo.postprocess.process import PostprocessOptions, postprocess
-from pycryo.postprocess.sharpen import Filter
+from pycryo.postprocessing.mtf import FREQUENCY, VALUE
+from pycryo.postprocessing.process import PostprocessOptions, postprocess
+from pycryo.postprocessing.sharpen import Filter
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from pycryo.io.selection import read_particle_table, write_rows
 from pycryo.io.star import read_tables, write_star
 from pycryo.maps.atoms import model_density
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.files.array_file import read_arrays, sign, write_arrays
+from pycryo.refinement.files.saved.array_file import read_arrays, sign, write_arrays
 from pycryo.refinement.optics.pictures import picture_name
 from pycryo.report.page import build_report
 

@@ -8,7 +8,7 @@ import starfile
 
 from pycryo.cli.main import main
 from pycryo.io.mrc import read_map, read_mask
-from pycryo.postprocess.process import postprocess
+from pycryo.postprocessing.process import postprocess
 from pycryo.refinement.files import postprocessed
 from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.refinement.files.postprocessed import keep_figures, mtf_of, postprocess_run

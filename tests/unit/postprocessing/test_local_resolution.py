@@ -10,8 +10,8 @@ from pycryo.maps.density import soft_sphere
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.rows import even_bounds
-from pycryo.postprocess.local_filter import locally_filtered
-from pycryo.postprocess.local_resolution import LocalOptions, local_resolution
+from pycryo.postprocessing.local_filter import locally_filtered
+from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
 BOX, PIXEL = 40, 3.0
 OPTIONS = LocalOptions(window=27.0)

@@ -17,11 +17,11 @@ from pycryo.parallel.comm import SerialComm
 from pycryo.refinement import parts
 from pycryo.refinement.data import partition
 from pycryo.refinement.expectation import half_pass, rounds
-from pycryo.refinement.files import unfinished
-from pycryo.refinement.files.array_file import read_arrays, write_arrays
 from pycryo.refinement.files.background import Background
-from pycryo.refinement.files.checkpoint import save, state_mark
-from pycryo.refinement.files.unfinished import Unfinished
+from pycryo.refinement.files.saved import unfinished
+from pycryo.refinement.files.saved.array_file import read_arrays, write_arrays
+from pycryo.refinement.files.saved.checkpoint import save, state_mark
+from pycryo.refinement.files.saved.unfinished import Unfinished
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
 from pycryo.refinement.step import iterate

@@ -13,9 +13,9 @@ from scattered import PIXEL, half_maps
 from pycryo.errors import InputError
 from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
-from pycryo.postprocess.deposition import Sources, examine, read_fsc_xml, write_deposition
-from pycryo.postprocess.files import write_result
-from pycryo.postprocess.process import PostprocessOptions, postprocess
+from pycryo.postprocessing.deposition import Sources, examine, read_fsc_xml, write_deposition
+from pycryo.postprocessing.files import write_result
+from pycryo.postprocessing.process import PostprocessOptions, postprocess
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import numbers
 from pycryo.errors import InputError
 from pycryo.kernels.shells import shell_counts, volume_shells
+from pycryo.maps.density import as_map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask
 from pycryo.maps.slab_map import SlabMap
@@ -23,8 +26,9 @@ from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.quantiles import quantiles
 from pycryo.parallel.rows import Bounds, even_bounds, move_rows, with_halo
-from pycryo.postprocess.lattice import INSIDE, everywhere, interpolated, lattice_points, medians, near_mask
-from pycryo.postprocess.spectral_window import Leakage, Window, limits
+from pycryo.parallel.world import as_comm
+from pycryo.postprocessing.lattice import INSIDE, everywhere, interpolated, lattice_points, medians, near_mask
+from pycryo.postprocessing.spectral_window import Leakage, Window, limits
 from pycryo.threads import get_threads
 
 logger = logging.getLogger(__name__)
@@ -120,6 +124,43 @@ class LocalResolution:
     quantiles: Array
     edges: Array
     counts: NDArray[np.int64]
+
+
+def localres(
+    half1: Any, half2: Any, mask: Any = None, *, pixel_size: float | None = None, comm: Any = None, **options: Any
+) -> LocalResolution:
+    """Local resolution of two whole half-maps: `local_resolution` on maps or arrays.
+
+    Parameters
+    ----------
+    half1, half2 : Map, or (N, N, N) array_like
+        Unfiltered and unmasked.
+    mask : Map, or array_like of the same shape, optional
+        0 to 1: windows are centred where it is above 0.5.
+    pixel_size : float, optional
+        Å; needed for arrays.
+    comm : mpi4py communicator, optional
+        Ranks that share the windows; each gives the whole maps and gets its planes of the result. Collective then.
+    **options
+        Fields of `LocalOptions`.
+
+    Raises
+    ------
+    InputError
+        As `local_resolution`, or if there is no such option.
+    """
+    known = [each.name for each in fields(LocalOptions)]
+    if unknown := set(options) - set(known):
+        raise InputError(f"localres has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    first, second = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
+    if first.data.shape != second.data.shape or first.pixel_size != second.pixel_size:
+        raise InputError(f"half1, half2: expected maps of one box and pixel size, got {first} and {second}")
+    ranks = SerialComm() if comm is None else as_comm(comm)
+    bounds = even_bounds(first.box, ranks.size)
+    mine = slice(int(bounds[ranks.rank]), int(bounds[ranks.rank + 1]))
+    inside = None if mask is None else numbers("mask", mask, np.float32, first.data.shape)[mine]
+    chosen = LocalOptions(**options)
+    return local_resolution(first.data[mine], second.data[mine], first.pixel_size, inside, chosen, comm=ranks)
 
 
 def local_resolution(

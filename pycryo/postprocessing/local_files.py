@@ -16,16 +16,16 @@ from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.quantiles import quantiles
-from pycryo.postprocess.chimerax import colour_by_resolution
-from pycryo.postprocess.lattice import INSIDE
-from pycryo.postprocess.local_figures import (
+from pycryo.postprocessing.chimerax import colour_by_resolution
+from pycryo.postprocessing.lattice import INSIDE
+from pycryo.postprocessing.local_figures import (
     LocalSections,
     central_sections,
     colour_range,
     local_histogram_figure,
     local_resolution_figure,
 )
-from pycryo.postprocess.local_resolution import QUANTILES, LocalResolution
+from pycryo.postprocessing.local_resolution import QUANTILES, LocalResolution
 from pycryo.report.figures import png
 
 NAME = "localres"
@@ -48,7 +48,7 @@ def write_local_resolution(
     folder : Path
     found : LocalResolution
     filtered : SlabMap
-        Of `pycryo.postprocess.local_filter.locally_filtered`.
+        Of `pycryo.postprocessing.local_filter.locally_filtered`.
     figures : dict
         More for the JSON file.
     place : Place, optional

@@ -5,7 +5,7 @@ import pytest
 import scipy.fft
 
 from pycryo.kernels.shells import shell_counts, volume_shells
-from pycryo.postprocess.spectral_window import Leakage, Window, limits
+from pycryo.postprocessing.spectral_window import Leakage, Window, limits
 
 
 def shells(box):

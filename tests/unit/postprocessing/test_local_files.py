@@ -10,15 +10,15 @@ from pycryo.errors import InputError
 from pycryo.io.mrc import read_map
 from pycryo.maps.density import soft_sphere
 from pycryo.parallel.comm import SerialComm
-from pycryo.postprocess.local_figures import (
+from pycryo.postprocessing.local_figures import (
     LocalSections,
     colour_range,
     local_histogram_figure,
     local_resolution_figure,
 )
-from pycryo.postprocess.local_files import read_local_resolution, surface_level, write_local_resolution
-from pycryo.postprocess.local_filter import locally_filtered, mean_b_factor
-from pycryo.postprocess.local_resolution import LocalOptions, local_resolution
+from pycryo.postprocessing.local_files import read_local_resolution, surface_level, write_local_resolution
+from pycryo.postprocessing.local_filter import locally_filtered, mean_b_factor
+from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
 BOX, PIXEL = 32, 3.0
 

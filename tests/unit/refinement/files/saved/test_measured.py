@@ -14,8 +14,8 @@ from pycryo.io.particles import read_particles
 from pycryo.io.scratch import on_scratch
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data import image_statistics
-from pycryo.refinement.files.array_file import sign
-from pycryo.refinement.files.measured import Measured
+from pycryo.refinement.files.saved.array_file import sign
+from pycryo.refinement.files.saved.measured import Measured
 from pycryo.refinement.start import first_setup
 from pycryo.refinement.start.first_setup import set_up
 

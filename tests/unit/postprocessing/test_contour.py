@@ -5,7 +5,7 @@ import pytest
 
 from pycryo.errors import InputError
 from pycryo.maps.density import Map
-from pycryo.postprocess.contour import contour_level, molecule_volume
+from pycryo.postprocessing.contour import contour_level, molecule_volume
 
 
 def test_level_encloses_the_volume():

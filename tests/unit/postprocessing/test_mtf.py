@@ -6,7 +6,7 @@ import pytest
 import starfile
 
 from pycryo.errors import InputError
-from pycryo.postprocess.mtf import FREQUENCY, VALUE, read_mtf
+from pycryo.postprocessing.mtf import FREQUENCY, VALUE, read_mtf
 
 
 def write(path, frequency, value):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
-from pycryo.postprocess.spectral_window import Window
+from pycryo.postprocessing.spectral_window import Window
 
 Array = NDArray[np.float64]
 Planes = NDArray[np.float32]

@@ -23,9 +23,9 @@ from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.left_out import LeftOut
 from pycryo.refinement.data.outliers import Judged
-from pycryo.refinement.files.array_file import Source, read_arrays, refuse_damage, write_arrays
-from pycryo.refinement.files.checkpoint import no_interrupt
-from pycryo.refinement.files.fingerprint import particle_marks
+from pycryo.refinement.files.saved.array_file import Source, read_arrays, refuse_damage, write_arrays
+from pycryo.refinement.files.saved.checkpoint import no_interrupt
+from pycryo.refinement.files.saved.fingerprint import particle_marks
 from pycryo.version import __version__
 
 log = logging.getLogger(__name__)

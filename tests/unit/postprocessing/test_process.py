@@ -9,9 +9,9 @@ from scattered import BOX, PIXEL, frequency, half_maps
 from pycryo.errors import InputError
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
-from pycryo.postprocess.mtf import Mtf
-from pycryo.postprocess.process import PostprocessOptions, postprocess
-from pycryo.postprocess.sharpen import Filter, fsc_weights
+from pycryo.postprocessing.mtf import Mtf
+from pycryo.postprocessing.process import PostprocessOptions, postprocess
+from pycryo.postprocessing.sharpen import Filter, fsc_weights
 
 # ln amplitudes fall by 120/4 · (1/3.2² - 1/10²) = 2.6 over the fit. Shells of a hundred and more independent amplitudes
 # (of Rayleigh's distribution, deviation ½) have means to 5 % and less, so that the slope of 17 is known to about 2 %.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pycryo.postprocess.guinier import fit_b_factor, fit_line, log_amplitudes, shell_amplitudes
+from pycryo.postprocessing.guinier import fit_b_factor, fit_line, log_amplitudes, shell_amplitudes
 
 BOX, PIXEL = 48, 1.5
 

@@ -10,8 +10,8 @@ from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap
 from pycryo.maps.slab_transform import SlabTransform
 from pycryo.parallel.comm import Comm
-from pycryo.postprocess.guinier import Line, fit_b_factor, log_amplitudes
-from pycryo.postprocess.sharpen import fsc_weights
+from pycryo.postprocessing.guinier import Line, fit_b_factor, log_amplitudes
+from pycryo.postprocessing.sharpen import fsc_weights
 
 # Filters per window: neighbours differ by half of what the window resolves.
 _LEVELS = 2

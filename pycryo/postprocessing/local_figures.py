@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.maps.slab_map import SlabMap
-from pycryo.postprocess.chimerax import PALETTE
-from pycryo.postprocess.lattice import INSIDE
-from pycryo.postprocess.local_resolution import LocalResolution
+from pycryo.postprocessing.chimerax import PALETTE
+from pycryo.postprocessing.lattice import INSIDE
+from pycryo.postprocessing.local_resolution import LocalResolution
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

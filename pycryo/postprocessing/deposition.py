@@ -17,8 +17,8 @@ from pycryo.io.atomic import write_bytes, write_text
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.mrc_header import read_header
 from pycryo.maps.density import Map
-from pycryo.postprocess.contour import contour_level, molecule_volume
-from pycryo.postprocess.process import measured_fsc
+from pycryo.postprocessing.contour import contour_level, molecule_volume
+from pycryo.postprocessing.process import measured_fsc
 from pycryo.report.isosurface import isosurface, png_of
 
 PRIMARY, HALVES, MASK, FSC, IMAGE = (

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.maps.density import Map, low_pass
+from pycryo.maps.density import Map, as_map, low_pass
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.returned import independence, returned_resolution, with_returned
-from pycryo.postprocess.sharpen import Filter, Guinier, sharpen
+from pycryo.postprocessing.sharpen import Filter, Guinier, sharpen
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,12 @@ class PostprocessResult:
 
 
 def postprocess(
-    half1: Map, half2: Map, mask: Map | None = None, options: PostprocessOptions | None = None
+    half1: Any,
+    half2: Any,
+    mask: Any = None,
+    options: PostprocessOptions | None = None,
+    *,
+    pixel_size: float | None = None,
 ) -> PostprocessResult:
     """Sharpen the map of two half-maps.
 
@@ -96,17 +102,21 @@ def postprocess(
 
     Parameters
     ----------
-    half1, half2 : Map
+    half1, half2 : Map, or (N, N, N) array_like
         Unfiltered and unmasked, of one box and pixel size.
-    mask : Map, optional
-        Soft, 0 to 1, of any box and pixel size. Default: made of the half-maps' mean, `auto_mask`.
+    mask : Map, or array_like of the same shape, optional
+        Soft, 0 to 1; a Map may have any box and pixel size. Default: made of the half-maps' mean, `auto_mask`.
     options : PostprocessOptions, optional
+    pixel_size : float, optional
+        Å; needed for arrays.
 
     Raises
     ------
     InputError
         If the half-maps differ in box or pixel size, if the mask is none, or a number is out of range.
     """
+    half1, half2 = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
+    mask = None if mask is None else as_map("mask", mask, None if isinstance(mask, Map) else half1.pixel_size)
     options = options or PostprocessOptions()
     check_pair(half1, half2)
     _check(options, half1)

@@ -17,8 +17,8 @@ from pycryo.maps.density import Map
 from pycryo.maps.registration import Motion
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.files.array_file import Sink, sign
-from pycryo.refinement.files.checkpoint import check, checkpoint_file, load, save
+from pycryo.refinement.files.saved.array_file import Sink, sign
+from pycryo.refinement.files.saved.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
 from pycryo.refinement.step import iterate

@@ -12,10 +12,10 @@ from matplotlib.image import imread
 from scattered import PIXEL, half_maps
 
 from pycryo.errors import InputError
-from pycryo.postprocess.files import read_guinier, write_result
-from pycryo.postprocess.mtf import Mtf
-from pycryo.postprocess.process import PostprocessOptions, postprocess
-from pycryo.postprocess.sharpen import Filter
+from pycryo.postprocessing.files import read_guinier, write_result
+from pycryo.postprocessing.mtf import Mtf
+from pycryo.postprocessing.process import PostprocessOptions, postprocess
+from pycryo.postprocessing.sharpen import Filter
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.returned import Band
-from pycryo.postprocess.guinier import FIT_FROM, Line, fit_b_factor, log_amplitudes, shell_amplitudes
-from pycryo.postprocess.mtf import Mtf
+from pycryo.postprocessing.guinier import FIT_FROM, Line, fit_b_factor, log_amplitudes, shell_amplitudes
+from pycryo.postprocessing.mtf import Mtf
 from pycryo.threads import get_threads
 
 _OfRadius = Callable[[NDArray[np.float64]], NDArray[np.float64]]

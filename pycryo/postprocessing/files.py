@@ -15,10 +15,10 @@ from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
 from pycryo.io.star import read_tables, write_star
 from pycryo.io.table import Table, make_table
-from pycryo.postprocess.figures import guinier_figure
-from pycryo.postprocess.guinier import Line
-from pycryo.postprocess.process import PostprocessResult
-from pycryo.postprocess.sharpen import Guinier
+from pycryo.postprocessing.figures import guinier_figure
+from pycryo.postprocessing.guinier import Line
+from pycryo.postprocessing.process import PostprocessResult
+from pycryo.postprocessing.sharpen import Guinier
 from pycryo.report.figures import png
 from pycryo.report.fsc_files import fsc_figure, fsc_table, write_fsc_xml
 

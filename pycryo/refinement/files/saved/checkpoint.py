@@ -33,8 +33,8 @@ from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import even_bounds
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.posteriors import COLUMNS, from_columns, to_columns
-from pycryo.refinement.files.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
-from pycryo.refinement.files.fingerprint import (
+from pycryo.refinement.files.saved.array_file import Layout, Shape, Source, read_arrays, refuse_damage, write_arrays
+from pycryo.refinement.files.saved.fingerprint import (
     header_mark,
     option_marks,
     particle_marks,

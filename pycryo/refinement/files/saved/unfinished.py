@@ -29,9 +29,9 @@ from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.posteriors import COLUMNS, as_columns, of_columns
-from pycryo.refinement.files.array_file import Layout, read_arrays, refuse_damage, write_arrays
 from pycryo.refinement.files.background import Background
-from pycryo.refinement.files.checkpoint import no_interrupt, state_mark
+from pycryo.refinement.files.saved.array_file import Layout, read_arrays, refuse_damage, write_arrays
+from pycryo.refinement.files.saved.checkpoint import no_interrupt, state_mark
 from pycryo.refinement.parts import images_of
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State

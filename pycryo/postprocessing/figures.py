@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pycryo.postprocess.sharpen import Guinier
+from pycryo.postprocessing.sharpen import Guinier
 from pycryo.report.figures import one_axes
 
 if TYPE_CHECKING:
