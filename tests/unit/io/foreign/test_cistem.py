@@ -48,6 +48,11 @@ def test_a_beam_tilt_is_told(tmp_path):
     assert "cisTEMBeamTiltX" in read(tmp_path, CISTEM.replace("0.000 1", "0.100 1")).notes[0]
 
 
+def test_no_particles(tmp_path):
+    with pytest.raises(InputError, match=r"a\.star has no particles"):
+        read(tmp_path, CISTEM[: CISTEM.index("  1  10.00")])
+
+
 @pytest.mark.parametrize(
     "old, new, words",
     [

@@ -65,6 +65,8 @@ HEAD = "{{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': ({},), }}"
         HEAD.format(2).replace("<f4", "<S999999").replace("')]", "', (1000, 1000, 1000, 1000))]"),
         HEAD.format(1).replace("('a', '<f4')", "('a', '<f4'), ('a', '<f4')"),
         HEAD.format(1).replace("<f4", "<f99"),
+        HEAD.format(1).replace("'<f4'", "'|S0', (2,)"),
+        HEAD.format(1).replace("<f4", "|?4"),
         HEAD.format(1).replace("'a'", "__import__('os').system('true')"),
         "{" * 50_000,
         "-" * 60_000,
