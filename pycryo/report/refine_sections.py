@@ -27,9 +27,8 @@ def _surface(files: RunFiles) -> Section:
     one = files.classes == 1
     maps, edge = {}, surface.MOST_BOX if one else surface.MANY_BOX
     for k in range(1, min(files.classes, surface.MOST_MAPS) + 1):
-        name, found = next(iter(files.maps_of(k).items() if k > 1 else files.maps.items()))
-        mask = files.mask if k == 1 else None
-        maps[name if one else f"class {k}"] = surface.shown(found, mask, run["diameter"], run["resolution"], most=edge)
+        found, mask = (files.map, files.mask) if k == 1 else (files.map_of(k), files.mask_of(k))
+        maps["map" if one else f"class {k}"] = surface.shown(found, mask, run["diameter"], run["resolution"], most=edge)
     first = next(iter(maps.values()))
     volume, mass = surface.enclosed(first)
     alt = "The surface of the map, seen along x, along y and along z"
@@ -85,7 +84,9 @@ def _resolution(files: RunFiles) -> Section:
 
 def _slices(files: RunFiles) -> Section:
     resolution = max(files.run["resolution"], 2 * files.map.pixel_size)
-    maps = {name: each if name == "map" else low_pass(each, resolution) for name, each in files.maps.items()}
+    whole = files.map if files.is_done else low_pass(files.map, resolution)
+    halves = {f"half-map {half}": low_pass(each, resolution) for half, each in enumerate(files.halves, 1)}
+    maps = {files.map_name: whole} | halves
     outline = " The orange line is the edge of the mask that the FSC was measured in." if files.mask else ""
     return Section(
         "Sections one voxel thick through the centre, white where the molecule is. What both half-maps show alike can "
@@ -165,8 +166,7 @@ def _further_class(k: int) -> list[Part[RunFiles]]:
         return Section("", fsc_figure(files.curves_of(k), gaps=files.gaps), f"Fourier shell correlation of class {k}")
 
     def slices(files: RunFiles) -> Section:
-        name, found = next(iter(files.maps_of(k).items()))
-        figure = map_figures.slices_figure({name: found}, files.run["diameter"])
+        figure = map_figures.slices_figure({files.map_name: files.map_of(k)}, files.run["diameter"])
         return Section("", figure, f"Sections of the map of class {k}")
 
     return [

@@ -159,40 +159,47 @@ class RunFiles:
         return view_directions(euler_to_quaternion(*angles.values()), symmetry(self.run["symmetry"]))
 
     @cached_property
-    def maps(self) -> dict[str, Map]:
-        """Map and half-maps of the first class, as `maps_of`."""
-        return self.maps_of(1)
+    def halves(self) -> list[Map]:
+        """Half-maps of the first class."""
+        return self._halves_of(1)
 
-    def maps_of(self, k: int) -> dict[str, Map]:
-        """Name in words -> map and half-maps of class k = 1, 2, ...; of a run that goes on, the average and the halves.
+    @cached_property
+    def map(self) -> Map:
+        """That of the first class, as `map_of`."""
+        return self.map_of(1)
+
+    @property
+    def map_name(self) -> str:
+        """What `map_of` is, in words."""
+        return "map" if (self.folder / "run_class001.mrc").is_file() else "average of the half-maps"
+
+    def map_of(self, k: int) -> Map:
+        """The final map of class k = 1, 2, ...; while the run goes on the half-maps' average.
 
         Raises
         ------
         InputError
-            If one of them cannot be read.
+            If it cannot be read.
         """
-        halves = [
-            read_thinned(self._newest(f"run_half{half}_class{k:03d}_unfil.mrc", f"half{half}_class{k:03d}.mrc"))
-            for half in (1, 2)
-        ]
         final = self.folder / f"run_class{k:03d}.mrc"
         if final.is_file():
-            found = {"map": read_thinned(final)}
-        else:
-            average = np.asarray((halves[0].data + halves[1].data) / 2, np.float32)
-            found = {"average of the half-maps": Map(average, halves[0].pixel_size)}
-        return found | {f"half-map {half}": data for half, data in enumerate(halves, 1)}
+            return read_thinned(final)
+        first, second = self.halves if k == 1 else self._halves_of(k)
+        return Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size)
 
-    @property
-    def map(self) -> Map:
-        """The final map of the first class, or the half-maps' average."""
-        return next(iter(self.maps.values()))
+    def _halves_of(self, k: int) -> list[Map]:
+        names = ((f"run_half{half}_class{k:03d}_unfil.mrc", f"half{half}_class{k:03d}.mrc") for half in (1, 2))
+        return [read_thinned(self._newest(*each)) for each in names]
 
     @cached_property
     def mask(self) -> Map | None:
-        """That of the final FSC; None before."""
-        path = self.folder / "run_mask.mrc"
-        return read_thinned(path) if path.is_file() else None
+        """That of the first class, as `mask_of`."""
+        return self.mask_of(1)
+
+    def mask_of(self, k: int) -> Map | None:
+        """That of the final FSC of class k = 1, 2, ...; None before, when there may be one of an earlier run."""
+        path = self.folder / ("run_mask.mrc" if k == 1 else f"run_mask_class{k:03d}.mrc")
+        return read_thinned(path) if self.is_done and path.is_file() else None
 
     @cached_property
     def local_resolution(self) -> Map | None:

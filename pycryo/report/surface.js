@@ -37,19 +37,48 @@
   }
 
   async function prepare(map) {
-    const n = map.box, half = Math.floor(n / 2);
     map.values = new Uint8Array(await inflate(map.data));
-    map.x = new Float32Array(n ** 3);
-    map.y = new Float32Array(n ** 3);
-    map.z = new Float32Array(n ** 3);
     map.above = new Float64Array(257);
-    for (let i = 0; i < n ** 3; i++) {
-      map.x[i] = ((i % n) - half) * map.pixel;
-      map.y[i] = ((Math.floor(i / n) % n) - half) * map.pixel;
-      map.z[i] = (Math.floor(i / n / n) - half) * map.pixel;
-      map.above[map.values[i]]++;
-    }
+    for (const value of map.values) map.above[value]++;
     for (let i = 255; i >= 0; i--) map.above[i] += map.above[i + 1];
+  }
+
+  // Naive surface nets: a point in each cell of eight voxels that the surface crosses, at the mean of where it crosses the
+  // cell's edges, and a square of four points around each edge that it crosses. Points are shared, so shading is smooth.
+  function net(map) {
+    const n = map.box, half = Math.floor(n / 2), values = map.values, level = map.level + 0.5;
+    const steps = [1, n, n * n], corner = [0, 1, 2, 3, 4, 5, 6, 7];
+    const offset = corner.map((c) => (c & 1) + ((c >> 1) & 1) * n + (c >> 2) * n * n);
+    const point = new Int32Array(n ** 3), x = [], y = [], z = [], i = [], j = [], k = [];
+    for (let c = 0; c < n - 1; c++) for (let b = 0; b < n - 1; b++) for (let a = 0; a < n - 1; a++) {
+      const here = a + b * n + c * n * n;
+      let inside = 0;
+      for (const each of corner) if (values[here + offset[each]] > level) inside |= 1 << each;
+      if (inside === 0 || inside === 255) continue;
+      const sum = [0, 0, 0];
+      let crossed = 0;
+      for (const each of corner) for (let axis = 0; axis < 3; axis++) {
+        const other = each | (1 << axis);
+        if (other === each || ((inside >> each) & 1) === ((inside >> other) & 1)) continue;
+        const low = values[here + offset[each]], high = values[here + offset[other]];
+        for (let d = 0; d < 3; d++) sum[d] += (each >> d) & 1;
+        sum[axis] += (level - low) / (high - low);
+        crossed++;
+      }
+      point[here] = x.push((a + sum[0] / crossed - half) * map.pixel) - 1;
+      y.push((b + sum[1] / crossed - half) * map.pixel);
+      z.push((c + sum[2] / crossed - half) * map.pixel);
+      for (let axis = 0; axis < 3; axis++) {
+        const [u, v] = [(axis + 1) % 3, (axis + 2) % 3];
+        if ([a, b, c][u] === 0 || [a, b, c][v] === 0 || (inside & 1) === ((inside >> (1 << axis)) & 1)) continue;
+        const square = [here, here - steps[u], here - steps[u] - steps[v], here - steps[v]].map((cell) => point[cell]);
+        if (!(inside & 1)) square.reverse();
+        i.push(square[0], square[0]);
+        j.push(square[1], square[2]);
+        k.push(square[2], square[3]);
+      }
+    }
+    return { x, y, z, i, j, k };
   }
 
   function draw(map) {
@@ -58,9 +87,7 @@
       tickfont: { size: 10, color: "#555" } };
     const axis = (name) => ({ ...side, title: { text: `${name} (Å)`, font: { size: 12, color: "#333" } }, ticksuffix: "" });
     const surface = {
-      type: "isosurface", x: map.x, y: map.y, z: map.z, value: map.values, isomin: map.level, isomax: map.level,
-      surface: { count: 1 }, caps: { x: { show: false }, y: { show: false }, z: { show: false } },
-      colorscale: [[0, "#6fa3dc"], [1, "#6fa3dc"]], showscale: false, hoverinfo: "skip", flatshading: false,
+      type: "mesh3d", ...net(map), color: "#6fa3dc", hoverinfo: "skip", flatshading: false,
       lighting: { ambient: 0.25, diffuse: 0.7, specular: 0.15, roughness: 0.7, fresnel: 0.05 },
       lightposition: { x: 1000, y: -400, z: 2000 },
     };
@@ -73,7 +100,7 @@
   }
 
   function addControls(maps) {
-    let now = maps[0];
+    let now = maps[0], isBusy = false, isOld = false;
     const label = document.createElement("label"), slider = document.createElement("input"), told = document.createElement("output");
     slider.type = "range";
     slider.step = "1";
@@ -87,11 +114,18 @@
       told.textContent = `${grey.toPrecision(3)}: encloses ${(volume / 1000).toFixed(0)} nm³, as much as ` +
         `${(volume / now.dalton / 1000).toPrecision(3)} kDa of protein fill`;
     };
-    const begin = () => { slider.value = String(Math.round(now.level)); tell(); };
-    slider.addEventListener("input", tell);
-    slider.addEventListener("change", () => {
-      const level = Number(slider.value);
-      Plotly.restyle(plot, { isomin: level, isomax: level });
+    const begin = () => { slider.value = String(now.level); tell(); };
+    slider.addEventListener("input", async () => {
+      tell();
+      now.level = Number(slider.value);
+      isOld = true;
+      if (isBusy) return;
+      isBusy = true;
+      while (isOld) {
+        isOld = false;
+        await draw(now);
+      }
+      isBusy = false;
     });
     if (maps.length > 1) {
       const choice = document.createElement("select");

@@ -27,7 +27,7 @@ Volume = NDArray[np.float32]
 # Å³ of a dalton of protein.
 PROTEIN = 1.21
 # Voxels of the resolution, and voxels along an edge of what the browser gets, by the number of maps.
-_PER_RESOLUTION, _LEAST_BOX, MOST_BOX, MANY_BOX = 7.0, 24, 80, 60
+_PER_RESOLUTION, _LEAST_BOX, MOST_BOX, MANY_BOX = 6.0, 24, 96, 60
 # Along an edge of the map that the still picture is made of.
 _STILL_BOX = 180
 # Maps that can be turned, at the most.

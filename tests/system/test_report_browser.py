@@ -32,6 +32,12 @@ const faults = [], told = {};
 addEventListener("error", (event) => faults.push(String(event.message)));
 addEventListener("unhandledrejection", (event) => faults.push(String(event.reason)));
 for (const name of ["error", "warn"]) console[name] = (...words) => faults.push(words.join(" "));
+// That a closed surface encloses, by the theorem of Gauss; below 0 if its triangles are seen from within.
+const volume = ({ x, y, z, i, j, k }) => i.reduce((sum, a, place) => {
+  const [b, c] = [j[place], k[place]];
+  const cross = [y[b] * z[c] - z[b] * y[c], z[b] * x[c] - x[b] * z[c], x[b] * y[c] - y[b] * x[c]];
+  return sum + (x[a] * cross[0] + y[a] * cross[1] + z[a] * cross[2]) / 6;
+}, 0);
 const write = () => { document.documentElement.dataset.told = JSON.stringify({ ...told, faults }); };
 addEventListener("DOMContentLoaded", async () => {
   const place = document.getElementById("surface");
@@ -40,9 +46,9 @@ addEventListener("DOMContentLoaded", async () => {
   const plot = place.querySelector(".turn"), slider = place.querySelector("input");
   told.first = place.querySelector("output").textContent;
   told.picture = await Plotly.toImage(plot, { format: "png", width: 400, height: 400 });
+  told.volume = volume(plot.data[0]);
   slider.value = "200";
   slider.dispatchEvent(new Event("input"));
-  slider.dispatchEvent(new Event("change"));
   await new Promise((go) => setTimeout(go, 500));
   told.second = place.querySelector("output").textContent;
   told.smaller = await Plotly.toImage(plot, { format: "png", width: 400, height: 400 });
@@ -90,6 +96,8 @@ def test_the_surface_is_drawn_and_follows_its_level(report, tmp_path):
     assert 400 < smaller < drawn < 120_000
     first, second = (float(re.search(r"encloses ([\d.]+) nm³", told[name])[1]) for name in ("first", "second"))
     assert first > second
+    # The net of squares lies where the voxels do: it cuts off corners, of a surface of few voxels 5 %.
+    assert told["volume"] / 1000 == pytest.approx(first, rel=0.05, abs=0.6)
     # The sentence below, of the same level, counts in Python.
     assert f"It encloses {first:.0f} nm³" in report.read_text("utf-8")
     # Nothing that would send data away.

@@ -69,7 +69,7 @@ class RunState:
     is_old : bool
         These are from before the process that runs now began.
     since : float or None
-        Seconds since the last iteration was written, or the process began; None where nothing runs.
+        Seconds since the last iteration was written, or the process began; None where no iteration is at work.
     messages : list of Message
         The last ones of run.log, oldest first.
     """
@@ -124,7 +124,8 @@ def read_state(folder: Path) -> RunState:
     else:
         began = _seconds(lock.get("started"))
         is_old = bool(iterations and began and (changed["run.json"] or now) < began)
-        since = max(0.0, now - max(began or 0.0, changed["run.json"] or 0.0))
+        # After the last iteration there are other files to write.
+        since = None if is_done and not is_old else max(0.0, now - max(began or 0.0, changed["run.json"] or 0.0))
         silence, longest = now - written, max((each.seconds or 0.0 for each in iterations), default=0.0)
         state, detail = RUNNING, f"process {lock.get('process')} on {lock.get('node')}, since {lock.get('started')}"
         if silence > max(_QUIET, _QUIET_ITERATIONS * longest):

@@ -123,6 +123,17 @@ def test_iterations_from_before_a_new_start(tmp_path):
     assert state.since == pytest.approx(20, abs=5)
 
 
+def test_after_the_last_iteration(tmp_path):
+    """Its mark comes when the report is there."""
+    write_run(tmp_path, status="done", age=1)
+    write_lock(tmp_path)
+    state = read_state(tmp_path)
+    assert (state.state, state.since, state.expected) == (RUNNING, None, None)
+    # With --overwrite a new run begins in the folder of a finished one.
+    write_run(tmp_path, status="done", age=300)
+    assert read_state(tmp_path).since == pytest.approx(60, abs=5)
+
+
 def test_before_the_first_iteration(tmp_path):
     write_lock(tmp_path)
     state = read_state(tmp_path)
