@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.io.optics import OpticsGroups
 from pycryo.io.particles import Particles
 from pycryo.model.microscope import frequencies
 from pycryo.refinement.optics.change import Change
@@ -36,6 +37,9 @@ class Part:
         in common, which the images cannot tell.
     chi_square : float
     is_significant : bool
+        Chance would not make as much.
+    is_added : bool
+        To be changed: it is significant, or betters what was stated.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Part:
     error: Array
     chi_square: float
     is_significant: bool
+    is_added: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,9 @@ class GroupFound:
         Index into `OpticsGroups`.
     parts : list of Part
     change : Change
-        What of it is significant.
+        What of it is to be added.
     whole : Change
-        That the last pass began with.
+        That the last pass began with; `parts` have what that pass found beyond it, too.
     evidence : Evidence
         Of the last pass.
     """
@@ -70,12 +75,17 @@ class GroupFound:
 
     @property
     def is_significant(self) -> bool:
-        """Whether anything is to be changed."""
+        """Whether anything is no chance."""
         return any(part.is_significant for part in self.parts)
+
+    @property
+    def is_added(self) -> bool:
+        """Whether anything is to be changed."""
+        return any(part.is_added for part in self.parts)
 
     def unchanged(self) -> GroupFound:
         """With nothing that is to be changed."""
-        parts = [replace(part, is_significant=False) for part in self.parts]
+        parts = [replace(part, is_significant=False, is_added=False) for part in self.parts]
         return replace(self, parts=parts, change=Change.none())
 
     @property
@@ -103,7 +113,7 @@ class Found:
     Attributes
     ----------
     particles : Particles
-        With what is significant.
+        With what is to be added.
     groups : list of GroupFound
     resolution : float
         To which images were compared, Å.
@@ -120,7 +130,7 @@ class Found:
 
     @property
     def is_significant(self) -> bool:
-        """Whether anything is to be changed."""
+        """Whether anything is no chance."""
         return any(each.is_significant for each in self.groups)
 
 
@@ -156,8 +166,23 @@ class Fits:
         return all((np.abs(each.value) <= share * each.error).all() for each in fits)
 
 
-def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
-    """What of a group's change is significant.
+def stated(optics: OpticsGroups, g: int) -> frozenset[str]:
+    """Names of the parts of which a group's optics say something."""
+    odd, even = (np.array([*each[g], *[0.0] * 9]) for each in (optics.odd_zernike, optics.even_zernike))
+    said = {
+        "beam tilt": bool(np.any(optics.beam_tilt[g]) or odd[[3, 4]].any()),
+        "trefoil": bool(odd[[2, 5]].any()),
+        "fourth order": bool(even[4:9].any()),
+        "magnification": not np.array_equal(optics.magnification[g], np.eye(2)),
+    }
+    return frozenset(name for name, is_said in said.items() if is_said)
+
+
+def judged(g: int, whole: Change, last: Fits, evidence: Evidence, bettered: frozenset[str] = frozenset()) -> GroupFound:
+    """What of a group's change is significant, or to be added nevertheless.
+
+    What was stated of a group is an estimate itself, as a rule of the same images at a lower resolution: what is found
+    now is nearer to the truth, however little it differs.
 
     Parameters
     ----------
@@ -168,6 +193,8 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
         What that pass found beyond it.
     evidence : Evidence
         Of that pass.
+    bettered : frozenset of str
+        Names of the parts that are added even if they are not significant.
     """
     applied, whole = whole, whole.plus(last.change)
     parts, none = [], Change.none()
@@ -179,8 +206,9 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence) -> GroupFound:
         of_all, of_one = _SIGNIFICANT[len(value)]
         counts = evidence.n >= LEAST_IMAGES
         counts = counts and (chi_square > of_all or bool((np.abs(value) > of_one * error).any()))
-        parts.append(Part(name, value, error, chi_square, counts))
-        return counts
+        is_added = counts or (name in bettered and evidence.n >= LEAST_IMAGES)
+        parts.append(Part(name, value, error, chi_square, counts, is_added))
+        return is_added
 
     if last.odd is not None:
         tilt = part("beam tilt", whole.odd, last.odd, slice(2, 4))

@@ -10,7 +10,7 @@ ERROR = 1e-4
 
 
 def group(number, scale):
-    part = Part("magnification", np.array([scale, 2e-3, scale]), np.full(3, ERROR), 1.0, True)
+    part = Part("magnification", np.array([scale, 2e-3, scale]), np.full(3, ERROR), 1.0, True, True)
     none = Change.none()
     return GroupFound(number, [part], none, none, evidence=None)
 
