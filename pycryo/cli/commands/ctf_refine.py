@@ -52,6 +52,8 @@ _NAMES = {
     "phase shift": ["all"],
     "magnification": ["xx", "xy", "yy"],
 }
+# Of what chance would make as well.
+_NOTHING, _SMALL = "not significant, left as it was", "no more than chance, betters what was stated"
 # Columns of the particles that what is found may change.
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
@@ -158,6 +160,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         padding=args.padding,
         max_bad_fraction=args.max_bad_fraction,
         invert_contrast=args.invert_contrast or bool(inputs.run.get("invert_contrast")),
+        betters=True,
     )
     with on_scratch(comm, particles, args.scratch) as copied:
         found = find_optics(comm, copied, made[0] if made else None, options)
@@ -258,7 +261,7 @@ def _told(after: Particles, found: Found) -> dict[str, Any]:
     for each in found.groups:
         parts = {
             name: {
-                "added" if part.is_significant else "not_significant": value.tolist(),
+                "added" if part.is_added else "not_significant": value.tolist(),
                 "standard_error": error.tolist(),
                 "names": _NAMES[name],
                 "unit": unit,
@@ -280,7 +283,7 @@ def _table(after: Particles, found: Found) -> list[str]:
         for part, (name, value, error, unit) in zip(each.parts, _values(after, each), strict=True):
             names = _NAMES[part.name]
             shown = ", ".join(f"{n} {v:.3g} ({e:.2g})" for n, v, e in zip(names, value, error, strict=True))
-            what = "" if part.is_significant else "; not significant, left as it was"
+            what = "" if part.is_significant else f"; {_SMALL if part.is_added else _NOTHING}"
             lines.append(f"  {name}: {shown} {unit}, χ² {part.chi_square:.0f} for {len(value)}{what}")
     return lines
 
@@ -293,7 +296,7 @@ def _picture(after: Particles, each: GroupFound) -> bytes:
     seen, fitted = each.phases(after)
     optics = after.optics
     step = 1 / float(optics.box[each.group] * optics.pixel_size[each.group])
-    added = [part.name for part in each.parts if part.is_significant]
+    added = [part.name for part in each.parts if part.is_added]
     title = f"{optics.name[each.group]}, {each.evidence.n} particles, beyond what the file stated\n"
     title += f"added: {', '.join(added)}" if added else "nothing of it is significant, nothing added"
     return png(phase_figure(title, each.evidence.pixels, seen, fitted, step))
