@@ -28,7 +28,15 @@ from pycryo.refinement.maximization.noise import first_noise, updated_noise
 from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
-from pycryo.refinement.optics.fit import Fitted, fit_even, fit_magnification, fit_odd
+from pycryo.refinement.optics.fit import (
+    Fitted,
+    even_basis,
+    fit_even,
+    fit_magnification,
+    fit_odd,
+    odd_basis,
+    without_poses,
+)
 from pycryo.refinement.optics.found import LEAST_IMAGES, Fits, Found, judged, stated, with_common_scale
 from pycryo.refinement.optics.reference import Frames, Reference
 
@@ -213,9 +221,16 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
     odd = even = magnification = None
     if "odd" in kinds:
         odd = fit_odd(x, y, evidence.product, evidence.information, reach=reach)
+        if reach == 1:
+            odd = without_poses(odd, odd_basis(x, y), *evidence.turning, evidence.taken.of_odd, n_common=2)
     if "even" in kinds or "phase" in kinds:
         sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
-        even = fit_even(x, y, *sums, has_constant="phase" in kinds, reach=reach)
+        has_constant = "phase" in kinds
+        even = fit_even(x, y, *sums, has_constant=has_constant, reach=reach)
+        if reach == 1:
+            count = 9 if has_constant else 8
+            taken = evidence.taken.of_even(count)
+            even = without_poses(even, even_basis(x, y)[:, :count], *evidence.sizing, taken, n_common=0)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
     return Fits(odd, even, magnification)

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 # Shares of the highest frequency up to which a fit reaches, step by step, and its iterations at each.
 _REACH, _N_ITERATION = (0.5, 0.65, 0.8, 0.9, 1.0), 12
+# Radians up to which a phase is small.
+_SMALL = 0.5
 # Variance relative to that of the images' noise alone: the reference's noise, of as many images, adds a share that is
 # its FSC where the images tell most (docs/method.md, Optics).
 _REFERENCE_NOISE = 1.5
@@ -148,6 +150,48 @@ def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Arr
     covariance: Array = _REFERENCE_NOISE * np.asarray(inverse, np.float64)
     scale = np.where(size > 0, size, 1)
     return Fitted(value / scale, covariance / np.outer(scale, scale))
+
+
+def without_poses(
+    before: Fitted, basis: Array, slope: Array, information: Array, taken: tuple[Array, Array], *, n_common: int
+) -> Fitted:
+    """The fit with the pose, grey scale and decay of each image at their best instead of as they were found.
+
+    Only if its phases are so small that the likelihood is a parabola; else it is `before`.
+
+    Parameters
+    ----------
+    before : Fitted
+        With the images as they are; parameters beyond those of the `basis` stay.
+    basis : (n, p) float64
+    slope, information : (n,) float64
+        First and expected second derivatives of the log likelihood by a phase, at 0.
+    taken : (p - n_common,), (p - n_common, p - n_common) float64
+        What is to be taken off those by the last parameters.
+    n_common : int
+        Parameters that poses can take wholly: they follow from the others.
+    """
+    count = basis.shape[1]
+    if np.abs(basis @ before.value[:count]).max(initial=0.0) > _SMALL:
+        return before
+    first, second = basis.T @ slope, basis.T @ (information[:, None] * basis)
+    value, covariance = before.value.copy(), before.covariance.copy()
+    mine, common = slice(n_common, count), slice(0, n_common)
+    inverse = _inverse(second[mine, mine] - taken[1])
+    value[mine], covariance[mine, mine] = inverse @ (first[mine] - taken[0]), _REFERENCE_NOISE * inverse
+    if n_common:
+        left = first[common] - second[common, mine] @ value[mine]
+        value[common] = _inverse(second[common, common]) @ left
+        covariance[common, mine] = covariance[mine, common] = 0
+    return Fitted(value, covariance)
+
+
+def _inverse(matrix: Array) -> Array:
+    """Of a symmetric matrix whose rows differ in size."""
+    size = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    scale = size[:, None] * size
+    inverse: Array = np.asarray(np.linalg.pinv(matrix / scale, rcond=1e-12), np.float64)
+    return np.asarray(inverse / scale)
 
 
 def fit_magnification(slope: Array, hessian: Array) -> Fitted:

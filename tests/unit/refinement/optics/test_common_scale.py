@@ -20,13 +20,20 @@ def test_what_was_found_before_counts():
     scales = np.array([0.003, -0.003, 0.0])
     at_once = with_common_scale([group(g, scale) for g, scale in enumerate(scales)], np.zeros(3))
     later = with_common_scale([group(g, 0.0) for g in range(3)], scales)
-    common = 0.003 / np.sqrt(3)
+    common = np.sqrt(2 * 0.003**2 + 0.01**2) / 3
     for found in (at_once, later):
         for each in found:
             np.testing.assert_allclose(each.parts[0].error, [np.hypot(ERROR, common), ERROR, np.hypot(ERROR, common)])
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.01])
-def test_one_group_tells_nothing_of_it(scale):
+def test_one_group_is_off_by_as_much_as_microscopes_are(scale):
     (found,) = with_common_scale([group(0, scale)], np.zeros(1))
-    np.testing.assert_array_equal(found.parts[0].error, [ERROR] * 3)
+    wide = np.hypot(ERROR, 0.01)
+    np.testing.assert_allclose(found.parts[0].error, [wide, ERROR, wide])
+
+
+def test_no_magnification_was_looked_for():
+    none = Change.none()
+    found = [GroupFound(0, [], none, none, evidence=None)]
+    assert with_common_scale(found, np.zeros(1)) == found
