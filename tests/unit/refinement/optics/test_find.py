@@ -6,42 +6,20 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-from hidden_optics import EVEN, HIDDEN, MATRIX, ODD, PIXEL, TILT, N, simulated
+from hidden_optics import HIDDEN, MATRIX, PIXEL, N, deviations, half_maps, simulated
 
 from pycryo.errors import InputError
-from pycryo.geometry.symmetry import symmetry
 from pycryo.io.particles import write_particles
 from pycryo.parallel.comm import SerialComm
-from pycryo.refinement.optics.change import Change, changed, tilt_strength, with_forms
+from pycryo.refinement.optics.change import Change, changed, with_forms
 from pycryo.refinement.optics.find import FindOptions, find_optics
 from pycryo.refinement.optics.found import stated
-from pycryo.refinement.optics.reference import from_half_maps, from_map
-from pycryo.refinement.reconstruct import reconstruct
-
-
-def half_maps(particles):
-    found = reconstruct(particles, half_maps=True)
-    return from_half_maps(*found.half_maps, None, symmetry("C1"))
+from pycryo.refinement.optics.reference import from_map
 
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory):
     return simulated(tmp_path_factory.mktemp("hidden"), **HIDDEN)
-
-
-def deviations(found):
-    """Differences to the truth in standard errors, by part."""
-    (group,) = found.groups
-    optics = found.particles.optics
-    error = {part.name: part.error for part in group.parts}
-    even = np.array(EVEN)[4:], np.array(optics.even_zernike[0])[4:]
-    waves = error["fourth order"]
-    return {
-        "beam tilt": (optics.beam_tilt[0] - TILT) / (error["beam tilt"] / abs(tilt_strength(optics, 0))),
-        "trefoil": (np.array(optics.odd_zernike[0])[[2, 5]] - np.array(ODD)[[2, 5]]) / error["trefoil"],
-        "fourth order": (even[1] - even[0]) / np.array([waves[4], waves[2] / 4, waves[0] / 6, waves[1] / 4, waves[3]]),
-        "magnification": (optics.magnification[0].ravel() - MATRIX)[[0, 1, 3]] / error["magnification"],
-    }
 
 
 def test_optics_are_found_with_a_map_of_the_truth(hidden):
