@@ -149,8 +149,7 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
                 now = changed(particles, whole)
                 log.info("pass %d: %s", number + 1, _largest(fits))
         if not frames.has_own_scale:
-            stated_scales = particles.optics.magnification[:, [0, 1], [0, 1]].mean(axis=1) - 1
-            found = with_common_scale(found, stated_scales)
+            found = with_common_scale(found, particles.optics)
         restless = [each.group for each in found if whole and fits[each.group].is_restless]
         if restless:
             names = ", ".join(particles.optics.name[g] for g in restless)

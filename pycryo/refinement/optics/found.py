@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.particles import Particles
+from pycryo.kernels.ctf import electron_wavelength
 from pycryo.model.microscope import frequencies
-from pycryo.refinement.optics.change import Change
+from pycryo.refinement.optics.change import Change, tilt_strength
 from pycryo.refinement.optics.evidence import Evidence
 from pycryo.refinement.optics.fit import Fitted, even_basis, odd_basis
 
@@ -89,11 +90,6 @@ class GroupFound:
         """With nothing that is to be changed."""
         parts = [replace(part, is_significant=False, is_added=False) for part in self.parts]
         return replace(self, parts=parts, change=Change.none())
-
-    @property
-    def has_scale(self) -> bool:
-        """Whether the magnification was looked for."""
-        return any(part.name == "magnification" for part in self.parts)
 
     def phases(self, particles: Particles) -> tuple[list[tuple[str, Array, Array]], list[Array]]:
         """Phase errors for `pycryo.report.optics_figures.phase_figure`: what is seen beyond the fit, and the fit.
@@ -233,28 +229,41 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence, bettered: froz
     return GroupFound(g, parts, Change(odd, even, magnification), applied, evidence)
 
 
-def with_common_scale(groups: list[GroupFound], stated: Array) -> list[GroupFound]:
-    """With standard errors of magnifications that allow for a scale which all groups have in common.
+def with_common_scale(groups: list[GroupFound], optics: OpticsGroups) -> list[GroupFound]:
+    """With standard errors that allow for a scale which all groups have in common.
 
     Images do not tell it, as their map has it, too: it is known as well as scales that scatter about the nominal one,
-    which they do by about `_NOMINAL` as far as few groups can tell. `stated` (n_group,) are the scales that the groups
+    which they do by about `_NOMINAL` as far as few groups can tell. Third powers of frequencies that are off by a share
+    are off by three times as much, fourth ones, which the lens has, too, by four times. `optics` are what the groups
     had before, which may have been found in the same way.
     """
-    place = {each.group: [part.name for part in each.parts].index("magnification") for each in groups if each.has_scale}
     scales = [
-        stated[each.group] + float(each.parts[place[each.group]].value[[0, 2]].mean())
+        float(optics.magnification[each.group][[0, 1], [0, 1]].mean()) - 1 + float(part.value[[0, 2]].mean())
         for each in groups
-        if each.has_scale
+        for part in each.parts
+        if part.name == "magnification"
     ]
     if not scales:
         return groups
     common = float(np.sqrt(np.square(np.array(scales) - np.mean(scales)).sum() + _NOMINAL**2) / len(scales))
     result = []
     for each in groups:
-        parts = list(each.parts)
-        if each.has_scale:
-            part = parts[place[each.group]]
-            wider = np.hypot(part.error, common * np.array([1.0, 0.0, 1.0]))
-            parts[place[each.group]] = replace(part, error=wider)
+        powers = _powers(optics, each.group)
+        parts = []
+        for part in each.parts:
+            stated_value, power = powers.get(part.name, (0.0, 0.0))
+            whole = power * (stated_value + part.value)
+            if part.name == "magnification":
+                whole = np.array([1.0, 0.0, 1.0])
+            parts.append(replace(part, error=np.hypot(part.error, common * whole)))
         result.append(replace(each, parts=parts))
     return result
+
+
+def _powers(optics: OpticsGroups, g: int) -> dict[str, tuple[Array, float]]:
+    """What a group has of each part, the lens included, and of which power of the frequency it is."""
+    odd, even = (np.array([*each[g], *[0.0] * 9]) for each in (optics.odd_zernike, optics.even_zernike))
+    lens = 0.5 * np.pi * 1e7 * float(optics.spherical_aberration[g] * electron_wavelength(optics.voltage[g]) ** 3)
+    fourth = np.array([6 * even[6] + lens, 4 * even[7], 4 * even[5], even[8], even[4]])
+    tilt = tilt_strength(optics, g) * optics.beam_tilt[g] + 3 * odd[[4, 3]]
+    return {"beam tilt": (tilt, 3.0), "trefoil": (odd[[2, 5]], 3.0), "fourth order": (fourth, 4.0)}
