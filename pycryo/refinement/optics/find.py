@@ -221,7 +221,9 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
     if "odd" in kinds:
         odd = fit_odd(x, y, evidence.product, evidence.information, reach=reach)
         if reach == 1:
-            odd = without_poses(odd, odd_basis(x, y), *evidence.turning, evidence.taken.of_odd, n_common=2)
+            slope, expected = evidence.turning
+            seconds = (expected, evidence.product.real)
+            odd = without_poses(odd, odd_basis(x, y), slope, seconds, evidence.taken.of_odd, n_common=2)
     if "even" in kinds or "phase" in kinds:
         sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
         has_constant = "phase" in kinds
@@ -229,7 +231,9 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
         if reach == 1:
             count = 9 if has_constant else 8
             taken = evidence.taken.of_even(count)
-            even = without_poses(even, even_basis(x, y)[:, :count], *evidence.sizing, taken, n_common=0)
+            slope, expected = evidence.sizing
+            seconds = (expected, evidence.product.real + evidence.power_cosine)
+            even = without_poses(even, even_basis(x, y)[:, :count], slope, seconds, taken, n_common=0)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
     return Fits(odd, even, magnification)

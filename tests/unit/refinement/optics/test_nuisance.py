@@ -103,8 +103,22 @@ def test_shifts_that_hide_a_beam_tilt_are_seen_through(rng):
     normal = basis.T @ (total[:, None] * basis)
     plain = np.linalg.solve(normal, basis.T @ slope)
     before = Fitted(np.zeros(6), np.eye(6))
-    found = without_poses(before, basis, slope, total, (first, second), n_common=2)
+    found = without_poses(before, basis, slope, (total, total), (first, second), n_common=2)
     assert abs(plain[2] / tilt[2] - 1) > 0.05
     np.testing.assert_allclose(found.value[2:], tilt[2:], rtol=1e-6)
     large = Fitted(np.full(6, 100.0), np.eye(6))
-    assert without_poses(large, basis, slope, total, (first, second), n_common=2) is large
+    assert without_poses(large, basis, slope, (total, total), (first, second), n_common=2) is large
+
+
+@pytest.mark.parametrize(("gain", "step"), [(1.5, 1.0), (0.8, 1.0), (-1.0, -1.0), (4.0, 4.0)])
+def test_second_derivatives_that_are_seen_tell_the_step(rng, gain, step):
+    """Images that show `gain` times what is expected; if that is unlikely, what is expected."""
+    basis, tilt = even_basis(*rng.uniform(-0.4, 0.4, (2, 300)))[:, :8], rng.normal(0, 0.1, 8)
+    expected = rng.uniform(0.5, 1.5, 300)
+    seconds, nothing = (expected, gain * expected), (np.zeros(8), np.zeros((8, 8)))
+    found = without_poses(
+        Fitted(np.zeros(8), np.eye(8)), basis, gain * expected * (basis @ tilt), seconds, nothing, n_common=0
+    )
+    np.testing.assert_allclose(found.value, step * tilt, rtol=1e-4, atol=1e-8)
+    information = basis.T @ (expected[:, None] * basis)
+    np.testing.assert_allclose(found.covariance @ information, 1.5 * np.eye(8), atol=1e-4)
