@@ -71,15 +71,14 @@ def half_maps(particles):
 
 
 def deviations(found):
-    """Differences to the truth in standard errors, by part."""
+    """Differences to the truth in standard errors, by the parts that were looked for."""
     (group,) = found.groups
     optics = found.particles.optics
-    error = {part.name: part.error for part in group.parts}
-    even = np.array(EVEN)[4:], np.array(optics.even_zernike[0])[4:]
-    waves = error["fourth order"]
-    return {
-        "beam tilt": (optics.beam_tilt[0] - TILT) / (error["beam tilt"] / abs(tilt_strength(optics, 0))),
-        "trefoil": (np.array(optics.odd_zernike[0])[[2, 5]] - np.array(ODD)[[2, 5]]) / error["trefoil"],
-        "fourth order": (even[1] - even[0]) / np.array([waves[4], waves[2] / 4, waves[0] / 6, waves[1] / 4, waves[3]]),
-        "magnification": (optics.magnification[0].ravel() - MATRIX)[[0, 1, 3]] / error["magnification"],
+    even = (np.array(optics.even_zernike[0]) - EVEN)[4:]
+    away = {
+        "beam tilt": (optics.beam_tilt[0] - TILT) * abs(tilt_strength(optics, 0)),
+        "trefoil": (np.array(optics.odd_zernike[0]) - ODD)[[2, 5]],
+        "fourth order": even[[2, 3, 1, 4, 0]] * (6, 4, 4, 1, 1),
+        "magnification": (optics.magnification[0].ravel() - MATRIX)[[0, 1, 3]],
     }
+    return {part.name: away[part.name] / part.error for part in group.parts}
