@@ -24,6 +24,8 @@ _SIGNIFICANT = {1: (12.1, 3.5), 2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
 _STILL, _RESTLESS = 0.3, 3.0
 # Of a microscope's magnification: what its nominal value is off by, taken for one group more that was seen.
 _NOMINAL = 0.01
+# Of a change of the magnification: poses that were refined without it hide as much of it even so (docs/method.md).
+_HIDDEN = 0.03
 # Of fewer images nothing is believed.
 LEAST_IMAGES = 30
 
@@ -80,11 +82,6 @@ class GroupFound:
     def is_significant(self) -> bool:
         """Whether anything is no chance."""
         return any(part.is_significant for part in self.parts)
-
-    @property
-    def is_added(self) -> bool:
-        """Whether anything is to be changed."""
-        return any(part.is_added for part in self.parts)
 
     def unchanged(self) -> GroupFound:
         """With nothing that is to be changed."""
@@ -203,6 +200,8 @@ def judged(g: int, whole: Change, last: Fits, evidence: Evidence, bettered: froz
         counts = evidence.n >= LEAST_IMAGES
         counts = counts and (chi_square > of_all or bool((np.abs(value) > of_one * error).any()))
         is_added = counts or (name in bettered and evidence.n >= LEAST_IMAGES)
+        if name == "magnification":
+            error = np.hypot(error, _HIDDEN * np.abs(value).max())
         parts.append(Part(name, value, error, chi_square, counts, is_added))
         return is_added
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pycryo.refinement.optics.change import Change
-from pycryo.refinement.optics.found import GroupFound, Part, with_common_scale
+from pycryo.refinement.optics.fit import Fitted
+from pycryo.refinement.optics.found import Fits, GroupFound, Part, judged, with_common_scale
 
 ERROR = 1e-4
 
@@ -64,6 +65,16 @@ def test_aberrations_are_of_powers_of_the_frequency():
     strength = -2 * np.pi * 2.7e7 * 0.0196875**2 * 1e-3
     _, tilted = with_common_scale([group(0, 0.0, part("beam tilt", 0.0, 0.0))], optics(0, tilt=(1.0, -2.0)))[0].parts
     np.testing.assert_allclose(tilted.error, 0.03 * np.abs(strength) * np.array([1.0, 2.0]), rtol=1e-4)
+
+
+def test_a_change_of_the_magnification_is_hidden_in_part():
+    """By 3 %, which says nothing of whether there is any."""
+    fitted = Fitted(np.array([0.01, 0.02, -0.01]), ERROR**2 * np.eye(3))
+    found = judged(0, Change.none(), Fits(None, None, fitted), SimpleNamespace(n=100))
+    (seen,) = found.parts
+    np.testing.assert_allclose(seen.error, np.hypot(ERROR, 6e-4))
+    assert seen.chi_square == pytest.approx(6e-4 / ERROR**2)
+    assert seen.is_significant
 
 
 def test_no_magnification_was_looked_for():
