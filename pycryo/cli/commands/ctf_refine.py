@@ -54,6 +54,8 @@ _NAMES = {
     "phase shift": ["all"],
     "magnification": ["xx", "xy", "yy"],
 }
+# Of what chance would make as well.
+_NOTHING, _SMALL = "not significant, left as it was", "no more than chance, betters what was stated"
 # Columns of the particles that what is found may change.
 _UPDATED = {
     "defocus_u": "rlnDefocusU",
@@ -156,6 +158,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         padding=args.padding,
         max_bad_fraction=args.max_bad_fraction,
         invert_contrast=args.invert_contrast or bool(inputs.run.get("invert_contrast")),
+        betters=True,
     )
     with on_scratch(comm, particles, args.scratch) as copied:
         found = find_optics(comm, copied, made[0] if made else None, options)
@@ -255,7 +258,7 @@ def _told(after: Particles, found: Found) -> dict[str, Any]:
     for each in found.groups:
         parts = {
             name: {
-                "added" if part.is_significant else "not_significant": value.tolist(),
+                "added" if part.is_added else "not_significant": value.tolist(),
                 "standard_error": error.tolist(),
                 "names": _NAMES[name],
                 "unit": unit,
@@ -285,6 +288,6 @@ def _table(after: Particles, found: Found) -> list[str]:
         for part, (name, value, error, unit) in zip(each.parts, _values(after, each), strict=True):
             names = _NAMES[part.name]
             shown = ", ".join(f"{n} {v:.3g} ({e:.2g})" for n, v, e in zip(names, value, error, strict=True))
-            what = "" if part.is_significant else "; not significant, left as it was"
+            what = "" if part.is_significant else f"; {_SMALL if part.is_added else _NOTHING}"
             lines.append(f"  {name}: {shown} {unit}, χ² {part.chi_square:.0f} for {len(value)}{what}")
     return lines

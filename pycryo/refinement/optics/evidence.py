@@ -15,11 +15,12 @@ from pycryo.kernels.backprojector import quantum_for
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices
 from pycryo.kernels.shift import shift
-from pycryo.model.microscope import magnification, particle_ctf
+from pycryo.model.microscope import frequencies, magnification, particle_ctf
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.data.image_statistics import ImageStatistics, group_sums
 from pycryo.refinement.data.partition import Partition
 from pycryo.refinement.data.prepare import Weighting
+from pycryo.refinement.optics.nuisance import N_TAKEN, Nuisance, Taken
 from pycryo.refinement.optics.reference import Frames
 
 Array = NDArray[np.float64]
@@ -30,8 +31,6 @@ _STEP = 0.25
 CHANGES = np.array([[[1.0, 0], [0, 0]], [[0, 1.0], [1.0, 0]], [[0, 0], [0, 1.0]]])
 # Samples of images at a time.
 _CHUNK_SAMPLES = 1 << 19
-# Keeps the poses of symmetric particles from being undetermined.
-_RIDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class Evidence:
         Σ sin² χ |P|²/σ², Σ|P|²/σ², Σ sin 2χ |P|²/σ².
     slope, hessian : (3,), (3, 3) float64
         First and expected second derivatives of the log likelihood by `CHANGES` of the magnification.
+    taken : Taken
+        What the poses of the images can take of the phases.
     n : int
         Images.
     """
@@ -61,12 +62,23 @@ class Evidence:
     power_sine: Array
     slope: Array
     hessian: Array
+    taken: Taken
     n: int
 
     @property
     def power_cosine(self) -> Array:
         """Σ cos 2χ |P|²/σ²."""
         return self.power - 2 * self.information
+
+    @property
+    def turning(self) -> tuple[Array, Array]:
+        """(n_pixel,) slope and information of an antisymmetric phase at 0."""
+        return self.product.imag, self.information
+
+    @property
+    def sizing(self) -> tuple[Array, Array]:
+        """(n_pixel,) slope and information of a symmetric phase at 0."""
+        return 0.5 * self.power_sine - self.cosine, 0.5 * (self.power + self.power_cosine)
 
     @property
     def agrees(self) -> bool:
@@ -116,15 +128,16 @@ def gather_evidence(
     comm = partition.comm
     groups = np.flatnonzero(statistics.count)
     sums = {int(g): _Sums.empty(particles, statistics, weighting, compared, int(g)) for g in groups}
-    rows, values = [np.empty(0, np.int64)], [np.empty((0, 9))]
+    rows, values = [np.empty(0, np.int64)], [np.empty((0, 9 + N_TAKEN))]
     for half in (0, 1):
         for mine, images in in_pieces(partition, half):
             values.append(_add(sums, particles, mine, images, weighting, compared, half))
             rows.append(mine)
     group = particles.optics_group[np.concatenate(rows)]
     n_group = len(statistics.count)
-    scalars = group_sums(comm, np.concatenate(values), group, n_group, particles.n)
-    return {g: each.total(comm, scalars[g], int(statistics.count[g])) for g, each in sums.items()}
+    parts = np.split(np.concatenate(values), [9], axis=1)
+    scalars, taken = (group_sums(comm, part, group, n_group, particles.n) for part in parts)
+    return {g: each.total(comm, scalars[g], taken[g], int(statistics.count[g])) for g, each in sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +172,16 @@ class _Sums:
         """(6, n, n_pixel) of n images."""
         self.arrays[:] += (np.rint(contributions / self.quantum) * self.quantum).sum(axis=1)
 
-    def total(self, comm: Comm, scalars: Array, n: int) -> Evidence:
+    def total(self, comm: Comm, scalars: Array, taken: Array, n: int) -> Evidence:
         """Of all ranks. Collective."""
         comm.sum_array(self.arrays)
         re, im, cosine, information, power, power_sine = self.arrays
         hessian = np.zeros((3, 3))
         hessian[np.triu_indices(3)] = scalars[3:]
         hessian += np.triu(hessian, 1).T
-        return Evidence(self.pixels, re + 1j * im, cosine, information, power, power_sine, scalars[:3], hessian, n)
+        of_phases = Taken.of_sums(taken)
+        sums = (re + 1j * im, cosine, information, power, power_sine)
+        return Evidence(self.pixels, *sums, scalars[:3], hessian, of_phases, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +273,10 @@ def _add(
     compared: Compared,
     half: int,
 ) -> Array:
-    """Add images of one geometry and half to the sums; returns (n, 9) slopes and second derivatives of each."""
+    """Add images of one geometry and half to the sums; returns (n, 9 + N_TAKEN) derivatives of each.
+
+    Those by the magnification, and what poses take of those by phases.
+    """
     here = align(particles, rows, images, weighting, compared, half)
     pixels, middle, matrices, slices = here.pixels, here.slices, here.matrices, here.read
     centred, weights, group = here.images, here.weights, particles.optics_group[rows]
@@ -280,9 +298,14 @@ def _add(
     for g in np.unique(group):
         sums[int(g)].add(contributions[:, group == g])
     left = sine[:, None] * (centred - (sine * weights)[:, None] * middle)
-    slope, hessian = _without_poses(slopes, left, sine * sine * weights)
-    slope -= (sine * sine * power) @ _noise_slopes(pixels, here.scale, compared.frames.fall).T
-    return np.concatenate([slope, hessian], axis=1)
+    found = Nuisance(slopes[:3], slopes[3:], left, sine * sine * weights)
+    slope, hessian = found.without()
+    slope -= ((sine * sine * power)[:, None] @ _noise_slopes(pixels, here.scale, compared.frames.fall).T)[:, 0]
+    taken = np.empty((len(rows), N_TAKEN))
+    for g in np.unique(group):
+        mine, at = group == g, frequencies(particles.optics, int(g), pixels)
+        taken[mine] = found.of_phases(mine, at, middle[mine], sine[mine], cosine[mine], weights[mine])
+    return np.concatenate([slope, hessian, taken], axis=1)
 
 
 def _noise_slopes(pixels: Pixels, scale: float, fall: Array) -> Array:
@@ -296,30 +319,3 @@ def _noise_slopes(pixels: Pixels, scale: float, fall: Array) -> Array:
     here = np.interp(scale * radius, np.arange(len(fall)), fall)
     outward = np.einsum("ak,iab,bk->ik", k / radius, CHANGES, k)
     return np.asarray(0.5 * scale * here * outward)
-
-
-def _without_poses(slopes: list[Array], left: Array, weights: Array) -> tuple[Array, Array]:
-    """Derivatives (n, 3), (n, 6) by `CHANGES`, with each image's pose, grey scale and decay at their best.
-
-    A distorted image looks like one that is tilted a little more: poses that were found without the magnification hide
-    a part of it.
-    """
-    n_slope, n = len(slopes), len(left)
-    first = np.stack([(left * each).sum(axis=2).sum(axis=1) for each in slopes], axis=1)
-    second = np.empty((n, n_slope, n_slope))
-    for i in range(n_slope):
-        weighted = weights[:, None] * slopes[i]
-        for j in range(i, n_slope):
-            second[:, i, j] = second[:, j, i] = (weighted * slopes[j]).sum(axis=2).sum(axis=1)
-    mine, pose = slice(0, 3), slice(3, None)
-    size = np.sqrt(np.maximum(np.diagonal(second, axis1=1, axis2=2)[:, pose], 1e-300))
-    scaled = second[:, pose, pose] / (size[:, :, None] * size[:, None])
-    mixed = second[:, mine, pose] / size[:, None]
-    ridge = _RIDGE * np.eye(n_slope - 3)
-    solved = np.linalg.solve(
-        scaled + ridge, np.concatenate([mixed, first[:, None, pose] / size[:, None]], axis=1).swapaxes(1, 2)
-    )
-    slope = first[:, mine] - (mixed @ solved[:, :, 3:])[:, :, 0]
-    hessian = second[:, mine, mine] - mixed @ solved[:, :, :3]
-    upper, right_of = np.triu_indices(3)
-    return slope, hessian[:, upper, right_of]

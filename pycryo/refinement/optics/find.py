@@ -28,8 +28,16 @@ from pycryo.refinement.maximization.noise import first_noise, updated_noise
 from pycryo.refinement.optics.change import Change, changed
 from pycryo.refinement.optics.defoci import micrograph_astigmatism, particle_defoci
 from pycryo.refinement.optics.evidence import Compared, Evidence, gather_evidence
-from pycryo.refinement.optics.fit import Fitted, fit_even, fit_magnification, fit_odd
-from pycryo.refinement.optics.found import LEAST_IMAGES, Fits, Found, judged, with_common_scale
+from pycryo.refinement.optics.fit import (
+    Fitted,
+    even_basis,
+    fit_even,
+    fit_magnification,
+    fit_odd,
+    odd_basis,
+    without_poses,
+)
+from pycryo.refinement.optics.found import LEAST_IMAGES, Fits, Found, judged, stated, with_common_scale
 from pycryo.refinement.optics.reference import Frames, Reference
 
 log = logging.getLogger(__name__)
@@ -61,6 +69,8 @@ class FindOptions:
     invert_contrast : bool
     seed : int
         Of the halves, if the file has none.
+    betters : bool
+        What the optics table states is changed by what is found even if that is not significant.
     """
 
     kinds: Collection[str] = KINDS
@@ -69,6 +79,7 @@ class FindOptions:
     max_bad_fraction: float = 0.05
     invert_contrast: bool = False
     seed: int = 1
+    betters: bool = False
 
 
 def find_optics(comm: Comm, particles: Particles, reference: Reference | None, options: FindOptions) -> Found:
@@ -115,6 +126,7 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             slab = from_root(comm, None if reference is None else reference.maps[half])
             volumes.append(stack.enter_context(shared_volume(comm, slab, frames.box, options.padding, limit)))
         compared = Compared(frames, volumes)
+        bettered = {g: stated(particles.optics, g) for g in range(len(particles.optics)) if options.betters}
         whole: dict[int, Change] = {}
         now = particles
         for number in range(_MOST_PASSES):
@@ -123,17 +135,22 @@ def find_optics(comm: Comm, particles: Particles, reference: Reference | None, o
             reach = _REACH[min(number, len(_REACH) - 1)]
             fits = on_root(comm, partial(_fit_all, now, evidence, options.kinds, frames, reach))
             weighting = _weighted(weighting, statistics, now, evidence)
-            found = [judged(g, whole.get(g, Change.none()), fits[g], evidence[g]) for g in sorted(fits)]
-            still = all(each.is_still for each in fits.values()) or not any(each.is_significant for each in found)
+            found = [
+                judged(g, whole.get(g, Change.none()), fits[g], evidence[g], bettered.get(g, frozenset()))
+                for g in sorted(fits)
+            ]
+            # What the low frequencies of the first pass show and is not significant is noise: it is not begun with.
+            moves = bool(whole) or any(each.is_significant for each in found)
+            still = not moves or all(each.is_still for each in fits.values())
             if (reach == 1 and still) or number + 1 == _MOST_PASSES:
                 break
-            whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
-            now = changed(particles, whole)
-            log.info("pass %d: %s", number + 1, _largest(fits))
+            if moves:
+                whole = {g: whole.get(g, Change.none()).plus(each.change) for g, each in fits.items()}
+                now = changed(particles, whole)
+                log.info("pass %d: %s", number + 1, _largest(fits))
         if not frames.has_own_scale:
-            stated = particles.optics.magnification[:, [0, 1], [0, 1]].mean(axis=1) - 1
-            found = with_common_scale(found, stated)
-        restless = [each.group for each in found if fits[each.group].is_restless]
+            found = with_common_scale(found, particles.optics)
+        restless = [each.group for each in found if whole and fits[each.group].is_restless]
         if restless:
             names = ", ".join(particles.optics.name[g] for g in restless)
             log.warning(
@@ -203,9 +220,20 @@ def _fit(particles: Particles, g: int, evidence: Evidence, kinds: Collection[str
     odd = even = magnification = None
     if "odd" in kinds:
         odd = fit_odd(x, y, evidence.product, evidence.information, reach=reach)
+        if reach == 1:
+            slope, expected = evidence.turning
+            seconds = (expected, evidence.product.real)
+            odd = without_poses(odd, odd_basis(x, y), slope, seconds, evidence.taken.of_odd, n_common=2)
     if "even" in kinds or "phase" in kinds:
         sums = (evidence.product.real, evidence.cosine, evidence.power, evidence.power_cosine, evidence.power_sine)
-        even = fit_even(x, y, *sums, has_constant="phase" in kinds, reach=reach)
+        has_constant = "phase" in kinds
+        even = fit_even(x, y, *sums, has_constant=has_constant, reach=reach)
+        if reach == 1:
+            count = 9 if has_constant else 8
+            taken = evidence.taken.of_even(count)
+            slope, expected = evidence.sizing
+            seconds = (expected, evidence.product.real + evidence.power_cosine)
+            even = without_poses(even, even_basis(x, y)[:, :count], slope, seconds, taken, n_common=0)
     if "magnification" in kinds:
         magnification = fit_magnification(evidence.slope, evidence.hessian)
     return Fits(odd, even, magnification)

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 # Shares of the highest frequency up to which a fit reaches, step by step, and its iterations at each.
 _REACH, _N_ITERATION = (0.5, 0.65, 0.8, 0.9, 1.0), 12
+# Radians up to which a phase is small, and the factor by which second derivatives may differ from what is expected.
+_SMALL, _MOST_UNLIKE = 0.5, 3.0
 # Variance relative to that of the images' noise alone: the reference's noise, of as many images, adds a share that is
 # its FSC where the images tell most (docs/method.md, Optics).
 _REFERENCE_NOISE = 1.5
@@ -148,6 +150,70 @@ def _scored(basis: Array, radius: Array, derivative: Callable[[Array], tuple[Arr
     covariance: Array = _REFERENCE_NOISE * np.asarray(inverse, np.float64)
     scale = np.where(size > 0, size, 1)
     return Fitted(value / scale, covariance / np.outer(scale, scale))
+
+
+def without_poses(
+    before: Fitted,
+    basis: Array,
+    slope: Array,
+    seconds: tuple[Array, Array],
+    taken: tuple[Array, Array],
+    *,
+    n_common: int,
+) -> Fitted:
+    """The fit with the pose, grey scale and decay of each image at their best instead of as they were found.
+
+    Only if its phases are so small that the likelihood is a parabola; else it is `before`.
+
+    Parameters
+    ----------
+    before : Fitted
+        With the images as they are; parameters beyond those of the `basis` stay.
+    basis : (n, p) float64
+    slope : (n,) float64
+        First derivative of the log likelihood by a phase, at 0.
+    seconds : two (n,) float64
+        Less its second derivative: as expected, which tells the errors, and as it is, which tells how far to go. Images
+        show more than a map that was blurred by what is to be found.
+    taken : (p - n_common,), (p - n_common, p - n_common) float64
+        What is to be taken off the derivatives by the last parameters.
+    n_common : int
+        Parameters that poses can take wholly: they follow from the others.
+    """
+    count = basis.shape[1]
+    if np.abs(basis @ before.value[:count]).max(initial=0.0) > _SMALL:
+        return before
+    expected, seen = (basis.T @ (each[:, None] * basis) for each in seconds)
+    if not _is_like(seen, expected):
+        seen = expected
+    first = basis.T @ slope
+    value, covariance = before.value.copy(), before.covariance.copy()
+    mine, common = slice(n_common, count), slice(0, n_common)
+    value[mine] = _inverse(seen[mine, mine] - taken[1]) @ (first[mine] - taken[0])
+    covariance[mine, mine] = _REFERENCE_NOISE * _inverse(expected[mine, mine] - taken[1])
+    if n_common:
+        left = first[common] - seen[common, mine] @ value[mine]
+        value[common] = _inverse(seen[common, common]) @ left
+        covariance[common, mine] = covariance[mine, common] = 0
+    return Fitted(value, covariance)
+
+
+def _is_like(seen: Array, expected: Array) -> bool:
+    """Whether second derivatives are within a factor of those that are expected, in all directions."""
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(expected), 1e-300))
+    both = (matrix * scale[:, None] * scale for matrix in (expected, seen))
+    values, vectors = np.linalg.eigh(next(both))
+    half = vectors / np.sqrt(np.maximum(values, 1e-12 * values[-1]))
+    found = np.linalg.eigvalsh(half.T @ next(both) @ half)
+    return bool(found[0] > 1 / _MOST_UNLIKE and found[-1] < _MOST_UNLIKE)
+
+
+def _inverse(matrix: Array) -> Array:
+    """Of a symmetric matrix whose rows differ in size."""
+    size = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
+    scale = size[:, None] * size
+    inverse: Array = np.asarray(np.linalg.pinv(matrix / scale, rcond=1e-12), np.float64)
+    return np.asarray(inverse / scale)
 
 
 def fit_magnification(slope: Array, hessian: Array) -> Fitted:

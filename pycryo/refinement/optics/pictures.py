@@ -40,7 +40,7 @@ def picture(after: Particles, each: GroupFound) -> bytes:
     seen, fitted = each.phases(after)
     optics = after.optics
     step = 1 / float(optics.box[each.group] * optics.pixel_size[each.group])
-    added = [part.name for part in each.parts if part.is_significant]
+    added = [part.name for part in each.parts if part.is_added]
     title = f"{optics.name[each.group]}, {each.evidence.n} particles, beyond what the file stated\n"
     title += f"added: {', '.join(added)}" if added else "nothing of it is significant, nothing added"
     return png(phase_figure(title, each.evidence.pixels, seen, fitted, step))

@@ -56,6 +56,20 @@ def test_optics_are_written(folder, tmp_path):
     assert (tmp_path / "out" / "phases_opticsGroup1.png").stat().st_size > 10_000
 
 
+def test_what_was_found_is_bettered(folder, tmp_path, caplog):
+    """The second time it is no more than chance, but counts; what the first one did not claim is still not claimed."""
+    assert command(folder, tmp_path / "one") == 0
+    star = str(tmp_path / "one" / "particles_ctf_refine.star")
+    halves = [str(folder / f"map_half{number}.mrc") for number in (1, 2)]
+    with caplog.at_level("INFO"):
+        assert main(["ctf-refine", star, "--half-maps", *halves, "--out", str(tmp_path / "two")]) == 0
+    (group,) = json.loads((tmp_path / "two" / "optics.json").read_text())["groups"]
+    assert "added" in group["found"]["beam tilt"]
+    assert group["found"]["beam tilt"]["chi_square"] < 10
+    assert "not_significant" in group["found"]["fourth order"]
+    assert "no more than chance, betters what was stated" in caplog.text
+
+
 def test_all_that_was_changed_is_written(folder):
     before = read_particles(folder / "set" / "truth.star")
     after = replace(before, phase_shift=before.phase_shift + 10, origin_y=before.origin_y - 1)
