@@ -33,8 +33,18 @@ from pycryo.kernels.backprojector import new_accumulators
 from pycryo.kernels.ctf import _checked, _coefficients
 from pycryo.kernels.gridding import _place
 from pycryo.kernels.pixels import half_plane
-from pycryo.kernels.reference import backprojector, compare, compare_local, ctf, defocus_scores, gridding, keyvalue
-from pycryo.kernels.reference import mates, projector, shells, shift
+from pycryo.kernels.reference import (
+    compare,
+    compare_local,
+    ctf,
+    defocus_scores,
+    gridding,
+    keyvalue,
+    mates,
+    projector,
+    shells,
+    shift,
+)
 from pycryo.kernels.sphere import sphere
 
 TITLE = "pycryo kernel vectors 1"
@@ -136,7 +146,9 @@ def compare_local_cases(rng: np.random.Generator) -> Iterator[Case]:
         places = np.array([2, 0, 2])
         classes = rng.integers(0, 2, (3, n_rotation)).astype(np.int32)
         work = (rotations, shifts, images[places].astype(float), weights[places].astype(float), pixels)
-        of_class = [compare_local.compare_local(test_projector.as_complex(each), *work, step=2.0) for each in (volume, other)]
+        of_class = [
+            compare_local.compare_local(test_projector.as_complex(each), *work, step=2.0) for each in (volume, other)
+        ]
         expected = np.where(classes[..., None] == 0, *of_class).astype(np.float32)
         arguments = {"volume": volume.data, "other_volume": other.data, "classes": classes, "rotations": rotations}
         arguments |= {"shifts": shifts, "places": places, "images": images, "weights": weights}

@@ -147,9 +147,9 @@ void Case::expect(const std::string& name, const std::vector<T>& found) {
   }
 }
 
-#define PYCRYO_CASE_OF(T)                                     \
-  template const T* Case::find(const std::string&) const;     \
-  template const T* Case::get(const std::string&) const;      \
+#define PYCRYO_CASE_OF(T)                                 \
+  template const T* Case::find(const std::string&) const; \
+  template const T* Case::get(const std::string&) const;  \
   template void Case::expect(const std::string&, const std::vector<T>&);
 PYCRYO_CASE_OF(float)
 PYCRYO_CASE_OF(double)

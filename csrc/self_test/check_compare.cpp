@@ -43,7 +43,7 @@ void check_compare(Case& of) {
   const std::int64_t n_pixel = of.extent("images", 3), n_slice = of.extent("slices", 0);
   const std::int64_t n_column = (n_slice + cell_slices - 1) / cell_slices * cell_slices;
   std::vector<float> rows(of.size("images"));
-  const ImagePanel panel{rows.data(), of.get<float>("weights"),      n_image, n_shift,
+  const ImagePanel panel{rows.data(), of.get<float>("weights"),          n_image, n_shift,
                          n_pixel,     of.number<std::int64_t>("n_group")};
   compare_pack_images(of.get<float>("images"), panel, rows.data(), of.threads());
   Aligned columns(n_column * 2 * n_pixel), norms(n_column * n_pixel);

@@ -8,9 +8,9 @@ namespace {
 template <class Real>
 void check_layer(Case& of) {
   const std::int64_t width = of.extent("samples", 1), n_shell = of.extent("add", 0), n_voxel = of.extent("weight", 0);
-  const GriddingLayer layer{of.get<std::int64_t>("start"),    of.number<std::int64_t>("radius"),
-                            of.number<std::int64_t>("y"),     of.extent("samples", 0),
-                            of.number<std::int64_t>("reach"), of.number<std::int64_t>("inside"),
+  const GriddingLayer layer{of.get<std::int64_t>("start"),     of.number<std::int64_t>("radius"),
+                            of.number<std::int64_t>("y"),      of.extent("samples", 0),
+                            of.number<std::int64_t>("reach"),  of.number<std::int64_t>("inside"),
                             of.number<double>("shells_per_px")};
   const double *weight = of.get<double>("weight"), *add = of.get<double>("add"), *w = of.get<double>("w");
 

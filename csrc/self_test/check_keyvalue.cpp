@@ -19,9 +19,8 @@ void check_merge(Case& of) {
   std::vector<KeyValues> lists;
   for (std::int64_t i = 0; i < of.number<std::int64_t>("n_list"); ++i) {
     const std::string number = std::to_string(i);
-    lists.push_back({of.get<std::int64_t>("key" + number), of.get<double>("re" + number),
-                     of.get<double>("im" + number), of.get<double>("weight" + number),
-                     of.extent("key" + number, 0)});
+    lists.push_back({of.get<std::int64_t>("key" + number), of.get<double>("re" + number), of.get<double>("im" + number),
+                     of.get<double>("weight" + number), of.extent("key" + number, 0)});
   }
   const std::vector<std::int64_t> bounds = merge_bounds(lists, of.threads());
   const std::vector<std::int64_t> counts = count_merged(lists, bounds, of.threads());
@@ -38,8 +37,7 @@ void check_merge(Case& of) {
 void check_keyvalue(Case& of) {
   if (of.function() == "merge_key_values") return check_merge(of);
   const Insertion in(of);
-  const std::vector<TileKeyValues> tiles =
-      collect_key_values(in.images, in.entries, in.slab, in.quanta, of.threads());
+  const std::vector<TileKeyValues> tiles = collect_key_values(in.images, in.entries, in.slab, in.quanta, of.threads());
   Lists lists(count_collected(tiles));
   write_collected(tiles, lists.space(), of.threads());
   bool ascending = true;

@@ -13,14 +13,10 @@ struct Insertion {
   Quanta quanta;
 
   explicit Insertion(const Case& of)
-      : images{of.get<float>("images"),
-               of.get<float>("weights"),
-               of.get<std::int32_t>("kx"),
-               of.get<std::int32_t>("ky"),
-               of.extent("kx", 0),
-               of.number<double>("box"),
+      : images{of.get<float>("images"),           of.get<float>("weights"), of.get<std::int32_t>("kx"),
+               of.get<std::int32_t>("ky"),        of.extent("kx", 0),       of.number<double>("box"),
                of.number<double>("magnification")},
-        entries{of.get<std::int64_t>("entry_image"), of.get<double>("rotations"), of.get<double>("shifts"),
+        entries{of.get<std::int64_t>("entry_image"), of.get<double>("rotations"),  of.get<double>("shifts"),
                 of.get<double>("entry_weight"),      of.find<double>("curvature"), of.extent("entry_image", 0)},
         slab{of.get<std::int64_t>("start"), of.number<std::int32_t>("radius"), of.number<std::int32_t>("first"),
              of.number<std::int32_t>("last")},
