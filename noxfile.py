@@ -173,3 +173,45 @@ def tsan(session: nox.Session) -> None:
     session.run(*words, *(session.posargs or KERNEL_TESTS), env=options, external=True)
     if found := sorted(reports.parent.glob("tsan.*")):
         session.error("races were found:\n" + "\n".join(each.read_text() for each in found))
+
+
+def self_test(session: nox.Session, name: str, flags: str, *options: str) -> str:
+    """Build the program that tests the kernels (csrc/self_test), without warnings; returns its path."""
+    folder = Path(session.create_tmp()).absolute() / name
+    options = ("-DPYCRYO_SELF_TEST=ONLY", f"-DCMAKE_CXX_FLAGS=-Werror {flags}", *options)
+    session.run("cmake", "-G", "Ninja", "-S", str(ROOT), "-B", str(folder), *options, silent=True)
+    session.run("cmake", "--build", str(folder), silent=True)
+    return str(folder / "pycryo_self_test")
+
+
+@nox.session
+def aarch64(session: nox.Session) -> None:
+    """Each kernel on 64-bit ARM, emulated, and on this machine, by GCC and by Clang: no warning, the twins' results."""
+    packages = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user", "clang++": "clang"}
+    if missing := [program for program in ("g++", *packages) if shutil.which(program) is None]:
+        names = " ".join(packages.get(program, program) for program in missing)
+        session.error(f"{', '.join(missing)}: missing; `apt-get install -y {names}`")
+    session.install("cmake>=3.22", "ninja", ".[mpich,test]")
+    vectors = str(Path(session.create_tmp()).absolute() / "vectors")
+    session.run("python", str(ROOT / "tests" / "kernel_vectors.py"), vectors)
+    emulator = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+    arm = f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64-linux-gnu.cmake'}"
+    tests = str(ROOT / "tests" / "unit" / "kernels" / "test_self_test.py")
+    for compiler in ("g++", "clang++"):
+        here = self_test(session, compiler, "", f"-DCMAKE_CXX_COMPILER={compiler}")
+        there = self_test(session, f"{compiler}_aarch64", "", arm, f"-DPYCRYO_CLANG={compiler == 'clang++'}")
+        for isa in ("baseline", "avx2", "avx512"):  # one that the processor lacks is replaced by its best
+            session.run(here, vectors, env={"PYCRYO_ISA": isa}, external=True)
+        session.run(*emulator, there, vectors, external=True)
+        session.run("pytest", "-q", tests, env={"PYCRYO_SELF_TEST": " ".join((*emulator, there))})
+
+    # Fused products and sums where the kernels ask for them, and nowhere else: the bits are the same.
+    here = self_test(session, "exact", "-ffp-contract=off -mfma", "-DCMAKE_CXX_COMPILER=g++")
+    there = self_test(session, "exact_aarch64", "-ffp-contract=off", arm)
+    told = [
+        session.run(*words, vectors, env={"PYCRYO_ISA": "baseline"}, external=True, silent=True)
+        for words in ((here,), (*emulator, there))
+    ]
+    if told[0] != told[1]:
+        session.error(f"aarch64 makes other bits than x86-64:\n{told[0]}\n{told[1]}")
+    session.log("aarch64 and x86-64 make the same bits")

@@ -3,8 +3,12 @@
 #include <cfloat>
 #include <utility>
 
+#include "shuffle.hpp"
+
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace pycryo::PYCRYO_ISA {
@@ -15,6 +19,8 @@ namespace {
 constexpr int lanes = 16, max_rows = 14;
 #elif defined(PYCRYO_ISA_avx2)
 constexpr int lanes = 8, max_rows = 6;
+#elif defined(__aarch64__)
+constexpr int lanes = 4, max_rows = 10;  // of 12 rows GCC keeps some in memory
 #else
 constexpr int lanes = 4, max_rows = 6;
 #endif
@@ -32,7 +38,6 @@ typedef std::int32_t IntVector __attribute__((vector_size(4 * lanes)));
 typedef double DoubleVector __attribute__((vector_size(8 * lanes)));
 typedef float Quad __attribute__((vector_size(16)));
 typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4)));
-typedef std::int32_t IntQuad __attribute__((vector_size(16)));
 
 inline const Vector& load(const float* p) noexcept { return *reinterpret_cast<const Vector*>(p); }
 inline Vector& at(float* p) noexcept { return *reinterpret_cast<Vector*>(p); }
@@ -52,6 +57,8 @@ inline unsigned at_least(Vector a, float limit) noexcept {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_set1_ps(limit), _CMP_GE_OQ)));
 #elif defined(__SSE2__)
   return static_cast<unsigned>(_mm_movemask_ps(_mm_cmpge_ps(a, _mm_set1_ps(limit))));
+#elif defined(__aarch64__)
+  return vaddvq_u32(vcgeq_f32(a, vdupq_n_f32(limit)) & uint32x4_t{1, 2, 4, 8});
 #else
   unsigned bits = 0;
   for (int i = 0; i < lanes; ++i) bits |= static_cast<unsigned>(a[i] >= limit) << i;
@@ -141,13 +148,12 @@ constexpr auto scattered_tile(std::int64_t n, std::integer_sequence<int, rows...
 }
 
 inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) noexcept {
-  const IntQuad low{0, 4, 1, 5}, high{2, 6, 3, 7}, front{0, 1, 4, 5}, back{2, 3, 6, 7};
-  const Quad ab0 = __builtin_shuffle(a, b, low), ab1 = __builtin_shuffle(a, b, high);
-  const Quad cd0 = __builtin_shuffle(c, d, low), cd1 = __builtin_shuffle(c, d, high);
-  a = __builtin_shuffle(ab0, cd0, front);
-  b = __builtin_shuffle(ab0, cd0, back);
-  c = __builtin_shuffle(ab1, cd1, front);
-  d = __builtin_shuffle(ab1, cd1, back);
+  const Quad ab0 = shuffle<0, 4, 1, 5>(a, b), ab1 = shuffle<2, 6, 3, 7>(a, b);
+  const Quad cd0 = shuffle<0, 4, 1, 5>(c, d), cd1 = shuffle<2, 6, 3, 7>(c, d);
+  a = shuffle<0, 1, 4, 5>(ab0, cd0);
+  b = shuffle<2, 3, 6, 7>(ab0, cd0);
+  c = shuffle<0, 1, 4, 5>(ab1, cd1);
+  d = shuffle<2, 3, 6, 7>(ab1, cd1);
 }
 
 // Stores four columns of `n` ≤ 4 depths.

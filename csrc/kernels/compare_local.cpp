@@ -7,6 +7,8 @@ namespace {
 
 #if defined(PYCRYO_ISA_avx512)
 constexpr int kTileSlices = 6;  // 6 × 4 sums, 6 slices and one image: 31 of 32 registers
+#elif defined(__aarch64__)
+constexpr int kTileSlices = 4;  // 4 × 4 sums: as many as four pipelines of four cycles have under way
 #else
 constexpr int kTileSlices = 3;  // 3 × 4 sums, 3 slices and one image: 16 of 16 registers
 #endif

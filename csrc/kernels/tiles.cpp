@@ -1,5 +1,6 @@
 #include "pycryo/tiles.hpp"
 
+#include "shuffle.hpp"
 #include "trigonometry.hpp"
 
 namespace pycryo::PYCRYO_ISA {
@@ -15,7 +16,6 @@ constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samp
 typedef double Voxel __attribute__((vector_size(32), may_alias));
 typedef double RunDoubles __attribute__((vector_size(64), aligned(8), may_alias));
 typedef std::int32_t RunInts __attribute__((vector_size(32)));
-typedef std::int32_t Places __attribute__((vector_size(16)));
 typedef float Floats8 __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Floats4 __attribute__((vector_size(16), may_alias));
 
@@ -49,7 +49,7 @@ struct Located {
 
 // a·b + c, rounded in the same way in whatever loop it is.
 inline double fused(double a, double b, double c) noexcept {
-#ifdef __FMA__
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   return __builtin_fma(a, b, c);
 #else
   return a * b + c;
@@ -189,13 +189,13 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
 // Four samples.
 inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
   const Floats4 a = four_at(re), b = four_at(im), c = four_at(weight), zero = {};
-  const Floats4 low = __builtin_shuffle(a, b, Places{0, 4, 1, 5}), high = __builtin_shuffle(a, b, Places{2, 6, 3, 7});
-  const Floats4 low_weight = __builtin_shuffle(c, zero, Places{0, 4, 1, 5});
-  const Floats4 high_weight = __builtin_shuffle(c, zero, Places{2, 6, 3, 7});
-  four_at(value[0]) = __builtin_shuffle(low, low_weight, Places{0, 1, 4, 5});
-  four_at(value[1]) = __builtin_shuffle(low, low_weight, Places{2, 3, 6, 7});
-  four_at(value[2]) = __builtin_shuffle(high, high_weight, Places{0, 1, 4, 5});
-  four_at(value[3]) = __builtin_shuffle(high, high_weight, Places{2, 3, 6, 7});
+  const Floats4 low = shuffle<0, 4, 1, 5>(a, b), high = shuffle<2, 6, 3, 7>(a, b);
+  const Floats4 low_weight = shuffle<0, 4, 1, 5>(c, zero);
+  const Floats4 high_weight = shuffle<2, 6, 3, 7>(c, zero);
+  four_at(value[0]) = shuffle<0, 1, 4, 5>(low, low_weight);
+  four_at(value[1]) = shuffle<2, 3, 6, 7>(low, low_weight);
+  four_at(value[2]) = shuffle<0, 1, 4, 5>(high, high_weight);
+  four_at(value[3]) = shuffle<2, 3, 6, 7>(high, high_weight);
 }
 
 template <bool is_curved>

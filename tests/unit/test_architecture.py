@@ -20,6 +20,7 @@ KERNEL_FILES = (
     "csrc/kernels/{}.cpp",
     "csrc/core/{}.cpp",
     "csrc/bindings/bind_{}.cpp",
+    "csrc/self_test/check_{}.cpp",
     "pycryo/kernels/{}.py",
     "pycryo/kernels/reference/{}.py",
     "tests/unit/kernels/test_{}.py",

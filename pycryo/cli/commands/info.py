@@ -27,6 +27,7 @@ ISA_FLAGS = {
     "avx2": ("avx2", "fma"),
     "avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl"),
 }
+BASELINES = {"x86_64": "SSE2", "aarch64": "NEON"}
 THREAD_VARIABLES = ("PYCRYO_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 _GIB = 1 << 30
 
@@ -82,15 +83,23 @@ def _machine() -> list[str]:
     return [
         _row("pycryo", f"{__version__}, {Path(__file__).resolve().parents[2]}"),
         _row("machine", f"{platform.node()}, {platform.system()} {platform.release()}, {platform.machine()}"),
-        _row("instruction set", f"{in_use}{lowered}; available: {', '.join(available_isas())}"),
+        _row("instruction set", f"{in_use}{lowered}; available: {', '.join(available_isas())}{_baseline()}"),
         _row("kernels", ", ".join(_core.kernels)),
         _row("threads", "; ".join([threads, *settings])),
         _row("memory", _memory()),
     ]
 
 
+def _baseline() -> str:
+    """What the baseline is on this machine."""
+    name = BASELINES.get(platform.machine())
+    return f" (baseline is {name})" if name else ""
+
+
 def available_isas(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Instruction sets of the kernels that this processor has."""
+    """Instruction sets of the kernels that this processor has: other than x86-64 there is the baseline alone."""
+    if platform.machine() != "x86_64":
+        return ["baseline"]
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:

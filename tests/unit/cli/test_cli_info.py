@@ -1,6 +1,7 @@
 """``pycryo info``: its report, the launcher check, the memory plan."""
 
 import os
+import platform
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -32,6 +33,17 @@ def test_report(capsys):
     assert "memory plan" not in report
 
 
+@pytest.mark.parametrize("machine, name", [("aarch64", "NEON"), ("x86_64", "SSE2"), ("riscv64", None)])
+def test_instruction_sets_of_other_processors(machine, name, monkeypatch, capsys):
+    monkeypatch.setattr(info.platform, "machine", lambda: machine)
+    assert main(["info"]) == 0
+    report = rows(capsys.readouterr().out)["instruction set"]
+    assert report.endswith(f" (baseline is {name})") == (name is not None)
+    if machine != "x86_64":
+        assert info.available_isas() == ["baseline"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
 def test_available_instruction_sets(tmp_path):
     assert _core.isa() in info.available_isas()
     cpuinfo = tmp_path / "cpuinfo"

@@ -47,13 +47,16 @@ def twin_of(accumulators, work):
     return twin.insert(accumulators.sphere, layers, work, box=accumulators.box, padding=accumulators.padding)
 
 
-def assert_equal_twin(accumulators, value, weight, n_entry):
+def tolerance(n_entry):
     # Values up to 5 carry 11 float32 roundings, of phase and products; a voxel of padding ≥ 1 receives at most 8 full
     # samples of an entry.
-    tolerance = 8 * max(n_entry, 1) * 5 * 11 * 6e-8
-    np.testing.assert_allclose(accumulators.re, value.real, atol=tolerance, rtol=0)
-    np.testing.assert_allclose(accumulators.im, value.imag, atol=tolerance, rtol=0)
-    np.testing.assert_allclose(accumulators.weight, weight, atol=tolerance, rtol=0)
+    return 8 * max(n_entry, 1) * 5 * 11 * 6e-8
+
+
+def assert_equal_twin(accumulators, value, weight, n_entry):
+    np.testing.assert_allclose(accumulators.re, value.real, atol=tolerance(n_entry), rtol=0)
+    np.testing.assert_allclose(accumulators.im, value.imag, atol=tolerance(n_entry), rtol=0)
+    np.testing.assert_allclose(accumulators.weight, weight, atol=tolerance(n_entry), rtol=0)
 
 
 def assert_same_bits(a: Accumulators, b: Accumulators):

@@ -31,17 +31,20 @@ def problem(rng, n_image, n_rotation, n_shift, n_pixel, r_high=10):
     )
 
 
+def tolerance(n_pixel):
+    # Each of the n terms (size ~ 1) carries the projector's error, up to 3·21·3·6e-8 px × a gradient of 4, and a few
+    # roundings; as random signs add: √(2n) of it, and twice that for the largest. Sums in float of 64 terms, then the
+    # result's rounding: 6e-8·|score| ~ 6e-8·2n.
+    n = max(1, n_pixel)
+    return 4 * (2 * n) ** 0.5 * (3 * 21 * 3 * 4 + 64) * 6e-8 + 2 * n * 6e-8
+
+
 def check(arguments):
     volume, rotations, shifts, images, weights, pixels = arguments
     result = compare_local(*arguments)
     values = volume.data[..., 0].astype(float) + 1j * volume.data[..., 1]
     expected = twin(values, rotations, shifts, images.astype(float), weights.astype(float), pixels, step=2.0)
-    # Each of the n terms (size ~ 1) carries the projector's error, up to 3·21·3·6e-8 px × a gradient of 4, and a few
-    # roundings; as random signs add: √(2n) of it, and twice that for the largest. Sums in float of 64 terms, then the
-    # result's rounding: 6e-8·|score| ~ 6e-8·2n.
-    n = max(1, len(pixels))
-    atol = 4 * (2 * n) ** 0.5 * (3 * 21 * 3 * 4 + 64) * 6e-8 + 2 * n * 6e-8
-    np.testing.assert_allclose(result, expected, atol=atol, rtol=0)
+    np.testing.assert_allclose(result, expected, atol=tolerance(len(pixels)), rtol=0)
 
 
 @pytest.mark.parametrize("n_pixel", [0, 1, 3, 4, 8, 15, 16, 17, 256, 511, 512, 513, 1100])
