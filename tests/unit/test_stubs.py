@@ -202,6 +202,12 @@ def test_results_of_what_cython_compiled():
             "moments": _background.moments(
                 np.zeros((2, 3, 3), np.float32), np.zeros(3, np.int32), np.full(3, 3, np.int32), 1
             ),
+            "ramps": _background.ramps(
+                np.ones((1, 3, 3), np.float32), np.arange(1), np.arange(4, dtype=np.int32), *np.eye(2, 4), 1, 1.0, 1
+            ),
+            "count_beyond": _background.count_beyond(
+                np.zeros((1, 3, 3), np.float32), np.arange(1), np.zeros(1, np.float32), np.ones(1, np.float32), 1
+            ),
         },
         _families: {
             "mark_families": _families.mark_families(

@@ -7,7 +7,7 @@ import numpy as np
 from cython.parallel cimport prange, threadid
 from libc.math cimport NAN, fabs, fabsf
 from libc.stdint cimport int32_t, int64_t
-from libcpp.algorithm cimport nth_element
+from libcpp.algorithm cimport nth_element, sort
 
 
 cdef float mean_of(const float* image, const int32_t* around, Py_ssize_t count) noexcept nogil:
@@ -104,12 +104,37 @@ def moments(const float[:, :, ::1] images, const int32_t[::1] left, const int32_
     return out
 
 
-cdef double median_of(double* values, Py_ssize_t count) noexcept nogil:
-    # Changes their order.
-    cdef Py_ssize_t half = count // 2, k
+# Values of which a sample brackets the median, and how far from its middle: five standard deviations of its rank.
+cdef enum:
+    SAMPLE = 256
+    BESIDE = 40
+
+
+cdef double median_of(double* values, Py_ssize_t count, double* near) noexcept nogil:
+    # Changes their order; `near` has room for as many.
+    cdef double sample[SAMPLE]
+    cdef double low, high
+    cdef Py_ssize_t k, below = 0, found = 0
+    if count >= 8 * SAMPLE:
+        for k in range(SAMPLE):
+            sample[k] = values[k * count // SAMPLE]
+        sort(sample, sample + SAMPLE)
+        low = sample[SAMPLE // 2 - BESIDE]
+        high = sample[SAMPLE // 2 + BESIDE]
+        for k in range(count):
+            below += values[k] < low
+            near[found] = values[k]
+            found += (values[k] >= low) & (values[k] <= high)
+        if below < (count - 1) // 2 and below + found > count // 2:
+            return middle_of(near, found, count // 2 - below, count % 2)
+    return middle_of(values, count, count // 2, count % 2)
+
+
+cdef double middle_of(double* values, Py_ssize_t count, Py_ssize_t half, bint is_odd) noexcept nogil:
+    cdef Py_ssize_t k
     cdef double lower
     nth_element(values, values + half, values + count)
-    if count % 2:
+    if is_odd:
         return values[half]
     lower = values[0]
     for k in range(1, half):
@@ -130,14 +155,14 @@ cdef void ramp_of(
     for k in range(count):
         value[k] = image[around[k]]
         ordered[k] = value[k]
-    start = median_of(ordered, count)
+    start = median_of(ordered, count, away)
     for k in range(count):
         value[k] -= start
     for _ in range(rounds):
         for k in range(count):
             away[k] = fabs(value[k] - level - along_x * x[k] - along_y * y[k])
             ordered[k] = away[k]
-        limit = reach * median_of(ordered, count)
+        limit = reach * median_of(ordered, count, memory + 3 * count)
         n = sx = sy = sxx = sxy = syy = sv = sxv = syv = 0.0
         for k in range(count):
             keep = 1.0 if away[k] <= limit else 0.0
@@ -185,7 +210,7 @@ def ramps(
         raise ValueError(f"chosen: expected numbers of {images.shape[0]} images")
     out = np.empty((n, 2))
     cdef double[:, ::1] view = out
-    cdef double[:, ::1] memory = np.empty((threads, 3 * count))
+    cdef double[:, ::1] memory = np.empty((threads, 4 * count))
     for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
         ramp_of(
             &images[chosen[i], 0, 0], &around[0], &x[0], &y[0], count, rounds, reach, &memory[threadid(), 0], &view[i, 0]
