@@ -190,7 +190,13 @@ def test_lower_folders_mirror_the_package():
 def test_packages_are_listed_in_pyproject():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-    others = {"pycryo.examples.betagal", "pycryo_bench", "pycryo_bench.kernels", "pycryo_bench.refinement"}
+    others = {
+        "pycryo.examples.betagal",
+        "pycryo_bench",
+        "pycryo_bench.io",
+        "pycryo_bench.kernels",
+        "pycryo_bench.refinement",
+    }
     assert set(re.findall(r'"(.+)"', listed[1])) == PACKAGES | others
 
 
