@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,18 +42,17 @@ def noise(*shape: int) -> np.ndarray:
 
 def rotations(n: int) -> np.ndarray:
     """(n, 3, 3), random."""
-    return Rotation.random(n, np.random.default_rng(1)).as_matrix()
+    return np.asarray(Rotation.random(n, np.random.default_rng(1)).as_matrix())
 
 
 def of_ctf() -> float:
     """50 images of all usual defoci."""
     rng = np.random.default_rng(0)
-    values = {"defocus_u": rng.uniform(8000, 25000, 50), "defocus_v": rng.uniform(8000, 25000, 50)}
-    values |= {"defocus_angle": rng.uniform(0, 180, 50)}
-    constants = {"frequency_step": 1 / (BOX * 1.1), "voltage": 300, "spherical_aberration": 2.7}
-    found = ctf.ctf(*K, **values, **constants, amplitude_contrast=0.1)
-    expected = ctf_twin.ctf(*K, **values, **constants, amplitude_contrast=0.1)
-    return relative([found], [expected])
+    values: dict[str, Any] = {"defocus_u": rng.uniform(8000, 25000, 50), "defocus_v": rng.uniform(8000, 25000, 50)}
+    values |= {"defocus_angle": rng.uniform(0, 180, 50), "voltage": 300, "spherical_aberration": 2.7}
+    values |= {"frequency_step": 1 / (BOX * 1.1), "amplitude_contrast": 0.1}
+    kx, ky = K
+    return relative([ctf.ctf(kx, ky, **values)], [ctf_twin.ctf(kx, ky, **values)])
 
 
 def of_shift() -> float:
@@ -97,7 +97,8 @@ def of_compare() -> float:
     images, slices = unit * noise(3, 5, 2, len(PIXELS)), noise(64, 2, len(PIXELS))
     weights = unit * np.abs(noise(3, len(PIXELS)))
     found = compare_scores(pack_images(images, weights), slices)
-    return relative([found], [compare_twin.scores(*(each.astype(np.float64) for each in (images, weights, slices)))])
+    wide = [each.astype(np.float64) for each in (images, weights, slices)]
+    return relative([found], [compare_twin.scores(wide[0], wide[1], wide[2])])
 
 
 def of_compare_local() -> float:
@@ -130,11 +131,13 @@ def of_defocus_scores() -> float:
     weights, angle = np.abs(noise(3, len(PIXELS))), 7 * noise(3, len(PIXELS))
     bin = rng.integers(0, n_bin, len(PIXELS)).astype(np.int32)
     phase, first, step = rng.uniform(0, 0.01, (3, n_bin)), np.full(3, -500.0), np.full(3, 100.0)
-    samples = (images, slices, weights, np.sin(angle), np.cos(angle))
-    found = defocus_scores.defocus_scores(defocus_scores.defocus_sums(*samples, bin, n_bin), phase, first, step, 9)
-    delta = first[:, None] + step[:, None] * np.arange(9)
-    wide = (each.astype(np.float64) for each in samples)
-    return relative([found], [defocus_scores_twin.defocus_scores(*wide, phase[:, None, bin] * delta[:, :, None])])
+    sine, cosine = np.sin(angle), np.cos(angle)
+    sums = defocus_scores.defocus_sums(images, slices, weights, sine, cosine, bin, n_bin)
+    found = defocus_scores.defocus_scores(sums, phase, first, step, 9)
+    turn = phase[:, None, bin] * (first[:, None] + step[:, None] * np.arange(9))[:, :, None]
+    wide = [each.astype(np.float64) for each in (images, slices, weights, sine, cosine)]
+    expected = defocus_scores_twin.defocus_scores(wide[0], wide[1], wide[2], wide[3], wide[4], turn)
+    return relative([found], [expected])
 
 
 def of_gridding_weights() -> float:
