@@ -8,11 +8,15 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.backprojector import insert, new_accumulators
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
+
+# Of a sample: its phase, its place, eight weights, three sums of each of eight voxels.
+FLOPS = 90.0
 
 
 def insertion(box: int, r_high: float, n_image: int, slabs: int = 1) -> Iterator[Case]:
@@ -31,9 +35,28 @@ def insertion(box: int, r_high: float, n_image: int, slabs: int = 1) -> Iterator
     entries = Entries(images, weights, np.arange(n_image), *poses, np.ones(n_image), pixels.kx, pixels.ky)
     run = partial(insert, accumulators, entries, quantum=(2.0**-30, 2.0**-30))
     name = f"backprojector {box}" + (f" 1/{slabs}" if slabs > 1 else "")
-    yield Case(name=name, run=run, work=n_image * len(pixels), unit="pixel/s")
+    n_sample = n_image * len(pixels)
+    is_extra = (box, slabs) != (128, 1)
+    yield Case(
+        name=name,
+        run=run,
+        work=n_sample,
+        unit="pixel/s",
+        error=None if is_extra else accuracy.of_backprojector,
+        is_extra=is_extra,
+    )
     moved = (images.nbytes + weights.nbytes) / slabs + 2 * 3 * accumulators.re.nbytes
-    yield Case(name=f"{name} bytes", run=run, work=moved, unit="B/s", limit="copy_bandwidth", goal=0.5)
+    yield Case(
+        name=f"{name} bytes",
+        run=run,
+        work=moved,
+        unit="B/s",
+        limit="copy_bandwidth",
+        goal=0.5,
+        flops=FLOPS * n_sample / slabs,
+        moved=moved,
+        is_extra=is_extra,
+    )
 
 
 def cases() -> list[Case]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.limits import Limit
 from pycryo.benchmark.script import main
@@ -46,6 +47,7 @@ def cases() -> list[Case]:
             unit="pixel/s",
             limit=Limit("slices alone", read_slices, n_sample, "pixel/s"),
             goal=1 / 1.5,
+            error=accuracy.of_compare_local,
         ),
         Case(
             name="compare_local 200 shifts",
@@ -53,6 +55,9 @@ def cases() -> list[Case]:
             work=4 * 200 * n_sample,
             unit="flop/s",
             limit="sgemm_peak",
+            error=accuracy.of_compare_local,
+            flops=4.0 * 200 * n_sample,
+            moved=64.0 * n_sample,
         ),
     ]
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.ctf import ctf
@@ -31,9 +32,19 @@ def cases() -> list[Case]:
         out=out,
     )
     return [
-        Case(name="ctf", run=run, work=out.nbytes, unit="B/s", limit="copy_bandwidth"),
+        Case(
+            name="ctf",
+            run=run,
+            work=out.nbytes,
+            unit="B/s",
+            limit="copy_bandwidth",
+            error=accuracy.of_ctf,
+            flops=40.0 * out.size,
+            moved=out.nbytes,
+        ),
         Case(
             name="ctf_b_factor",
+            is_extra=True,
             run=partial(run, b_factor=rng.uniform(0, 100, 500)),
             work=out.nbytes,
             unit="B/s",
@@ -41,6 +52,7 @@ def cases() -> list[Case]:
         ),
         Case(
             name="ctf_offset",
+            is_extra=True,
             run=partial(
                 run,
                 offset=rng.uniform(-1, 1, (3, len(pixels))),

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.defocus_scores import defocus_scores, defocus_sums
@@ -38,6 +39,7 @@ def cases() -> list[Case]:
             work=8 * N_IMAGE * N_BIN * N_POSE * N_DELTA,
             unit="flop/s",
             limit="sgemm_peak",
+            error=accuracy.of_defocus_scores,
         ),
     ]
 

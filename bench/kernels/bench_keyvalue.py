@@ -38,7 +38,7 @@ def cases() -> list[Case]:
     n_sample, n_key = N_IMAGE * len(pixels), sum(map(len, lists))
     return [
         Case(name="keyvalue make", run=partial(make, 0), work=n_sample, unit="pixel/s"),
-        Case(name="keyvalue count", run=count, work=n_sample, unit="pixel/s"),
+        Case(name="keyvalue count", run=count, work=n_sample, unit="pixel/s", is_extra=True),
         Case(
             name="keyvalue merge",
             run=partial(merge_key_values, lists),

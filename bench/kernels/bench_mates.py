@@ -33,6 +33,7 @@ def cases() -> list[Case]:
             work=3 * source.nbytes,
             unit="B/s",
             limit="copy_bandwidth",
+            is_extra=name != "120°",
         )
         for name, rotation in ROTATIONS.items()
     ]

@@ -9,12 +9,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices, volume_radius
 
 N_SLICE = 200
+# Of a sample: its place, seven interpolations of two numbers; four cells of 16 bytes, two numbers written.
+FLOPS, BYTES = 40.0, 72.0
 
 
 def cases() -> list[Case]:
@@ -34,8 +37,16 @@ def cases() -> list[Case]:
         project_slices(volume, rotations, pixels.kx, pixels.ky, out=out)
 
     return [
-        Case(name="projector random", run=lambda: run(random), work=n_sample, unit="pixel/s"),
-        Case(name="projector near", run=lambda: run(near), work=n_sample, unit="pixel/s"),
+        Case(
+            name="projector random",
+            run=lambda: run(random),
+            work=n_sample,
+            unit="pixel/s",
+            error=accuracy.of_projector,
+            flops=FLOPS * n_sample,
+            moved=BYTES * n_sample,
+        ),
+        Case(name="projector near", run=lambda: run(near), work=n_sample, unit="pixel/s", is_extra=True),
         Case(
             name="projector reads",
             run=lambda: run(random),

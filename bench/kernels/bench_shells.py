@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
@@ -26,9 +27,13 @@ def cases() -> list[Case]:
             work=a.nbytes + b.nbytes,
             unit="B/s",
             limit="copy_bandwidth",
+            error=accuracy.of_shells,
+            flops=6.0 * a.size,
+            moved=a.nbytes + b.nbytes,
         ),
         Case(
             name="shells_volumes",
+            is_extra=True,
             run=partial(volume_shells, half1, half2),
             work=half1.nbytes + half2.nbytes,
             unit="B/s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pycryo.benchmark import accuracy
 from pycryo.benchmark.cases import Case
 from pycryo.benchmark.script import main
 from pycryo.kernels.pixels import half_plane
@@ -24,6 +25,9 @@ def cases() -> list[Case]:
             work=out.nbytes + images.nbytes * 9,
             unit="B/s",
             limit="copy_bandwidth",
+            error=accuracy.of_shift,
+            flops=8.0 * out.size / 2,
+            moved=out.nbytes + images.nbytes,
         )
     ]
 

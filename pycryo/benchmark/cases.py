@@ -35,6 +35,13 @@ class Case:
         Ratio that is wanted.
     setup : callable, optional
         Called before every run, not timed.
+    error : callable, optional
+        Returns the relative error (root mean square) of the kernel against its float64 twin, on a small problem.
+    flops, moved : float, optional
+        Useful floating-point operations of one run, and bytes that must move to and from memory: its place under the
+        roofline.
+    is_extra : bool
+        Measured only if all benchmarks are asked for.
     """
 
     name: str
@@ -44,6 +51,19 @@ class Case:
     limit: str | Limit | None = None
     goal: float | None = None
     setup: Callable[[], object] | None = None
+    error: Callable[[], float] | None = None
+    flops: float | None = None
+    moved: float | None = None
+    is_extra: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A benchmark that cannot be run here: its `name`, and the `reason`."""
+
+    name: str
+    reason: str
+    is_extra: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,10 @@ class Result:
         Rate of the limit, and rate / limit_rate.
     goal : float or None
         Ratio that is wanted.
+    error : float or None
+        Relative error against the float64 twin.
+    flops, moved : float or None
+        Of one run.
     """
 
     name: str
@@ -77,6 +101,9 @@ class Result:
     limit_rate: float | None
     ratio: float | None
     goal: float | None
+    error: float | None = None
+    flops: float | None = None
+    moved: float | None = None
 
 
 def find_limit(case: Case, known: dict[str, Limit]) -> Limit | None:
@@ -124,6 +151,9 @@ def measure(case: Case, limit: Limit | None, repeat: int) -> Result:
         limit_rate=limit_rate,
         ratio=None if limit_rate is None else rate / limit_rate,
         goal=case.goal,
+        error=None if case.error is None else case.error(),
+        flops=case.flops,
+        moved=case.moved,
     )
 
 

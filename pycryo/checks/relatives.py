@@ -118,6 +118,8 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
 
 def _families(n: int, pairs: NDArray[np.int64]) -> Rows:
     """(n,) the first of the rows that chains of pairs (m, 2) lead to."""
+    if (pairs[:, 0] == pairs[:, 1]).all():
+        return np.arange(n)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

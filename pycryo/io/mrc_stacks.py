@@ -7,19 +7,22 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
+from pycryo.io._pixels import read_float16, read_turned_float32
 from pycryo.io.atomic import atomic_path
 from pycryo.io.in_memory.array_stack import ArrayStack
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
+from pycryo.threads import get_threads
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 32 << 20  # neighbouring images are read in one call of at most this size
+_READ_BYTES = 4 << 20  # neighbouring images are read in one call of at most this size, several by as many threads
 # A file of a network's file system may be out of sight for a while: seconds to wait for it, and between two looks.
 LATE, _LOOK = 10.0, 0.1
 _OUT_OF_SIGHT = (errno.ENOENT, errno.ESTALE)
@@ -83,7 +86,7 @@ def read_stack(
     stack : path, MrcHeader or ArrayStack
         A header read before saves reading it again.
     indices : (n,) ints
-        0-based numbers in any order; neighbours are read in one call, in the order of the file.
+        0-based numbers in any order; neighbours are read in one call, by as many threads as kernels use.
 
     Returns
     -------
@@ -110,8 +113,7 @@ def read_stack(
         try:
             with open(header.path, "rb", buffering=0) as file:
                 _refuse_change(header, os.fstat(file.fileno()))
-                for run in _runs(wanted[order], header.image_bytes):
-                    _read_run(file.fileno(), header, wanted, order[run], out)
+                _read_runs(file.fileno(), header, wanted, order, out)
             return out
         except OSError as error:
             if end is None:
@@ -144,11 +146,25 @@ def _refuse_change(header: MrcHeader, now: os.stat_result) -> None:
 def _runs(ordered: NDArray[np.int64], image_bytes: int) -> Iterable[slice]:
     """Slices of the sorted indices that are neighbours (or equal) and fit into one read."""
     most = max(1, _READ_BYTES // max(1, image_bytes))
+    ends = [*(np.flatnonzero(np.diff(ordered) > 1) + 1).tolist(), ordered.size]
     first = 0
-    for i in range(1, ordered.size + 1):
-        if i == ordered.size or ordered[i] > ordered[i - 1] + 1 or ordered[i] - ordered[first] >= most:
-            yield slice(first, i)
-            first = i
+    for end in ends:
+        yield from (slice(begin, min(end, begin + most)) for begin in range(first, end, most))
+        first = end
+
+
+def _read_runs(
+    descriptor: int, header: MrcHeader, wanted: NDArray[np.int64], order: NDArray[np.intp], out: NDArray[np.float32]
+) -> None:
+    """Read the images `wanted`, which `order` sorts, into `out`, by several threads."""
+    runs = list(_runs(wanted[order], header.image_bytes))
+    threads = min(get_threads(), len(runs))
+    if threads < 2:
+        for run in runs:
+            _read_run(descriptor, header, wanted, order[run], out)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda run: _read_run(descriptor, header, wanted, order[run], out), runs))
 
 
 def _read_run(
@@ -157,18 +173,27 @@ def _read_run(
     """Read the images `wanted[rows]`, ascending and without gaps, into `out[rows]`."""
     low, high = int(wanted[rows[0]]), int(wanted[rows[-1]])
     steps = np.arange(len(rows))
-    direct = header.dtype == out.dtype and bool(np.all(wanted[rows] == low + steps) and np.all(rows == rows[0] + steps))
-    target: NDArray[Any]
-    if direct:
-        target = out[rows[0] : rows[0] + len(rows)]
-    else:
-        target = np.empty((high - low + 1, header.ny, header.nx), header.dtype)
-    view = target.reshape(-1).view(np.uint8).data
-    offset, done = header.offset + low * header.image_bytes, 0
+    in_order = bool(np.all(wanted[rows] == low + steps) and np.all(rows == rows[0] + steps))
+    images = out[rows[0] : rows[0] + len(rows)] if in_order else np.empty((high - low + 1, *out.shape[1:]), np.float32)
+    if not _read_pixels(descriptor, header.dtype, header.offset + low * header.image_bytes, images.reshape(-1)):
+        raise RunError(f"{header.path} ends within image {low + 1}..{high + 1}; it was cut off during the run")
+    if not in_order:
+        out[rows] = images[wanted[rows] - low]
+
+
+def _read_pixels(descriptor: int, dtype: np.dtype[Any], offset: int, pixels: NDArray[np.float32]) -> bool:
+    """Read numbers of `dtype` from a byte of a file on into an array; whether there were enough."""
+    if dtype.kind == "f" and dtype.itemsize == 2:
+        return read_float16(descriptor, offset, int(not dtype.isnative), pixels) == len(pixels)
+    if dtype.kind == "f" and not dtype.isnative:
+        return read_turned_float32(descriptor, offset, pixels) == len(pixels)
+    stored = pixels if dtype == pixels.dtype else np.empty(len(pixels), dtype)
+    view, done = stored.view(np.uint8).data, 0
     while done < len(view):
         count = os.preadv(descriptor, [view[done:]], offset + done)
         if count == 0:
-            raise RunError(f"{header.path} ends within image {low + 1}..{high + 1}; it was cut off during the run")
+            return False
         done += count
-    if not direct:
-        out[rows] = target[wanted[rows] - low]
+    if stored is not pixels:
+        pixels[:] = stored
+    return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core, arguments
 from pycryo.errors import InputError
+from pycryo.fourier import fft, irfft2, rfft
 from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shift import shift
 from pycryo.threads import get_threads
 
 _BATCH_BYTES = 64 * 2**20  # of the temporaries of `project`
+_CACHE_BYTES = 2**20  # of a core, for lines that are transformed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,6 @@ def fourier_volume(
     InputError
         If `map` is not a cube, `padding` < 1 or `r_high` not in (0, N/2].
     """
-    import scipy.fft
-
     map = arguments.cube("map", map)
     box = len(map)
     if padding < 1:
@@ -98,17 +98,29 @@ def fourier_volume(
     work *= correction[:, None]
     work *= correction[:, None, None]
 
-    transform = scipy.fft.rfft(work, padded, axis=2, overwrite_x=True, workers=workers)
+    # Planes, then rows, some at a time: what is not the result stays in the cache.
     beyond = half > padded // 2  # periodic: F(x) = conj F(padded - x) for each line
-    transform = transform[:, :, np.where(beyond, padded - half, half)]
-    transform[:, :, beyond] = transform[:, :, beyond].conj()
-    transform *= _centre_phase(half, box, padded, transform.dtype)
-    transform = scipy.fft.fft(transform, padded, axis=1, workers=workers)[:, full % padded]
-    transform *= _centre_phase(full, box, padded, transform.dtype)[:, None]
-    transform = scipy.fft.fft(transform, padded, axis=0, workers=workers)[full % padded]
-    transform *= _centre_phase(full, box, padded, transform.dtype)[:, None, None]
-    data = np.ascontiguousarray(transform, np.complex64).view(np.float32)
-    return FourierVolume(data.reshape(len(full), len(full), len(half), 2), box, padding, limit)
+    lines = np.where(beyond, padded - half, half)
+    kind = np.complex128 if dtype == np.float64 else np.complex64
+    along_x, along_y = (_centre_phase(each, box, padded, np.dtype(kind)) for each in (half, full))
+    planes = np.empty((box, len(full), len(half)), kind)
+    for block in _blocks(box, padded * len(half) * planes.itemsize, workers):
+        some = rfft(work[block], padded, axis=2, workers=workers)[:, :, lines]
+        some[:, :, beyond] = some[:, :, beyond].conj()
+        some *= along_x
+        np.multiply(fft(some, padded, axis=1, workers=workers)[:, full % padded], along_y[:, None], out=planes[block])
+    data = np.empty((len(full), len(full), len(half)), np.complex64)
+    for block in _blocks(len(full), padded * len(half) * planes.itemsize, workers):
+        some = fft(planes[:, block], padded, axis=0, workers=workers)[full % padded]
+        some *= along_y[:, None, None]
+        data[:, block] = some
+    return FourierVolume(data.view(np.float32).reshape(*data.shape, 2), box, padding, limit)
+
+
+def _blocks(n: int, size: int, workers: int) -> Iterator[slice]:
+    """Parts of `n` layers of `size` bytes each that fit into the caches of the threads."""
+    step = max(1, workers * _CACHE_BYTES // size)
+    return (slice(first, min(n, first + step)) for first in range(0, n, step))
 
 
 def _centre_phase(
@@ -256,13 +268,11 @@ def project_images(
     -------
     (n, N, N) float32
     """
-    import scipy.fft
-
     box = volume.box
     slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
     if change is not None:
         change(slices)
     if shifts is not None:
         slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
-    images = scipy.fft.irfft2(pixels.put(slices), s=(box, box), workers=threads or get_threads())
+    images = irfft2(pixels.put(slices), box, workers=threads or get_threads())
     return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)

@@ -28,7 +28,7 @@ def skewness(source: SlabMap) -> float:
         z = source.numbers.start + plane
         inside = line[:, None] + line + line[z] < (box / 2) ** 2
         values = filtered[plane][inside].astype(np.float64)
-        sums[z] = [len(values), values.sum(), np.square(values).sum(), (values**3).sum()]
+        sums[z] = [len(values), values.sum(), np.square(values).sum(), (values * np.square(values)).sum()]
     source.comm.sum_array(sums)
     n, first, second, third = sums.sum(axis=0)
     if not n:

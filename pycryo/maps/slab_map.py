@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import fft, ifft, irfft2, rfft2
 from pycryo.maps import density
 from pycryo.maps.density import Map
 from pycryo.parallel.comm import Comm
@@ -222,8 +223,6 @@ def join_low_resolution(first: SlabMap, second: SlabMap, shells: float) -> tuple
 
     Collective; only the components below `shells` of half the difference of the maps travel.
     """
-    import scipy.fft
-
     box = first.box
     line = np.rint(np.fft.fftfreq(box, 1 / box)).astype(np.int64)
     ky = np.flatnonzero(np.abs(line) < shells)
@@ -236,20 +235,20 @@ def join_low_resolution(first: SlabMap, second: SlabMap, shells: float) -> tuple
     def forward(number: int) -> None:
         index = number - numbers.start
         difference = np.float32(0.5) * (second.data[index] - first.data[index])
-        low[number] = scipy.fft.rfft2(difference)[np.ix_(ky, kx)]
+        low[number] = rfft2(difference)[np.ix_(ky, kx)]
 
     _each(forward, numbers)
     first.comm.gather_parts(low, first.bounds.tolist())
-    low = scipy.fft.fft(low, axis=0, overwrite_x=True)
+    low = fft(low, axis=0, overwrite=True)
     low[np.square(line)[:, None, None] + np.square(line[ky])[:, None] + np.square(kx) >= shells**2] = 0
-    low = scipy.fft.ifft(low, axis=0, overwrite_x=True)
+    low = ifft(low, axis=0, overwrite=True)
     joined = (np.empty_like(first.data), np.empty_like(second.data))
 
     def back(number: int) -> None:
         index = number - numbers.start
         plane = np.zeros((box, box // 2 + 1), np.complex64)
         plane[np.ix_(ky, kx)] = low[number]
-        change = scipy.fft.irfft2(plane, s=(box, box), overwrite_x=True)
+        change = irfft2(plane, box)
         np.add(first.data[index], change, out=joined[0][index])
         np.subtract(second.data[index], change, out=joined[1][index])
 

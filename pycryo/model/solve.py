@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import next_fast_length
 from pycryo.kernels import gridding
 from pycryo.kernels.backprojector import Accumulators
 from pycryo.model.owners import MODELS, Model
@@ -51,10 +52,8 @@ class Solution:
 
 def grid_box(box: int, r_high: float) -> int:
     """Smallest even, FFT-friendly number of points per axis (≤ box) that holds the frequencies below `r_high`."""
-    import scipy.fft
-
     wanted = 2 * (int(np.ceil(r_high)) + 2)
-    return min(box, 2 * int(scipy.fft.next_fast_len(wanted // 2)))
+    return min(box, 2 * next_fast_length(wanted // 2))
 
 
 def solve(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.fourier import irfft2
 from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.kernels.pixels import Pixels, half_plane
@@ -216,8 +217,6 @@ class Simulator:
 
 def _to_images(pixels: Pixels, samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, box, box) float32 images of Fourier samples (n, 2, n_pixel) whose origin is the centre pixel."""
-    import scipy.fft
-
     box = pixels.box
-    images = scipy.fft.irfft2(pixels.put(samples), s=(box, box), workers=get_threads())
+    images = irfft2(pixels.put(samples), box, workers=get_threads())
     return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)

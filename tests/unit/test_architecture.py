@@ -29,7 +29,7 @@ KERNEL_FILES = (
 # Floors from the ground up: a module imports from its own floor and below. Names are of `pycryo.<name>`; the folders of
 # the refinement are storeys within its floor, its modules beside the folders are on none.
 FLOORS = (
-    ("_core", "arguments", "errors", "findings", "memory", "progress", "threads", "timer", "version"),
+    ("_core", "arguments", "errors", "findings", "fourier", "memory", "progress", "threads", "timer", "version"),
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),
@@ -122,7 +122,7 @@ def test_only_parallel_imports_mpi4py(name):
 
 @pytest.mark.parametrize("name", [name for name in INNER if part(name, 1) == "parallel"])
 def test_parallel_knows_no_cryo_em(name):
-    assert {part(each, 1) for each in OURS[name]} <= {"parallel", "errors", "threads"}
+    assert {part(each, 1) for each in OURS[name]} <= {"parallel", "errors", "fourier", "threads"}
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES - {"pycryo", "pycryo.cli.commands", "pycryo.kernels.reference"}))
@@ -197,7 +197,13 @@ def test_lower_folders_mirror_the_package():
 def test_packages_are_listed_in_pyproject():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-    others = {"pycryo.examples.betagal", "pycryo_bench", "pycryo_bench.kernels", "pycryo_bench.refinement"}
+    others = {
+        "pycryo.examples.betagal",
+        "pycryo_bench",
+        "pycryo_bench.io",
+        "pycryo_bench.kernels",
+        "pycryo_bench.refinement",
+    }
     assert set(re.findall(r'"(.+)"', listed[1])) == PACKAGES | others
 
 

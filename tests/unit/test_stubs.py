@@ -3,6 +3,7 @@
 import ast
 import collections.abc
 import inspect
+import os
 import re
 import types
 import typing
@@ -14,15 +15,16 @@ import pytest
 from pycryo import _core
 from pycryo.filter import _sampling, _weights
 from pycryo.geometry import _turns
+from pycryo.io import _pixels
 from pycryo.refinement.data import _background
 from pycryo.refinement.expectation import _families
 
-CYTHON = [_sampling, _weights, _turns, _background, _families]
+CYTHON = [_sampling, _weights, _turns, _pixels, _background, _families]
 
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
 # In Cython's signatures, less const and the layout of memory views.
-C_TYPES = {"uint64_t": int, "Py_ssize_t": int, "int": int, "double": float}
+C_TYPES = {"uint64_t": int, "int64_t": int, "Py_ssize_t": int, "int": int, "double": float}
 C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "float": np.float32, "uint8_t": np.uint8, "double": np.float64}
 
 
@@ -164,7 +166,9 @@ def test_wrong_stub_is_noticed(module, right, wrong):
     assert differences(broken, module)
 
 
-def test_results_of_what_cython_compiled():
+def test_results_of_what_cython_compiled(tmp_path):
+    (tmp_path / "pixels").write_bytes(bytes(8))
+    pixels = os.open(tmp_path / "pixels", os.O_RDONLY)
     ids, weight, offset = np.arange(2), np.full((2, 3), 1 / 3), np.full(2, 0.5)
     rotations, shifts, classes = np.ones((2, 3, 4)) / 2, np.zeros((2, 3, 2)), np.zeros((2, 3), np.int32)
     pick, densities = np.tile(np.arange(3), (2, 1)), (np.zeros((2, 3, 3), np.float32), weight, weight)
@@ -195,12 +199,22 @@ def test_results_of_what_cython_compiled():
             "matrices": _turns.matrices(rotations[0]),
             "nearest_mates": _turns.nearest_mates(rotations, rotations[:, 0].copy(), rotations[0]),
         },
+        _pixels: {
+            "read_float16": _pixels.read_float16(pixels, 0, 0, np.zeros(2, np.float32)),
+            "read_turned_float32": _pixels.read_turned_float32(pixels, 0, np.zeros(2, np.float32)),
+        },
         _background: {
             "without_background": _background.without_background(
                 np.zeros((2, 3, 3), np.float32), np.arange(4, dtype=np.int32), 1
             ),
             "moments": _background.moments(
                 np.zeros((2, 3, 3), np.float32), np.zeros(3, np.int32), np.full(3, 3, np.int32), 1
+            ),
+            "ramps": _background.ramps(
+                np.ones((1, 3, 3), np.float32), np.arange(1), np.arange(4, dtype=np.int32), *np.eye(2, 4), 1, 1.0, 1
+            ),
+            "count_beyond": _background.count_beyond(
+                np.zeros((1, 3, 3), np.float32), np.arange(1), np.zeros(1, np.float32), np.ones(1, np.float32), 1
             ),
         },
         _families: {
@@ -209,11 +223,13 @@ def test_results_of_what_cython_compiled():
             )
         },
     }
+    os.close(pixels)
     assert list(results) == CYTHON
     for module, found in results.items():
         stub = Stub(stub_of(module))
         assert found.keys() == stub.functions.keys()
         for name, result in found.items():
             ((_, told),) = stub.functions[name]
-            types_of = [np.typing.NDArray[each.dtype.type] for each in (result if type(result) is tuple else [result])]
+            parts = result if type(result) is tuple else [result]
+            types_of = [int if type(each) is int else np.typing.NDArray[each.dtype.type] for each in parts]
             assert told == (types_of[0] if len(types_of) == 1 else tuple[tuple(types_of)]), name

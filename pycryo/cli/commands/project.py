@@ -209,14 +209,18 @@ def _some(volume: FourierVolume, pixels: Pixels, views: Views, rows: NDArray[np.
         if views.change is not None:
             views.change(samples, rows, pixels)
 
-    return project_images(volume, rotations, pixels, shifts=views.origins[rows], change=change)
+    origins = views.origins[rows]
+    return project_images(volume, rotations, pixels, shifts=origins if origins.any() else None, change=change)
 
 
 def _with_progress(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:
+    if not sys.stderr.isatty():
+        yield from projections(source, views, padding)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("project", total=len(views.angles))
         for images in projections(source, views, padding):
             yield images

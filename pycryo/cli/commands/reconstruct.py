@@ -158,9 +158,12 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
 @contextmanager
 def _progress(comm: Comm) -> Iterator[Callable[[int, int], None]]:
     """A progress bar of rank 0's images, on a terminal."""
+    if comm.rank > 0 or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), disable=comm.rank > 0 or not sys.stderr.isatty()) as bar:
+    with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("reconstruct", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

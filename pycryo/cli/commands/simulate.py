@@ -101,11 +101,14 @@ def _write_maps(folder: Path, maps: tuple[Map, ...]) -> None:
 
 def _with_progress(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
     """The images batch by batch, with a progress bar on a terminal."""
+    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
+    if not sys.stderr.isatty():
+        yield from simulator.batches(size)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("simulate", total=simulator.options.n)
         for batch in simulator.batches(size):
             yield batch

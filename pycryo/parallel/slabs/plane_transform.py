@@ -8,25 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import fft, ifft, irfft, rfft
 from pycryo.parallel.slabs.row_batches import in_cache
 
 
 def read_planes(planes: NDArray[Any], rows: slice | NDArray[np.int64], points: NDArray[Any]) -> None:
     """Transform planes (m, n, n // 2 + 1), which are lost, to the points (m, n_row, n) of some rows. Not scaled."""
-    import scipy.fft
-
-    spectrum = scipy.fft.ifft(planes, axis=1, overwrite_x=True, norm="forward")[:, rows]
+    spectrum = ifft(planes, axis=1, overwrite=True, scaled=False)[:, rows]
     for block in _blocks(points.shape[1], planes):
-        points[:, block] = scipy.fft.irfft(spectrum[:, block], points.shape[2], axis=2, norm="forward")
+        points[:, block] = irfft(spectrum[:, block], points.shape[2], axis=2, scaled=False)
 
 
 def write_planes(points: NDArray[Any], planes: NDArray[Any]) -> None:
     """Transform the grid points (m, n, n) of planes (m, n, n // 2 + 1)."""
-    import scipy.fft
-
     for block in _blocks(points.shape[1], planes):
-        planes[:, block] = scipy.fft.rfft(points[:, block], axis=2)
-    spectrum = scipy.fft.fft(planes, axis=1, overwrite_x=True)
+        planes[:, block] = rfft(points[:, block], axis=2)
+    spectrum = fft(planes, axis=1, overwrite=True)
     if not np.may_share_memory(spectrum, planes):
         planes[:] = spectrum
 

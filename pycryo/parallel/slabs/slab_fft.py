@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import fft, ifft
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import Bounds, even_bounds
 from pycryo.parallel.slabs.plane_transform import read_planes, write_planes
@@ -125,15 +126,13 @@ class SlabFft:
         ValueError
             If there are `rows` and several ranks.
         """
-        import scipy.fft
-
         memory = RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
 
         def work(rows: Sequence[int]) -> NDArray[Any]:
             samples = memory.samples(len(rows), int(self.widths[rows[0]]))
             for row, each in zip(rows, samples, strict=True):
                 fill(row, each)
-            return np.asarray(scipy.fft.ifft(samples, axis=1, overwrite_x=True, norm="forward"))
+            return ifft(samples, axis=1, overwrite=True, scaled=False)
 
         chosen = self._batches(rows)
         self._clear_rows()
@@ -158,13 +157,11 @@ class SlabFft:
         ValueError
             If there are `rows` and several ranks.
         """
-        import scipy.fft
-
         chosen = self._batches(rows)
         memory = RowMemory(self.n, int(self.widths.max(initial=1)), self.complex)
 
         def work(rows: Sequence[int], samples: NDArray[Any]) -> None:
-            for row, each in zip(rows, scipy.fft.fft(samples, axis=1, overwrite_x=True), strict=True):
+            for row, each in zip(rows, fft(samples, axis=1, overwrite=True), strict=True):
                 take(row, each)
 
         with self._team() as team:

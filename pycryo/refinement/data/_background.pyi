@@ -6,3 +6,20 @@ def without_background(images: NDArray[np.float32], around: NDArray[np.int32], t
 def moments(
     images: NDArray[np.float32], left: NDArray[np.int32], right: NDArray[np.int32], threads: int
 ) -> NDArray[np.float64]: ...
+def ramps(
+    images: NDArray[np.float32],
+    chosen: NDArray[np.int64],
+    around: NDArray[np.int32],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    rounds: int,
+    reach: float,
+    threads: int,
+) -> NDArray[np.float64]: ...
+def count_beyond(
+    images: NDArray[np.float32],
+    chosen: NDArray[np.int64],
+    centre: NDArray[np.float32],
+    reach: NDArray[np.float32],
+    threads: int,
+) -> NDArray[np.int64]: ...

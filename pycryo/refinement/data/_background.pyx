@@ -4,8 +4,10 @@
 
 import numpy as np
 
-from cython.parallel cimport prange
-from libc.stdint cimport int32_t
+from cython.parallel cimport prange, threadid
+from libc.math cimport NAN, fabs, fabsf
+from libc.stdint cimport int32_t, int64_t
+from libcpp.algorithm cimport nth_element, sort
 
 
 cdef float mean_of(const float* image, const int32_t* around, Py_ssize_t count) noexcept nogil:
@@ -99,4 +101,142 @@ def moments(const float[:, :, ::1] images, const int32_t[::1] left, const int32_
     cdef double[:, ::1] view = out
     for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
         moments_of(&images[i, 0, 0], &left[0], &right[0], box, &view[i, 0])
+    return out
+
+
+# Values of which a sample brackets the median, and how far from its middle: five standard deviations of its rank.
+cdef enum:
+    SAMPLE = 256
+    BESIDE = 40
+
+
+cdef double median_of(double* values, Py_ssize_t count, double* near) noexcept nogil:
+    # Changes their order; `near` has room for as many.
+    cdef double sample[SAMPLE]
+    cdef double low, high
+    cdef Py_ssize_t k, below = 0, found = 0
+    if count >= 8 * SAMPLE:
+        for k in range(SAMPLE):
+            sample[k] = values[k * count // SAMPLE]
+        sort(sample, sample + SAMPLE)
+        low = sample[SAMPLE // 2 - BESIDE]
+        high = sample[SAMPLE // 2 + BESIDE]
+        for k in range(count):
+            below += values[k] < low
+            near[found] = values[k]
+            found += (values[k] >= low) & (values[k] <= high)
+        if below < (count - 1) // 2 and below + found > count // 2:
+            return middle_of(near, found, count // 2 - below, count % 2)
+    return middle_of(values, count, count // 2, count % 2)
+
+
+cdef double middle_of(double* values, Py_ssize_t count, Py_ssize_t half, bint is_odd) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef double lower
+    nth_element(values, values + half, values + count)
+    if is_odd:
+        return values[half]
+    lower = values[0]
+    for k in range(1, half):
+        lower = values[k] if values[k] > lower else lower
+    return 0.5 * (lower + values[half])
+
+
+cdef void ramp_of(
+    const float* image, const int32_t* around, const double* x, const double* y, Py_ssize_t count, int rounds,
+    double reach, double* memory, double* out
+) noexcept nogil:
+    cdef double* value = memory
+    cdef double* away = memory + count
+    cdef double* ordered = memory + 2 * count
+    cdef double start, level = 0.0, along_x = 0.0, along_y = 0.0, limit, det
+    cdef double n, sx, sy, sxx, sxy, syy, sv, sxv, syv, cx, cy, dxx, dxy, dyy, dxv, dyv, keep
+    cdef Py_ssize_t k
+    for k in range(count):
+        value[k] = image[around[k]]
+        ordered[k] = value[k]
+    start = median_of(ordered, count, away)
+    for k in range(count):
+        value[k] -= start
+    for _ in range(rounds):
+        for k in range(count):
+            away[k] = fabs(value[k] - level - along_x * x[k] - along_y * y[k])
+            ordered[k] = away[k]
+        limit = reach * median_of(ordered, count, memory + 3 * count)
+        n = sx = sy = sxx = sxy = syy = sv = sxv = syv = 0.0
+        for k in range(count):
+            keep = 1.0 if away[k] <= limit else 0.0
+            n += keep
+            sx += keep * x[k]
+            sy += keep * y[k]
+            sxx += keep * x[k] * x[k]
+            sxy += keep * x[k] * y[k]
+            syy += keep * y[k] * y[k]
+            sv += keep * value[k]
+            sxv += keep * x[k] * value[k]
+            syv += keep * y[k] * value[k]
+        cx = sx / n
+        cy = sy / n
+        dxx = sxx - cx * sx
+        dxy = sxy - cx * sy
+        dyy = syy - cy * sy
+        dxv = sxv - cx * sv
+        dyv = syv - cy * sv
+        det = dxx * dyy - dxy * dxy
+        if not det > 1e-6 * dxx * dyy:
+            out[0] = out[1] = NAN
+            return
+        along_x = (dxv * dyy - dyv * dxy) / det
+        along_y = (dyv * dxx - dxv * dxy) / det
+        level = sv / n - along_x * cx - along_y * cy
+    out[0] = along_x
+    out[1] = along_y
+
+
+def ramps(
+    const float[:, :, ::1] images, const int64_t[::1] chosen, const int32_t[::1] around, const double[::1] x,
+    const double[::1] y, int rounds, double reach, int threads
+):
+    """(n, 2) slopes along x and y of the images `chosen` (n,), fitted to their pixels `around`, at `x` and `y`.
+
+    In each round to those at most `reach` median absolute deviations from the fit before; NaN if they are on a line.
+    """
+    cdef Py_ssize_t n = chosen.shape[0], box = images.shape[1], count = around.shape[0], i
+    if images.shape[2] != box or count == 0 or np.min(around) < 0 or np.max(around) >= box * box:
+        raise ValueError(f"expected square images and pixels within, got {box} x {images.shape[2]} px")
+    if x.shape[0] != count or y.shape[0] != count or rounds < 1 or threads < 1:
+        raise ValueError(f"expected places of {count} pixels, rounds and threads")
+    if n and (np.min(chosen) < 0 or np.max(chosen) >= images.shape[0]):
+        raise ValueError(f"chosen: expected numbers of {images.shape[0]} images")
+    out = np.empty((n, 2))
+    cdef double[:, ::1] view = out
+    cdef double[:, ::1] memory = np.empty((threads, 4 * count))
+    for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        ramp_of(
+            &images[chosen[i], 0, 0], &around[0], &x[0], &y[0], count, rounds, reach, &memory[threadid(), 0], &view[i, 0]
+        )
+    return out
+
+
+cdef int64_t count_of(const float* image, Py_ssize_t size, float centre, float reach) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef int32_t found = 0
+    for k in range(size):
+        found += fabsf(image[k] - centre) >= reach
+    return found
+
+
+def count_beyond(
+    const float[:, :, ::1] images, const int64_t[::1] chosen, const float[::1] centre, const float[::1] reach, int threads
+):
+    """(n,) pixels of the images `chosen` (n,) that are `reach` (n,) or more from `centre` (n,)."""
+    cdef Py_ssize_t n = chosen.shape[0], size = images.shape[1] * images.shape[2], i
+    if centre.shape[0] != n or reach.shape[0] != n:
+        raise ValueError(f"expected centre and reach of {n} images, got {centre.shape[0]} and {reach.shape[0]}")
+    if n and (size == 0 or np.min(chosen) < 0 or np.max(chosen) >= images.shape[0]):
+        raise ValueError(f"chosen: expected numbers of {images.shape[0]} images")
+    out = np.empty(n, np.int64)
+    cdef int64_t[::1] view = out
+    for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        view[i] = count_of(&images[chosen[i], 0, 0], size, centre[i], reach[i])
     return out

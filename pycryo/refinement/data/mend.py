@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.io.batches import Batch
 from pycryo.parallel.comm import Comm
-from pycryo.refinement.data._background import moments
+from pycryo.refinement.data._background import count_beyond, moments, ramps
 from pycryo.threads import get_threads
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ _SCREEN = 6.0
 # Standard deviation of a ramp that is taken out, as a share of the whole image's; particles off the centre make up to
 # 0.13. And as a multiple of what noise makes, which is much in small images.
 _RAMP, _RAMP_CHANCE = 0.25, 6.0
+# Share of the least ramp below which a quick fit settles that there is none.
+_SETTLED = 0.5
 # Robust standard deviations beyond which a pixel says nothing of the ramp, and rounds of its fit.
 _RAMP_PIXELS, _RAMP_ROUNDS = 4.0, 4
 # The standard deviation of a normal distribution over its median absolute deviation.
@@ -77,7 +79,7 @@ def mend(images: Image) -> tuple[Image, NDArray[np.bool_], NDArray[np.bool_]]:
     if not n or images.shape[-1] < _LEAST_BOX:
         return images, has_hot, has_ramp
     images = np.ascontiguousarray(images, np.float32)
-    doubtful = np.flatnonzero(_screened(images))
+    doubtful = _screened(images)
     if not len(doubtful):
         return images, has_hot, has_ramp
     result = images
@@ -97,7 +99,7 @@ def mend(images: Image) -> tuple[Image, NDArray[np.bool_], NDArray[np.bool_]]:
 def without_hot_pixels(image: Image) -> tuple[Image, bool]:
     """The image (N, N) with its hot and dead pixels as the median of those around them, and whether there were any."""
     box = image.shape[-1]
-    most = max(_HOT_COUNT, int(_HOT_SHARE * box * box))
+    most = _most_hot(box)
     median = np.median(image)
     away = np.abs(image - median)
     usual = np.partition(away, -most - 1, axis=None)[-most - 1]
@@ -134,8 +136,8 @@ def without_ramp(image: Image) -> tuple[Image, bool]:
     return (image - (slope[1] * centred + slope[2] * centred[:, None])).astype(np.float32), True
 
 
-def _screened(images: Image) -> NDArray[np.bool_]:
-    """Images (n,) that may have hot pixels or a ramp."""
+def _screened(images: Image) -> NDArray[np.int64]:
+    """Numbers of the images that may have hot pixels or a ramp."""
     box = images.shape[-1]
     left, right, inverse = _around(box)
     found = moments(images, left, right, get_threads())
@@ -146,7 +148,40 @@ def _screened(images: Image) -> NDArray[np.bool_]:
         slope = (inverse * found[:, None, 4:]).sum(axis=-1)
         ramp = _ramp_deviation(slope[:, 1], slope[:, 2], box)
         doubtful = (peak > _SCREEN * deviation) | (ramp > _least_ramp(box) * deviation)
-    return np.asarray(doubtful & np.isfinite(found).all(axis=1) & (found[:, 2] < found[:, 3]))
+    chosen = np.flatnonzero(doubtful & np.isfinite(found).all(axis=1) & (found[:, 2] < found[:, 3]))
+    if not len(chosen):
+        return chosen
+    return chosen[~_settled(images, chosen, mean[chosen], deviation[chosen], peak[chosen])]
+
+
+def _settled(
+    images: Image,
+    chosen: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    deviation: NDArray[np.float64],
+    peak: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Which of the images `chosen` certainly have neither hot pixels nor a ramp, by their moments and a quick fit.
+
+    The median is at most a standard deviation from the mean. So no pixel is hot if more than `most` are a third of
+    (peak + 4 deviations) or more from the mean: then the usual distance from the median is a third of the largest.
+    """
+    box = images.shape[-1]
+    # What is too small beside the mean has lost its digits.
+    is_exact = deviation > 1e-3 * np.abs(mean)
+    with np.errstate(over="ignore"):
+        least = ((peak + 4 * deviation) / _HOT_FACTOR * (1 + 1e-3)).astype(np.float32)
+        no_hot = count_beyond(images, chosen, mean.astype(np.float32), least, get_threads()) > _most_hot(box)
+    rest = is_exact & no_hot
+    slope = ramps(images, chosen[rest], *_places(box), _RAMP_ROUNDS, _RAMP_PIXELS * _TO_DEVIATION, get_threads())
+    ramp = _ramp_deviation(slope[:, 0], slope[:, 1], box)
+    rest[rest] = ramp < _SETTLED * _least_ramp(box) * deviation[rest]
+    return rest
+
+
+def _most_hot(box: int) -> int:
+    """Pixels of an image that may be hot."""
+    return max(_HOT_COUNT, int(_HOT_SHARE * box * box))
 
 
 def _ramp_deviation(x: ArrayLike, y: ArrayLike, box: int) -> NDArray[np.float64]:
@@ -173,3 +208,15 @@ def _around(box: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.
     for each in (left, right, inverse):
         each.flags.writeable = False
     return left, right, inverse
+
+
+@lru_cache(maxsize=16)
+def _places(box: int) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """The pixels outside the inscribed circle: their numbers, x and y from the centre pixel."""
+    left, right, _ = _around(box)
+    line = np.arange(box)
+    y, x = np.nonzero((line < left[:, None]) | (line >= right[:, None]))
+    found = (y * box + x).astype(np.int32), (x - box // 2).astype(np.float64), (y - box // 2).astype(np.float64)
+    for each in found:
+        each.flags.writeable = False
+    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import rfft2
 from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.rotations import quaternion_to_matrix
 from pycryo.io.particles import Particles
@@ -82,9 +83,7 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
 
 def _half_plane_transform(moved: NDArray[np.float32]) -> NDArray[np.complex64]:
     """Of images whose centre pixel is at [0, 0]."""
-    import scipy.fft
-
-    return np.asarray(scipy.fft.rfft2(moved, workers=get_threads()), np.complex64)
+    return rfft2(moved, workers=get_threads())
 
 
 def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> NDArray[np.float64]:

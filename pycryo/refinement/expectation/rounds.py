@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from math import ceil, pi
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from pycryo.model.insertion import waits
 from pycryo.model.owners import Owners
 from pycryo.refinement.data.partition import Partition, geometries
-from pycryo.refinement.plan import Plan
+
+if TYPE_CHECKING:
+    from pycryo.refinement.plan import Plan
 
 log = logging.getLogger(__name__)
 

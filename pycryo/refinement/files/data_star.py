@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,9 @@ from pycryo.geometry.rotations import quaternion_to_euler
 from pycryo.io.particles import Particles, write_particles
 from pycryo.refinement.data.left_out import LeftOut
 from pycryo.refinement.optics.change import Change, changed
-from pycryo.refinement.outcome import Poses
+
+if TYPE_CHECKING:
+    from pycryo.refinement.outcome import Poses
 
 # Why a particle is left out; RELION keeps columns that it does not know.
 REASON_LABEL = "pycryoReason"

@@ -60,7 +60,7 @@ def set_up(
     """
     # All ranks at the same time: they need them by and by, and would wait for each other.
     with without_collections():
-        for name in ("scipy.fft", "scipy.ndimage", "scipy.sparse.csgraph"):
+        for name in ("scipy.ndimage", "scipy.sparse.csgraph"):
             importlib.import_module(name)
     group = symmetry(options.symmetry)
     if options.ewald:

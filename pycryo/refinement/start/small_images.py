@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import irfft2, next_fast_length
 from pycryo.io.batches import iter_batches
 from pycryo.io.particles import Particles
 from pycryo.parallel.comm import Comm
@@ -24,11 +25,9 @@ def small_boxes(particles: Particles, pixel_size: float) -> NDArray[np.int64]:
 
     The field of view stays, as does a box that has no larger pixels to offer.
     """
-    import scipy.fft
-
     optics = particles.optics
     wanted = np.ceil(optics.box * optics.pixel_size / pixel_size / 2).astype(np.int64)
-    even = np.array([2 * int(scipy.fft.next_fast_len(int(half))) for half in wanted.tolist()], np.int64)
+    even = np.array([2 * next_fast_length(int(half)) for half in wanted.tolist()], np.int64)
     return np.minimum(even, optics.box)
 
 
@@ -37,8 +36,6 @@ def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
 
     The mean outside the inscribed circle is subtracted.
     """
-    import scipy.fft
-
     old = images.shape[-1]
     samples = transform(images, old / 2)
     if box < old:
@@ -46,7 +43,7 @@ def shrink_images(images: NDArray[np.float32], box: int) -> NDArray[np.float32]:
         samples = np.fft.ifftshift(samples[:, rows, : box // 2 + 1], axes=1)
         samples[:, box // 2] = 0  # the Nyquist frequency stands for two
         samples[:, :, box // 2] = 0
-    small = scipy.fft.irfft2(samples, s=(box, box), workers=get_threads())
+    small = irfft2(samples, box, workers=get_threads())
     return np.asarray(np.fft.fftshift(small, axes=(1, 2)) * (box / old) ** 2, np.float32)
 
 

@@ -9,7 +9,8 @@ from phantom import write_set
 from scene import lump
 
 from pycryo.io.batches import Batch
-from pycryo.refinement.data._background import moments
+from pycryo.refinement.data import mend as mend_module
+from pycryo.refinement.data._background import count_beyond, moments, ramps
 from pycryo.refinement.data.mend import Mends, mend, mended
 
 
@@ -128,3 +129,58 @@ def test_an_image_does_not_depend_on_its_batch(rng):
     for batch, found in zip(batches, mended(batches, mends), strict=True):
         np.testing.assert_array_equal(found.images, whole[batch.rows])
     assert mends == Mends([3, 0], [3])
+
+
+def slopes(values, x, y, rounds, reach):
+    """float64 twin of `ramps` for one image."""
+    columns = np.stack([np.ones(len(x)), x, y], axis=1)
+    fit = np.array([np.median(values), 0, 0])
+    for _ in range(rounds):
+        away = np.abs(values - columns @ fit)
+        used = away <= reach * np.median(away)
+        fit = np.linalg.lstsq(columns[used], values[used], rcond=None)[0]
+    return fit[1:]
+
+
+@pytest.mark.parametrize("box", [16, 33, 128])
+def test_ramps_are_those_of_float64(box, rng):
+    images = rng.normal(50, 1, (5, box, box)).astype(np.float32)
+    y, x = grid(box)
+    images[1] += 0.1 * x
+    images[2, :3, :5] = 1e4
+    images[3] = np.float32(7)
+    numbers = np.flatnonzero(np.hypot(x, y) > box / 2).astype(np.int32)
+    places = [each.ravel()[numbers].astype(float) for each in (x, y)]
+    chosen = np.array([4, 1, 2, 3])
+    found = ramps(images, chosen, numbers, *places, 4, 6.0, 2)
+    expected = [slopes(images[i].ravel()[numbers].astype(float), *places, 4, 6.0) for i in chosen]
+    # Normal equations of centred places in float64.
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(found, ramps(images, chosen, numbers, *places, 4, 6.0, 1))
+    line = numbers[:9]
+    assert np.isnan(ramps(images, chosen[:1], line, np.arange(9.0), np.zeros(9), 4, 6.0, 1)).all()
+
+
+def test_pixels_beyond_are_counted(rng):
+    images = rng.normal(3, 1, (4, 20, 20)).astype(np.float32)
+    chosen, centre, reach = np.array([3, 1]), np.array([3, 2], np.float32), np.array([1, 2], np.float32)
+    expected = [(np.abs(images[i] - c) >= r).sum() for i, c, r in zip(chosen, centre, reach, strict=True)]
+    np.testing.assert_array_equal(count_beyond(images, chosen, centre, reach, 1), expected)
+    with pytest.raises(ValueError, match="numbers of 4 images"):
+        count_beyond(images, np.array([4, 0]), centre, reach, 1)
+    with pytest.raises(ValueError, match="of 2 images"):
+        count_beyond(images, chosen, centre[:1], reach, 1)
+
+
+def test_what_is_settled_quickly_is_what_the_whole_rule_says(monkeypatch, rng):
+    images = noise(rng, 60, 32)
+    images[::3] **= 3
+    images[1::4] += (rng.uniform(0, 0.1, 15)[:, None, None] * np.arange(32)).astype(np.float32)
+    images[2::7, 4, 5] = np.linspace(5, 40, len(images[2::7]))
+    images[5::11] += 1e5
+    quick = mend(images)
+    monkeypatch.setattr(mend_module, "_settled", lambda images, chosen, *_: np.zeros(len(chosen), bool))
+    for found, expected in zip(quick, mend(images), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert quick[1].any()
+    assert quick[2].any()

@@ -1,0 +1,6 @@
+# Arrays are C-contiguous and of exactly this type, or ValueError.
+import numpy as np
+from numpy.typing import NDArray
+
+def read_float16(descriptor: int, offset: int, is_turned: int, out: NDArray[np.float32]) -> int: ...
+def read_turned_float32(descriptor: int, offset: int, out: NDArray[np.float32]) -> int: ...

@@ -1,0 +1,153 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: embedsignature=True, embedsignature.format=c
+"""Pixels of files that are not float32 of this machine: read and converted piece by piece, within the cache."""
+
+import os
+
+from libc.stdint cimport int64_t
+
+cdef extern from *:
+    """
+    #include <unistd.h>
+
+    #include <algorithm>
+    #include <cerrno>
+    #include <cstddef>
+    #include <cstdint>
+    #include <cstring>
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #define PYCRYO_X86
+    #include <immintrin.h>
+    #endif
+
+    namespace {
+
+    using Bits = std::uint32_t __attribute__((vector_size(16)));
+    constexpr std::size_t kLanes = 4;
+
+    Bits turned(Bits x) {
+      x = ((x & 0x00ff00ffu) << 8) | ((x >> 8) & 0x00ff00ffu);
+      return (x << 16) | (x >> 16);
+    }
+
+    std::uint16_t half_at(const std::uint8_t* source, bool turn) {
+      const std::uint16_t low = source[turn ? 1 : 0], high = source[turn ? 0 : 1];
+      return static_cast<std::uint16_t>(low | (high << 8));
+    }
+
+    // Subnormal halves are normal floats: what their digits add to the least normal one.
+    float widened(std::uint32_t half) {
+      const std::uint32_t least = 0x38800000u, digits = (half & 0x7fffu) << 13, exponent = digits & 0x0f800000u;
+      std::uint32_t bits = digits + least;
+      float value, one;
+      std::memcpy(&value, &bits, sizeof value);
+      std::memcpy(&one, &least, sizeof one);
+      value -= one;
+      std::uint32_t small;
+      std::memcpy(&small, &value, sizeof small);
+      const std::uint32_t large = digits + (exponent == 0x0f800000u ? 0x70000000u : 0x38000000u);
+      bits = ((half & 0x8000u) << 16) | (exponent == 0 ? small : large);
+      std::memcpy(&value, &bits, sizeof value);
+      return value;
+    }
+
+    #ifdef PYCRYO_X86
+    // As many as there are eight at a time; how many.
+    __attribute__((target("avx,f16c"))) std::size_t read_eights(const std::uint8_t* source, std::size_t n, bool turn,
+                                                                 float* out) {
+      std::size_t i = 0;
+      for (; i + 8 <= n; i += 8) {
+        __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 2 * i));
+        if (turn) half = _mm_or_si128(_mm_slli_epi16(half, 8), _mm_srli_epi16(half, 8));
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(half));
+      }
+      return i;
+    }
+    #endif
+
+    void read_halves(const std::uint8_t* source, std::size_t n, bool turn, float* out) {
+      std::size_t i = 0;
+    #ifdef PYCRYO_X86
+      __builtin_cpu_init();
+      if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) i = read_eights(source, n, turn, out);
+    #endif
+      for (; i < n; ++i) out[i] = widened(half_at(source + 2 * i, turn));
+    }
+
+    #ifdef PYCRYO_X86
+    __attribute__((target("avx2"))) std::size_t turn_eights(const std::uint8_t* source, std::size_t n, float* out) {
+      const __m256i order = _mm256_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 3, 2, 1, 0, 7, 6, 5,
+                                             4, 11, 10, 9, 8, 15, 14, 13, 12);
+      std::size_t i = 0;
+      for (; i + 8 <= n; i += 8) {
+        const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + 4 * i));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm256_shuffle_epi8(bits, order));
+      }
+      return i;
+    }
+    #endif
+
+    void turn_floats(const std::uint8_t* source, std::size_t n, float* out) {
+      std::size_t i = 0;
+    #ifdef PYCRYO_X86
+      __builtin_cpu_init();
+      if (__builtin_cpu_supports("avx2")) i = turn_eights(source, n, out);
+    #endif
+      for (; i < n; i += kLanes) {
+        const std::size_t count = n - i < kLanes ? n - i : kLanes;
+        Bits bits = {};
+        std::memcpy(&bits, source + 4 * i, 4 * count);
+        bits = turned(bits);
+        std::memcpy(out + i, &bits, 4 * count);
+      }
+    }
+
+    // Numbers of `size` bytes from `offset` on; how many there were, or -errno.
+    long long read_numbers(int descriptor, long long offset, int size, bool turn, long long n, float* out) {
+      constexpr long long kBuffer = 1 << 16;  // stays in the cache of a core
+      alignas(64) std::uint8_t buffer[kBuffer];
+      long long done = 0;
+      while (done < n) {
+        const long long wanted = std::min(kBuffer, (n - done) * size);
+        long long have = 0;
+        while (have < wanted) {
+          const long long count = pread(descriptor, buffer + have, wanted - have, offset + done * size + have);
+          if (count < 0 && errno == EINTR) continue;
+          if (count < 0) return -errno;
+          if (count == 0) break;
+          have += count;
+        }
+        if (size == 2) read_halves(buffer, have / 2, turn, out + done);
+        else turn_floats(buffer, have / 4, out + done);
+        done += have / size;
+        if (have < wanted) break;
+      }
+      return done;
+    }
+
+    }  // namespace
+    """
+    long long read_numbers(int descriptor, long long offset, int size, bint turn, long long n, float* out) noexcept nogil
+
+
+def read_float16(int descriptor, int64_t offset, int is_turned, float[::1] out):
+    """Read float16 numbers of a file from byte `offset` on as float32 into `out`; how many there were.
+
+    `is_turned`: the bytes of each are in the other order than this machine's. OSError if the file cannot be read.
+    """
+    return _read(descriptor, offset, 2, is_turned, out)
+
+
+def read_turned_float32(int descriptor, int64_t offset, float[::1] out):
+    """As `read_float16`, of float32 numbers whose bytes are in the other order than this machine's."""
+    return _read(descriptor, offset, 4, 1, out)
+
+
+cdef long long _read(int descriptor, long long offset, int size, int is_turned, float[::1] out) except -1:
+    cdef long long n = out.shape[0], found = 0
+    if n:
+        with nogil:
+            found = read_numbers(descriptor, offset, size, is_turned != 0, n, &out[0])
+    if found < 0:
+        raise OSError(-found, os.strerror(-found))
+    return found
