@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from pycryo.kernels import backprojector, ctf, defocus_scores, gridding, projector, shells, shift
+from pycryo.kernels import backprojector, gridding, projector, shells
 from pycryo.kernels.compare import compare_scores, pack_images
 from pycryo.kernels.compare_local import compare_local
+from pycryo.kernels.ctf import ctf
+from pycryo.kernels.defocus_scores import defocus_scores, defocus_sums
 from pycryo.kernels.entries import Entries
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.reference import backprojector as backprojector_twin
@@ -23,6 +25,7 @@ from pycryo.kernels.reference import gridding as gridding_twin
 from pycryo.kernels.reference import projector as projector_twin
 from pycryo.kernels.reference import shells as shells_twin
 from pycryo.kernels.reference import shift as shift_twin
+from pycryo.kernels.shift import shift
 
 BOX, R_HIGH = 48, 20
 PIXELS = half_plane(BOX, R_HIGH)
@@ -52,13 +55,13 @@ def of_ctf() -> float:
     values |= {"defocus_angle": rng.uniform(0, 180, 50), "voltage": 300, "spherical_aberration": 2.7}
     values |= {"frequency_step": 1 / (BOX * 1.1), "amplitude_contrast": 0.1}
     kx, ky = K
-    return relative([ctf.ctf(kx, ky, **values)], [ctf_twin.ctf(kx, ky, **values)])
+    return relative([ctf(kx, ky, **values)], [ctf_twin.ctf(kx, ky, **values)])
 
 
 def of_shift() -> float:
     """Shifts of some px."""
     images, shifts = noise(4, 2, len(PIXELS)), 3.0 * noise(4, 5, 2).astype(np.float64)
-    found = shift.shift(images, *K, shifts, BOX)
+    found = shift(images, *K, shifts, BOX)
     return relative([found], [shift_twin.shift(images.astype(np.float64), *K, shifts, BOX)])
 
 
@@ -132,8 +135,8 @@ def of_defocus_scores() -> float:
     bin = rng.integers(0, n_bin, len(PIXELS)).astype(np.int32)
     phase, first, step = rng.uniform(0, 0.01, (3, n_bin)), np.full(3, -500.0), np.full(3, 100.0)
     sine, cosine = np.sin(angle), np.cos(angle)
-    sums = defocus_scores.defocus_sums(images, slices, weights, sine, cosine, bin, n_bin)
-    found = defocus_scores.defocus_scores(sums, phase, first, step, 9)
+    sums = defocus_sums(images, slices, weights, sine, cosine, bin, n_bin)
+    found = defocus_scores(sums, phase, first, step, 9)
     turn = phase[:, None, bin] * (first[:, None] + step[:, None] * np.arange(9))[:, :, None]
     wide = [each.astype(np.float64) for each in (images, slices, weights, sine, cosine)]
     expected = defocus_scores_twin.defocus_scores(wide[0], wide[1], wide[2], wide[3], wide[4], turn)
