@@ -20,7 +20,7 @@ _HOMES = {
     "PostprocessOptions": "pycryo.postprocessing.process",
     "PostprocessResult": "pycryo.postprocessing.process",
     "RefineOptions": "pycryo.refinement.options",
-    "Result": "pycryo.refinement.loop",
+    "Result": "pycryo.refinement.result",
     "RunError": "pycryo.errors",
     "abinitio": "pycryo.refinement.start.abinitio",
     "corrected_fsc": "pycryo.maps.fsc",

@@ -24,10 +24,10 @@ from pycryo.postprocessing.local_resolution import localres as localres
 from pycryo.postprocessing.process import PostprocessOptions as PostprocessOptions
 from pycryo.postprocessing.process import PostprocessResult as PostprocessResult
 from pycryo.postprocessing.process import postprocess as postprocess
-from pycryo.refinement.loop import Result as Result
 from pycryo.refinement.loop import refine as refine
 from pycryo.refinement.options import RefineOptions as RefineOptions
 from pycryo.refinement.reconstruct import reconstruct as reconstruct
+from pycryo.refinement.result import Result as Result
 from pycryo.refinement.start.abinitio import InitialModel as InitialModel
 from pycryo.refinement.start.abinitio import abinitio as abinitio
 from pycryo.refinement.start.abinitio_options import AbinitioOptions as AbinitioOptions

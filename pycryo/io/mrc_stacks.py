@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pycryo.errors import InputError, RunError
 from pycryo.io._pixels import read_float16, read_turned_float32
 from pycryo.io.atomic import atomic_path
-from pycryo.io.in_memory.array_stack import ArrayStack
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
+from pycryo.io.sources.array_stack import ArrayStack
 from pycryo.threads import get_threads
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -14,23 +13,31 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import numbers
 from pycryo.errors import InputError
-from pycryo.io.in_memory.array_stack import ArrayStack
-from pycryo.io.in_memory.particle_arrays import fields_of_arrays
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.optics import OpticsGroups
+from pycryo.io.sources.array_stack import ArrayStack
+from pycryo.io.sources.particle_arrays import fields_of_arrays
 from pycryo.io.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 POSE_LABELS = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+_PIXEL_ORIGINS = ("rlnOriginX", "rlnOriginY")
+# Columns of the table -> fields of `Particles`.
+_FIELDS = {
+    **dict(zip(POSE_LABELS, ("rot", "tilt", "psi"), strict=True)),
+    "rlnOriginXAngst": "origin_x",
+    "rlnOriginYAngst": "origin_y",
+    "rlnRandomSubset": "random_subset",
+    "rlnDefocusU": "defocus_u",
+    "rlnDefocusV": "defocus_v",
+    "rlnDefocusAngle": "defocus_angle",
+    "rlnPhaseShift": "phase_shift",
+    "rlnClassNumber": "class_number",
+}
 MICROGRAPH_LABEL = "rlnMicrographName"
-# What tells rows of one image apart, the first that differs.
-_TIE_BREAKERS = (
-    *("rot", "tilt", "psi", "origin_x", "origin_y", "class_number", "random_subset"),
-    *("optics_group", "defocus_u", "defocus_v", "defocus_angle", "phase_shift", "ctf_b_factor", "ctf_scale"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +154,26 @@ class Particles:
             Names the argument that is unknown or cannot be used.
         """
         return cls(**fields_of_arrays(images, pixel_size, values, poses, origins))
+
+    def updated(self, columns: Mapping[str, ArrayLike]) -> Particles:
+        """The same particles with other values (n,) of some columns of their table, by label."""
+        order = np.argsort(self.rows, kind="stable")
+        new = {label: np.asarray(values)[order] for label, values in columns.items()}
+        drop = _PIXEL_ORIGINS if "rlnOriginXAngst" in columns else ()
+        table = self.table.with_columns(new, drop=drop, rows=self.rows[order])
+        rows = np.empty(self.n, np.int64)
+        rows[order] = np.arange(self.n)
+        values: dict[str, Any] = {}
+        for label in set(columns) & set(_FIELDS):
+            values[_FIELDS[label]] = np.array(columns[label], getattr(self, _FIELDS[label]).dtype)
+        return replace(
+            self,
+            tables={**self.tables, self.table_name: table},
+            rows=rows,
+            has_poses=all(label in table.columns for label in POSE_LABELS),
+            missing_ctf=tuple(label for label in self.missing_ctf if label not in columns),
+            **values,
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -297,44 +324,3 @@ class Particles:
             if isinstance(value, np.ndarray):
                 values[name] = value[chosen]
         return Particles(**values)
-
-
-def by_image(particles: Particles, names: Sequence[str]) -> Particles:
-    """The particles, and their stacks, in an order that depends on the images' names only.
-
-    Stacks come by file name, those of one name by their folders; folders that all names begin with make no difference.
-    Images come by their number in the stack, rows of one image by pose and then by their other values. Rows that are
-    alike in all of these stay in the order of the file: they may be exchanged.
-
-    Parameters
-    ----------
-    particles : Particles
-        With one stack for each name, in the same order.
-    names : sequence of str
-        Of the stacks, as the STAR file has them.
-    """
-    sequence = sorted(range(len(names)), key=lambda number: _stack_key(names[number]))
-    rank = np.empty(len(names), np.int32)
-    rank[sequence] = np.arange(len(names), dtype=np.int32)
-    stack, index = rank[particles.stack], particles.image_index
-    order = np.lexsort((index, stack))
-    if not _rises(stack[order], index[order]):
-        ties = tuple(getattr(particles, name) for name in reversed(_TIE_BREAKERS))
-        order = np.lexsort((*ties, index, stack))
-    return replace(
-        particles,
-        stacks=tuple(particles.stacks[number] for number in sequence),
-        headers=tuple(particles.headers[number] for number in sequence) if particles.headers else (),
-        stack=stack,
-    ).subset(order)
-
-
-def _rises(stack: NDArray[np.int32], index: NDArray[np.int64]) -> bool:
-    """Whether no image occurs twice among sorted ones."""
-    return bool(np.all((np.diff(stack) > 0) | (np.diff(index) > 0)))
-
-
-def _stack_key(name: str) -> tuple[str, list[str], str]:
-    """File name, folders, and the name to the letter."""
-    *folders, file = posixpath.normpath(name.replace("\\", "/")).split("/")
-    return file, [folder for folder in folders if folder], name

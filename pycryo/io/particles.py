@@ -29,7 +29,6 @@ from pycryo.io.image_names import (
     noted_folders,
     split_names,
 )
-from pycryo.io.in_memory.on_disc import on_disc
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.optics import (
     MOVED_LABELS,
@@ -39,8 +38,10 @@ from pycryo.io.optics import (
     refuse_volumes,
     resolve_optics,
 )
-from pycryo.io.particle_set import POSE_LABELS, Particles, by_image
+from pycryo.io.particle_order import by_image
+from pycryo.io.particle_set import POSE_LABELS, Particles
 from pycryo.io.selection import as_table, particle_table
+from pycryo.io.sources.on_disc import on_disc
 from pycryo.io.star import read_comments, write_star
 from pycryo.io.table import Table, check_finite, whole_numbers
 

@@ -10,7 +10,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
 from pycryo.io.particles import Particles
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.maps.density import Map
-from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
@@ -31,9 +29,10 @@ from pycryo.refinement.files.saved.measured import Measured
 from pycryo.refinement.files.saved.unfinished import Unfinished
 from pycryo.refinement.optics.during import is_time, with_optics
 from pycryo.refinement.options import RefineOptions
-from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Poses, Record
+from pycryo.refinement.outcome import ClassMaps, Observer, Outcome, Record
 from pycryo.refinement.resources.balance import balance, describe
 from pycryo.refinement.resources.work_plan import tell
+from pycryo.refinement.result import ClassResult, Result
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.start.first_setup import set_up
 from pycryo.refinement.start.first_state import first_state
@@ -42,62 +41,6 @@ from pycryo.refinement.step import iterate
 from pycryo.threads import set_threads
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ClassResult:
-    """Final maps of one class, on rank 0 only (None elsewhere) and only if they were asked for.
-
-    Attributes
-    ----------
-    map : Map or None
-        Of all data, Wiener-filtered.
-    half_maps : two Map, or None
-        Unfiltered, unmasked.
-    fsc : Fsc
-    share : float
-        Part of the particles.
-    """
-
-    map: Map | None
-    half_maps: tuple[Map, Map] | None
-    fsc: Fsc
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A finished refinement.
-
-    Attributes
-    ----------
-    classes : tuple of ClassResult
-    poses : Poses or None
-        On rank 0 only.
-    resolution : float
-        Corrected FSC 0.143 of the best class, Å.
-    history : list of Record
-    """
-
-    classes: tuple[ClassResult, ...]
-    poses: Poses | None
-    resolution: float
-    history: list[Record]
-
-    @property
-    def map(self) -> Map | None:
-        """That of the first class."""
-        return self.classes[0].map
-
-    @property
-    def half_maps(self) -> tuple[Map, Map] | None:
-        """Those of the first class."""
-        return self.classes[0].half_maps
-
-    @property
-    def fsc(self) -> Fsc:
-        """That of the first class."""
-        return self.classes[0].fsc
 
 
 def refine(
@@ -168,7 +111,7 @@ def refine(
             setup.background.close()
     shares = outcome.record.class_share
     classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
-    return Result(classes, outcome.poses, outcome.record.resolution, history)
+    return Result(classes, outcome.poses, outcome.record.resolution, history, setup, outcome)
 
 
 def _refuse_ignored(particles: Particles, options: RefineOptions) -> None:

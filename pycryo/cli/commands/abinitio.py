@@ -14,7 +14,7 @@ from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.world import world
 from pycryo.refinement.start.abinitio import abinitio

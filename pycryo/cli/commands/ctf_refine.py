@@ -26,7 +26,7 @@ from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
 from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, write_particles
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world

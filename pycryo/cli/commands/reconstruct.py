@@ -17,7 +17,7 @@ from pycryo.errors import InputError
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import write_map_slabs
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.maps.contrast import DARK, skewness
 from pycryo.model.owners import MODELS
 from pycryo.parallel.collective_errors import on_root

@@ -18,17 +18,17 @@ from pycryo.cli.logs import run_logs
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
 from pycryo.cli.ranks import threads_per_rank
 from pycryo.cli.session import INPUT_ERROR, guarded
-from pycryo.errors import InputError, RunError
+from pycryo.errors import InputError
 from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.json_file import read_object
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
-from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
 from pycryo.refinement.data.prior import NO_POSES
+from pycryo.refinement.files import closing
 from pycryo.refinement.files.job import SUCCESS, keep_traceback
 from pycryo.refinement.files.live import LiveReport
 from pycryo.refinement.files.output_nodes import write_output_nodes
@@ -151,7 +151,7 @@ class _Job(FolderRun):
         self.tell(goes_on=self._resumes)
         with obeys_abort_file(folder.path):
             self._refine(particles, references, mask, options, findings)
-            on_root(comm, self._sharpen)
+            on_root(comm, lambda: closing.sharpen(folder.path))
             on_root(comm, self._report)
         if relion.is_external(args):
             on_root(comm, lambda: write_output_nodes(folder.path, options.classes))
@@ -205,32 +205,11 @@ class _Job(FolderRun):
         if self.comm.rank == 0:
             print(text)
 
-    def _sharpen(self) -> None:
-        """The sharpened map of each class, beside the final one."""
-        assert self.folder is not None
-        try:
-            with without_collections():
-                from pycryo.refinement.files.postprocessed import postprocess_run
-
-                postprocess_run(self.folder.path)
-        except RunError:  # the disc
-            raise
-        except Exception as error:
-            log.warning("no sharpened map (%s: %s); try `pycryo postprocess`", type(error).__name__, error)
-
     def _report(self) -> None:
         assert self.folder is not None
         if self.live is not None:
             self.live.close()
-        try:
-            with without_collections():
-                from pycryo.report.page import build_report
-
-                log.info("report: %s", build_report(self.folder.path))
-        except RunError:  # the disc
-            raise
-        except Exception as error:
-            log.warning("the report could not be made (%s: %s); try `pycryo report`", type(error).__name__, error)
+        closing.report(self.folder.path)
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""

@@ -29,7 +29,18 @@ def write_data_star(
     norm: NDArray[np.float64],
     optics_changes: Mapping[int, Change] | None = None,
 ) -> None:
-    """Write the particles that have poses, with all columns of their file, atomically.
+    """Write the particles that have poses, with all columns of their file, atomically; see `found_columns`."""
+    write_particles(path, *found_columns(every, poses, half, norm, optics_changes))
+
+
+def found_columns(
+    every: Particles,
+    poses: Poses,
+    half: NDArray[np.int8],
+    norm: NDArray[np.float64],
+    optics_changes: Mapping[int, Change] | None = None,
+) -> tuple[Particles, dict[str, ArrayLike]]:
+    """The particles that have poses, and the columns of what was found.
 
     `half` and `norm` (n_all,) are half-set and norm of every particle, `optics_changes` what was found of its group.
     """
@@ -41,7 +52,7 @@ def write_data_star(
     if poses.defocus_change.any() or optics_changes:
         columns["rlnDefocusU"] = particles.defocus_u + poses.defocus_change
         columns["rlnDefocusV"] = particles.defocus_v + poses.defocus_change
-    write_particles(path, particles, columns)
+    return particles, columns
 
 
 def write_rejected(path: Path, particles: Particles, left_out: LeftOut) -> None:

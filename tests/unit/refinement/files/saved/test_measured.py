@@ -11,7 +11,7 @@ import pytest
 from pycryo import RefineOptions, refine
 from pycryo.io.mrc import read_map
 from pycryo.io.particles import read_particles
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.parallel.comm import SerialComm
 from pycryo.refinement.data import image_statistics
 from pycryo.refinement.files.saved.array_file import sign

@@ -18,7 +18,7 @@ from thread_comm import run_ranks
 from pycryo.errors import InputError
 from pycryo.io.batches import read_images
 from pycryo.io.particles import read_particles, write_particles
-from pycryo.io.scratch import on_scratch
+from pycryo.io.sources.scratch import on_scratch
 from pycryo.parallel.comm import SerialComm
 
 
@@ -113,7 +113,7 @@ def test_removed_when_the_process_is_killed(particles, tmp_path):
     text = (
         "import sys, time\n"
         "from pycryo.io.particles import read_particles\n"
-        "from pycryo.io.scratch import on_scratch\n"
+        "from pycryo.io.sources.scratch import on_scratch\n"
         "from pycryo.parallel.comm import SerialComm\n"
         "with on_scratch(SerialComm(), read_particles(sys.argv[1]), sys.argv[2]):\n"
         "    print('ready', flush=True)\n"

@@ -12,8 +12,8 @@ from pycryo.arguments import number, numbers, rotations
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import matrix_to_quaternion, quaternion_to_euler
 from pycryo.io.aberrations import group_values
-from pycryo.io.in_memory.array_stack import ArrayStack
 from pycryo.io.optics import SHARED_LABELS, OpticsGroups
+from pycryo.io.sources.array_stack import ArrayStack
 from pycryo.io.table import make_table
 
 _DEFOCUS = {"rlnDefocusU": "defocus_u", "rlnDefocusV": "defocus_v", "rlnDefocusAngle": "defocus_angle"}

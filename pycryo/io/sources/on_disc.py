@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pycryo.io.in_memory.array_stack import ArrayStack
 from pycryo.io.mrc_stacks import write_stack
 from pycryo.io.particle_set import Particles
+from pycryo.io.sources.array_stack import ArrayStack
 
 
 def on_disc(particles: Particles, folder: Path) -> Particles:

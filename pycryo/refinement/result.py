@@ -1,0 +1,123 @@
+"""A finished refinement, for programs: maps, poses, particles, and the files that the command makes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pycryo.io.particles import Particles
+from pycryo.maps.density import Map
+from pycryo.maps.fsc import Fsc
+from pycryo.parallel.collective_errors import on_root
+from pycryo.refinement.files import closing
+from pycryo.refinement.files.data_star import found_columns
+from pycryo.refinement.files.job import SUCCESS, JobFolder, remove_results
+from pycryo.refinement.files.lock import FolderLock
+from pycryo.refinement.files.outputs import Writer
+from pycryo.refinement.outcome import Outcome, Poses, Record
+from pycryo.refinement.setup import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class ClassResult:
+    """Final maps of one class, on rank 0 only (None elsewhere) and only if they were asked for.
+
+    Attributes
+    ----------
+    map : Map or None
+        Of all data, Wiener-filtered.
+    half_maps : two Map, or None
+        Unfiltered, unmasked.
+    fsc : Fsc
+    share : float
+        Part of the particles.
+    """
+
+    map: Map | None
+    half_maps: tuple[Map, Map] | None
+    fsc: Fsc
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished refinement.
+
+    Attributes
+    ----------
+    classes : tuple of ClassResult
+    poses : Poses or None
+        On rank 0 only.
+    resolution : float
+        Corrected FSC 0.143 of the best class, Å.
+    history : list of Record
+    setup : Setup
+    outcome : Outcome
+        Of the final iteration; with `setup` what files are made of.
+    """
+
+    classes: tuple[ClassResult, ...]
+    poses: Poses | None
+    resolution: float
+    history: list[Record]
+    setup: Setup = field(repr=False)
+    outcome: Outcome = field(repr=False)
+
+    @property
+    def particles(self) -> Particles | None:
+        """Those that could be used, with the angles, origins, half-sets, classes and defoci found; on rank 0 only.
+
+        As in run_data.star, which `write_particles` makes of them.
+        """
+        if self.poses is None:
+            return None
+        partition, changes = self.setup.partition, dict(self.outcome.state.optics_changes)
+        norm = self.setup.statistics.norm
+        found, columns = found_columns(partition.particles, self.poses, partition.half, norm, changes)
+        return found.updated(columns)
+
+    def write(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the files of the result as ``pycryo refine`` does: maps, particles, FSC, run.json, report. Collective.
+
+        Parameters
+        ----------
+        folder : path
+            Made if needed.
+        overwrite : bool
+            An earlier run's files may be there, and go.
+
+        Raises
+        ------
+        InputError, RunError
+            If it cannot be written, or holds a run; on all ranks.
+        """
+        comm, setup = self.setup.partition.comm, self.setup
+        path = Path(folder)
+        taken: list[tuple[JobFolder, FolderLock]] = []
+        on_root(comm, lambda: taken.append(JobFolder.prepare(path, overwrite=overwrite)))
+        try:
+            options = replace(setup.options, keep_iterations="none")
+            on_root(comm, lambda: remove_results(path))
+            Writer(path, setup.partition.particles, options, comm)(setup, self.outcome, self.history)
+            on_root(comm, lambda: closing.sharpen(path))
+            on_root(comm, lambda: closing.report(path))
+            on_root(comm, lambda: taken[0][0].end(SUCCESS))
+        finally:
+            for _, lock in taken:
+                lock.release()
+
+    @property
+    def map(self) -> Map | None:
+        """That of the first class."""
+        return self.classes[0].map
+
+    @property
+    def half_maps(self) -> tuple[Map, Map] | None:
+        """Those of the first class."""
+        return self.classes[0].half_maps
+
+    @property
+    def fsc(self) -> Fsc:
+        """That of the first class."""
+        return self.classes[0].fsc
