@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -46,7 +47,11 @@ def run(args: argparse.Namespace) -> int:
             state = _follow_on_terminal(state, args.interval)
         else:
             state = _follow_in_lines(state, args.interval)
+        sys.stdout.flush()
     except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # the reader has seen enough; what is left goes nowhere, without another error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return int(state.state not in ("running", "finished"))
 

@@ -122,6 +122,17 @@ def test_ctrl_c_ends_the_watching_quietly(tmp_path, monkeypatch, capsys):
     lock.release()
 
 
+def test_a_reader_that_has_seen_enough(tmp_path):
+    """As `pycryo watch | head` does."""
+    write_run(tmp_path, 2, "done")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    words = [sys.executable, "-m", "pycryo", "watch", str(tmp_path), "--once"]
+    found = subprocess.run(words, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals here")
 def test_on_a_terminal(tmp_path):
     """In a terminal of its own: a frame, then the end; sequences that move the cursor are rich's."""
