@@ -1,4 +1,4 @@
-# The program that calls every kernel with vectors of the tests; the session `self_test` of noxfile.py runs it.
+# The program that calls every kernel with vectors of the tests; the session `aarch64` of noxfile.py runs it.
 
 if(PYCRYO_SELF_TEST)
   set(check_sources ${PYCRYO_KERNELS} ${PYCRYO_SHARED})
