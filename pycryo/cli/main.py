@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pycryo.cli.logs import ByLevel
 from pycryo.cli.parser import CommandParser
 from pycryo.errors import InputError, RunError
-from pycryo.memory import without_collections
+from pycryo.memory import keep_freed_memory, without_collections
 from pycryo.parallel.launcher import launched_rank
 from pycryo.version import __version__
 
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser(command, argv[argv.index(command) + 1 :] if command else ()).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0
+    keep_freed_memory()
     told = logging.StreamHandler(sys.stderr)
     told.setFormatter(ByLevel())
     logging.basicConfig(level=logging.INFO, handlers=[told])

@@ -1,6 +1,8 @@
 """How Python looks after memory."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -22,3 +24,22 @@ def test_collections_are_left_out_and_then_as_before(is_enabled):
         assert gc.isenabled() == is_enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_freed_memory_is_kept():
+    """Arrays of 8 MiB, four at a time, take new pages once, not in each of ten rounds; in a process of its own."""
+    code = (
+        "import resource, sys, numpy as np; from pycryo.memory import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep' and not keep_freed_memory(): print(-1); sys.exit()\n"
+        "def work():\n    [np.ones(1 << 20) for _ in range(4)]\n"
+        "work(); work()\n"
+        "begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(10): work()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)"
+    )
+    told = [sys.executable, "-c", code, "keep"]
+    faults = int(subprocess.run(told, check=True, capture_output=True, text=True).stdout)
+    if faults < 0:
+        pytest.skip("this C library takes no advice")
+    # One round has 8192 pages of 4 KiB.
+    assert faults < 1000
