@@ -9,6 +9,7 @@ from phantom import blobs
 from scipy.spatial.transform import Rotation
 
 import pycryo
+from pycryo.cli.main import main
 from pycryo.parallel.world import as_comm
 
 
@@ -199,6 +200,30 @@ def test_a_mask_by_its_file_is_the_mask(particles, truth, tmp_path):
     given = pycryo.refine(particles[:60], start, options, mask=soft)
     named = pycryo.refine(particles[:60], start, dataclasses.replace(options, mask=str(tmp_path / "mask.mrc")))
     np.testing.assert_array_equal(named.map.data, given.map.data)
+
+
+def test_a_result_ends_in_the_files_of_the_command(particles, truth, tmp_path):
+    start = pycryo.low_pass(truth, 30)
+    result = pycryo.refine(particles[:80], start, pycryo.RefineOptions(max_iter=2, keep_iterations="none"))
+    result.write(tmp_path / "run")
+    pycryo.write_particles(tmp_path / "set.star", particles[:80])
+    pycryo.write_map(tmp_path / "start.mrc", start)
+    words = ["refine", tmp_path / "set.star", "--ref", tmp_path / "start.mrc", "--out", tmp_path / "command"]
+    assert main([*map(str, words), "--max-iter", "2", "--keep-iterations", "none", "--quiet"]) == 0
+    made, wanted = ({each.name for each in (tmp_path / name).iterdir()} for name in ("run", "command"))
+    assert made == (wanted - {"run.log"}) | {"images.mrcs"}
+    for name in ("run_class001.mrc", "run_half1_class001_unfil.mrc"):
+        one, other = (pycryo.read_map(tmp_path / folder / name).data for folder in ("run", "command"))
+        # The STAR file has defoci and origins to six decimals.
+        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
+    found = pycryo.read_particles(tmp_path / "run" / "run_data.star")
+    for name in ("rot", "tilt", "psi", "origin_x", "origin_y", "random_subset", "class_number"):
+        np.testing.assert_allclose(getattr(found, name), getattr(result.particles, name), atol=1e-5)
+    again = pycryo.reconstruct(result.particles)
+    assert pycryo.fsc(again.map, result.map)[5] > 0.9
+    with pytest.raises(pycryo.InputError, match="holds a finished run"):
+        result.write(tmp_path / "run")
+    result.write(tmp_path / "run", overwrite=True)
 
 
 def test_many_processes_that_do_the_same_are_told(monkeypatch):
