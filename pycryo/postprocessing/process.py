@@ -13,7 +13,7 @@ from pycryo.errors import InputError
 from pycryo.maps.density import Map, as_map, low_pass
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, fitted_mask
-from pycryo.maps.returned import independence, returned_resolution, with_returned
+from pycryo.maps.returned import Band, independence, returned_resolution, with_returned
 from pycryo.postprocessing.sharpen import Filter, Guinier, sharpen
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,16 @@ class PostprocessOptions:
         Of the maps' point group, for what is said of noise.
     seed : int
         Of the random phases.
+    bands : tuple of (int, int), optional
+        Shells beyond the first fall of the FSC where there is signal. Default: those that are beyond chance
+        (`pycryo.maps.returned.returned_bands`).
     """
 
     filter: Filter = field(default_factory=Filter)
     low_pass: float | None = None
     order: int = 1
     seed: int = 0
+    bands: tuple[Band, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ def postprocess(
     mean = np.asarray((half1.data + half2.data) / 2, np.float32)
     inside = _mask(mean, pixel_size, mask)
     fsc = measured_fsc(half1, half2, inside, options.seed)
-    fsc = with_returned(fsc, independence(inside, options.order))
+    known = options.bands
+    fsc = replace(fsc, returned=known) if known is not None else with_returned(fsc, independence(inside, options.order))
     data, b_factor, guinier = sharpen(mean, fsc, options.filter)
     if b_factor is not None and b_factor > 0 and options.filter.b_factor is None:
         log.warning(

@@ -78,9 +78,12 @@ def told_return(fsc: Fsc) -> dict[str, Any] | None:
 
 def with_told_return(fsc: Fsc, told: Mapping[str, Any] | None) -> Fsc:
     """The curves with the bands of `told_return`."""
-    field = fsc.box * fsc.pixel_size
-    bands: list[Band] = [(round(field / a), round(field / b)) for a, b in (told or {}).get("bands", ())]
-    return replace(fsc, returned=tuple(bands))
+    return replace(fsc, returned=told_bands(told, fsc.box * fsc.pixel_size))
+
+
+def told_bands(told: Mapping[str, Any] | None, field_of_view: float) -> tuple[Band, ...]:
+    """The shells of the bands of `told_return`; `field_of_view` in Å."""
+    return tuple((round(field_of_view / a), round(field_of_view / b)) for a, b in (told or {}).get("bands", ()))
 
 
 def return_text(resolution: float, told: Mapping[str, Any] | None, gaps: list[float]) -> str | None:

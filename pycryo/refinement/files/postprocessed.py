@@ -17,12 +17,15 @@ from pycryo.io.json_file import read_object
 from pycryo.io.mrc import read_map, read_mask, read_place
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
+from pycryo.maps.density import Map
+from pycryo.maps.returned import Band
 from pycryo.memory import memory
 from pycryo.postprocessing.files import write_result
 from pycryo.postprocessing.mtf import Mtf, read_mtf
 from pycryo.postprocessing.process import PostprocessOptions, PostprocessResult, postprocess
 from pycryo.postprocessing.sharpen import Filter
 from pycryo.refinement.files.finished_run import FinishedRun
+from pycryo.report.gaps import told_bands
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +67,21 @@ def postprocess_class(
     """
     halves = run.half_maps_of(k)
     first, second = (read_map(path) for path in halves)
-    mask = mask or run.mask_of(k)
-    order = len(symmetry(run.told.get("symmetry") or "C1"))
-    result = postprocess(first, second, None if mask is None else read_mask(mask), replace(options, order=order))
+    options = replace(options, order=len(symmetry(run.told.get("symmetry") or "C1")))
+    if mask is None:
+        mask, options = run.mask_of(k), replace(options, bands=_bands_of(run, k, first))
+    result = postprocess(first, second, None if mask is None else read_mask(mask), options)
     place = read_place(halves[0], first.pixel_size)
     figures = write_result(prefix, result, halves, mask, place=place, pictures=pictures)
     return result, {"class": k} | figures
+
+
+def _bands_of(run: FinishedRun, k: int, half: Map) -> tuple[Band, ...] | None:
+    """Shells where the signal of a class comes back, as the refinement found inside the same mask; None: not told."""
+    told = run.told.get("signal_returns")
+    if not isinstance(told, list) or len(told) < k:
+        return None
+    return told_bands(told[k - 1], half.box * half.pixel_size)
 
 
 def postprocess_run(folder: Path) -> None:
