@@ -30,7 +30,7 @@ import numpy as np
 
 # Shared objects by what runs in them; the rest is Python, NumPy, the system and messages.
 _KINDS = {
-    "kernels": r"(_core|_sampling|_weights|_turns|_background|_families)\.",
+    "kernels": r"(_core|_sampling|_weights|_turns|_background|_families|_pixels)\.",
     "BLAS": r"openblas",
     "FFT": r"pocketfft|_duccfft",
 }
