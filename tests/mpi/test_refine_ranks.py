@@ -10,6 +10,7 @@ from moving import hurry
 from scene import lump, scene
 
 from pycryo import RefineOptions, refine
+from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.world import world
 
 # How the ranks share slices, by their number; 40 kB hold the images of a search one by one.
@@ -32,7 +33,7 @@ def test_ranks_do_not_change_a_bit(monkeypatch):
         particles, _, start = scene(Path(folder), lump(), 33, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
         options = RefineOptions(ini_high=30.0, threads=1, stages="global,local,defocus")
         together = refine(particles, start, replace(options, **SHARING[comm.size]), comm=comm)
-        alone = refine(particles, start, options) if comm.rank == 0 else None
+        alone = refine(particles, start, options, comm=SerialComm()) if comm.rank == 0 else None
     if comm.rank == 0:
         assert_same(together, alone)
         check_loads(together.history, comm.size)
@@ -55,7 +56,7 @@ def test_ranks_do_not_change_a_bit_of_classes():
         particles, _, start = scene(Path(folder), lump(), 25, snr=0.8, geometries=((20, 5.0), (24, 4.5)))
         options = RefineOptions(ini_high=30.0, threads=1, classes=2, max_iter=4)
         together = refine(particles, start, options, comm=comm)
-        alone = refine(particles, start, options) if comm.rank == 0 else None
+        alone = refine(particles, start, options, comm=SerialComm()) if comm.rank == 0 else None
     if comm.rank == 0:
         for one, other in zip(together.classes, alone.classes, strict=True):
             np.testing.assert_array_equal(one.map.data, other.map.data)
@@ -81,14 +82,14 @@ def test_ranks_do_not_change_a_bit_of_aberrated_images(monkeypatch):
         particles = replace(particles, optics=optics)
         options = RefineOptions(ini_high=30.0, threads=1, stages="global,local,defocus")
         together = refine(particles, start, replace(options, **SHARING[comm.size]), comm=comm)
-        alone = refine(particles, start, options) if comm.rank == 0 else None
+        alone = refine(particles, start, options, comm=SerialComm()) if comm.rank == 0 else None
         if comm.rank == 0:
             assert_same(together, alone)
         multiplied = replace(particles, optics=replace(optics, is_premultiplied=np.array([False, True])))
         options = replace(options, stages="global", max_iter=2)
         together = refine(multiplied, start, options, comm=comm)
         if comm.rank == 0:
-            alone = refine(multiplied, start, options)
+            alone = refine(multiplied, start, options, comm=SerialComm())
             np.testing.assert_array_equal(together.map.data, alone.map.data)
             np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
 
@@ -134,7 +135,7 @@ def check_fewer_images_than_ranks(comm):
         options = RefineOptions(ini_high=30.0, max_iter=3, threads=1)
         together = refine(particles, start, options, comm=comm)
         if comm.rank == 0:
-            alone = refine(particles, start, options)
+            alone = refine(particles, start, options, comm=SerialComm())
             np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
             np.testing.assert_array_equal(together.map.data, alone.map.data)
             assert np.isfinite(together.map.data).all()
@@ -148,6 +149,6 @@ def check_local_start(comm):
         for reference, each in ((start, replace(options, ini_high=30.0, sigma_ang=2.0)), (None, options)):
             together = refine(particles, reference, each, comm=comm)
             if comm.rank == 0:
-                alone = refine(particles, reference, each)
+                alone = refine(particles, reference, each, comm=SerialComm())
                 np.testing.assert_array_equal(together.poses.quaternion, alone.poses.quaternion)
                 np.testing.assert_array_equal(together.map.data, alone.map.data)

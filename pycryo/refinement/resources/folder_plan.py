@@ -9,10 +9,14 @@ from pycryo.refinement.options import KEPT_ITERATIONS, Keep
 from pycryo.refinement.resources.memory_plan import size
 from pycryo.refinement.setup import Setup
 
-# Bytes of a particle: the columns that are new in run_data.star; its posterior in the checkpoint.
-_NEW_COLUMNS, _POSTERIOR = 14 * 13, 2500
+# Bytes of a particle: the columns that are new in run_data.star; its posterior and more in the checkpoint.
+_NEW_COLUMNS, _POSTERIOR = 14 * 13, 2530
 # Report, figures, model and FSC of an iteration, log.
-_REPORT, _MODEL = 1 << 20, 1 << 14
+_REPORT, _MODEL = 4 << 20, 1 << 14
+# Of the two files in a checkpoint.
+_HEADERS = 1 << 15
+# Map, half-maps, mask, and the sharpened map without and with the mask.
+_FINAL_MAPS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ def folder_plan(setup: Setup) -> FolderPlan:
     star = len(table.body) * particles.n // max(1, table.n) + particles.n * _NEW_COLUMNS
     volume = 4 * setup.box**3
     iteration = classes * 2 * (volume + HEADER_BYTES) + star + _MODEL
-    result = classes * 4 * (volume + HEADER_BYTES) + star + _REPORT
+    result = classes * _FINAL_MAPS * (volume + HEADER_BYTES) + star + _REPORT
     # References of both halves, the images' posteriors; a new one is whole before the old one goes.
-    checkpoint = classes * 2 * volume + particles.n * _POSTERIOR
+    checkpoint = classes * 2 * volume + particles.n * _POSTERIOR + _HEADERS
     kept = KEPT_ITERATIONS[keep]
     if kept is None:
         return FolderPlan(keep, result + checkpoint, result + 2 * checkpoint, iteration)

@@ -148,10 +148,9 @@ def _usable(
         first = deal(comm, particles, half, None)
         statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
         first.free()
-        if measured is not None:
-            measured.keep(comm, particles, statistics, **marks)
     else:
         statistics, cache = known, {} if options.preread else None
+    told = statistics  # by the images alone
     refuse_too_many_bad(particles, statistics.left_out, options.max_bad_fraction)
     half = on_root(comm, lambda: halves_of_pixels(particles, drawn, statistics.twin, options.seed, diameter)).copy()
     half[blind] = -1
@@ -159,6 +158,8 @@ def _usable(
     statistics = replace(statistics, left_out=statistics.left_out.also(NO_DEFOCUS, blind))
     partition = deal(comm, particles, half, cache)
     refuse_empty_halves(partition)
+    if measured is not None and known is None:
+        measured.keep(comm, particles, told, **marks)
     return partition, statistics
 
 

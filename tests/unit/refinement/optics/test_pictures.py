@@ -14,7 +14,7 @@ def group(number, significant, pixels):
     seen = [("antisymmetric", np.zeros(n), np.full(n, 1e3))]
     return SimpleNamespace(
         group=number,
-        parts=[SimpleNamespace(name="beam tilt", is_significant=significant)],
+        parts=[SimpleNamespace(name="beam tilt", is_significant=significant, is_added=significant)],
         is_significant=significant,
         evidence=SimpleNamespace(n=40, pixels=pixels),
         phases=lambda particles: (seen, [phase]),
