@@ -23,14 +23,25 @@ def page(tmp_path, monkeypatch):
 
 def record(rate):
     def row(name, unit, rate, **more):
-        none = dict.fromkeys(("limit", "ratio", "goal", "error", "flops", "moved"))
+        none = dict.fromkeys(("limit", "limit_rate", "ratio", "goal", "error", "flops", "moved"))
         return {"name": name, "unit": unit, "rate": rate, "seconds": 0.01, **none, **more}
 
     machine = {"processor": "one", "cores": 2, "threads": 1, "load_average": 0.25, "pycryo": "1", "numpy": "2"}
     rows = [
         row("limit sgemm_peak", "flop/s", 1e11),
         row("limit copy_bandwidth", "B/s", 1e10),
-        row("ctf", "B/s", rate, limit="copy_bandwidth", ratio=0.75, goal=0.7, error=4.4e-8, flops=1e7, moved=1e6),
+        row(
+            "ctf",
+            "B/s",
+            rate,
+            limit="copy_bandwidth",
+            limit_rate=2e10,
+            ratio=0.75,
+            goal=0.7,
+            error=4.4e-8,
+            flops=1e7,
+            moved=1e6,
+        ),
     ]
     skipped = [{"name": "rival: one", "reason": "it is not on the PATH"}]
     return {"machine": {**machine, "python": "3", "date": "2026-11-30T12"}, "results": rows, "skipped": skipped}
@@ -47,6 +58,7 @@ def test_page_and_picture_of_records(page, tmp_path):
     assert "| case | held against | goal | avx2 | baseline |" in text
     assert "| ctf | copy_bandwidth | 70% | 5 GB/s, 75%, 4e-08 | 2 GB/s, 75%, 4e-08 |" in text
     assert "Not measured: rival: one (it is not on the PATH)." in text
+    assert page.best_limit(page.read_records(tmp_path), "copy_bandwidth") == 2e10
     with Image.open(page.PICTURE) as picture:
         assert picture.size[0] > 500
     assert page.main(["--draw", str(tmp_path)]) == 0
