@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.cli.folder_run import FolderRun
-from pycryo.errors import InputError
 from pycryo.io.atomic import write_text
 from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.io.selection import ParticleTable, read_particle_table
@@ -42,12 +41,6 @@ class Change:
     of_poses: Callable[[Path, ParticleTable], None]
     told: dict[str, Any]
     turns_hand: bool = False
-
-
-def check_folder(source: FinishedRun, out: Path) -> None:
-    """Raise InputError if the results would go into the run itself."""
-    if out.exists() and out.samefile(source.folder):
-        raise InputError(f"{out} is the run itself: choose another folder for --out")
 
 
 def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:

@@ -1,4 +1,4 @@
-"""A run with an output folder: what `refine` and `abinitio` do about lock, log and marks."""
+"""A run with an output folder: what its commands do about lock, log and marks, from begin to end."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import argparse
 import logging
 import platform
 import sys
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycryo import _core
-from pycryo.cli.logs import Logs
+from pycryo.cli.logs import Logs, run_logs
+from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError, RunError
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.refinement.files.job import ABORTED, FAILURE, LOG_NAME, SUCCESS, JobFolder, keep_traceback
 from pycryo.refinement.files.lock import FolderLock
-from pycryo.threads import get_threads
+from pycryo.threads import get_threads, set_threads
 from pycryo.version import __version__
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class FolderRun:
-    """One run of a command in the folder `args.out`; commands derive theirs from it.
+    """One run of a command in the folder `args.out`.
 
     Attributes
     ----------
@@ -88,3 +90,41 @@ class FolderRun:
     def keep_traceback(self, text: str) -> None:
         """In run.log, if there is one."""
         keep_traceback(self.folder, text)
+
+
+class Job(FolderRun, ABC):
+    """What a command does in its folder; commands derive theirs from it."""
+
+    @classmethod
+    def carry_out(cls, comm: Comm, args: argparse.Namespace, command: str) -> int:
+        """Work with log, messages and exit code, and let the folder go at the end. Collective.
+
+        Parameters
+        ----------
+        comm : Comm
+        args : Namespace
+            `verbose` and `quiet` count, if the command has them.
+        command : str
+            Name of the sub-command, for messages.
+
+        Returns
+        -------
+        int
+            Exit code.
+        """
+        talk = {name: getattr(args, name, False) for name in ("verbose", "quiet")}
+        with run_logs(comm.rank, **talk) as logs:
+            job = cls(comm, args, logs)
+            try:
+                return guarded(comm, command, job.work, before_end=job.end, keep_traceback=job.keep_traceback)
+            finally:
+                set_threads(None)
+                job.release()
+
+    @abstractmethod
+    def work(self) -> None:
+        """All that the command does. Collective."""
+
+    def end(self, code: int, message: str) -> None:
+        """Leave the output folder in order, after wrong input as it was found. Not collective: one rank."""
+        self.leave(code, message, as_found=code == INPUT_ERROR)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.errors import InputError
 from pycryo.kernels.shells import shell_counts
 
 # Å; coarser shells show the molecule's shape, finer ones the fall-off that a B-factor describes (Rosenthal & Henderson,
@@ -14,6 +15,8 @@ from pycryo.kernels.shells import shell_counts
 FIT_FROM = 10.0
 # Points below which no line is fitted.
 LEAST_POINTS = 4
+# Å²; B-factors beyond it are those of no map.
+_MOST_B_FACTOR = 5000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,13 @@ class Line:
     def b_factor(self) -> float:
         """Å², 4 · slope: negative for amplitudes that fall off, and then it sharpens (RELION's sign)."""
         return 4 * self.slope
+
+
+def check_b_factor(value: float) -> None:
+    """Raise InputError if a B-factor (Å²) is no number, or that of no map."""
+    if not abs(value) <= _MOST_B_FACTOR:
+        most = f"{_MOST_B_FACTOR:.0f}"
+        raise InputError(f"the B-factor must be between -{most} and {most} Å², not {value}")
 
 
 def shell_amplitudes(transform: NDArray[np.complexfloating]) -> NDArray[np.float64]:

@@ -14,14 +14,13 @@ from pycryo.maps.density import Map, as_map, low_pass
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.returned import Band, independence, returned_resolution, with_returned
+from pycryo.postprocessing.guinier import check_b_factor
 from pycryo.postprocessing.sharpen import Filter, Guinier, sharpen
 
 log = logging.getLogger(__name__)
 
 # Relative; pixel sizes of half-maps within it are the same.
 _SAME_PIXEL = 1e-3
-# Å²; B-factors beyond it are those of no map.
-MOST_B_FACTOR = 5000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +166,8 @@ def _mask(mean: NDArray[np.float32], pixel_size: float, mask: Map | None) -> NDA
 
 def _check(options: PostprocessOptions, half: Map) -> None:
     how, nyquist = options.filter, 2 * half.pixel_size
-    if how.b_factor is not None and not abs(how.b_factor) <= MOST_B_FACTOR:
-        raise InputError(
-            f"the B-factor must be between -{MOST_B_FACTOR:.0f} and {MOST_B_FACTOR:.0f} Å², not {how.b_factor}"
-        )
+    if how.b_factor is not None:
+        check_b_factor(how.b_factor)
     if options.low_pass is not None and not nyquist <= options.low_pass < half.box * half.pixel_size / 2:
         raise InputError(
             f"the low-pass filter must be between {nyquist:.2f} Å (Nyquist) and "

@@ -7,11 +7,9 @@ import logging
 
 from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
 from pycryo.cli.ranks import threads_per_rank
-from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.particles import Particles
 from pycryo.io.sources.scratch import on_scratch
@@ -42,23 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command on this rank; returns the exit code. Collective."""
     comm = world()
-    with run_logs(comm.rank, verbose=args.verbose, quiet=args.quiet) as logs:
-        progress.enable(comm.rank == 0 and not args.quiet)
-        levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
-        job = _Job(comm, args, logs)
-        try:
-            for name in () if args.verbose else _TALKATIVE:
-                logging.getLogger(name).setLevel(logging.WARNING)
-            return guarded(comm, "abinitio", job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
-            progress.enable(False)
-            set_threads(None)
-            job.release()
+    progress.enable(comm.rank == 0 and not args.quiet)
+    levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    try:
+        for name in () if args.verbose else _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        return _Job.carry_out(comm, args, "abinitio")
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        progress.enable(False)
 
 
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command: what it reads, does and leaves behind."""
 
     def work(self) -> None:
@@ -91,7 +85,3 @@ class _Job(FolderRun):
         findings = read[0].findings.items if read else []
         write_initial_model(comm, folder, particles, options, found, inputs, findings)
         log.info("go on with: pycryo refine %s --ref %s --sym %s", args.particles, folder / MAP_NAME, options.symmetry)
-
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order. Not collective: one rank."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)

@@ -7,10 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_overwrite, add_talk
-from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
 from pycryo.version import __version__
@@ -46,15 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and write; returns the exit code."""
-    with run_logs(0, verbose=args.verbose, quiet=args.quiet) as logs:
-        job = _Job(SerialComm(), args, logs)
-        try:
-            return guarded(job.comm, "deposit", job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            job.release()
+    return _Job.carry_out(SerialComm(), args, "deposit")
 
 
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command."""
 
     def work(self) -> None:
@@ -64,8 +57,8 @@ class _Job(FolderRun):
 
         args = self.args
         source = FinishedRun.read(args.run, "box", "pixel_size", any_classes=True)
-        if not 1 <= args.class_number <= source.classes:
-            raise InputError(f"--class must be 1 to {source.classes}, not {args.class_number}")
+        source.require_class(args.class_number)
+        source.keep_out(args.out)
         files, told = _sources(source, args.postprocessed, args.class_number)
         found = examine(files, level=args.contour, mass=args.mass)
         folder = self.take_folder(overwrite=args.overwrite).path
@@ -76,10 +69,6 @@ class _Job(FolderRun):
         print(f"primary map    {folder / PRIMARY}, contour level {found.levels[0]:.4g} ({found.volume:.0f} Å³)")
         print(f"picture        {folder / IMAGE}")
         print(f"checklist      {folder / CHECKLIST}.md: what you still have to fill in is at its end")
-
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)
 
 
 def _sources(source: FinishedRun, postprocessed: Path | None, k: int) -> tuple[Sources, dict[str, Any]]:

@@ -7,11 +7,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_overwrite, add_talk
 from pycryo.cli.ranks import check_output
-from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
 
@@ -41,15 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Mirror and write; returns the exit code."""
-    with run_logs(0, verbose=args.verbose, quiet=args.quiet) as logs:
-        job = _Job(SerialComm(), args, logs)
-        try:
-            return guarded(job.comm, "flip", job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            job.release()
+    return _Job.carry_out(SerialComm(), args, "flip")
 
 
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command."""
 
     def work(self) -> None:
@@ -77,7 +70,7 @@ class _Job(FolderRun):
 
     def _run(self) -> None:
         from pycryo.cli.changed_poses import write_mirrored
-        from pycryo.cli.changed_run import Change, change_run, check_folder
+        from pycryo.cli.changed_run import Change, change_run
         from pycryo.maps.turn import mirrored
         from pycryo.refinement.files.finished_run import FinishedRun
 
@@ -86,7 +79,7 @@ class _Job(FolderRun):
             raise InputError("--pixel-size is that of a map: a run tells its own")
         source = FinishedRun.read(args.source, any_classes=True)
         axis = _axis_of(source, args.axis)
-        check_folder(source, args.out)
+        source.keep_out(args.out)
         self.take_folder(overwrite=args.overwrite)
         self.open_log()
         change = Change(
@@ -98,10 +91,6 @@ class _Job(FolderRun):
         change_run(self, source, change)
         logger.info("%s: maps and poses, mirrored along %s", args.out, axis)
         logger.info("with --ewald, the hand is the other one, too: --ewald-hand changes its sign")
-
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)
 
 
 def _axis_of(source: FinishedRun, asked: Axis | None) -> Axis:

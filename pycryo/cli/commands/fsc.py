@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import numpy as np
 
-from pycryo.checks.maps import check_mask, compare_grid
-from pycryo.errors import InputError
-from pycryo.findings import Findings
-from pycryo.io.mrc import read_map, read_mask
-from pycryo.io.mrc_header import read_header
+from pycryo.cli.half_maps import read_halves, read_halves_mask
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
-
-logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,61 +47,6 @@ def run(args: argparse.Namespace) -> int:
         for write, suffix in ((write_fsc_star, ".star"), (write_fsc_xml, ".xml"), (write_fsc_png, ".png")):
             write(args.out.with_name(args.out.name + suffix), curves)
     return 0
-
-
-def read_halves(args: argparse.Namespace) -> tuple[Map, Map]:
-    """The half-maps `args.half1` and `args.half2`, of one box and `args.pixel_size` if it is given.
-
-    Raises
-    ------
-    InputError
-        If they differ in box or pixel size, or a file cannot be read.
-    """
-    first, second = (read_map(path, pixel_size=args.pixel_size) for path in (args.half1, args.half2))
-    if first.box != second.box or abs(first.pixel_size - second.pixel_size) > 1e-3 * first.pixel_size:
-        raise InputError(
-            f"{args.half1} ({first.box} px of {first.pixel_size:g} Å) and {args.half2} ({second.box} px of "
-            f"{second.pixel_size:g} Å) differ in box or pixel size: half-maps must agree"
-        )
-    if args.seed < 0:
-        raise InputError(f"--seed must be 0 or more, not {args.seed}")
-    if np.array_equal(first.data, second.data):
-        logger.warning("%s and %s are the same map: give both half-maps, the FSC tells nothing", args.half1, args.half2)
-    return first, second
-
-
-def read_halves_mask(args: argparse.Namespace, half: Map) -> Map | None:
-    """The mask `args.mask` for half-maps like `half`, or None where none is given; what is odd is told in the log.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is no mask.
-    """
-    if args.mask is None:
-        return None
-    given, findings = _mask(args, half.box), Findings()
-    compare_grid(given, args.mask, (half.box, half.pixel_size), findings)
-    check_mask(given, args.mask, findings)
-    findings.log_warnings(logger)
-    return given
-
-
-def _mask(args: argparse.Namespace, box: int) -> Map:
-    """The mask; where the half-maps are given another pixel size, so is a mask of their box, others in proportion.
-
-    In headers 0 and 1 Å say nothing of the half-maps.
-    """
-    if args.pixel_size is None:
-        return read_mask(args.mask)
-    header, of_maps = read_header(args.mask), read_header(args.half1)
-    if header.nx == box:
-        return read_mask(args.mask, pixel_size=args.pixel_size)
-    if of_maps.pixel_size in (0, 1) and header.pixel_size not in (0, 1):
-        return read_mask(args.mask)
-    if not min(header.pixel_size, of_maps.pixel_size) > 0:
-        raise InputError(f"{args.mask}: without pixel sizes in the files a mask must have the maps' box, {box} px")
-    return read_mask(args.mask, pixel_size=args.pixel_size * header.pixel_size / of_maps.pixel_size)
 
 
 def table(curves: Fsc) -> str:

@@ -7,15 +7,12 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
+from pycryo.cli.half_maps import add_source, read_halves, read_halves_mask, settle_source
 from pycryo.cli.option_arguments import add_overwrite, add_talk
 from pycryo.cli.ranks import set_up_rank
-from pycryo.cli.session import INPUT_ERROR, guarded
-from pycryo.errors import InputError
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.world import world
-from pycryo.threads import set_threads
 
 if TYPE_CHECKING:
     from pycryo.io.mrc_header import Place
@@ -25,17 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MOST_B_FACTOR = 2000.0
+NAME = "localres"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
     parser.allow_abbrev = False
-    parser.add_argument(
-        "source", type=Path, nargs="+", metavar="HALF1.mrc HALF2.mrc | RUN",
-        help="half-maps, unfiltered and unmasked, or the folder of a finished refinement",
-    )  # fmt: skip
-    parser.add_argument("--out", "--o", type=Path, metavar="DIR", help="folder for all files (default: RUN/localres)")
+    add_source(parser, NAME)
     parser.add_argument(
         "--mask", type=Path, metavar="M.mrc", help="where to look; cuts nothing off (default: the run's, or made)"
     )
@@ -65,22 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, filter, write; under mpiexec the ranks share maps and windows. Collective."""
-    comm = world()
-    with run_logs(comm.rank, verbose=args.verbose, quiet=args.quiet) as logs:
-        job = _Job(comm, args, logs)
-        try:
-            return guarded(comm, "localres", job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            set_threads(None)
-            job.release()
+    return _Job.carry_out(world(), args, NAME)
 
 
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command."""
 
     def work(self) -> None:
         """Read, measure, filter, write, tell. Collective."""
         from pycryo.io.mrc import read_place
+        from pycryo.postprocessing.guinier import check_b_factor
         from pycryo.postprocessing.local_files import write_local_resolution
         from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
@@ -88,8 +75,8 @@ class _Job(FolderRun):
         set_up_rank(comm, args.threads)
         given = {name: getattr(args, name) for name in ("window", "step", "threshold", "seed")}
         options = LocalOptions(**{name: value for name, value in given.items() if value is not None})
-        if args.b_factor is not None and not abs(args.b_factor) <= _MOST_B_FACTOR:
-            raise InputError(f"--b-factor must be between -2000 and 2000 Å², not {args.b_factor:g}")
+        if args.b_factor is not None:
+            check_b_factor(args.b_factor)
         args.half1, args.half2, args.mask, args.out = on_root(comm, lambda: _sources(args))
         halves, mask = self._read()
         self.take_folder(overwrite=args.overwrite)
@@ -112,7 +99,6 @@ class _Job(FolderRun):
 
     def _read(self) -> tuple[list[SlabMap], SlabMap | None]:
         """This rank's planes of the half-maps and of the mask; one rank reads, others get their planes. Collective."""
-        from pycryo.cli.commands.fsc import read_halves, read_halves_mask
         from pycryo.maps.density import Map
         from pycryo.maps.masks import fitted_mask
         from pycryo.maps.slab_map import from_root
@@ -151,34 +137,13 @@ class _Job(FolderRun):
         first, second = (half.data for half in halves)
         return locally_filtered(first, second, found.resolution, found.window, b_factor, comm=self.comm), b_factor
 
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order. Not collective: one rank."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)
-
 
 def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
     """Half-maps, mask and output folder."""
-    from pycryo.refinement.files.finished_run import FinishedRun
-
-    source: list[Path] = args.source
-    if len(source) == 2 and not any(each.is_dir() for each in source):
-        if args.out is None:
-            raise InputError("give the folder for the results: --out DIR")
-        return source[0], source[1], args.mask, args.out
-    if len(source) != 1:
-        raise InputError("give two half-maps (pycryo localres HALF1.mrc HALF2.mrc --out DIR), or the folder of a run")
-    if source[0].is_file():
-        raise InputError(f"{source[0]} is one half-map: give the other one, too, or the folder of a run")
-    if args.pixel_size is not None:
-        raise InputError("--pixel-size is that of half-maps: a run tells its own")
-    found = FinishedRun.read(source[0], any_classes=True)
-    if not 1 <= args.class_number <= found.classes:
-        raise InputError(f"--class is {args.class_number}, but {source[0]} has {found.classes} class(es)")
-    out = source[0] / "localres" if args.out is None else args.out
-    if out.exists() and out.samefile(source[0]):
-        raise InputError(f"{out} is the run itself: choose another folder for --out")
-    half1, half2 = found.half_maps_of(args.class_number)
-    return half1, half2, args.mask or found.mask_of(args.class_number), out
+    run = settle_source(args, NAME, ("--pixel-size",))
+    if run is None:
+        return args.half1, args.half2, args.mask, args.out
+    return *run.half_maps_of(args.class_number), args.mask or run.mask_of(args.class_number), args.out
 
 
 def describe(found: LocalResolution) -> str:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
+from pycryo.cli.half_maps import add_source, read_halves, read_halves_mask, settle_source
 from pycryo.cli.option_arguments import add_overwrite, add_talk
-from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
 
@@ -27,13 +26,7 @@ NAME = "postprocess"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
     parser.allow_abbrev = False
-    parser.add_argument(
-        "source", type=Path, nargs="+", metavar="HALF1.mrc HALF2.mrc | RUN",
-        help="half-maps, unfiltered and unmasked, or the folder of a finished refinement",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", "--o", type=Path, metavar="DIR", help="folder for all files (default: RUN/postprocess)"
-    )
+    add_source(parser, NAME)
     parser.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1 (default: the run's, or made)")
     parser.add_argument(
         "--mtf", type=Path, metavar="MTF.star", help="of the detector (default: that of the run's optics table, if any)"
@@ -66,26 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sharpen and write; returns the exit code."""
-    comm = SerialComm()
-    with run_logs(0, verbose=args.verbose, quiet=args.quiet) as logs:
-        job = _Job(comm, args, logs)
-        try:
-            return guarded(comm, NAME, job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            job.release()
+    return _Job.carry_out(SerialComm(), args, NAME)
 
 
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command."""
 
     def work(self) -> None:
         """Read, sharpen, write, tell."""
         args = self.args
-        source = _run_of(args)
-        if args.out is None:
-            if source is None:
-                raise InputError("give the folder for the results: --out DIR")
-            args.out = source.folder / NAME
+        source = settle_source(args, NAME, ("--pixel-size", "--symmetry"))
         options = _options(args, source)
         if source is None:
             self._halves(options)
@@ -93,7 +76,6 @@ class _Job(FolderRun):
             self._classes(source, options)
 
     def _halves(self, options: PostprocessOptions) -> None:
-        from pycryo.cli.commands.fsc import read_halves, read_halves_mask
         from pycryo.io.mrc import read_place
         from pycryo.postprocessing.files import write_result
         from pycryo.postprocessing.process import postprocess
@@ -120,28 +102,6 @@ class _Job(FolderRun):
     def _begin(self) -> None:
         self.take_folder(overwrite=self.args.overwrite)
         self.open_log()
-
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)
-
-
-def _run_of(args: argparse.Namespace) -> FinishedRun | None:
-    """The run whose folder is given, or None with the half-maps in `args`."""
-    from pycryo.refinement.files.finished_run import FinishedRun
-
-    if len(args.source) == 2 and not any(each.is_dir() for each in args.source):
-        args.half1, args.half2 = args.source
-        return None
-    if len(args.source) != 1:
-        raise InputError(
-            "give two half-maps (pycryo postprocess HALF1.mrc HALF2.mrc --out DIR), or the folder of a run"
-        )
-    if args.source[0].is_file():
-        raise InputError(f"{args.source[0]} is one half-map: give the other one, too, or the folder of a run")
-    if args.pixel_size is not None or args.symmetry is not None:
-        raise InputError("--pixel-size and --symmetry are those of half-maps: a run tells its own")
-    return FinishedRun.read(args.source[0], any_classes=True)
 
 
 def _options(args: argparse.Namespace, source: FinishedRun | None) -> PostprocessOptions:

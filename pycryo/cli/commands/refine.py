@@ -13,11 +13,10 @@ from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli import relion
 from pycryo.cli.abort_file import obeys_abort_file, remove_abort_file
 from pycryo.cli.continued import settle_continue, take_over
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
 from pycryo.cli.ranks import threads_per_rank
-from pycryo.cli.session import INPUT_ERROR, guarded
+from pycryo.cli.session import INPUT_ERROR
 from pycryo.errors import InputError
 from pycryo.findings import Finding
 from pycryo.io.aberrations import parse_kinds
@@ -102,19 +101,15 @@ def refine_command(comm: Comm, args: argparse.Namespace, command: str) -> int:
     int
         Exit code.
     """
-    with run_logs(comm.rank, verbose=args.verbose, quiet=args.quiet) as logs:
-        progress.enable(comm.rank == 0 and not args.quiet)
-        job = _Job(comm, args, logs)
-        try:
-            return guarded(comm, command, job.work, before_end=job.end, keep_traceback=job.keep_traceback)
-        finally:
-            progress.enable(False)
-            set_threads(None)
-            job.release()
+    progress.enable(comm.rank == 0 and not args.quiet)
+    try:
+        return _Job.carry_out(comm, args, command)
+    finally:
+        progress.enable(False)
 
 
 @dataclass(slots=True)
-class _Job(FolderRun):
+class _Job(Job):
     """One run of the command: what it reads, does and leaves behind."""
 
     has_results: bool = field(default=False, init=False)

@@ -12,12 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from pycryo.cli.changed_poses import write_expanded, write_turned
-from pycryo.cli.changed_run import Change, change_run, check_folder
-from pycryo.cli.folder_run import FolderRun
-from pycryo.cli.logs import run_logs
+from pycryo.cli.changed_run import Change, change_run
+from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_overwrite
 from pycryo.cli.ranks import check_output
-from pycryo.cli.session import INPUT_ERROR, guarded
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import to_rotation_vector
 from pycryo.geometry.symmetry import GROUPS, Symmetry, symmetry
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     if args.map.suffix == ".star" or args.expand:
         return _expand(args, group)
     if args.map.is_dir():
-        return _turn_run(args, group)
+        return _turn_run(args)
     source = read_map(args.map, pixel_size=args.pixel_size)
     poses = args.out.with_suffix(".star")
     outputs = [args.out, *([poses] if args.particles else [])]
@@ -126,28 +124,21 @@ def _expand(args: argparse.Namespace, group: Symmetry) -> int:
     return 0
 
 
-def _turn_run(args: argparse.Namespace, group: Symmetry) -> int:
+def _turn_run(args: argparse.Namespace) -> int:
     """Turn all maps of a run, and its poses; the axes are those of the map of its first class."""
     if args.particles is not None or args.pixel_size is not None:
         raise InputError("--particles and --pixel-size are for a map: a run has its own")
-    with run_logs(0) as logs:
-        job = _Run(SerialComm(), args, logs)
-        try:
-            return guarded(
-                job.comm, "symmetry", lambda: job.work(group), before_end=job.end, keep_traceback=job.keep_traceback
-            )
-        finally:
-            job.release()
+    return _Run.carry_out(SerialComm(), args, "symmetry")
 
 
-class _Run(FolderRun):
+class _Run(Job):
     """The command on a run's folder."""
 
-    def work(self, group: Symmetry) -> None:
+    def work(self) -> None:
         """Find, turn, write, tell."""
-        args = self.args
+        args, group = self.args, symmetry(self.args.symmetry)
         source = FinishedRun.read(args.map, any_classes=True)
-        check_folder(source, args.out)
+        source.keep_out(args.out)
         first = read_map(source.folder / "run_class001.mrc")
         frame = _find(args, first, group)
         self.take_folder(overwrite=args.overwrite)
@@ -161,10 +152,6 @@ class _Run(FolderRun):
         )
         change_run(self, source, change)
         logger.info("%s", report(frame, first.pixel_size, group.name))
-
-    def end(self, code: int, message: str) -> None:
-        """Leave the output folder in order."""
-        self.leave(code, message, as_found=code == INPUT_ERROR)
 
 
 def report(frame: Frame, pixel_size: float, name: str) -> str:

@@ -103,11 +103,10 @@ def _prepare(comm: Comm, args: argparse.Namespace, locks: list[FolderLock]) -> t
     curves: list[Fsc] = []
 
     def read() -> _Source:
-        if args.out.exists() and args.source.exists() and args.out.samefile(args.source):
-            raise InputError(f"{args.out} is the run itself: choose another folder for --out")
+        found = FinishedRun.read(args.source, "box", "pixel_size", "diameter", "inputs", "options")
+        found.keep_out(args.out)
         if not args.overwrite:
             refuse_results(args.out)
-        found = FinishedRun.read(args.source, "box", "pixel_size", "diameter", "inputs", "options")
         curves.append(_fsc(found.half_maps, found.mask))
         beyond = args.beyond if args.beyond is not None else curves[0].resolution_at(CUT_BELOW)
         least, most = 2 * found.told["pixel_size"], found.told["box"] * found.told["pixel_size"] / 2

@@ -122,9 +122,26 @@ class FinishedRun:
         return self.half_maps_of(1)
 
     def half_maps_of(self, k: int) -> tuple[Path, Path]:
-        """Those of class k = 1, 2, ..."""
+        """Those of class k = 1, 2, ...
+
+        Raises
+        ------
+        InputError
+            If there is no such class, or they are not there.
+        """
+        self.require_class(k)
         first, second = (self._file(f"run_half{half}_class{k:03d}_unfil.mrc") for half in (1, 2))
         return first, second
+
+    def require_class(self, k: int) -> None:
+        """Raise InputError if there is no class k."""
+        if not 1 <= k <= self.classes:
+            raise InputError(f"{self.folder} has no class {k}: --class goes from 1 to {self.classes}")
+
+    def keep_out(self, out: Path) -> None:
+        """Raise InputError if results would go into the folder of the run itself."""
+        if out.exists() and out.samefile(self.folder):
+            raise InputError(f"{out} is the run itself: choose another folder for --out")
 
     @property
     def mask(self) -> Path | None:

@@ -86,3 +86,12 @@ def test_no_sharpened_map_no_run(finished, tmp_path, capsys):
     assert "pycryo postprocess" in capsys.readouterr().err
     assert deposit(tmp_path / "nowhere", tmp_path / "emdb") == 2
     assert "run.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["deposit", "postprocess"])
+def test_a_run_does_not_become_its_own_results(finished, command, capsys):
+    """Not even with --overwrite: its folder would have the marks and the log of another command."""
+    before = sorted(path.name for path in finished.iterdir())
+    assert main([command, str(finished), "--out", str(finished), "--overwrite", "--quiet"]) == 2
+    assert "is the run itself" in capsys.readouterr().err
+    assert sorted(path.name for path in finished.iterdir()) == before

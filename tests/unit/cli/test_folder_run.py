@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pycryo.cli.folder_run import FolderRun
+from pycryo.cli.folder_run import FolderRun, Job
 from pycryo.cli.logs import run_logs
 from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
@@ -52,3 +52,26 @@ def test_an_earlier_run_is_told(run):
     run.tell()
     assert "holds an earlier run: its files are overwritten" in (folder / LOG_NAME).read_text()
     run.release()
+
+
+class _Wrong(Job):
+    """Finds its input to be wrong when it has the folder."""
+
+    def work(self):
+        self.take_folder(overwrite=False)
+        raise InputError("no good")
+
+
+class _Good(Job):
+    def work(self):
+        self.take_folder(overwrite=False)
+        self.open_log()
+
+
+def test_a_command_ends_with_its_code_and_lets_the_folder_go(tmp_path, capsys):
+    args = SimpleNamespace(out=tmp_path / "run")
+    assert _Wrong.carry_out(SerialComm(), args, "try") == 2
+    assert "pycryo try: error: no good" in capsys.readouterr().err
+    assert not args.out.exists()
+    assert _Good.carry_out(SerialComm(), args, "try") == 0
+    assert {path.name for path in args.out.iterdir()} == {LOG_NAME, SUCCESS}
