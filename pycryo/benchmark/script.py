@@ -7,7 +7,6 @@ as a script.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from pycryo.benchmark.environment import check_load, machine
 from pycryo.benchmark.limits import Limit
 from pycryo.benchmark.rows import header, read_record, row
 from pycryo.errors import InputError, RunError
+from pycryo.io.json_file import write_object
 
 
 def main(cases: Sequence[Case | Skipped], argv: Sequence[str] | None = None) -> int:
@@ -65,15 +65,12 @@ def run_cases(sources: Sequence[Callable[[], Sequence[Case | Skipped]]], args: a
     if not results and not skipped:
         raise InputError(f"--filter: no case contains {args.filter!r}")
     if args.json is not None:
-        text = json.dumps(
-            {
-                "machine": environment,
-                "results": [asdict(result) for result in results],
-                "skipped": [{"name": each.name, "reason": each.reason} for each in skipped],
-            },
-            indent=1,
-        )
-        args.json.write_text(text + "\n")
+        told = {
+            "machine": environment,
+            "results": [asdict(result) for result in results],
+            "skipped": [{"name": each.name, "reason": each.reason} for each in skipped],
+        }
+        write_object(args.json, told)
     return 0
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pycryo.cli.folder_run import FolderRun
-from pycryo.io.atomic import write_text
+from pycryo.io.atomic import write_bytes
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.io.selection import ParticleTable, read_particle_table
 from pycryo.maps.density import Map
 from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.refinement.files.half_maps import class_name
-
-# What does not change with the frame of the maps.
-_SAME = ("run_fsc.star", "run_fsc.xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,10 @@ class Change:
 
 
 def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
-    """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed."""
+    """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed.
+
+    Sharpened maps are not among them: `pycryo postprocess` makes them.
+    """
     assert job.folder is not None
     out = job.folder.path
     for k in range(1, source.classes + 1):
@@ -55,12 +54,14 @@ def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
             if path.stem == class_name("run_mask", k):
                 new = new.clip(0, 1)
             write_map(out / path.name, new, old.pixel_size, read_place(path, old.pixel_size))
+        # FSC curves do not change with the frame of the maps.
+        for name in (f"{class_name('run_fsc', k)}.star", f"{class_name('run_fsc', k)}.xml"):
+            if (source.folder / name).is_file():
+                write_bytes(out / name, (source.folder / name).read_bytes())
     change.of_poses(out / "run_data.star", read_particle_table(source.particles))
-    for name in _SAME:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, out / name)
-    told = source.told | {"frame": {"run": str(source.folder.resolve())} | change.told}
+    kept = {name: value for name, value in source.told.items() if name != "postprocess"}
+    told = kept | {"frame": {"run": str(source.folder.resolve())} | change.told}
     options = dict(source.options)
     if change.turns_hand and isinstance(options.get("ewald_hand"), int):
         told["options"] = options | {"ewald_hand": -options["ewald_hand"]}
-    write_text(out / "run.json", json.dumps(told, indent=1) + "\n")
+    write_object(out / "run.json", told)

@@ -1,15 +1,43 @@
-"""JSON files that pycryo wrote, or somebody else changed since."""
+"""JSON files that pycryo writes, and reads again though somebody else may have changed them since."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pycryo.errors import InputError, RunError
+from pycryo.io.atomic import write_text
+
+
+def write_object(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write an object, atomically: numbers and arrays of NumPy as plain ones, null for numbers that are not finite.
+
+    Raises
+    ------
+    InputError, RunError
+        If it cannot be written.
+    """
+    write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """Only what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def read_object(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
@@ -28,7 +56,7 @@ def read_object(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8", "surrogateescape"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; {advice}") from error
     except (ValueError, RecursionError) as error:

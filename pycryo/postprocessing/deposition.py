@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import write_bytes, write_text
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.mrc_header import read_header
 from pycryo.maps.density import Map
@@ -189,9 +189,7 @@ def write_deposition(folder: Path, found: Deposition, facts: Mapping[str, Any]) 
         "checks": found.checks,
         "to_fill_in": list(TO_FILL_IN),
     }
-    write_text(
-        folder / f"{CHECKLIST}.json", json.dumps(checklist, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    )
+    write_object(folder / f"{CHECKLIST}.json", checklist)
     write_text(folder / f"{CHECKLIST}.md", markdown(checklist))
     return checklist
 

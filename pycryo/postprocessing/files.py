@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.io.atomic import write_bytes, write_text
+from pycryo.io.atomic import write_bytes
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
 from pycryo.io.star import read_tables, write_star
@@ -92,7 +92,7 @@ def write_result(
         write_bytes(named("_fsc.png"), png(fsc_figure(result.fsc)))
         write_bytes(named("_guinier.png"), png(guinier_figure(result.guinier, result.b_factor)))
     figures = figures_of(result) | {"map": named(".mrc").name, "mask": os.fspath(mask.resolve())}
-    write_text(named(".json"), json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_object(named(".json"), figures)
     return figures
 
 

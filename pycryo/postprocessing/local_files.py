@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pycryo.io.atomic import write_bytes, write_text
-from pycryo.io.json_file import fitting, read_object
+from pycryo.io.json_file import fitting, read_object, write_object
 from pycryo.io.mrc import read_map, write_map_slabs
 from pycryo.io.mrc_header import Place
 from pycryo.maps.slab_map import SlabMap
@@ -64,7 +63,7 @@ def write_local_resolution(
     def write() -> None:
         told = summary(found) | {"surface_level": level} | figures
         low, high = colour_range(told)
-        write_text(folder / f"{NAME}.json", json.dumps(told, indent=1) + "\n")
+        write_object(folder / f"{NAME}.json", told)
         write_bytes(folder / f"{NAME}.png", png(local_resolution_figure(sections, low, high)))
         write_bytes(folder / f"{NAME}_histogram.png", png(local_histogram_figure(told)))
         commands = colour_by_resolution(f"{NAME}_filtered.mrc", f"{NAME}.mrc", level, low, high)

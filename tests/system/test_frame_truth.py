@@ -77,7 +77,7 @@ def test_flipped_run(folder, tmp_path):
     """All of its maps, its poses, and the hand that it used; twice is the run again."""
     run = tmp_path / "run"
     run.mkdir()
-    write_run(run, folder, symmetry="I3", options={"ewald_hand": 1})
+    write_run(run, folder, symmetry="I3", options={"ewald_hand": 1}, postprocess=[{"map": "sharp.mrc"}])
     once, twice = tmp_path / "once", tmp_path / "twice"
     assert main(["flip", str(run), "--out", str(once)]) == 0
     assert main(["flip", str(once), "--out", str(twice)]) == 0
@@ -88,6 +88,7 @@ def test_flipped_run(folder, tmp_path):
     told = json.loads((once / "run.json").read_text())
     assert told["frame"]["mirrored"] == "y"  # the axes of I3 stay with no other
     assert told["options"]["ewald_hand"] == -1
+    assert "postprocess" not in told  # its map is not there
     assert json.loads((twice / "run.json").read_text())["options"]["ewald_hand"] == 1
     before, after = (starfile.read(each / "run_data.star")["particles"] for each in (run, twice))
     for label in before:
@@ -96,6 +97,24 @@ def test_flipped_run(folder, tmp_path):
             assert np.abs(away).max() < 3e-6
         else:
             assert (before[label] == after[label]).all()
+
+
+def test_flipped_run_of_two_classes(folder, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    run.mkdir()
+    write_run(run, folder, classes=2)
+    for name in ("run_class001", "run_half1_class001_unfil", "run_half2_class001_unfil"):
+        second = read_map(run / f"{name}.mrc").data[::-1]
+        write_map(run / f"{name.replace('001', '002')}.mrc", second, PIXEL)
+    for name in ("run_fsc.star", "run_fsc.xml", "run_fsc_class002.star", "run_fsc_class002.xml"):
+        (run / name).write_text(f"curve of {name}")
+    assert main(["flip", str(run), "--out", str(out)]) == 0
+    for path in run.iterdir():
+        assert (out / path.name).is_file()
+        if path.name.startswith("run_fsc"):
+            assert (out / path.name).read_bytes() == path.read_bytes()
+    before = read_map(run / "run_class002.mrc")
+    np.testing.assert_array_equal(read_map(out / "run_class002.mrc").data, mirrored(before, "z").data)
 
 
 def write_run(run, folder, **told):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from pycryo.findings import Finding
 from pycryo.geometry.symmetry import GROUPS, symmetry
 from pycryo.io.aberrations import KINDS as KIND_LABELS
 from pycryo.io.aberrations import parse_kinds
-from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
+from pycryo.io.atomic import check_writable_folder, write_bytes
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import read_map
 from pycryo.io.optics import text_of, updated_table
 from pycryo.io.particles import Particles, write_particles
@@ -216,7 +216,7 @@ def _write(
     after = replace(found.particles, optics_table=table)
     write_particles(folder / PARTICLES, after, _updates(before, after))
     told = _told(after, found) | {"findings": [asdict(each) for each in findings]}
-    write_text(folder / NUMBERS, json.dumps(told, indent=1) + "\n")
+    write_object(folder / NUMBERS, told)
     for each in found.groups:
         write_bytes(folder / picture_name(after, each.group), picture(after, each))
     try:

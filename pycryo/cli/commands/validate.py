@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 from dataclasses import dataclass, field, fields
@@ -17,7 +16,8 @@ from pycryo.cli.ranks import set_up_rank
 from pycryo.cli.session import guarded
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
-from pycryo.io.atomic import check_writable_folder, write_bytes, write_text
+from pycryo.io.atomic import check_writable_folder, write_bytes
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.io.particles import Particles, read_particles
 from pycryo.io.star import write_star
@@ -185,7 +185,7 @@ def _finish(args: argparse.Namespace, source: _Source) -> None:
         "corrected_fsc_of_noise": found.left.tolist(),
         "seed": args.seed,
     }
-    write_text(args.out / f"{_RESULT}.json", json.dumps(content, indent=1) + "\n")
+    write_object(args.out / f"{_RESULT}.json", content)
     write_bytes(args.out / f"{_RESULT}.png", _picture(found))
     if not args.keep_images:
         shutil.rmtree(args.out / "images", ignore_errors=True)

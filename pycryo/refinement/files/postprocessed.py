@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
-from pycryo.io.atomic import write_text
-from pycryo.io.json_file import read_object
+from pycryo.io.json_file import read_object, write_object
 from pycryo.io.mrc import read_map, read_mask, read_place
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
@@ -150,5 +148,4 @@ def keep_figures(folder: Path, figures: list[dict[str, object]]) -> None:
     """Write what was found into run.json, as `postprocess`, atomically."""
     path = folder / "run.json"
     told: dict[str, Any] = read_object(path, "run the refinement again")
-    text = json.dumps(told | {"postprocess": figures}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    write_object(path, told | {"postprocess": figures})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 
 from pycryo import _core
 from pycryo.findings import Finding
-from pycryo.io.atomic import write_text
+from pycryo.io.json_file import write_object
 from pycryo.model.ewald import kept_of_flat
 from pycryo.refinement.outcome import Record
 from pycryo.refinement.setup import Setup
@@ -84,7 +82,7 @@ def write_run_json(
         },
         "iterations": [dataclasses.asdict(record) for record in history],
     }
-    write_text(path, json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_object(path, content)
 
 
 def ctf_gaps(setup: Setup) -> list[float]:
@@ -130,16 +128,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found["mpi4py"] = "unknown"
     return found
-
-
-def _plain(value: Any) -> Any:
-    """Only what JSON has: no NumPy numbers; null for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

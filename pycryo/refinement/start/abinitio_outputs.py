@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pycryo.findings import Finding
-from pycryo.io.atomic import write_text
+from pycryo.io.json_file import write_object
 from pycryo.io.mrc import write_map_slabs
 from pycryo.io.particles import Particles, write_particles
 from pycryo.parallel.collective_errors import on_root
@@ -98,4 +97,4 @@ def _write_tables(
         "legs": [dataclasses.asdict(leg) for leg in found.legs],
         "seconds": round(found.seconds, 2),
     }
-    write_text(folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_object(folder / "run.json", content)

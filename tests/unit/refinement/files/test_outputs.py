@@ -23,7 +23,6 @@ from pycryo.refinement.files.background import Background
 from pycryo.refinement.files.data_star import pose_columns
 from pycryo.refinement.files.job import ABORTED, FAILURE, SUCCESS, JobFolder
 from pycryo.refinement.files.outputs import Writer
-from pycryo.refinement.files.run_json import _plain
 from pycryo.report.angdist import bin_of, bin_spacing, sampling_factor, sphere_bins, view_directions, write_angdist
 
 OF_ITERATION = ("half1_class001.mrc", "half2_class001.mrc", "data.star", "model.star")
@@ -245,11 +244,6 @@ def test_run_json(finished):
 def test_run_log_has_relions_line(finished):
     resolution = json.loads((finished / "run.json").read_text("utf-8"))["resolution"]
     assert f"Auto-refine: Resolution= {resolution:.5g}" in (finished / "run.log").read_text("utf-8")
-
-
-def test_plain_leaves_only_what_json_has():
-    value = {"a": np.float32(1.5), "b": (np.int64(2), float("inf")), "c": np.array([np.nan, 1]), "d": True, 3: None}
-    assert _plain(value) == {"a": 1.5, "b": [2, None], "c": [None, 1], "d": True, "3": None}
 
 
 class OtherRank(SerialComm):
