@@ -8,18 +8,16 @@ from typing import Any
 import numpy as np
 
 from pycryo.io.atomic import write_bytes, write_text
-from pycryo.io.json_file import fitting, read_object, write_object
-from pycryo.io.mrc import read_map, write_map_slabs
+from pycryo.io.json_file import write_object
+from pycryo.io.mrc import write_map_slabs
 from pycryo.io.mrc_header import Place
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_root
-from pycryo.parallel.comm import SerialComm
 from pycryo.parallel.quantiles import quantiles
 from pycryo.postprocessing.chimerax import colour_by_resolution
 from pycryo.postprocessing.lattice import INSIDE
 from pycryo.postprocessing.local_figures import (
     LocalSections,
-    central_sections,
     colour_range,
     local_histogram_figure,
     local_resolution_figure,
@@ -28,7 +26,6 @@ from pycryo.postprocessing.local_resolution import QUANTILES, LocalResolution
 from pycryo.report.figures import png
 
 NAME = "localres"
-_ADVICE = "run pycryo localres again"
 # Of the mask's volume: what the surface of the command file holds.
 _SHOWN = 0.4
 
@@ -70,27 +67,6 @@ def write_local_resolution(
         write_text(folder / f"{NAME}.cxc", commands)
 
     on_root(comm, write)
-
-
-def read_local_resolution(folder: Path) -> tuple[LocalSections, dict[str, Any]]:
-    """Sections and figures of a folder that `write_local_resolution` wrote, for pictures.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or is not as pycryo writes it.
-    """
-    path = folder / f"{NAME}.json"
-    told = read_object(path, _ADVICE)
-    with fitting(path, _ADVICE):
-        colour_range(told)
-        local_histogram_figure(told)
-    comm = SerialComm()
-    sections = []
-    for name in (f"{NAME}_filtered", NAME, f"{NAME}_mask"):
-        found = read_map(folder / f"{name}.mrc")
-        sections.append(central_sections(SlabMap(comm, found.data, found.pixel_size)))
-    return LocalSections(sections[0], sections[1], sections[2], found.pixel_size), told
 
 
 def surface_level(found: LocalResolution, density: SlabMap) -> float:

@@ -1,4 +1,4 @@
-"""Central sections of maps and of the local resolution."""
+"""Central sections of maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.errors import InputError
 from pycryo.maps.density import Map
 
 if TYPE_CHECKING:
@@ -57,67 +56,15 @@ def slices_figure(maps: Mapping[str, Map], diameter: float, mask: Map | None = N
     return figure
 
 
-def local_resolution_figure(found: Map, background: Map, diameter: float, mask: Map | None) -> Figure:
-    """Central sections of the local resolution, in colour on the sections of a map, with one scale.
-
-    Raises
-    ------
-    InputError
-        If its grid is not that of the map, or if it has no values.
-    """
-    if found.box != background.box:
-        raise InputError(
-            f"the local resolution has {found.box} voxels along an edge and the map {background.box}: run "
-            "`pycryo localres` again"
-        )
-    known = resolved(found, mask)
-    if not known.any():
-        raise InputError("the local resolution has no values within the mask: run `pycryo localres` again")
-    best, worst = (float(each) for each in np.quantile(found.data[known], (0.02, 0.98)))
-    figure, ((*axes,),) = _three(1, foot=0.75)
-    shown = np.where(known, found.data, np.nan).astype(np.float32)
-    images = []
-    grey = sections_of(background.data)
-    for axis, (across, right, up, section), (*_, behind) in zip(axes, sections_of(shown), grey, strict=True):
-        axis.imshow(behind, cmap="gray", origin="lower", extent=_extent(background))
-        images.append(
-            axis.imshow(
-                section,
-                cmap="viridis_r",
-                origin="lower",
-                vmin=best,
-                vmax=max(worst, best + 0.01),
-                extent=_extent(found),
-                alpha=0.75,
-            )
-        )
-        _frame(axis, found, diameter, (right, up))
-        axis.set_title(f"across {across}", fontsize=9)
-    label = "local resolution (Å): yellow is finer, dark is coarser"
-    height = figure.get_figheight()
-    figure.colorbar(
-        images[0], cax=figure.add_axes((0.25, 0.5 / height, 0.5, 0.12 / height)), orientation="horizontal", label=label
-    )
-    return figure
-
-
-def resolved(found: Map, mask: Map | None) -> NDArray[np.bool_]:
-    """(box, box, box) where the local resolution is known, within the mask if there is one of its grid."""
-    known = np.isfinite(found.data) & (found.data > 0)
-    if mask is not None and mask.box == found.box:
-        known &= mask.data > 0.5
-    return np.asarray(known)
-
-
-def _three(n_row: int, foot: float = 0.0) -> tuple[Figure, NDArray[Any]]:
-    """A figure with rows of three square axes, and room of so many inches below: the places need not be searched."""
+def _three(n_row: int) -> tuple[Figure, NDArray[Any]]:
+    """A figure with rows of three square axes: the places need not be searched."""
     from matplotlib.figure import Figure
 
-    height = 3.15 * n_row + foot
+    height = 3.15 * n_row
     figure = Figure(figsize=(9.6, height))
     places = {"left": 0.07, "right": 0.99, "wspace": 0.24, "hspace": 0.25}
     return figure, figure.subplots(
-        n_row, 3, squeeze=False, gridspec_kw=places | {"bottom": (foot + 0.42) / height, "top": 1 - 0.25 / height}
+        n_row, 3, squeeze=False, gridspec_kw=places | {"bottom": 0.42 / height, "top": 1 - 0.25 / height}
     )
 
 

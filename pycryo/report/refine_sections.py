@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 
-import numpy as np
-
+from pycryo.io.json_file import fitting, read_object
 from pycryo.maps.density import low_pass
 from pycryo.postprocessing.figures import guinier_figure
 from pycryo.postprocessing.files import read_guinier
@@ -20,6 +20,7 @@ from pycryo.report.sections import Part, Section, embedded
 
 # Pictures of optics groups that the page shows, at the most.
 _MOST_GROUPS = 6
+_LOCALRES_ADVICE = "run `pycryo localres` again"
 
 
 def _surface(files: RunFiles) -> Section:
@@ -97,17 +98,23 @@ def _slices(files: RunFiles) -> Section:
 
 
 def _local_resolution(files: RunFiles) -> Section | None:
-    found = files.local_resolution
-    if found is None:
+    path = files.folder / "localres" / "localres.json"
+    if not path.is_file():
         return None
-    values = found.data[map_figures.resolved(found, files.mask)]
-    figure = map_figures.local_resolution_figure(found, files.map, files.run["diameter"], files.mask)
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
+    told = read_object(path, _LOCALRES_ADVICE)
+    with fitting(path, _LOCALRES_ADVICE):
+        low, middle, high = (float(told["quantiles"][share]) for share in ("5", "50", "95"))
+        halves = " and ".join(f"`{Path(each).name}`" for each in told["half_maps"])
+    pictures = (
+        ("localres.png", "Sections across z, y and x, grey, and coloured by the local resolution"),
+        ("localres_histogram.png", "Histogram of the volume by local resolution"),
+    )
+    images = [f'<img src="{embedded((path.parent / name).read_bytes())}" alt="{alt}">' for name, alt in pictures]
     return Section(
-        f"How fine the map is in each place, as pycryo localres found it: {low:.1f} Å in the best places, {middle:.1f} "
-        f"Å in the median, {high:.1f} Å in the worst (of the voxels in the mask, without the outer 5 % at either end).",
-        figure,
-        "Sections across z, y and x coloured by the local resolution",
+        f"How fine the map is in each place, as `pycryo localres` found it from {halves}: {low:.1f} Å in the best "
+        f"places, {middle:.1f} Å in the median, {high:.1f} Å in the worst (of the voxels in the mask, without the "
+        "outer 5 % at either end).",
+        html="\n".join(images),
     )
 
 

@@ -201,12 +201,6 @@ class RunFiles:
         path = self.folder / ("run_mask.mrc" if k == 1 else f"run_mask_class{k:03d}.mrc")
         return read_thinned(path) if self.is_done and path.is_file() else None
 
-    @cached_property
-    def local_resolution(self) -> Map | None:
-        """Å in each voxel, as `pycryo localres` writes it into the run's folder; None where there is none."""
-        path = self.folder / "localres" / "localres.mrc"
-        return read_thinned(path, averages=False) if path.is_file() else None
-
     def _newest(self, final: str, of_iteration: str) -> Path:
         """The final file, or that of the last iteration while the run goes on."""
         if (self.folder / final).is_file():
@@ -214,14 +208,14 @@ class RunFiles:
         return self.folder / f"run_it{self.iterations[-1]['number']:03d}_{of_iteration}"
 
 
-def read_thinned(path: Path, *, averages: bool = True) -> Map:
-    """A map as fine as pictures of it need, read a few planes at a time: it may be built beside a run at work.
+def read_thinned(path: Path) -> Map:
+    """A map as fine as pictures of it need, read a few planes at a time: the page may be built beside a run at work.
+
+    Voxels of a large map are means of blocks, which moves it by less than half a voxel.
 
     Parameters
     ----------
     path : Path
-    averages : bool
-        Of a large map take the means of blocks, which moves it by less than half a voxel; else single voxels.
 
     Raises
     ------
@@ -238,9 +232,8 @@ def read_thinned(path: Path, *, averages: bool = True) -> Map:
     within = slice(begin, begin + box * step)
     for z in range(box):
         first = begin + z * step
-        planes = read_stack(header, range(first, first + (step if averages else 1)))[:, within, within]
-        blocks = planes.reshape(len(planes), box, step, box, step)
-        found[z] = blocks.mean((0, 2, 4)) if averages else blocks[0, :, 0, :, 0]
+        planes = read_stack(header, range(first, first + step))[:, within, within]
+        found[z] = planes.reshape(step, box, step, box, step).mean((0, 2, 4))
     if not np.isfinite(found).all():
         raise InputError(f"{path} has voxels that are NaN or infinite; make the map again or replace them")
     return Map(found, step * header.pixel_size)

@@ -29,6 +29,9 @@ _RESULTS = (
     "run_phases_*.png",
     "report.html",
     "RELION_OUTPUT_NODES.star",
+    # The report shows them.
+    "localres/localres*",
+    "localres/RELION_JOB_EXIT_*",
 )
 _ITERATION = re.compile(r"run_it(\d+)_")
 

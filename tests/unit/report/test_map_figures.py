@@ -1,9 +1,7 @@
-"""Central sections: which is which, where they lie, and what of a local resolution is known."""
+"""Central sections: which is which, where they lie, and where the mask is drawn."""
 
 import numpy as np
-import pytest
 
-from pycryo.errors import InputError
 from pycryo.maps.density import Map, soft_sphere
 from pycryo.report import map_figures
 
@@ -33,29 +31,3 @@ def test_the_mask_is_drawn_where_it_fits():
     for given, n in ((mask, 1), (Map(soft_sphere(20, 5, 2), 2.0), 0), (None, 0)):
         figure = map_figures.slices_figure({"map": volume}, 24.0, given)
         assert [len(axes.collections) for axes in figure.axes] == [n] * 3
-
-
-def test_local_resolution_is_known_within_the_mask():
-    mask = Map(soft_sphere(16, 5, 0), 2.0)
-    data = np.full((16, 16, 16), 4.0, np.float32)
-    data[:, :, :8] = 6
-    data[8, 8, 8], data[8, 8, 9] = np.nan, 0
-    found = Map(data, 2.0)
-    known = map_figures.resolved(found, mask)
-    assert known.sum() == (mask.data > 0.5).sum() - 2
-    assert map_figures.resolved(found, None).sum() == 16**3 - 2
-    figure = map_figures.local_resolution_figure(found, Map(soft_sphere(16, 4, 2), 2.0), 24.0, mask)
-    for axes in figure.axes[:3]:
-        grey, colour = axes.images
-        assert colour.get_clim() == (4.0, 6.0)
-        shown = np.ma.masked_invalid(colour.get_array())
-        assert set(shown.compressed()) <= {4.0, 6.0}
-        assert not np.ma.masked_invalid(grey.get_array()).mask.any()
-
-
-def test_a_local_resolution_that_cannot_be_shown():
-    volume = Map(soft_sphere(16, 4, 2), 2.0)
-    with pytest.raises(InputError, match="20 voxels"):
-        map_figures.local_resolution_figure(Map(soft_sphere(20, 4, 2), 2.0), volume, 24.0, None)
-    with pytest.raises(InputError, match="no values"):
-        map_figures.local_resolution_figure(Map(-soft_sphere(16, 4, 2), 2.0), volume, 24.0, None)

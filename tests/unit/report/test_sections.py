@@ -8,9 +8,10 @@ import pytest
 
 from pycryo.cli.main import main
 from pycryo.errors import InputError, RunError
+from pycryo.refinement.files.job import remove_results
 from pycryo.report import page, refine_sections, sections
 from pycryo.report.figures import one_axes
-from pycryo.report.sections import Part, Section, draw
+from pycryo.report.sections import Part, Section, draw, embedded
 
 
 def failing(error):
@@ -107,6 +108,28 @@ def test_a_missing_file_is_no_bug(folder, tmp_path):
     assert "run_fsc.star" in text
     assert "should not happen" not in text
     assert text.count("<img") == 7
+
+
+def test_the_page_shows_what_localres_found(folder, tmp_path):
+    """Its own pictures and figures; a folder that is damaged is told, and a new run takes an old one's away."""
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    assert main(["localres", str(run), "--threads", "1", "--quiet"]) == 0
+    files = page.RunFiles.read(run)
+    part = [each for each in refine_sections.PARTS if each.title == "Local resolution"]
+    (found,) = draw(part, files)
+    told = json.loads((run / "localres" / "localres.json").read_text("utf-8"))
+    assert f"{told['quantiles']['50']:.1f} Å in the median" in found.text
+    assert "run_half1_class001_unfil.mrc" in found.text
+    for name in ("localres.png", "localres_histogram.png"):
+        assert embedded((run / "localres" / name).read_bytes()) in found.html
+    (run / "localres" / "localres.png").unlink()
+    assert "localres.png" in draw(part, files)[0].problem
+    (run / "localres" / "localres.json").write_text("{}")
+    assert "run `pycryo localres` again" in draw(part, files)[0].problem
+    remove_results(run)
+    assert not draw(part, files)
+    assert [path.name for path in (run / "localres").iterdir()] == ["run.log"]
 
 
 @pytest.mark.parametrize(
