@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.errors import InputError
+from pycryo.io.foreign.formats import refuse_cryosparc
 from pycryo.io.image_names import folder_comments, noted_folders
 from pycryo.io.star import read_comments, read_tables, write_star
 from pycryo.io.table import Table, make_table
@@ -100,6 +101,7 @@ def read_particle_table(path: str | os.PathLike[str]) -> ParticleTable:
         If the file cannot be read or has no particles.
     """
     path = Path(path)
+    refuse_cryosparc(path)
     tables = read_tables(path)
     name, table = particle_table(path, tables, "rlnAngleRot")
     if not len(table):

@@ -78,7 +78,7 @@ def volume_shells(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or are not those of a cube's transform.
     """
     return np.asarray(layer_shells(a, b, np.arange(a.shape[1]), n_shell, threads).sum(axis=0))
@@ -112,7 +112,7 @@ def layer_shells(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes disagree or a number is out of range.
     """
     real = np.float32 if a.dtype == b.dtype == np.complex64 else np.float64

@@ -28,6 +28,7 @@ from pycryo.parallel.quantiles import quantiles
 from pycryo.parallel.rows import Bounds, even_bounds, move_rows, with_halo
 from pycryo.parallel.world import as_comm
 from pycryo.postprocessing.lattice import INSIDE, everywhere, interpolated, lattice_points, medians, near_mask
+from pycryo.postprocessing.process import check_pair
 from pycryo.postprocessing.spectral_window import Leakage, Window, limits
 from pycryo.threads import get_threads
 
@@ -153,8 +154,7 @@ def localres(
     if unknown := set(options) - set(known):
         raise InputError(f"localres has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
     first, second = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
-    if first.data.shape != second.data.shape or first.pixel_size != second.pixel_size:
-        raise InputError(f"half1, half2: expected maps of one box and pixel size, got {first} and {second}")
+    check_pair(first, second)
     ranks = SerialComm() if comm is None else as_comm(comm)
     bounds = even_bounds(first.box, ranks.size)
     mine = slice(int(bounds[ranks.rank]), int(bounds[ranks.rank + 1]))

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.maps.density import Map, low_pass, resample
+from pycryo.postprocessing.contour import VOLUME_PER_DALTON
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Volume = NDArray[np.float32]
 
-# Å³ of a dalton of protein.
-PROTEIN = 1.21
 # Voxels of the resolution, and voxels along an edge of what the browser gets, by the number of maps.
 _PER_RESOLUTION, _LEAST_BOX, MOST_BOX, MANY_BOX = 6.0, 24, 96, 60
 # Along an edge of the map that the still picture is made of.
@@ -100,7 +99,7 @@ def enclosed(source: Shown) -> tuple[float, float]:
     low, high = _range(source.map.data)
     level = round(255 * (source.level - low) / (high - low))
     volume = float((_bytes(source.map.data) > level).sum()) * source.map.pixel_size**3
-    return volume / 1000, volume / PROTEIN / 1000
+    return volume / 1000, volume / VOLUME_PER_DALTON / 1000
 
 
 def _range(data: Volume) -> tuple[float, float]:
@@ -235,7 +234,7 @@ def _content(name: str, each: Shown) -> dict[str, Any]:
         "level": round(255 * (each.level - low) / (high - low)),
         "low": low,
         "high": high,
-        "dalton": PROTEIN,
+        "dalton": VOLUME_PER_DALTON,
         "data": _packed(_bytes(each.map.data).tobytes()),
     }
 

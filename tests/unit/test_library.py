@@ -69,6 +69,16 @@ def test_masks_filters_and_fsc(truth):
             call()
 
 
+def test_half_maps_whose_headers_were_rounded_are_a_pair(truth):
+    """Their pixel sizes differ by less than 1e-3."""
+    noise = np.random.default_rng(5).standard_normal(truth.data.shape, np.float32)
+    first, second = (pycryo.Map(truth.data + sign * 0.1 * noise, 3.0 + sign * 1e-6) for sign in (1, -1))
+    found = pycryo.localres(first, second, truth.data > 0.1 * truth.data.max(), window=40.0, step=20.0)
+    assert found.resolution.pixel_size == first.pixel_size
+    with pytest.raises(pycryo.InputError, match="differ in box or pixel size"):
+        pycryo.localres(first, pycryo.Map(second.data, 3.1))
+
+
 def test_angles_there_and_back():
     angles = np.array([[10.0, 20.0, 30.0], [-100.0, 90.0, 170.0]])
     matrices = pycryo.euler_to_matrix(*angles.T)

@@ -51,10 +51,11 @@ class _Job(Job):
         if args.source.is_dir():
             self._run()
             return
-        if args.pixel_size is not None and args.source.suffix == ".star":
+        are_particles = args.source.suffix in (".star", ".cs")
+        if args.pixel_size is not None and are_particles:
             raise InputError("--pixel-size is that of a map")
         check_output(args.out, inputs=[args.source])
-        if args.source.suffix == ".star":
+        if are_particles:
             from pycryo.cli.changed_poses import write_mirrored
             from pycryo.io.selection import read_particle_table
 

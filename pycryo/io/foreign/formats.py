@@ -70,6 +70,12 @@ def relion_tables(path: Path) -> tuple[dict[str, Table | dict[str, str]], list[P
     return dict(tables), [], []
 
 
+def refuse_cryosparc(path: Path) -> None:
+    """Raise InputError if a file is one of cryoSPARC: for what takes the rows of a STAR file as they are written."""
+    if is_structured(path):
+        raise InputError(f"{path} is cryoSPARC's; make it a STAR file: pycryo import {path} --out particles.star")
+
+
 def image_folders(path: Path) -> list[Path]:
     """Folders above a file in which the names of cryoSPARC's images may begin, the nearest first."""
     return list(path.absolute().parents[1 : 1 + _ABOVE])

@@ -127,3 +127,11 @@ def test_errors(words, text, tmp_path, capfd, monkeypatch):
     assert main(words) == 2
     assert text in capfd.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["select", "subset", "flip"])
+def test_commands_on_rows_send_cryosparcs_files_to_the_import(project, tmp_path, command, capsys):
+    words = {"select": ["--class", "1"], "subset": ["--n", "2"], "flip": []}[command]
+    source = str(project / "J7" / "particles.cs")
+    assert main([command, source, *words, "--out", str(tmp_path / "out.star")]) == 2
+    assert f"make it a STAR file: pycryo import {source} --out particles.star" in capsys.readouterr().err
