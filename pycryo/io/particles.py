@@ -195,7 +195,7 @@ def write_particles(
     begin in the working folder: names that led to their stacks from elsewhere (the folder of the STAR file,
     --particles-dir) are written anew. pycryo also looks in the folders that a comment line of the file names. Rows come
     in the order that they had in the file that the particles are from. Images in memory (`Particles.from_arrays`) are
-    written beside the file.
+    written beside the file, as images.mrcs, or with a number in the name where that has others.
 
     Parameters
     ----------
