@@ -91,3 +91,14 @@ def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     assert main(words) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a refinement of `tiny_set`, to be read only."""
+    from pycryo.cli.main import main
+
+    folder = tmp_path_factory.mktemp("tiny_run") / "run"
+    words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(folder)]
+    assert main([*words, "--max-iter", "2", "--quiet"]) == 0
+    return folder

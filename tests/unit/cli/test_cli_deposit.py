@@ -9,23 +9,15 @@ import pytest
 from pycryo.cli.main import main
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deposit") / "run"
-    words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(folder)]
-    assert main([*words, "--max-iter", "2", "--quiet"]) == 0
-    return folder
-
-
 def deposit(folder, out, *words):
     return main(["deposit", str(folder), "--out", str(out), "--quiet", *map(str, words)])
 
 
-def test_checklist_is_that_of_the_run(finished, tmp_path, capsys):
-    assert deposit(finished, tmp_path / "emdb") == 0
+def test_checklist_is_that_of_the_run(tiny_run, tmp_path, capsys):
+    assert deposit(tiny_run, tmp_path / "emdb") == 0
     assert "contour level" in capsys.readouterr().out
     told = json.loads((tmp_path / "emdb" / "checklist.json").read_text("utf-8"))
-    run = json.loads((finished / "run.json").read_text("utf-8"))
+    run = json.loads((tiny_run / "run.json").read_text("utf-8"))
     reconstruction, imaging = told["reconstruction"], told["imaging"]
     assert reconstruction["resolution"] == run["postprocess"][0]["resolution"]
     assert reconstruction["images_used"] == 40
@@ -39,10 +31,10 @@ def test_checklist_is_that_of_the_run(finished, tmp_path, capsys):
     assert all(text for text in told["checks"].values())
 
 
-def test_map_of_postprocess_with_another_b_factor(finished, tmp_path):
-    words = ["postprocess", str(finished), "--out", str(tmp_path / "sharp"), "--b-factor", "-100", "--quiet"]
+def test_map_of_postprocess_with_another_b_factor(tiny_run, tmp_path):
+    words = ["postprocess", str(tiny_run), "--out", str(tmp_path / "sharp"), "--b-factor", "-100", "--quiet"]
     assert main(words) == 0
-    assert deposit(finished, tmp_path / "emdb", "--postprocessed", tmp_path / "sharp", "--mass", 30) == 0
+    assert deposit(tiny_run, tmp_path / "emdb", "--postprocessed", tmp_path / "sharp", "--mass", 30) == 0
     made, source = tmp_path / "emdb" / "primary_map.mrc", tmp_path / "sharp" / "postprocess.mrc"
     assert made.read_bytes() == source.read_bytes()
     told = json.loads((tmp_path / "emdb" / "checklist.json").read_text("utf-8"))
@@ -50,17 +42,17 @@ def test_map_of_postprocess_with_another_b_factor(finished, tmp_path):
     assert told["contour"]["enclosed_volume"] == pytest.approx(30e3 * 1.21)
 
 
-def test_a_run_that_was_moved(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "moved")
+def test_a_run_that_was_moved(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "moved")
     told = json.loads((tmp_path / "moved" / "run_class001_postprocess.json").read_text("utf-8"))
     told["mask"] = "/nowhere/run_mask.mrc"
     (tmp_path / "moved" / "run_class001_postprocess.json").write_text(json.dumps(told))
     assert deposit(tmp_path / "moved", tmp_path / "emdb") == 0
 
 
-def test_results_are_not_overwritten(finished, tmp_path, capsys):
-    assert deposit(finished, tmp_path / "emdb") == 0
-    assert deposit(finished, tmp_path / "emdb") == 2
+def test_results_are_not_overwritten(tiny_run, tmp_path, capsys):
+    assert deposit(tiny_run, tmp_path / "emdb") == 0
+    assert deposit(tiny_run, tmp_path / "emdb") == 2
     assert "--overwrite" in capsys.readouterr().err
 
 
@@ -73,14 +65,14 @@ def test_results_are_not_overwritten(finished, tmp_path, capsys):
         (("--mass", -3), "mass"),
     ],
 )
-def test_wrong_words(finished, tmp_path, words, message, capsys):
-    assert deposit(finished, tmp_path / "emdb", *words) == 2
+def test_wrong_words(tiny_run, tmp_path, words, message, capsys):
+    assert deposit(tiny_run, tmp_path / "emdb", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "emdb").exists()
 
 
-def test_no_sharpened_map_no_run(finished, tmp_path, capsys):
-    shutil.copytree(finished, tmp_path / "old")
+def test_no_sharpened_map_no_run(tiny_run, tmp_path, capsys):
+    shutil.copytree(tiny_run, tmp_path / "old")
     (tmp_path / "old" / "run_class001_postprocess.json").unlink()
     assert deposit(tmp_path / "old", tmp_path / "emdb") == 2
     assert "pycryo postprocess" in capsys.readouterr().err
@@ -89,9 +81,9 @@ def test_no_sharpened_map_no_run(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["deposit", "postprocess"])
-def test_a_run_does_not_become_its_own_results(finished, command, capsys):
+def test_a_run_does_not_become_its_own_results(tiny_run, command, capsys):
     """Not even with --overwrite: its folder would have the marks and the log of another command."""
-    before = sorted(path.name for path in finished.iterdir())
-    assert main([command, str(finished), "--out", str(finished), "--overwrite", "--quiet"]) == 2
+    before = sorted(path.name for path in tiny_run.iterdir())
+    assert main([command, str(tiny_run), "--out", str(tiny_run), "--overwrite", "--quiet"]) == 2
     assert "is the run itself" in capsys.readouterr().err
-    assert sorted(path.name for path in finished.iterdir()) == before
+    assert sorted(path.name for path in tiny_run.iterdir()) == before

@@ -17,12 +17,9 @@ from pycryo.report.page import build_report, warnings_of
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_set, tmp_path_factory):
-    """Folder of a run of two iterations."""
-    folder = tmp_path_factory.mktemp("report")
-    words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(folder)]
-    assert main([*words, "--max-iter", "2", "--quiet"]) == 0
-    return folder
+def folder(tiny_run, tmp_path_factory):
+    """A copy, which tests change."""
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("report") / "run")
 
 
 def pictures(text):

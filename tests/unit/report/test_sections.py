@@ -74,17 +74,9 @@ def test_a_figure_that_cannot_be_drawn_is_a_fault():
     assert "TypeError" in found.problem
 
 
-@pytest.fixture(scope="module")
-def folder(tiny_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sections") / "run"
-    words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(folder)]
-    assert main([*words, "--max-iter", "2", "--quiet"]) == 0
-    return folder
-
-
-def test_a_bug_in_one_figure_leaves_the_page_intact(folder, tmp_path, monkeypatch, caplog):
-    shutil.copytree(folder, tmp_path / "run")
-    titles = [part.title for part in draw(refine_sections.PARTS, page.RunFiles.read(folder))]
+def test_a_bug_in_one_figure_leaves_the_page_intact(tiny_run, tmp_path, monkeypatch, caplog):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    titles = [part.title for part in draw(refine_sections.PARTS, page.RunFiles.read(tiny_run))]
 
     def views(*_):
         return {}["a<bug>"]
@@ -100,8 +92,8 @@ def test_a_bug_in_one_figure_leaves_the_page_intact(folder, tmp_path, monkeypatc
         assert f"<h2>{title}</h2>" in text
 
 
-def test_a_missing_file_is_no_bug(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "run")
+def test_a_missing_file_is_no_bug(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
     (tmp_path / "run" / "run_fsc.star").unlink()
     text = page.build_report(tmp_path / "run").read_text("utf-8")
     assert text.count("This cannot be shown") == 1
@@ -110,10 +102,10 @@ def test_a_missing_file_is_no_bug(folder, tmp_path):
     assert text.count("<img") == 7
 
 
-def test_the_page_shows_what_localres_found(folder, tmp_path):
+def test_the_page_shows_what_localres_found(tiny_run, tmp_path):
     """Its own pictures and figures; a folder that is damaged is told, and a new run takes an old one's away."""
     run = tmp_path / "run"
-    shutil.copytree(folder, run)
+    shutil.copytree(tiny_run, run)
     assert main(["localres", str(run), "--threads", "1", "--quiet"]) == 0
     files = page.RunFiles.read(run)
     part = [each for each in refine_sections.PARTS if each.title == "Local resolution"]
@@ -144,8 +136,8 @@ def test_the_page_shows_what_localres_found(folder, tmp_path):
         {"pixel_size": -1.0},
     ],
 )
-def test_a_spoiled_run_json_is_told_as_such(folder, tmp_path, change):
-    shutil.copytree(folder, tmp_path / "run")
+def test_a_spoiled_run_json_is_told_as_such(tiny_run, tmp_path, change):
+    shutil.copytree(tiny_run, tmp_path / "run")
     path = tmp_path / "run" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
     with pytest.raises(InputError, match=r"run\.json is not as pycryo writes it"):
@@ -164,8 +156,8 @@ def test_words(text, expected):
     assert page.words(text) == expected
 
 
-def test_further_classes_follow_the_classes(folder):
-    files = page.RunFiles.read(folder)
+def test_further_classes_follow_the_classes(tiny_run):
+    files = page.RunFiles.read(tiny_run)
     files.run["classes"] = 3
     titles = [part.title for part in refine_sections.parts_of(files)]
     place = titles.index("Classes")

@@ -1,12 +1,12 @@
 """The sharpened maps of a run as it ends."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import starfile
 
-from pycryo.cli.main import main
 from pycryo.io.mrc import read_map, read_mask
 from pycryo.postprocessing.process import postprocess
 from pycryo.refinement.files import postprocessed
@@ -15,14 +15,12 @@ from pycryo.refinement.files.postprocessed import keep_figures, mtf_of, postproc
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_set, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("postprocessed") / "run"
-    words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(folder)]
-    assert main([*words, "--max-iter", "2", "--quiet"]) == 0
-    return folder
+def finished(tiny_run, tmp_path_factory):
+    """A copy, which tests change."""
+    return shutil.copytree(tiny_run, tmp_path_factory.mktemp("postprocessed") / "run")
 
 
-def test_map_is_that_of_the_half_maps_and_the_mask(finished):
+def test_map_is_that_of_the_half_maps_and_the_mask(finished, tiny_run):
     halves = [read_map(finished / f"run_half{half}_class001_unfil.mrc") for half in (1, 2)]
     expected = postprocess(*halves, read_mask(finished / "run_mask.mrc"))
     np.testing.assert_array_equal(read_map(finished / "run_class001_postprocess.mrc").data, expected.map.data)
@@ -30,7 +28,7 @@ def test_map_is_that_of_the_half_maps_and_the_mask(finished):
     assert told[0]["class"] == 1
     assert told[0]["resolution"] == pytest.approx(expected.resolution)
     general = starfile.read(finished / "run_class001_postprocess.star")["general"]
-    assert general["rlnMaskName"] == str(finished / "run_mask.mrc")
+    assert general["rlnMaskName"] == str(tiny_run / "run_mask.mrc")
     assert general["rlnFinalResolution"] == pytest.approx(expected.resolution, abs=1e-5)
 
 
