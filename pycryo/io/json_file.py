@@ -66,6 +66,17 @@ def read_object(path: str | os.PathLike[str], advice: str) -> dict[str, Any]:
     return found
 
 
+def check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any], *, may_lack: bool = False) -> None:
+    """Raise TypeError if a value is of another kind (class or classes), or not there unless it `may_lack`.
+
+    For a block of `fitting`.
+    """
+    for name, kind in kinds.items():
+        value = values.get(name) if may_lack else values[name]
+        if not isinstance(value, kind) and not (may_lack and value is None):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+
+
 @contextmanager
 def fitting(path: str | os.PathLike[str], advice: str) -> Iterator[None]:
     """What is missing in the content of `path`, or of another kind than the block expects, is an `InputError`."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import write_bytes
-from pycryo.io.json_file import write_object
+from pycryo.io.json_file import fitting, write_object
 from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
 from pycryo.io.star import read_tables, write_star
@@ -143,12 +143,10 @@ def read_guinier(path: Path) -> tuple[Guinier, float | None]:
     if "sharpened" not in curves:
         curves["sharpened"] = curves["weighted"]
     curves = {name: np.append(0.0, values) for name, values in curves.items()}  # shell 0, which the table lacks
-    try:
+    with fitting(path, "run `pycryo postprocess`"):
         is_sharpened = "rlnLogAmplitudesSharpened" in table.columns
         b_factor = float(general["rlnBfactorUsedForSharpening"]) if is_sharpened else None
         slope, intercept, correlation = (float(general.get(label, np.nan)) for label in _FIT)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is not as pycryo writes it ({error}); run `pycryo postprocess`") from error
     line = None if np.isnan(slope) else Line(slope, intercept, correlation, 0)
     names = ("squared", "original", "weighted", "sharpened")
     squared, original, weighted, sharpened = (curves[name] for name in names)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import atomic_path, write_text
+from pycryo.io.json_file import fitting
 from pycryo.io.star import read_tables, write_star
 from pycryo.io.table import Table, make_table
 from pycryo.maps.fsc import Fsc
@@ -74,7 +75,8 @@ def read_fsc_star(path: Path | str, box: int, pixel_size: float) -> Fsc:
     field_of_view = box * pixel_size
     start = len(table)
     if isinstance(general, dict) and "rlnRandomiseFrom" in general:
-        start = round(field_of_view / float(general["rlnRandomiseFrom"]))
+        with fitting(path, "give a file that pycryo wrote"):
+            start = round(field_of_view / float(general["rlnRandomiseFrom"]))
     points = 2 * (len(table) - 1) or box
     unmasked, masked, randomised, corrected = (columns[label] for label in labels)
     return Fsc(points, field_of_view / points, unmasked, masked, randomised, corrected, start)

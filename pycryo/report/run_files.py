@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.geometry.symmetry import symmetry
-from pycryo.io.json_file import fitting, read_object
+from pycryo.io.json_file import check_kinds, fitting, read_object
 from pycryo.io.mrc import read_map
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
@@ -92,10 +92,10 @@ class RunFiles:
         if missing := [key for key in _NEEDED if not run.get(key)]:
             raise InputError(f"{path} is not of a refinement (no {', '.join(missing)}); give its output folder")
         with fitting(path, _ADVICE):
-            _check_kinds(run, _RUN)
-            _check_kinds(run["particles"], _PARTICLES)
-            _check_kinds(run["options"], {"ini_high": _NUMBER})
-            _check_kinds(run["machine"], {"ranks": int, "threads": int})
+            check_kinds(run, _RUN)
+            check_kinds(run["particles"], _PARTICLES)
+            check_kinds(run["options"], {"ini_high": _NUMBER})
+            check_kinds(run["machine"], {"ranks": int, "threads": int})
             sum(run["particles"]["half_sets"])
             if not all(np.isfinite(run[name]) and run[name] > 0 for name in ("box", "pixel_size", "diameter")):
                 raise ValueError("a size is not above 0")
@@ -240,7 +240,7 @@ def read_thinned(path: Path) -> Map:
 
 
 def _check_iteration(each: dict[str, Any]) -> None:
-    _check_kinds(each, _ITERATION)
+    check_kinds(each, _ITERATION)
     if not (np.isfinite(each["r_high"]) and each["r_high"] > 0):
         raise ValueError(f"r_high is {each['r_high']}")
     for name in ITERATION_NUMBERS:
@@ -249,9 +249,3 @@ def _check_iteration(each: dict[str, Any]) -> None:
     for name, value in each["seconds"].items():
         if not isinstance(value, _NUMBER):
             raise TypeError(f"seconds of {name} is {str(value)[:40]!r}")
-
-
-def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    for name, kind in kinds.items():
-        if not isinstance(values[name], kind):
-            raise TypeError(f"{name} is {str(values[name])[:40]!r}")

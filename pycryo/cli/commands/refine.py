@@ -126,6 +126,8 @@ class _Job(Job):
         options = options_from(args, RefineOptions)
         if args.report_every < 0:
             raise InputError(f"--report-every must be 0 or more, not {args.report_every}")
+        if args.report_every and options.keep_iterations == "none":
+            raise InputError("--report-every shows files of the iterations: give --keep-iterations last or all, too")
         # Maps stay on rank 0: they may be large.
         read: list[Inputs] = []
         particles = on_root(comm, lambda: read_inputs(args, options, read))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.errors import InputError
-from pycryo.io.json_file import fitting, read_object
+from pycryo.io.json_file import check_kinds, fitting, read_object
 from pycryo.refinement.files.half_maps import class_name
 
 _ADVICE = "run the refinement again"
@@ -79,7 +79,7 @@ class FinishedRun:
                 (told.get("options") or {}, _OPTIONS),
                 (told.get("inputs") or {}, _INPUTS),
             ):
-                _check_kinds(values, kinds)
+                check_kinds(values, kinds, may_lack=True)
         return cls(folder, told)
 
     @property
@@ -158,9 +158,3 @@ class FinishedRun:
         if not path.is_file():
             raise InputError(f"{self.folder} has no {name}: give the folder of a finished refinement")
         return path
-
-
-def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    for name, kind in kinds.items():
-        if values.get(name) is not None and not isinstance(values[name], kind):
-            raise TypeError(f"{name} is {str(values[name])[:40]!r}")

@@ -230,9 +230,11 @@ def test_the_report_of_a_run_that_goes_on(words, tmp_path, monkeypatch):
     assert [n for n, *_ in built] == [1, 2]
 
 
-def test_a_negative_number_of_iterations_between_reports(words, tmp_path, capsys):
+def test_reports_that_cannot_be(words, tmp_path, capsys):
     assert main([*words, "--report-every", "-1"]) == 2
     assert "--report-every must be 0 or more, not -1" in capsys.readouterr().err
+    assert main([*words, "--report-every", "2", "--keep-iterations", "none"]) == 2
+    assert "give --keep-iterations last or all" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

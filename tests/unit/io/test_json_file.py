@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pycryo.errors import InputError
-from pycryo.io.json_file import fitting, read_object, write_object
+from pycryo.io.json_file import check_kinds, fitting, read_object, write_object
 
 
 def test_only_what_json_has_is_written(tmp_path):
@@ -39,3 +39,15 @@ def test_what_does_not_fit_is_an_input_error(tmp_path):
         {"a": 1}["b"]
     with pytest.raises(InputError, match="own words"), fitting("a.json", "do so"):
         raise InputError("own words")
+
+
+def test_kinds_of_values():
+    kinds = {"box": int, "size": (int, float)}
+    check_kinds({"box": 3, "size": 2.5, "more": None}, kinds)
+    check_kinds({"size": None}, kinds, may_lack=True)
+    with pytest.raises(TypeError, match="box is '3.5'"):
+        check_kinds({"box": 3.5, "size": 1}, kinds, may_lack=True)
+    with pytest.raises(TypeError, match="size is 'None'"):
+        check_kinds({"box": 3, "size": None}, kinds)
+    with pytest.raises(KeyError, match="size"):
+        check_kinds({"box": 3}, kinds)

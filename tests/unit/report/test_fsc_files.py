@@ -1,14 +1,16 @@
 """FSC files read back by other readers: starfile, an XML parser, an image reader."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 import starfile
 
+from pycryo.errors import InputError
 from pycryo.maps.density import soft_sphere
 from pycryo.maps.fsc import corrected_fsc
-from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
+from pycryo.report.fsc_files import read_fsc_star, write_fsc_png, write_fsc_star, write_fsc_xml
 
 
 @pytest.fixture
@@ -34,6 +36,17 @@ def test_star(tmp_path, curves):
         "rlnFourierShellCorrelationCorrected": curves.corrected,
     }.items():
         np.testing.assert_allclose(table[label], values, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "far"])
+def test_a_spoiled_star_file_is_told_as_such(tmp_path, curves, value):
+    path = tmp_path / "fsc.star"
+    write_fsc_star(path, curves)
+    text = re.sub(r"(_rlnRandomiseFrom\s+)\S+", rf"\g<1>{value}", path.read_text())
+    assert text != path.read_text()
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"fsc\.star is not as pycryo writes it"):
+        read_fsc_star(path, 24, 2.0)
 
 
 def test_xml(tmp_path, curves):
