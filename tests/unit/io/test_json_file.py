@@ -45,7 +45,7 @@ def test_kinds_of_values():
     kinds = {"box": int, "size": (int, float)}
     check_kinds({"box": 3, "size": 2.5, "more": None}, kinds)
     check_kinds({"size": None}, kinds, may_lack=True)
-    with pytest.raises(TypeError, match="box is '3.5'"):
+    with pytest.raises(TypeError, match=r"box is '3\.5'"):
         check_kinds({"box": 3.5, "size": 1}, kinds, may_lack=True)
     with pytest.raises(TypeError, match="size is 'None'"):
         check_kinds({"box": 3, "size": None}, kinds)
