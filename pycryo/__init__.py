@@ -28,6 +28,7 @@ _HOMES = {
     "euler_to_matrix": "pycryo.geometry.rotations",
     "fsc": "pycryo.maps.fsc",
     "localres": "pycryo.postprocessing.local_resolution",
+    "half_maps": "pycryo.refinement.result",
     "low_pass": "pycryo.maps.density",
     "mask": "pycryo.maps.masks",
     "matrix_to_euler": "pycryo.geometry.rotations",

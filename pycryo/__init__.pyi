@@ -28,6 +28,7 @@ from pycryo.refinement.loop import refine as refine
 from pycryo.refinement.options import RefineOptions as RefineOptions
 from pycryo.refinement.reconstruct import reconstruct as reconstruct
 from pycryo.refinement.result import Result as Result
+from pycryo.refinement.result import half_maps as half_maps
 from pycryo.refinement.start.abinitio import InitialModel as InitialModel
 from pycryo.refinement.start.abinitio import abinitio as abinitio
 from pycryo.refinement.start.abinitio_options import AbinitioOptions as AbinitioOptions

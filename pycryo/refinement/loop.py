@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ def refine(
     mask : Map, optional
         Soft mask of the molecule, in place of the file ``options.mask``. Rank 0's counts.
     observer : callable, optional
-        Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far.
+        Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far;
+        `pycryo.half_maps` brings its maps to rank 0. If it returns True on rank 0, the run ends with one more iteration
+        and the final one. examples/observer.py draws and ends a run so.
     checkpoint : path, optional
         Folder for the state of the run, written before the first iteration and after each but the final one; what an
         iteration of many minutes has found is written during it, too.
@@ -155,16 +158,16 @@ def _iterations(
     for line in tell(setup, state).splitlines():
         log.log(_level(line), "%s", line)
 
-    def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> None:
-        if observer is not None:
-            observer(setup, outcome, history)
+    def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> bool:
+        wants_end = observer is not None and observer(setup, outcome, history) is True
         if checkpoint is None or unfinished is None:
-            return
+            return wants_end
         final = outcome.record.stage == "final"
         mark = "" if final else save(setup, outcome.state, history, checkpoint, setup.background.add)
         unfinished.end(setup.background)
         if not final:
             unfinished.begin(setup, outcome.state, mark)
+        return wants_end
 
     return run(setup, state, after_iteration, history, unfinished)
 
@@ -215,13 +218,15 @@ def run(
             log.info(
                 "%s%s", quality, "; they hardly enter the map, pycryo select leaves them out" * (record.n_junk > 0)
             )
-        if observer is not None:
-            observer(setup, outcome, history)
+        wants_end = observer is not None and observer(setup, outcome, history) is True
         setup.background.start()
         if final:
             setup.free()
             return outcome, history
         state = outcome.state
+        if setup.partition.comm.broadcast(wants_end) and state.schedule.stage != "final":
+            log.info("the observer ends the run: one more iteration, and the final one")
+            setup = replace(setup, options=replace(setup.options, max_iter=record.number + 2))
         if tells_load:
             setup, state = balance(setup, state, record.load)
 

@@ -175,5 +175,6 @@ class Outcome:
         return self.classes[0].map is not None
 
 
-# Called on every rank after each iteration, with the records so far.
-Observer = Callable[[Setup, Outcome, list[Record]], None]
+# Called on every rank after each iteration, with the records so far. True of rank 0 ends the run: one more iteration,
+# and the final one.
+Observer = Callable[[Setup, Outcome, list[Record]], object]

@@ -9,6 +9,7 @@ from pathlib import Path
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
+from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.refinement.files import closing
 from pycryo.refinement.files.data_star import found_columns
@@ -17,6 +18,25 @@ from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.outcome import Outcome, Poses, Record
 from pycryo.refinement.setup import Setup
+
+
+def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | None:
+    """The half-maps of class k = 1, 2, ... after an iteration, for observers; None but on rank 0. Collective.
+
+    Parameters
+    ----------
+    setup : Setup
+    outcome : Outcome
+        What the observer gets.
+    k : int
+
+    Returns
+    -------
+    two Map, or None
+        Unfiltered and unmasked, of the images' box.
+    """
+    first, second = (gather(resample_grid(each, setup.box)) for each in outcome.classes[k - 1].half_maps)
+    return None if first is None or second is None else (first, second)
 
 
 @dataclass(frozen=True, slots=True)
