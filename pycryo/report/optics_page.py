@@ -81,9 +81,9 @@ def _rows(group: dict[str, Any]) -> list[dict[str, Any]]:
                 "group": group["name"],
                 "particles": int(group["particles"]),
                 "part": name,
-                "values": ", ".join(f"{n} {value:.3g} ± {error:.2g}" for n, value, error in each),
+                "values": ", ".join(f"{n} {number(value)} ± {number(error, '.2g')}" for n, value, error in each),
                 "unit": part["unit"],
-                "chi_square": float(part["chi_square"]),
+                "chi_square": None if part["chi_square"] is None else float(part["chi_square"]),
                 "is_added": is_added,
             }
         )

@@ -237,16 +237,18 @@ def test_a_result_ends_in_the_files_of_the_command(particles, truth, tmp_path, m
     result.write(tmp_path / "run", overwrite=True)
 
 
-def test_an_observer_sees_maps_and_ends_the_run(particles, truth):
+def test_an_observer_sees_maps_and_ends_the_run(particles, truth, caplog):
+    caplog.set_level("INFO")
     seen = []
 
     def observer(setup, outcome, history):
         seen.append(pycryo.half_maps(setup, outcome))
-        return len(history) == 2
+        return len(history) >= 2
 
     options = pycryo.RefineOptions(max_iter=20)
     result = pycryo.refine(particles[:80], pycryo.low_pass(truth, 30), options, observer=observer)
     assert [record.stage == "final" for record in result.history] == [False, False, False, True]
+    assert caplog.text.count("the observer ends the run") == 1
     assert [(each[0].box, each[0].pixel_size) for each in seen] == [(32, 3.0)] * 4
     np.testing.assert_array_equal(seen[-1][0].data, result.half_maps[0].data)
 

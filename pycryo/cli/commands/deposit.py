@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--postprocessed", type=Path, metavar="DIR",
         help="folder of `pycryo postprocess RUN`, whose map is deposited (default: the run's own sharpened map)",
     )  # fmt: skip
-    parser.add_argument("--class", dest="class_number", type=int, default=1, metavar="K", help="default: 1")
+    parser.add_argument(
+        "--class", dest="class_number", type=int, default=1, metavar="K", help="of the run (default: 1)"
+    )
     levels = parser.add_mutually_exclusive_group()
     levels.add_argument("--contour", type=float, metavar="LEVEL", help="recommended level of the primary map")
     levels.add_argument(

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser, NAME)
     parser.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1 (default: the run's, or made)")
     parser.add_argument(
-        "--mtf", type=Path, metavar="MTF.star", help="of the detector (default: that of the run's optics table, if any)"
+        "--mtf",
+        type=Path,
+        metavar="MTF.star",
+        help="MTF of the detector (default: that of the run's optics table, if any)",
     )
     parser.add_argument(
         "--mtf-pixel-size", "--mtf_angpix", type=float, metavar="Å",
@@ -39,10 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--b-factor", "--adhoc_bfac", type=float, metavar="Å²", help="negative to sharpen (default: the Guinier fit)"
     )
     parser.add_argument(
-        "--fit-from", "--autob_lowres", type=float, default=10.0, metavar="Å", help="of the Guinier fit (default: 10)"
+        "--fit-from",
+        "--autob_lowres",
+        type=float,
+        default=10.0,
+        metavar="Å",
+        help="where the Guinier fit begins (default: 10)",
     )
     parser.add_argument(
-        "--fit-to", "--autob_highres", type=float, default=0.0, metavar="Å", help="default: the resolution"
+        "--fit-to",
+        "--autob_highres",
+        type=float,
+        default=0.0,
+        metavar="Å",
+        help="where it ends (default: the resolution)",
     )
     parser.add_argument("--low-pass", "--low_pass", type=float, metavar="Å", help="filter of the sharpened map")
     parser.add_argument(
@@ -50,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pixel-size", "--angpix", type=float, metavar="Å", help="instead of that of the half-maps")
     parser.add_argument(
-        "--symmetry", "--sym", metavar="GROUP", help="of the half-maps, for what is said of noise (default: C1)"
+        "--symmetry", "--sym", metavar="GROUP", help="of the half-maps: mates make noise agree more (default: C1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random phases (default: 0)")
     add_overwrite(parser)

@@ -46,6 +46,15 @@ def test_a_missing_picture_is_told_in_its_place(tmp_path):
     assert "x 0.18" in text
 
 
+def test_numbers_that_are_not_finite_are_dashes(tmp_path):
+    """They are null in optics.json."""
+    content = told()
+    part = content["groups"][0]["found"]["trefoil"]
+    part |= {"standard_error": [None, 1.5], "chi_square": None}
+    (tmp_path / "optics.json").write_text(json.dumps(content), "utf-8")
+    assert "odd[2] 1 ± –, odd[5] 2 ± 1.5" in build_optics_report(tmp_path).read_text("utf-8")
+
+
 @pytest.mark.parametrize("change", [{"groups": [{}]}, {"groups": 7}, {"compared_to": "near"}])
 def test_spoiled_numbers(tmp_path, change):
     (tmp_path / "optics.json").write_text(json.dumps(told() | change), "utf-8")
