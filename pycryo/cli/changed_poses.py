@@ -95,6 +95,8 @@ def write_expanded(path: str | os.PathLike[str], source: ParticleTable, group: S
     rows = np.repeat(np.arange(len(source.table)), len(group))
     values = dict(zip(POSE_LABELS, expanded((angles[0], angles[1], angles[2]), group), strict=True))
     drop = [label for label in _PRIORS if label in source.table.columns]
+    if drop:
+        logger.warning("%s: priors are of one pose only: %s left out", source.path, ", ".join(drop))
     write_rows(path, source, rows, values, drop)
     return len(rows)
 

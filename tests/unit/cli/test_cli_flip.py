@@ -79,12 +79,13 @@ def test_priors_that_cannot_be_turned_are_left_out(star, capsys, caplog):
     assert columns(star.parent / "out.star", "someText") == columns(star, "someText")
 
 
-def test_expanded_rows_keep_all_else(star):
+def test_expanded_rows_keep_all_else(star, caplog):
     out = star.parent / "out.star"
     assert main(["symmetry", str(star), "--expand", "--sym", "C4", "--out", str(out)]) == 0
     assert columns(out, "someText") == [["a b"] * 4 + ["c"] * 4]
     rot = np.sort(read_tables(out)["particles"].values(["rlnAngleRot"])["rlnAngleRot"][:4])
     np.testing.assert_allclose(rot, [-170, -80, 10, 100], atol=1e-5)
+    assert "rlnAngleTiltPrior, rlnAnglePsiPrior left out" in caplog.text
 
 
 def test_refused(star, tmp_path, capsys):
