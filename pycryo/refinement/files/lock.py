@@ -68,7 +68,9 @@ class FolderLock:
         return found
 
     def release(self) -> None:
-        """Let others write into the folder."""
+        """Let others write into the folder; a second call does nothing: the file may be another run's by then."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # Maps in memory at the most; measured 8.3.
 _MAPS_AT_ONCE = 10
 _MTF_FILE = "rlnMtfFileName"
+_NO_NAME = ("", "None", '""')
 _PIXEL_SIZES = ("rlnMtfOriginalPixelSize", "rlnMicrographOriginalPixelSize")
 
 
@@ -119,8 +120,8 @@ def mtf_of(run: FinishedRun) -> Mtf | None:
     optics = read_tables(run.particles).get("optics")
     if not isinstance(optics, Table) or _MTF_FILE not in optics.columns:
         return None
-    names = sorted({name for name in optics.values(texts=[_MTF_FILE])[_MTF_FILE] if name not in ("", "None", '""')})
-    if not names:
+    names = sorted({"" if name in _NO_NAME else name for name in optics.values(texts=[_MTF_FILE])[_MTF_FILE]})
+    if names in ([], [""]):
         return None
     label = next((each for each in _PIXEL_SIZES if each in optics.columns), None)
     if label is None:
@@ -128,7 +129,7 @@ def mtf_of(run: FinishedRun) -> Mtf | None:
         return None
     pixel_sizes = np.unique(optics.values([label])[label])
     if len(names) > 1 or len(pixel_sizes) > 1:
-        log.warning("the optics groups have different MTFs: none is used, give the map's with --mtf")
+        log.warning("the optics groups have different MTFs, or some have none: none is used, give the map's with --mtf")
         return None
     folders = [Path(), run.folder]
     if source := (run.told.get("inputs") or {}).get("particles"):

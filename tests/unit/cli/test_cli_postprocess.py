@@ -113,6 +113,7 @@ def test_a_run_with_the_mtf_of_its_particles(folder, halves, capsys):
     [
         ({"rlnMtfFileName": ["none.star"] * 2, "rlnMicrographOriginalPixelSize": [0.6, 0.6]}, "is not there"),
         ({"rlnMtfFileName": ["a.star", "b.star"], "rlnMicrographOriginalPixelSize": [0.6, 0.6]}, "different MTFs"),
+        ({"rlnMtfFileName": ["a.star", "None"], "rlnMicrographOriginalPixelSize": [0.6, 0.6]}, "or some have none"),
         ({"rlnMtfFileName": ["a.star"] * 2}, "rlnMicrographOriginalPixelSize"),
     ],
 )

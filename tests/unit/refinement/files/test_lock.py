@@ -117,3 +117,14 @@ def test_results_are_not_overwritten(tmp_path):
         JobFolder.prepare(tmp_path, overwrite=False, checkpoint=state)
     _, lock = JobFolder.prepare(tmp_path, overwrite=False, checkpoint=tmp_path / "none")
     lock.release()
+
+
+def test_a_lock_is_released_once(tmp_path):
+    """A command releases it when it leaves the folder, and again at its end, when the next run may be there."""
+    first = FolderLock.take(tmp_path)
+    first.release()
+    second = FolderLock.take(tmp_path)
+    first.release()
+    assert (tmp_path / LOCK_NAME).exists()
+    second.release()
+    assert not (tmp_path / LOCK_NAME).exists()
