@@ -16,6 +16,8 @@ from pycryo.parallel.collective_errors import Meeting, must_abort
 from pycryo.parallel.comm import Comm
 
 INPUT_ERROR, RUN_ERROR = 2, 1
+# Exit codes of runs that a signal ended are larger.
+_SIGNALS = 128
 # Seconds that rank 0, if it failed, waits for the others to fail in the same way before it ends them all. Each rank
 # after it waits a bit longer, up to a limit: the first one that failed tells it and ends the others before they do.
 _PATIENCE, _MORE, _MOST = 3.0, 0.2, 2.0
@@ -90,7 +92,8 @@ def guarded(
         print(message, file=sys.stderr, flush=True)
         if before_end is not None:
             before_end(code, message)
-    if must_abort(comm) or not together:
+    # Where signals came there may be messages on their way, with which MPICH does not end.
+    if must_abort(comm) or not together or (code > _SIGNALS and comm.size > 1):
         if comm.rank == 0 or not together:
             comm.abort(code)
         time.sleep(_PATIENCE)  # rank 0 ends this one

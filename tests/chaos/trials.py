@@ -80,7 +80,8 @@ class Trial:
     def start(self, size: int, file_limit: int | None = None) -> None:
         """A run that goes on where one stands."""
         words = refine_words(self.data, self.out)
-        if (self.out / "checkpoint" / "state.h5").exists():
+        # A finished run has no checkpoint any more, and says so.
+        if (self.out / "checkpoint" / "state.h5").exists() or (self.out / "RELION_JOB_EXIT_SUCCESS").exists():
             words.append("--continue")
         self.run = Run(words, size, self.folder / "output")
         self.run.start(file_limit)
