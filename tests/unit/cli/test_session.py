@@ -34,6 +34,7 @@ def test_the_first_that_failed_ends_the_others_before_they_tell_it_too(monkeypat
         raise RunError("the disc is full")
 
     monkeypatch.setattr(session, "Meeting", NobodyCame)
+    monkeypatch.setattr(session.time, "sleep", lambda seconds: None)  # until it is ended
     one, ended = OneOfMany(rank), []
     assert session.guarded(one, "test", work, before_end=lambda *words: ended.append(words)) == 1
     message = "pycryo test: failed: the disc is full"
