@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.cli.folder_run import FolderRun
-from pycryo.errors import InputError
 from pycryo.io.atomic import write_text
 from pycryo.io.mrc import read_map, read_place, write_map
 from pycryo.io.selection import ParticleTable, read_particle_table
 from pycryo.maps.density import Map
 from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.refinement.files.half_maps import class_name
-
-# What does not change with the frame of the maps.
-_SAME = ("run_fsc.star", "run_fsc.xml")
+from pycryo.refinement.files.job import remove_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +41,14 @@ class Change:
     turns_hand: bool = False
 
 
-def check_folder(source: FinishedRun, out: Path) -> None:
-    """Raise InputError if the results would go into the run itself."""
-    if out.exists() and out.samefile(source.folder):
-        raise InputError(f"{out} is the run itself: choose another folder for --out")
-
-
 def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
-    """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed."""
+    """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed.
+
+    What an earlier run left there is removed first.
+    """
     assert job.folder is not None
     out = job.folder.path
+    remove_results(out)
     for k in range(1, source.classes + 1):
         mask = source.mask_of(k)
         for path in (source.folder / f"run_class{k:03d}.mrc", *source.half_maps_of(k), *([mask] if mask else [])):
@@ -63,9 +58,8 @@ def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
                 new = new.clip(0, 1)
             write_map(out / path.name, new, old.pixel_size, read_place(path, old.pixel_size))
     change.of_poses(out / "run_data.star", read_particle_table(source.particles))
-    for name in _SAME:
-        if (source.folder / name).is_file():
-            shutil.copyfile(source.folder / name, out / name)
+    for path in source.curves():
+        shutil.copyfile(path, out / path.name)
     told = source.told | {"frame": {"run": str(source.folder.resolve())} | change.told}
     options = dict(source.options)
     if change.turns_hand and isinstance(options.get("ewald_hand"), int):

@@ -66,6 +66,7 @@ class _Job(FolderRun):
         source = FinishedRun.read(args.run, "box", "pixel_size", any_classes=True)
         if not 1 <= args.class_number <= source.classes:
             raise InputError(f"--class must be 1 to {source.classes}, not {args.class_number}")
+        source.check_other(args.out)
         files, told = _sources(source, args.postprocessed, args.class_number)
         found = examine(files, level=args.contour, mass=args.mass)
         folder = self.take_folder(overwrite=args.overwrite).path

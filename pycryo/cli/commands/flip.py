@@ -77,7 +77,7 @@ class _Job(FolderRun):
 
     def _run(self) -> None:
         from pycryo.cli.changed_poses import write_mirrored
-        from pycryo.cli.changed_run import Change, change_run, check_folder
+        from pycryo.cli.changed_run import Change, change_run
         from pycryo.maps.turn import mirrored
         from pycryo.refinement.files.finished_run import FinishedRun
 
@@ -86,7 +86,7 @@ class _Job(FolderRun):
             raise InputError("--pixel-size is that of a map: a run tells its own")
         source = FinishedRun.read(args.source, any_classes=True)
         axis = _axis_of(source, args.axis)
-        check_folder(source, args.out)
+        source.check_other(args.out)
         self.take_folder(overwrite=args.overwrite)
         self.open_log()
         change = Change(

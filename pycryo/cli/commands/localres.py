@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, nargs="+", metavar="HALF1.mrc HALF2.mrc | RUN",
         help="half-maps, unfiltered and unmasked, or the folder of a finished refinement",
     )  # fmt: skip
-    parser.add_argument("--out", "--o", type=Path, metavar="DIR", help="folder for all files (default: RUN/localres)")
+    parser.add_argument(
+        "--out", "--o", type=Path, metavar="DIR",
+        help="folder for all files (default: RUN/localres, RUN/localres_class002 for --class 2)",
+    )  # fmt: skip
     parser.add_argument(
         "--mask", type=Path, metavar="M.mrc", help="where to look; cuts nothing off (default: the run's, or made)"
     )
@@ -159,11 +162,14 @@ class _Job(FolderRun):
 def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
     """Half-maps, mask and output folder."""
     from pycryo.refinement.files.finished_run import FinishedRun
+    from pycryo.refinement.files.half_maps import class_name
 
     source: list[Path] = args.source
     if len(source) == 2 and not any(each.is_dir() for each in source):
         if args.out is None:
             raise InputError("give the folder for the results: --out DIR")
+        if args.class_number != 1:
+            raise InputError("--class is of a run: give its folder instead of half-maps")
         return source[0], source[1], args.mask, args.out
     if len(source) != 1:
         raise InputError("give two half-maps (pycryo localres HALF1.mrc HALF2.mrc --out DIR), or the folder of a run")
@@ -174,9 +180,8 @@ def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
     found = FinishedRun.read(source[0], any_classes=True)
     if not 1 <= args.class_number <= found.classes:
         raise InputError(f"--class is {args.class_number}, but {source[0]} has {found.classes} class(es)")
-    out = source[0] / "localres" if args.out is None else args.out
-    if out.exists() and out.samefile(source[0]):
-        raise InputError(f"{out} is the run itself: choose another folder for --out")
+    out = source[0] / class_name("localres", args.class_number) if args.out is None else args.out
+    found.check_other(out)
     half1, half2 = found.half_maps_of(args.class_number)
     return half1, half2, args.mask or found.mask_of(args.class_number), out
 

@@ -86,6 +86,8 @@ class _Job(FolderRun):
             if source is None:
                 raise InputError("give the folder for the results: --out DIR")
             args.out = source.folder / NAME
+        if source is not None:
+            source.check_other(args.out)
         options = _options(args, source)
         if source is None:
             self._halves(options)

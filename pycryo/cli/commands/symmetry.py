@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pycryo.cli.changed_poses import write_expanded, write_turned
-from pycryo.cli.changed_run import Change, change_run, check_folder
+from pycryo.cli.changed_run import Change, change_run
 from pycryo.cli.folder_run import FolderRun
 from pycryo.cli.logs import run_logs
 from pycryo.cli.option_arguments import add_overwrite
@@ -147,7 +147,7 @@ class _Run(FolderRun):
         """Find, turn, write, tell."""
         args = self.args
         source = FinishedRun.read(args.map, any_classes=True)
-        check_folder(source, args.out)
+        source.check_other(args.out)
         first = read_map(source.folder / "run_class001.mrc")
         frame = _find(args, first, group)
         self.take_folder(overwrite=args.overwrite)

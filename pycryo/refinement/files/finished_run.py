@@ -136,6 +136,17 @@ class FinishedRun:
         path = self.folder / f"{class_name('run_mask', k)}.mrc"
         return path if path.is_file() else None
 
+    def curves(self) -> list[Path]:
+        """The files of the final FSC, of all classes, as far as they are there."""
+        stems = [class_name("run_fsc", k) for k in range(1, self.classes + 1)]
+        paths = [self.folder / f"{stem}{suffix}" for stem in stems for suffix in (".star", ".xml")]
+        return [path for path in paths if path.is_file()]
+
+    def check_other(self, out: Path) -> None:
+        """Raise InputError if the results of a command would go into the run itself."""
+        if out.exists() and out.samefile(self.folder):
+            raise InputError(f"{out} is the run itself: choose another folder for --out")
+
     def _file(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():

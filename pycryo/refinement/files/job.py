@@ -28,6 +28,8 @@ _RESULTS = (
     "run_rejected.star",
     "run_phases_*.png",
     "report.html",
+    "localres*/localres*",
+    "localres*/RELION_JOB_EXIT_*",
     "RELION_OUTPUT_NODES.star",
 )
 _ITERATION = re.compile(r"run_it(\d+)_")

@@ -39,6 +39,12 @@ def test_checklist_is_that_of_the_run(finished, tmp_path, capsys):
     assert all(text for text in told["checks"].values())
 
 
+def test_the_run_is_not_overwritten(finished, capsys):
+    assert deposit(finished, finished, "--overwrite") == 2
+    assert "is the run itself" in capsys.readouterr().err
+    assert not (finished / "primary_map.mrc").exists()
+
+
 def test_map_of_postprocess_with_another_b_factor(finished, tmp_path):
     words = ["postprocess", str(finished), "--out", str(tmp_path / "sharp"), "--b-factor", "-100", "--quiet"]
     assert main(words) == 0
