@@ -58,9 +58,9 @@ def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
                 new = new.clip(0, 1)
             write_map(out / path.name, new, old.pixel_size, read_place(path, old.pixel_size))
     change.of_poses(out / "run_data.star", read_particle_table(source.particles))
-    for path in source.curves():
+    for path in (*source.curves(), *source.folder.glob("run_phases_*.png")):  # what any frame leaves as it is
         shutil.copyfile(path, out / path.name)
-    told = source.told | {"frame": {"run": str(source.folder.resolve())} | change.told}
+    told = source.told | {"postprocess": [], "frame": {"run": str(source.folder.resolve())} | change.told}
     options = dict(source.options)
     if change.turns_hand and isinstance(options.get("ewald_hand"), int):
         told["options"] = options | {"ewald_hand": -options["ewald_hand"]}

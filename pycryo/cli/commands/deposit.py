@@ -71,6 +71,8 @@ class _Job(FolderRun):
         found = examine(files, level=args.contour, mass=args.mass)
         folder = self.take_folder(overwrite=args.overwrite).path
         self.open_log()
+        if source.doubt:
+            log.warning("%s: %s", source.folder, source.doubt)
         write_deposition(folder, found, facts(source, args.class_number, told, found))
         for name, text in found.checks.items():
             log.info("checked: %s: %s", name, text)

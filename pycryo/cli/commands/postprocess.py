@@ -114,6 +114,8 @@ class _Job(FolderRun):
         from pycryo.refinement.files.postprocessed import postprocess_class
 
         self._begin()
+        if source.doubt:
+            log.warning("%s: %s", source.folder, source.doubt)
         for k in range(1, source.classes + 1):
             prefix = self.args.out / class_name(NAME, k)
             result, _ = postprocess_class(source, k, prefix, options, self.args.mask)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry
 from pycryo.io.json_file import fitting, read_object
 from pycryo.refinement.files.half_maps import class_name
+from pycryo.report.verdict import poses_warning
 
 _ADVICE = "run the refinement again"
 _NUMBER = (int, float)
@@ -115,6 +117,17 @@ class FinishedRun:
     def classes(self) -> int:
         """How many."""
         return int(self.told.get("classes", 1))
+
+    @property
+    def doubt(self) -> str | None:
+        """The warning of its report if its images do not tell their poses: its half-maps agree on the start then."""
+        try:
+            spread = float(self.told["iterations"][-1]["spread_rotation"])
+            resolution, start = float(self.told["resolution"]), float(self.options["ini_high"])
+            group = symmetry(str(self.told["symmetry"]))
+        except (KeyError, IndexError, TypeError, ValueError):  # of another version
+            return None
+        return poses_warning(spread, resolution, start, group)
 
     @property
     def half_maps(self) -> tuple[Path, Path]:

@@ -125,8 +125,8 @@ def test_a_run_of_classes_in_the_folder_of_an_earlier_one(star, command):
         for name in (f"run_class{k:03d}", f"run_half1_class{k:03d}_unfil", f"run_half2_class{k:03d}_unfil"):
             write_map(run / f"{name}.mrc", particle, 2.0)
     (run / "run_data.star").write_text(TEXT)
-    (run / "run.json").write_text(json.dumps({"status": "done", "classes": 2}))
-    curves = ["run_fsc.star", "run_fsc.xml", "run_fsc_class002.star", "run_fsc_class002.xml"]
+    (run / "run.json").write_text(json.dumps({"status": "done", "classes": 2, "postprocess": [{"class": 1}]}))
+    curves = ["run_fsc.star", "run_fsc.xml", "run_fsc_class002.star", "run_fsc_class002.xml", "run_phases_1.png"]
     for name in curves:
         (run / name).write_text(name)
     (out / "localres").mkdir()
@@ -136,3 +136,4 @@ def test_a_run_of_classes_in_the_folder_of_an_earlier_one(star, command):
     assert main([command[0], str(run), "--out", str(out), "--overwrite", *command[1:]]) == 0
     assert [(out / name).read_text() for name in curves] == curves
     assert not [path for path in old if path.exists()]
+    assert json.loads((out / "run.json").read_text())["postprocess"] == []  # the sharpened maps stay with the run
