@@ -10,6 +10,7 @@ from typing import Any
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.json_file import fitting, read_object
+from pycryo.io.sources.particle_arrays import IN_MEMORY
 from pycryo.refinement.files.half_maps import class_name
 from pycryo.report.verdict import poses_warning
 
@@ -96,10 +97,16 @@ class FinishedRun:
         Raises
         ------
         InputError
-            If run.json does not tell.
+            If run.json does not tell, or if they were in memory.
         """
         with fitting(self.folder / "run.json", _ADVICE):
-            return str(self.told["inputs"]["particles"])
+            path = str(self.told["inputs"]["particles"])
+        if path == IN_MEMORY:
+            raise InputError(
+                f"{self.folder} was made of particles in memory, which are gone: write them "
+                "(pycryo.write_particles), and refine what is written"
+            )
+        return path
 
     @property
     def input_references(self) -> list[str]:

@@ -95,7 +95,11 @@ def test_refused(star, tmp_path, capsys):
     bare = tmp_path / "bare.star"
     bare.write_text("data_particles\n\nloop_\n_rlnImageName #1\n1@a.mrcs\n")
     out = str(tmp_path / "out")
+    volumes = tmp_path / "volumes.star"
+    volumes.write_text(TEXT.replace("_someText", "_rlnOriginZAngst").replace("'a b'", "1").replace(" c\n", " 2\n"))
     cases = [
+        (["flip", str(volumes), "--out", out + ".star"], "of sub-tomograms"),
+        (["symmetry", str(volumes), "--sym", "C2", "--expand", "--out", out + ".star"], "of sub-tomograms"),
         (["flip", str(run), "--out", out, "--axis", "z"], "give --axis x"),
         (["flip", str(run), "--out", str(run)], "is the run itself"),
         (["flip", str(run), "--out", out, "--pixel-size", "1"], "a run tells its own"),

@@ -79,3 +79,9 @@ def test_doubt(tmp_path):
         assert bool(run.doubt) is doubted
     assert FinishedRun(tmp_path, told).doubt is None
     assert "beyond 40 Å" in FinishedRun(tmp_path, told | {"iterations": [{"spread_rotation": 42}]}).doubt
+
+
+def test_particles_in_memory_are_gone(tmp_path):
+    run = FinishedRun(tmp_path, {"inputs": {"particles": "particles in memory"}})
+    with pytest.raises(InputError, match="particles in memory, which are gone"):
+        assert run.input_particles
