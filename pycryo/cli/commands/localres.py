@@ -84,6 +84,7 @@ class _Job(FolderRun):
     def work(self) -> None:
         """Read, measure, filter, write, tell. Collective."""
         from pycryo.io.mrc import read_place
+        from pycryo.maps.fsc import mask_warning
         from pycryo.postprocessing.local_files import write_local_resolution
         from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
 
@@ -103,6 +104,8 @@ class _Job(FolderRun):
         first, second = (half.data for half in halves)
         found = local_resolution(first, second, pixel_size, None if mask is None else mask.data, options, comm=comm)
         log.info("%s", describe(found))
+        if comm.rank == 0 and (told := mask_warning(found.fsc)) is not None:
+            log.warning("%s", told)
         filtered, b_factor = self._filtered(halves, found)
         figures = {
             "half_maps": [str(path.resolve()) for path in (args.half1, args.half2)],
