@@ -105,6 +105,9 @@ def _require_poses(source: ParticleTable) -> None:
     missing = [label for label in POSE_LABELS if label not in source.table.columns]
     if missing:
         raise InputError(f"{source.path} has no {', '.join(missing)}: give particles with poses")
+    volumes = [label for label in ("rlnOriginZAngst", "rlnOriginZ", "rlnCtfImage") if label in source.table.columns]
+    if volumes:
+        raise InputError(f"{source.path} has {volumes[0]}: it is of sub-tomograms, whose poses are not those of images")
 
 
 def _numbers(source: ParticleTable, labels: tuple[str, ...]) -> list[Array]:

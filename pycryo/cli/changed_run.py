@@ -15,6 +15,7 @@ from pycryo.io.selection import ParticleTable, read_particle_table
 from pycryo.maps.density import Map
 from pycryo.refinement.files.finished_run import FinishedRun
 from pycryo.refinement.files.half_maps import class_name
+from pycryo.refinement.files.job import remove_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class Change:
 def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
     """Write maps, half-maps, masks, poses, FSC and run.json of a run into the folder of `job`, changed.
 
-    Sharpened maps are not among them: `pycryo postprocess` makes them.
+    What an earlier run left there is removed first. Sharpened maps are not among them: `pycryo postprocess` makes them.
     """
     assert job.folder is not None
     out = job.folder.path
+    remove_results(out)
     for k in range(1, source.classes + 1):
         mask = source.mask_of(k)
         for path in (source.folder / f"run_class{k:03d}.mrc", *source.half_maps_of(k), *([mask] if mask else [])):
@@ -54,11 +56,9 @@ def change_run(job: FolderRun, source: FinishedRun, change: Change) -> None:
             if path.stem == class_name("run_mask", k):
                 new = new.clip(0, 1)
             write_map(out / path.name, new, old.pixel_size, read_place(path, old.pixel_size))
-        # FSC curves do not change with the frame of the maps.
-        for name in (f"{class_name('run_fsc', k)}.star", f"{class_name('run_fsc', k)}.xml"):
-            if (source.folder / name).is_file():
-                write_bytes(out / name, (source.folder / name).read_bytes())
     change.of_poses(out / "run_data.star", read_particle_table(source.particles))
+    for path in (*source.curves(), *source.folder.glob("run_phases_*.png")):  # what any frame leaves as it is
+        write_bytes(out / path.name, path.read_bytes())
     kept = {name: value for name, value in source.told.items() if name != "postprocess"}
     told = kept | {"frame": {"run": str(source.folder.resolve())} | change.told}
     options = dict(source.options)

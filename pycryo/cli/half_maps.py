@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def add_source(parser: argparse.ArgumentParser, name: str) -> None:
-    """Half-maps or a run, and ``--out``, by default the folder `name` in that of the run."""
+def add_source(parser: argparse.ArgumentParser, default: str) -> None:
+    """Half-maps or a run, and ``--out``, of which `default` says where it is by itself."""
     parser.add_argument(
         "source", type=Path, nargs="+", metavar="HALF1.mrc HALF2.mrc | RUN",
         help="half-maps, unfiltered and unmasked, or the folder of a finished refinement",
     )  # fmt: skip
-    parser.add_argument("--out", "--o", type=Path, metavar="DIR", help=f"folder for all files (default: RUN/{name})")
+    parser.add_argument("--out", "--o", type=Path, metavar="DIR", help=f"folder for all files (default: {default})")
 
 
 def settle_source(args: argparse.Namespace, name: str, only_of_maps: tuple[str, ...]) -> FinishedRun | None:
@@ -33,7 +33,7 @@ def settle_source(args: argparse.Namespace, name: str, only_of_maps: tuple[str, 
     args : Namespace
         Gets `out`, if it was not given, and the half-maps `half1` and `half2`, if these were.
     name : str
-        Of the command, and of its folder in that of the run.
+        Of the command, and of its folder in that of the run, numbered for further classes.
     only_of_maps : tuple of str
         Options that a run cannot go with.
 
@@ -48,6 +48,7 @@ def settle_source(args: argparse.Namespace, name: str, only_of_maps: tuple[str, 
         If it is neither, the run cannot be read, or the results would go into the run itself.
     """
     from pycryo.refinement.files.finished_run import FinishedRun
+    from pycryo.refinement.files.half_maps import class_name
 
     source: list[Path] = args.source
     if len(source) == 2 and not any(each.is_dir() for each in source):
@@ -64,7 +65,7 @@ def settle_source(args: argparse.Namespace, name: str, only_of_maps: tuple[str, 
             raise InputError(f"{option} is that of half-maps: a run tells its own")
     run = FinishedRun.read(source[0], any_classes=True)
     if args.out is None:
-        args.out = run.folder / name
+        args.out = run.folder / class_name(name, getattr(args, "class_number", 1))
     run.keep_out(args.out)
     return run
 

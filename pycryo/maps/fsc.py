@@ -23,6 +23,9 @@ Planes = NDArray[np.float32]
 RANDOMISE_BELOW = 0.8
 # Shells between the first randomised one and the first corrected one: the mask smears the border between the two.
 RANDOMISE_MARGIN = 2
+# FSC of random phases inside a mask, its median, above which the mask is too small to tell a resolution: masks of whole
+# particles have 0.005, a sphere of 4 px radius 0.5, and the resolution in it is anything up to Nyquist.
+_TOO_SMALL = 0.4
 # px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
 # to 0.2, which moved the resolution by half a shell. Below this box it is the mean over draws.
 _STEADY_BOX = 128
@@ -179,6 +182,21 @@ def corrected_fsc(
     rest = 1 - randomised[beyond]
     corrected[beyond] = np.where(rest > 1e-6, (masked[beyond] - randomised[beyond]) / np.maximum(rest, 1e-6), 0.0)
     return Fsc(slabs.box, pixel_size, unmasked, masked, randomised, corrected, start, power)
+
+
+def mask_warning(curves: Fsc) -> str | None:
+    """That the mask is too small for its curves to tell a resolution; None if it is not."""
+    beyond = curves.randomised[curves.randomised_from + RANDOMISE_MARGIN :]
+    if len(beyond):
+        left = float(np.median(beyond))
+    else:  # nothing was randomised; without a mask both curves are one
+        left = float(curves.masked[1:].min()) if curves.unmasked[1:].min() < 0.143 <= curves.masked[1:].min() else 0.0
+    if left < _TOO_SMALL:
+        return None
+    return (
+        f"inside this mask even noise agrees (FSC {left:.2f}): it is too small, or too sharp, to tell a resolution; "
+        "give a larger and softer one"
+    )
 
 
 def resolution_at(curve: NDArray[np.float64], box: int, pixel_size: float, threshold: float = 0.143) -> float:

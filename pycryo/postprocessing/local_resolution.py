@@ -268,6 +268,7 @@ def _diameter(options: LocalOptions, curves: Fsc) -> float:
     diameter = options.window
     if diameter is None:
         diameter = min(max(LEAST_WINDOW, LEAST_RESOLUTIONS * curves.resolution_0143), field / 3)
+        diameter = max(diameter, 4 * curves.pixel_size)  # of boxes below 12 px
     if not 4 * curves.pixel_size <= diameter or Window(diameter / curves.pixel_size).box > curves.box:
         raise InputError(
             f"the window is {diameter:.1f} Å; it must be at least 4 px, {4 * curves.pixel_size:.1f} Å, and at most "

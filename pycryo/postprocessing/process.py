@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pycryo.errors import InputError
 from pycryo.maps.density import Map, as_map, low_pass
-from pycryo.maps.fsc import Fsc, corrected_fsc
+from pycryo.maps.fsc import Fsc, corrected_fsc, mask_warning
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.returned import Band, independence, returned_resolution, with_returned
 from pycryo.postprocessing.guinier import check_b_factor
@@ -127,6 +127,8 @@ def postprocess(
     mean = np.asarray((half1.data + half2.data) / 2, np.float32)
     inside = _mask(mean, pixel_size, mask)
     fsc = measured_fsc(half1, half2, inside, options.seed)
+    if (told := mask_warning(fsc)) is not None:
+        log.warning("%s", told)
     known = options.bands
     fsc = replace(fsc, returned=known) if known is not None else with_returned(fsc, independence(inside, options.order))
     data, b_factor, guinier = sharpen(mean, fsc, options.filter)

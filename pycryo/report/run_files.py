@@ -25,6 +25,7 @@ from pycryo.maps.fsc import Fsc
 from pycryo.report.angdist import view_directions
 from pycryo.report.fsc_files import read_fsc_star
 from pycryo.report.gaps import with_told_return
+from pycryo.report.sections import NotYetError
 
 _ADVICE = "give the output folder of a refinement, or run it again"
 _NEEDED = ("iterations", "particles", "resolution", "box", "pixel_size", "diameter", "symmetry")
@@ -205,6 +206,8 @@ class RunFiles:
         """The final file, or that of the last iteration while the run goes on."""
         if (self.folder / final).is_file():
             return self.folder / final
+        if not self.is_done and self.run["options"].get("keep_iterations") == "none":
+            raise NotYetError("This comes with the end of the run, which keeps nothing of its iterations")
         return self.folder / f"run_it{self.iterations[-1]['number']:03d}_{of_iteration}"
 
 

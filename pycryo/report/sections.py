@@ -78,6 +78,10 @@ class Drawn:
     problem: str = ""
 
 
+class NotYetError(InputError):
+    """What a section shows comes with the end of the run."""
+
+
 def draw(parts: Sequence[Part[Files]], files: Files) -> list[Drawn]:
     """The sections that there is something to show of, and those that failed with a sentence in their place.
 
@@ -89,6 +93,8 @@ def draw(parts: Sequence[Part[Files]], files: Files) -> list[Drawn]:
             section = part.make(files)
             if section is not None:
                 drawn.append(_drawn(part, section))
+        except NotYetError as error:
+            drawn.append(Drawn(part.title, part.is_wide, problem=f"{error}."))
         except (InputError, RunError, OSError) as error:
             log.warning("report, %s: %s", part.title, error)
             drawn.append(Drawn(part.title, part.is_wide, problem=f"This cannot be shown: {error}."))

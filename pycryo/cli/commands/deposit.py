@@ -65,6 +65,8 @@ class _Job(Job):
         found = examine(files, level=args.contour, mass=args.mass)
         folder = self.take_folder(overwrite=args.overwrite).path
         self.open_log()
+        if source.doubt:
+            log.warning("%s: %s", source.folder, source.doubt)
         write_deposition(folder, found, facts(source, args.class_number, told, found))
         for name, text in found.checks.items():
             log.info("checked: %s: %s", name, text)
@@ -87,7 +89,8 @@ def _sources(source: FinishedRun, postprocessed: Path | None, k: int) -> tuple[S
     told = read_object(path, _ADVICE)
     with fitting(path, _ADVICE):
         mask = Path(told["mask"])
-        mask = mask if mask.is_file() else folder / mask.name
+        beside = folder / mask.name  # of a folder that was copied, not that of the original
+        mask = beside if beside.is_file() else mask
         halves = source.half_maps_of(k)
         return Sources(folder / f"{name}.mrc", halves, mask, folder / f"{name}_fsc.xml", int(told["seed"])), told
 

@@ -6,8 +6,10 @@ import argparse
 import logging
 from pathlib import Path
 
+from pycryo.checks.particles import check_particles
 from pycryo.cli.option_arguments import add_ignore_optics, add_particles_dir
 from pycryo.cli.ranks import check_output
+from pycryo.findings import Findings
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.foreign.cryosparc_export import write_cryosparc
 from pycryo.io.particles import read_particles
@@ -40,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.cs, args.cs.with_suffix(".csg"), inputs=[args.particles])
     ignored = parse_kinds(args.ignore_optics)
     particles = read_particles(args.particles, particles_dir=args.particles_dir, ignore_optics=ignored)
+    findings = Findings()
+    check_particles(particles, findings, uses_ctf=particles.has_ctf, poses="")
+    findings.raise_errors()
+    findings.log_warnings(logger)
     for note in write_cryosparc(args.cs, particles, args.project_dir):
         logger.warning("%s", note)
     logger.info("%s: %d particles; cryoSPARC imports %s", args.cs, particles.n, args.cs.with_suffix(".csg").name)

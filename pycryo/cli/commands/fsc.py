@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
 
 from pycryo.cli.half_maps import read_halves, read_halves_mask
 from pycryo.maps.density import Map
-from pycryo.maps.fsc import Fsc, corrected_fsc
+from pycryo.maps.fsc import Fsc, corrected_fsc, mask_warning
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.report.fsc_files import write_fsc_png, write_fsc_star, write_fsc_xml
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
         mask = auto_mask(Map(np.asarray((first.data + second.data) / 2, np.float32), first.pixel_size))
     curves = corrected_fsc(first.data, second.data, first.pixel_size, mask, seed=args.seed)
     print(table(curves))
+    if (told := mask_warning(curves)) is not None:
+        logger.warning("%s", told)
     if args.out is not None:
         for write, suffix in ((write_fsc_star, ".star"), (write_fsc_xml, ".xml"), (write_fsc_png, ".png")):
             write(args.out.with_name(args.out.name + suffix), curves)

@@ -11,6 +11,7 @@ from pycryo.cli.folder_run import Job
 from pycryo.cli.half_maps import add_source, read_halves, read_halves_mask, settle_source
 from pycryo.cli.option_arguments import add_overwrite, add_talk
 from pycryo.cli.ranks import set_up_rank
+from pycryo.errors import InputError
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.world import world
 
@@ -28,7 +29,7 @@ NAME = "localres"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
     parser.allow_abbrev = False
-    add_source(parser, NAME)
+    add_source(parser, f"RUN/{NAME}, RUN/{NAME}_class002 for --class 2")
     parser.add_argument(
         "--mask", type=Path, metavar="M.mrc", help="where to look; cuts nothing off (default: the run's, or made)"
     )
@@ -67,6 +68,7 @@ class _Job(Job):
     def work(self) -> None:
         """Read, measure, filter, write, tell. Collective."""
         from pycryo.io.mrc import read_place
+        from pycryo.maps.fsc import mask_warning
         from pycryo.postprocessing.guinier import check_b_factor
         from pycryo.postprocessing.local_files import write_local_resolution
         from pycryo.postprocessing.local_resolution import LocalOptions, local_resolution
@@ -87,6 +89,8 @@ class _Job(Job):
         first, second = (half.data for half in halves)
         found = local_resolution(first, second, pixel_size, None if mask is None else mask.data, options, comm=comm)
         log.info("%s", describe(found))
+        if comm.rank == 0 and (told := mask_warning(found.fsc)) is not None:
+            log.warning("%s", told)
         filtered, b_factor = self._filtered(halves, found)
         figures = {
             "half_maps": [str(path.resolve()) for path in (args.half1, args.half2)],
@@ -142,6 +146,8 @@ def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
     """Half-maps, mask and output folder."""
     run = settle_source(args, NAME, ("--pixel-size",))
     if run is None:
+        if args.class_number != 1:
+            raise InputError("--class is of a run: give its folder instead of half-maps")
         return args.half1, args.half2, args.mask, args.out
     return *run.half_maps_of(args.class_number), args.mask or run.mask_of(args.class_number), args.out
 

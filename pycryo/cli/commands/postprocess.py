@@ -26,7 +26,7 @@ NAME = "postprocess"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
     parser.allow_abbrev = False
-    add_source(parser, NAME)
+    add_source(parser, f"RUN/{NAME}")
     parser.add_argument("--mask", type=Path, metavar="M.mrc", help="soft mask, 0 to 1 (default: the run's, or made)")
     parser.add_argument(
         "--mtf",
@@ -107,6 +107,8 @@ class _Job(Job):
         from pycryo.refinement.files.postprocessed import postprocess_class
 
         self._begin()
+        if source.doubt:
+            log.warning("%s: %s", source.folder, source.doubt)
         for k in range(1, source.classes + 1):
             prefix = self.args.out / class_name(NAME, k)
             result, _ = postprocess_class(source, k, prefix, options, self.args.mask)

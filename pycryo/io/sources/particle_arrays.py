@@ -25,6 +25,8 @@ _FURTHER = {
 _SHARED = ("voltage", "spherical_aberration", "amplitude_contrast")
 _VALUES = {*_SHARED, *_DEFOCUS.values(), *(name for name, _ in _FURTHER.values()), "random_subset", "class_number"}
 _NAME = "images.mrcs"
+# In place of the STAR file's path.
+IN_MEMORY = "particles in memory"
 
 
 def fields_of_arrays(
@@ -94,7 +96,7 @@ def fields_of_arrays(
     missing = [label for label, name in _DEFOCUS.items() if name not in columns]
     missing += [label for label, name in zip(SHARED_LABELS, _SHARED, strict=True) if name not in microscope]
     return {
-        "path": Path("particles in memory"),
+        "path": Path(IN_MEMORY),
         "tables": {"optics": optics_table, "particles": make_table(table, "data_particles")},
         "table_name": "particles",
         "rows": np.arange(n),

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry
 from pycryo.io.json_file import check_kinds, fitting, read_object
+from pycryo.io.sources.particle_arrays import IN_MEMORY
 from pycryo.refinement.files.half_maps import class_name
+from pycryo.report.verdict import poses_warning
 
 _ADVICE = "run the refinement again"
 _NUMBER = (int, float)
@@ -94,10 +97,16 @@ class FinishedRun:
         Raises
         ------
         InputError
-            If run.json does not tell.
+            If run.json does not tell, or if they were in memory.
         """
         with fitting(self.folder / "run.json", _ADVICE):
-            return str(self.told["inputs"]["particles"])
+            path = str(self.told["inputs"]["particles"])
+        if path == IN_MEMORY:
+            raise InputError(
+                f"{self.folder} was made of particles in memory, which are gone: write them "
+                "(pycryo.write_particles), and refine what is written"
+            )
+        return path
 
     @property
     def input_references(self) -> list[str]:
@@ -115,6 +124,17 @@ class FinishedRun:
     def classes(self) -> int:
         """How many."""
         return int(self.told.get("classes", 1))
+
+    @property
+    def doubt(self) -> str | None:
+        """The warning of its report if its images do not tell their poses: its half-maps agree on the start then."""
+        try:
+            spread = float(self.told["iterations"][-1]["spread_rotation"])
+            resolution, start = float(self.told["resolution"]), float(self.options["ini_high"])
+            group = symmetry(str(self.told["symmetry"]))
+        except (KeyError, IndexError, TypeError, ValueError):  # of another version
+            return None
+        return poses_warning(spread, resolution, start, group)
 
     @property
     def half_maps(self) -> tuple[Path, Path]:
@@ -152,6 +172,12 @@ class FinishedRun:
         """That of class k = 1, 2, ..."""
         path = self.folder / f"{class_name('run_mask', k)}.mrc"
         return path if path.is_file() else None
+
+    def curves(self) -> list[Path]:
+        """The files of the final FSC, of all classes, as far as they are there."""
+        stems = [class_name("run_fsc", k) for k in range(1, self.classes + 1)]
+        paths = [self.folder / f"{stem}{suffix}" for stem in stems for suffix in (".star", ".xml")]
+        return [path for path in paths if path.is_file()]
 
     def _file(self, name: str) -> Path:
         path = self.folder / name

@@ -28,6 +28,8 @@ _RESULTS = (
     "run_rejected.star",
     "run_phases_*.png",
     "report.html",
+    "localres*/localres*",
+    "localres*/RELION_JOB_EXIT_*",
     "RELION_OUTPUT_NODES.star",
     # The report shows them.
     "localres/localres*",

@@ -31,6 +31,24 @@ def test_checklist_is_that_of_the_run(tiny_run, tmp_path, capsys):
     assert all(text for text in told["checks"].values())
 
 
+def test_the_run_is_not_overwritten(tiny_run, capsys):
+    assert deposit(tiny_run, tiny_run, "--overwrite") == 2
+    assert "is the run itself" in capsys.readouterr().err
+    assert not (tiny_run / "primary_map.mrc").exists()
+
+
+def test_a_copy_of_a_run_has_a_mask_of_its_own(tiny_run, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(tiny_run, first)
+    told = json.loads((first / "run_class001_postprocess.json").read_text("utf-8"))
+    told["mask"] = str(first / "run_mask.mrc")
+    (first / "run_class001_postprocess.json").write_text(json.dumps(told), "utf-8")
+    shutil.copytree(first, second)
+    (first / "run_mask.mrc").write_bytes((first / "run_class001.mrc").read_bytes())
+    assert deposit(second, tmp_path / "emdb") == 0
+    assert (tmp_path / "emdb" / "mask.mrc").read_bytes() == (second / "run_mask.mrc").read_bytes()
+
+
 def test_map_of_postprocess_with_another_b_factor(tiny_run, tmp_path):
     words = ["postprocess", str(tiny_run), "--out", str(tmp_path / "sharp"), "--b-factor", "-100", "--quiet"]
     assert main(words) == 0

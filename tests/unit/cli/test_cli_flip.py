@@ -96,7 +96,11 @@ def test_refused(star, tmp_path, capsys):
     bare = tmp_path / "bare.star"
     bare.write_text("data_particles\n\nloop_\n_rlnImageName #1\n1@a.mrcs\n")
     out = str(tmp_path / "out")
+    volumes = tmp_path / "volumes.star"
+    volumes.write_text(TEXT.replace("_someText", "_rlnOriginZAngst").replace("'a b'", "1").replace(" c\n", " 2\n"))
     cases = [
+        (["flip", str(volumes), "--out", out + ".star"], "of sub-tomograms"),
+        (["symmetry", str(volumes), "--sym", "C2", "--expand", "--out", out + ".star"], "of sub-tomograms"),
         (["flip", str(run), "--out", out, "--axis", "z"], "give --axis x"),
         (["flip", str(run), "--out", str(run)], "is the run itself"),
         (["flip", str(run), "--out", out, "--pixel-size", "1"], "a run tells its own"),
@@ -113,3 +117,28 @@ def test_refused(star, tmp_path, capsys):
         assert main(words) == 2, words
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["flip"], ["symmetry", "--sym", "C2", "--min-correlation", "-1"]])
+def test_a_run_of_classes_in_the_folder_of_an_earlier_one(star, command):
+    """The curves of all classes come along; nothing of what was there before is left beside the new maps."""
+    run, out = star.parent / "run", star.parent / "out"
+    for folder in (run, out):
+        folder.mkdir()
+    particle = soft_sphere(24, 4, 2) + np.roll(soft_sphere(24, 3, 2), 6, 1)
+    for k in (1, 2):
+        for name in (f"run_class{k:03d}", f"run_half1_class{k:03d}_unfil", f"run_half2_class{k:03d}_unfil"):
+            write_map(run / f"{name}.mrc", particle, 2.0)
+    (run / "run_data.star").write_text(TEXT)
+    (run / "run.json").write_text(json.dumps({"status": "done", "classes": 2, "postprocess": [{"class": 1}]}))
+    curves = ["run_fsc.star", "run_fsc.xml", "run_fsc_class002.star", "run_fsc_class002.xml", "run_phases_1.png"]
+    for name in curves:
+        (run / name).write_text(name)
+    (out / "localres").mkdir()
+    old = [out / "run_class001_postprocess.json", out / "run_class003.mrc", out / "localres" / "localres.mrc"]
+    for path in old:
+        path.write_text("")
+    assert main([command[0], str(run), "--out", str(out), "--overwrite", *command[1:]]) == 0
+    assert [(out / name).read_text() for name in curves] == curves
+    assert not [path for path in old if path.exists()]
+    assert "postprocess" not in json.loads((out / "run.json").read_text())  # the sharpened maps stay with the run

@@ -47,6 +47,16 @@ def test_import_and_export(project, tmp_path, caplog, monkeypatch):
     np.testing.assert_array_equal(again.random_subset, found.random_subset)
 
 
+def test_wrong_units_are_not_exported(project, tmp_path, capfd):
+    """cryoSPARC would take them as they are."""
+    path = write_cs(tmp_path / "a.cs", **{f"ctf__df{k}_A": np.full(4, 1.5, np.float32) for k in (1, 2)})
+    star = tmp_path / "p.star"
+    assert main(["import", str(path), "--out", str(star), "--project-dir", str(project)]) == 0
+    assert main(["export", str(star), "--cs", str(tmp_path / "out.cs"), "--particles-dir", str(project)]) == 2
+    assert "they seem to be in micrometres" in capfd.readouterr().err
+    assert not (tmp_path / "out.cs").exists()
+
+
 def test_the_project_can_be_named(project, tmp_path):
     path = write_cs(tmp_path / "alone.cs")
     assert main(["import", str(path), "--out", str(tmp_path / "p.star"), "--project-dir", str(project)]) == 0

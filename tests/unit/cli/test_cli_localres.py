@@ -41,6 +41,18 @@ def test_run(run, capsys):
     assert (run / "localres" / "run.log").read_text().count("local resolution") == 1
 
 
+def test_further_classes_have_folders_of_their_own(run):
+    """The report shows what is in the first one's as that of the first class."""
+    for name in ("run_half1_class001_unfil", "run_half2_class001_unfil", "run_mask"):
+        other = f"{name}_class002" if name == "run_mask" else name.replace("001", "002")
+        (run / f"{other}.mrc").write_bytes((run / f"{name}.mrc").read_bytes())
+    told = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(told | {"classes": 2}))
+    assert main(["localres", str(run), "--class", "2", "--threads", "1"]) == 0
+    assert (run / "localres_class002" / "localres.mrc").is_file()
+    assert not (run / "localres").exists()
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -50,6 +62,7 @@ def test_run(run, capsys):
         (["{run}", "--class", "2"], "--class goes from 1 to 1"),
         (["{run}", "--pixel-size", "2"], "a run tells its own"),
         (["{run}", "--out", "{run}"], "is the run itself"),
+        (["{half1}", "{half2}", "--out", "{out}", "--class", "2"], "--class is of a run"),
         (["{out}"], "no run.json"),
         (["{run}", "--b-factor", "1e9"], "the B-factor must be"),
         (["{run}", "--threshold", "1.5"], "--threshold must be"),

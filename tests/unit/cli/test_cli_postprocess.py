@@ -95,6 +95,19 @@ def test_folder_with_results_is_kept(folder, capsys):
     assert run(folder, *words, "--overwrite") == 0
 
 
+def test_a_run_that_is_in_doubt(folder, capsys):
+    as_run(folder, resolution=40.0, options={"ini_high": 40.0}, iterations=[{"spread_rotation": 42.0}])
+    assert run(folder, "run") == 0
+    assert "The data do not support a map beyond 40 Å" in capsys.readouterr().err
+
+
+def test_a_run_is_not_overwritten(folder, capsys):
+    place = as_run(folder)
+    assert run(folder, "run", "--out", "run", "--overwrite") == 2
+    assert "is the run itself" in capsys.readouterr().err
+    assert not (place / "postprocess.mrc").exists()
+
+
 def test_a_run_with_the_mtf_of_its_particles(folder, halves, capsys):
     starfile.write(pd.DataFrame({FREQUENCY: [0.0, 0.5], VALUE: [1.0, 0.3]}), folder / "mtf.star")
     optics = {"rlnMtfFileName": [str(folder / "mtf.star")] * 2, "rlnMicrographOriginalPixelSize": [0.6, 0.6]}

@@ -7,7 +7,7 @@ from thread_comm import run_ranks
 from pycryo.errors import InputError
 from pycryo.kernels.shells import volume_shells
 from pycryo.maps.density import Map, low_pass, soft_sphere
-from pycryo.maps.fsc import corrected_fsc, fsc, resolution_at
+from pycryo.maps.fsc import corrected_fsc, fsc, mask_warning, resolution_at
 from pycryo.parallel.rows import even_bounds
 
 
@@ -199,3 +199,17 @@ def test_errors(rng):
         fsc(a, np.full_like(a, np.nan))
     with pytest.raises(InputError, match="the mask has"):
         corrected_fsc(a, a, 1.0, np.ones((9, 9, 9), np.float32))
+
+
+@pytest.mark.parametrize("randomise_by", ["masked", "unmasked"])
+def test_masks_too_small_to_tell_a_resolution(rng, randomise_by):
+    """In one voxel, or a few, all agrees with all; the mask of a particle and none are not told of."""
+    half1, half2 = (Map(np.float32(0.1) * rng.standard_normal((32, 32, 32), np.float32), 1.0) for _ in range(2))
+    both = low_pass(Map(rng.standard_normal((32, 32, 32), np.float32), 1.0), 8.0).data + soft_sphere(32, 6, 3)
+    voxel = np.zeros_like(both)
+    voxel[16, 16, 16] = 1
+    told = [
+        mask_warning(corrected_fsc(half1.data + both, half2.data + both, 1.0, mask, randomise_by=randomise_by))
+        for mask in (voxel, soft_sphere(32, 2, 1), soft_sphere(32, 10, 3), None)
+    ]
+    assert [each is not None for each in told] == [True, True, False, False]

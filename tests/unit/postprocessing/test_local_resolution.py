@@ -137,3 +137,9 @@ def test_filter_blends_where_the_resolution_changes(halves):
         flat = SlabMap(comm, np.full((BOX,) * 3, value, np.float32), PIXEL)
         alone = locally_filtered(*halves, flat, 30.0, comm=comm).data
         np.testing.assert_allclose(found[:, :, part], alone[:, :, part], atol=1e-5)
+
+
+def test_a_box_of_few_pixels_has_a_window_of_four():
+    rng = np.random.default_rng(0)
+    half1, half2 = rng.standard_normal((2, 8, 8, 8), dtype=np.float32)
+    assert local_resolution(half1, half2, 16.0, soft_sphere(8, 3, 1)).window == 64.0

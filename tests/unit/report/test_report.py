@@ -80,6 +80,16 @@ def test_report_of_an_unfinished_run(folder, tmp_path):
     assert text.count("This cannot be shown") == 2
 
 
+def test_report_of_an_unfinished_run_that_keeps_no_iterations(folder, tmp_path, caplog):
+    run = json.loads((folder / "run.json").read_text())
+    run["status"], run["options"]["keep_iterations"] = "running", "none"
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    shutil.copy(folder / "run_fsc.star", tmp_path)
+    text = build_report(tmp_path).read_text("utf-8")
+    assert "keeps nothing of its iterations" in text
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"iterations": []}'])
 def test_no_run_in_the_folder(tmp_path, content, capsys):
     if content is not None:

@@ -69,3 +69,19 @@ def test_no_run_at_all(tmp_path):
         FinishedRun.read(tmp_path)
     with pytest.raises(InputError, match="is not as pycryo writes it"):
         _ = FinishedRun.read(folder_with(tmp_path, inputs={})).input_particles
+
+
+def test_doubt(tmp_path):
+    """The sentence of the report, for commands that tell how far the half-maps agree."""
+    told = {"status": "done", "resolution": 40.0, "symmetry": "C1", "options": {"ini_high": 40.0}}
+    for spread, doubted in ((42.0, True), (2.0, False)):
+        run = FinishedRun(tmp_path, told | {"iterations": [{"spread_rotation": spread}]})
+        assert bool(run.doubt) is doubted
+    assert FinishedRun(tmp_path, told).doubt is None
+    assert "beyond 40 Å" in FinishedRun(tmp_path, told | {"iterations": [{"spread_rotation": 42}]}).doubt
+
+
+def test_particles_in_memory_are_gone(tmp_path):
+    run = FinishedRun(tmp_path, {"inputs": {"particles": "particles in memory"}})
+    with pytest.raises(InputError, match="particles in memory, which are gone"):
+        assert run.input_particles
