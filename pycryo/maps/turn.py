@@ -9,14 +9,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.maps.density import Map
+from pycryo.maps.density import Map, resample
 from pycryo.threads import get_threads
 
 Array = NDArray[np.float64]
 
+# px; of such maps twice as many voxels along each axis fit into memory.
+_MOST_FINE = 320
+
 
 def turned(source: Map, turns: Array, centre: Array) -> Map:
     """The mean over rotations M of ``V(M u + centre)``, by cubic splines; 0 where that is outside the old box.
+
+    Maps of up to 320 px are interpolated by their Fourier series to twice as many voxels first: splines alone lose 6 %
+    of the amplitudes at 0.8 of Nyquist. Larger maps would take too much memory, and seldom reach so far.
 
     Parameters
     ----------
@@ -35,8 +41,10 @@ def turned(source: Map, turns: Array, centre: Array) -> Map:
     from scipy import ndimage
 
     box = source.box
-    middle = np.full(3, box // 2, np.float64)
-    spline = ndimage.spline_filter(source.data, order=3, output=np.float32, mode="mirror")
+    fine = 2 if box <= _MOST_FINE else 1
+    old = resample(source, fine * box, source.pixel_size / fine).data
+    middle, old_middle = np.full(3, box // 2, np.float64), np.full(3, len(old) // 2, np.float64)
+    spline = ndimage.spline_filter(old, order=3, output=np.float32, mode="mirror")
     out = np.zeros((box,) * 3, np.float32)
     bounds = np.linspace(0, box, min(box, 4 * get_threads()) + 1).round().astype(int).tolist()
 
@@ -44,8 +52,8 @@ def turned(source: Map, turns: Array, centre: Array) -> Map:
         first, last = planes
         part = np.empty((last - first, box, box), np.float32)
         for turn in turns:
-            matrix = turn[::-1, ::-1]  # of vectors (z, y, x), the order of the axes
-            offset = middle + centre[::-1] - matrix @ (middle - np.array([first, 0.0, 0.0]))
+            matrix = fine * turn[::-1, ::-1]  # of vectors (z, y, x), the order of the axes
+            offset = old_middle + fine * centre[::-1] - matrix @ (middle - np.array([first, 0.0, 0.0]))
             ndimage.affine_transform(spline, matrix, offset, output=part, order=3, mode="constant", prefilter=False)
             out[first:last] += part / np.float32(len(turns))
 
