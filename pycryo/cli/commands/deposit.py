@@ -118,6 +118,7 @@ def facts(source: FinishedRun, k: int, told: dict[str, Any], found: Deposition) 
         "reconstruction": {
             "resolution": float(told["resolution"]),
             "resolution_method": "FSC 0.143 CUT-OFF",
+            "doubt": source.doubt or "none",
             "fsc": "of two half-maps refined apart, inside the mask, corrected by phase randomisation",
             "randomised_from": told["randomised_from"],
             "signal_beyond_a_gap_to": back if back is not None else "none",

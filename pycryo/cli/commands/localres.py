@@ -149,6 +149,8 @@ def _sources(args: argparse.Namespace) -> tuple[Path, Path, Path | None, Path]:
         if args.class_number != 1:
             raise InputError("--class is of a run: give its folder instead of half-maps")
         return args.half1, args.half2, args.mask, args.out
+    if run.doubt:
+        log.warning("%s: %s", run.folder, run.doubt)
     return *run.half_maps_of(args.class_number), args.mask or run.mask_of(args.class_number), args.out
 
 

@@ -99,6 +99,8 @@ def test_a_run_that_is_in_doubt(folder, capsys):
     as_run(folder, resolution=40.0, options={"ini_high": 40.0}, iterations=[{"spread_rotation": 42.0}])
     assert run(folder, "run") == 0
     assert "The data do not support a map beyond 40 Å" in capsys.readouterr().err
+    assert main(["localres", str(folder / "run"), "--threads", "1"]) == 0
+    assert "The data do not support a map beyond 40 Å" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten(folder, capsys):
