@@ -35,7 +35,7 @@ class CommandParser(argparse.ArgumentParser):
         for names in (shown, set(self._option_string_actions)):
             plain = {each.lower().replace("_", "-"): each for each in sorted(names, reverse=True) if each[:2] == "--"}
             asked = name.lower().replace("_", "-")
-            begins = [each for each in plain if each.startswith(asked)]
+            begins = sorted((each for each in plain if each.startswith(asked)), key=len)
             found = begins or difflib.get_close_matches(asked, plain, 1, 0.7)
             if found:
                 return plain[found[0]]

@@ -171,6 +171,7 @@ def test_the_page_has_the_table():
         ("refine p.star --particle-diameter 3 --out d", "--particle_diameter"),
         ("refine --ini-hi 3", "--ini-high"),
         ("refine --healpix-order 3", "--healpix_order"),
+        ("refine --tau2_fudg 4", "--tau2_fudge"),
         ("fsc a b --maks m", "--mask"),
         ("mask m --xyzzy=3", None),
     ],
