@@ -69,7 +69,8 @@ cdef extern from *:
       std::size_t i = 0;
     #ifdef PYCRYO_X86
       __builtin_cpu_init();
-      if (__builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c")) i = read_eights(source, n, turn, out);
+      // Every processor with AVX2 has F16C, for which Clang has no question.
+      if (__builtin_cpu_supports("avx2")) i = read_eights(source, n, turn, out);
     #endif
       for (; i < n; ++i) out[i] = widened(half_at(source + 2 * i, turn));
     }
