@@ -20,7 +20,7 @@ from pycryo.errors import InputError
 from pycryo.kernels.shells import shell_counts, volume_shells
 from pycryo.maps.density import as_map
 from pycryo.maps.fsc import Fsc, corrected_fsc
-from pycryo.maps.masks import auto_mask
+from pycryo.maps.masks import auto_mask, check_mask_values
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
@@ -158,7 +158,10 @@ def localres(
     ranks = SerialComm() if comm is None else as_comm(comm)
     bounds = even_bounds(first.box, ranks.size)
     mine = slice(int(bounds[ranks.rank]), int(bounds[ranks.rank + 1]))
-    inside = None if mask is None else numbers("mask", mask, np.float32, first.data.shape)[mine]
+    inside = None if mask is None else numbers("mask", mask, np.float32, first.data.shape)
+    if inside is not None:
+        check_mask_values(inside)
+        inside = inside[mine]
     chosen = LocalOptions(**options)
     return local_resolution(first.data[mine], second.data[mine], first.pixel_size, inside, chosen, comm=ranks)
 

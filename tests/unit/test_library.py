@@ -77,6 +77,8 @@ def test_half_maps_whose_headers_were_rounded_are_a_pair(truth):
     assert found.resolution.pixel_size == first.pixel_size
     with pytest.raises(pycryo.InputError, match="differ in box or pixel size"):
         pycryo.localres(first, pycryo.Map(second.data, 3.1))
+    with pytest.raises(pycryo.InputError, match="mask"):
+        pycryo.localres(first, second, 255 * (truth.data > 0))
 
 
 def test_angles_there_and_back():
