@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--micrograph", nargs="+", metavar="NAME", help="micrographs (rlnMicrographName)")
     add_half_and_class(parser)
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--n", type=int, metavar="N", help="so many at random, of those that all else has left")
+    size.add_argument(
+        "--n",
+        type=int,
+        metavar="N",
+        help="so many images at random, with all their rows, of those that all else has left",
+    )
     size.add_argument("--fraction", type=float, metavar="SHARE", help="this share at random, 0 to 1")
     parser.add_argument(
         "--whole", choices=tuple(_WHOLE), help="draw, and count for --n and --fraction, these instead of particles"
