@@ -22,11 +22,11 @@ def add_half_and_class(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class", type=int, nargs="+", dest="classes", metavar="N", help="classes (rlnClassNumber)")
 
 
-def check_outputs(kept: Path, others: Path | None, names: tuple[str, str]) -> None:
-    """Raise InputError if the files cannot be written, or are one; `names` of their options."""
+def check_outputs(source: Path, kept: Path, others: Path | None, names: tuple[str, str]) -> None:
+    """Raise InputError if the files cannot be written, are one, or are the `source`; `names` of their options."""
     for path in (kept, others):
         if path is not None:
-            check_output(path)
+            check_output(path, inputs=[source])
     if others is not None and others.absolute() == kept.absolute():
         raise InputError(f"{names[0]} and {names[1]} are both {kept}: give two names")
 

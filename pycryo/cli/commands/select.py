@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the particles that meet all criteria; the others to another file if asked for."""
-    check_outputs(args.out, args.rejected, ("--out", "--rejected"))
+    check_outputs(args.particles, args.out, args.rejected, ("--out", "--rejected"))
     source = read_particle_table(args.particles)
     keep = np.ones(len(source.table), bool)
     for name, least, most in _limits(args):

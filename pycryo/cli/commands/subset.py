@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the part; the rest to another file if asked for."""
     if args.seed < 0:
         raise InputError(f"--seed must be 0 or more, not {args.seed}")
-    check_outputs(args.out, args.rest, ("--out", "--rest"))
+    check_outputs(args.particles, args.out, args.rest, ("--out", "--rest"))
     source = read_particle_table(args.particles)
     keep = np.ones(len(source.table), bool)
     if args.rows is not None:

@@ -116,11 +116,13 @@ def refuse_results(path: Path, checkpoint: Path | None = None) -> None:
     """Raise InputError if the folder holds a finished run, or one that can be continued from `checkpoint`."""
     if (path / SUCCESS).exists():
         raise InputError(
-            f"{path} holds a finished run: choose another --out, or add --overwrite if its results may be lost"
+            f"{path} holds a finished run: choose another folder (--out), or add --overwrite (in Python "
+            "overwrite=True) if its results may be lost"
         )
     if checkpoint is not None and checkpoint.exists():
         raise InputError(
-            f"{path} holds a run that is not finished: add --continue to go on with it, or --overwrite to begin anew"
+            f"{path} holds a run that is not finished: add --continue to go on with it, or --overwrite (in Python "
+            "overwrite=True) to begin anew"
         )
 
 

@@ -130,17 +130,28 @@ def test_the_folder_of_the_images_is_named(star, tmp_path_factory, caplog):
     select(star)
     assert f"the image names begin in {star.parent}: " in caplog.text
     caplog.clear()
-    elsewhere = tmp_path_factory.mktemp("elsewhere") / "kept.star"
-    for source in (star, elsewhere):  # the second one knows by its comment
-        assert main(["select", str(source), "--out", str(elsewhere), "--threshold", "0"]) == 0
+    folder = tmp_path_factory.mktemp("elsewhere")
+    elsewhere, again = folder / "kept.star", folder / "again.star"
+    for source, out in ((star, elsewhere), (elsewhere, again)):  # the second one knows by its comment
+        assert main(["select", str(source), "--out", str(out), "--threshold", "0"]) == 0
     assert caplog.text.count(f"the image names begin in {star.parent}: ") == 2
-    assert elsewhere.read_text().count("image names begin in") == 1
+    assert again.read_text().count("image names begin in") == 1
 
 
 def test_one_name_for_both_files(star, capsys):
     name = str(star.parent / "kept.star")
     assert main(["select", str(star), "--out", name, "--rejected", name]) == 2
     assert "give two names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--rejected"])
+def test_the_input_is_not_overwritten(star, capsys, option):
+    before = star.read_bytes()
+    other = "--rejected" if option == "--out" else "--out"
+    words = ["select", str(star), option, str(star), other, str(star.parent / "other.star"), "--threshold", "0"]
+    assert main(words) == 2
+    assert "is read, and would be overwritten" in capsys.readouterr().err
+    assert star.read_bytes() == before
 
 
 def test_absolute_names_begin_anywhere(star, tmp_path, monkeypatch, caplog):

@@ -117,10 +117,11 @@ def test_draws_are_even(star):
         (["--whole", "micrograph"], "--whole says what is drawn"),
         (["--seed", "-1"], "--seed must be"),
         (["--rest", "{out}"], "give two names"),
+        (["--rest", "{star}"], "is read, and would be overwritten"),
     ],
 )
 def test_refused(star, capsys, words, message):
     out = star.parent / "part.star"
-    assert main(["subset", str(star), "--out", str(out), *(word.format(out=out) for word in words)]) == 2
+    assert main(["subset", str(star), "--out", str(out), *(word.format(out=out, star=star) for word in words)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()

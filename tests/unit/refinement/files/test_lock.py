@@ -106,7 +106,7 @@ def test_a_full_disc_is_told(tmp_path, monkeypatch):
 
 def test_results_are_not_overwritten(tmp_path):
     (tmp_path / SUCCESS).write_text("")
-    with pytest.raises(InputError, match="finished run: choose another --out, or add --overwrite"):
+    with pytest.raises(InputError, match="finished run: choose another folder"):
         JobFolder.prepare(tmp_path, overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == [SUCCESS]
     _, lock = JobFolder.prepare(tmp_path, overwrite=True)

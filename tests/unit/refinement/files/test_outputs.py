@@ -396,7 +396,7 @@ def test_overwriting_warns_and_leaves_one_mark(finished, tiny_set, capsys):
     (finished / ABORTED).write_text("")
     words = ["refine", str(tiny_set / "particles.star"), "--ref", str(tiny_set / "init40A.mrc"), "--out", str(finished)]
     assert main([*words, "--max-iter", "1", "--quiet"]) == 2
-    assert "holds a finished run: choose another --out, or add --overwrite" in capsys.readouterr().err
+    assert "holds a finished run: choose another folder" in capsys.readouterr().err
     (finished / "run_it031_half1_class001.mrc").write_text("of a longer run")
     assert main([*words, "--max-iter", "1", "--quiet", "--overwrite"]) == 0
     assert "holds an earlier run" in capsys.readouterr().err
