@@ -55,6 +55,8 @@ def numbers(
     if shape is not None and not _fits(given.shape, shape):
         expected = ", ".join("any" if each is None else str(each) for each in shape) + ("," if len(shape) == 1 else "")
         raise InputError(f"{name}: expected shape ({expected}), got {given.shape}")
+    if given.dtype == np.bool_ and dtype is np.uint8:
+        given = given.view(np.uint8)
     found = given if given.dtype == dtype else _converted(name, given, dtype)
     if finite and not np.isfinite(found).all():
         raise InputError(f"{name}: expected finite numbers only, got NaN or infinity")

@@ -144,6 +144,49 @@ def merge_repeats(const int64_t[:, ::1] picked):
     return out
 
 
+cdef void mark_modes(const double* quaternion, double* left, const int32_t* its_class, int64_t* mode, Py_ssize_t m,
+                     Py_ssize_t n_mode, double least) noexcept nogil:
+    # `left` (m,) has the weights of the points without a mode, 0 for others.
+    cdef Py_ssize_t number, j, top
+    cdef const double* centre
+    cdef double cosine
+    for number in range(n_mode):
+        top = 0
+        for j in range(1, m):
+            top = j if left[j] > left[top] else top
+        if not left[top] > 0.0:
+            return
+        centre = quaternion + 4 * top
+        mode[top] = number
+        left[top] = 0.0
+        for j in range(m):
+            if left[j] > 0.0 and its_class[j] == its_class[top]:
+                cosine = (quaternion[4 * j] * centre[0] + quaternion[4 * j + 1] * centre[1]
+                          + quaternion[4 * j + 2] * centre[2] + quaternion[4 * j + 3] * centre[3])
+                if fabs(cosine) >= least:
+                    mode[j] = number
+                    left[j] = 0.0
+
+
+def find_modes(const double[:, :, ::1] quaternions, const double[:, ::1] weight, const int32_t[:, ::1] classes,
+               const double[::1] radius, Py_ssize_t n_mode):
+    """(n, m) int64: the mode of each point, -1 for none.
+
+    The heaviest point and those of its class within `radius` (n,) of it, radians, are mode 0; the heaviest of the rest
+    with its neighbours is mode 1, and so on. Points without weight are in no mode.
+    """
+    cdef Py_ssize_t n = weight.shape[0], m = weight.shape[1], i
+    out = np.full((n, m), -1, np.int64)
+    cdef int64_t[:, ::1] view = out
+    cdef double[:, ::1] left = np.array(weight)
+    if m > 0:
+        with nogil:
+            for i in range(n):
+                mark_modes(&quaternions[i, 0, 0], &left[i, 0], &classes[i, 0], &view[i, 0], m, n_mode,
+                           cos(0.5 * radius[i]))
+    return out
+
+
 cdef void flatten_row(const double* log_weight, double* relative, double* out, Py_ssize_t m,
                       double goal) noexcept nogil:
     cdef double total, top = -INFINITY

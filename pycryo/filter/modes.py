@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.filter import _weights
 from pycryo.filter.draws import Draws
 from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
@@ -220,17 +221,13 @@ def assign_modes(candidates: Support, n_mode: int, radius: Array) -> NDArray[np.
     The best candidate and what is of its class and within `radius` (n,) of it, radians, are mode 0; the best of the
     rest with its neighbours is mode 1, and so on.
     """
-    mode = np.full(candidates.weight.shape, -1, np.int64)
-    left = np.where(candidates.weight > 0, candidates.weight, -1.0)
-    for number in range(n_mode):
-        top = left.argmax(axis=1)
-        centre = candidates.quaternion[np.arange(len(top)), top]
-        cosine = np.abs(np.einsum("nmi,ni->nm", candidates.quaternion, centre))
-        same = candidates.class_index == candidates.class_index[np.arange(len(top)), top, None]
-        mine = (cosine >= np.cos(0.5 * radius)[:, None]) & (left > 0) & same
-        mode[mine] = number
-        left[mine] = -1.0
-    return mode
+    return _weights.find_modes(
+        np.ascontiguousarray(candidates.quaternion),
+        np.ascontiguousarray(candidates.weight),
+        np.ascontiguousarray(candidates.class_index, np.int32),
+        np.ascontiguousarray(radius, np.float64),
+        n_mode,
+    )
 
 
 def with_known(candidates: Support, known: Known) -> Support:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.kernels._samples import columns, pick
+from pycryo.threads import get_threads
+
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
@@ -37,11 +40,14 @@ class Pixels:
 
     def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
         """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts."""
-        flat = self.ky % self.box * transform.shape[2] + self.kx
-        picked = np.take(transform.reshape(-1, self.box * transform.shape[2]), flat, axis=1)
-        out = np.empty((len(transform), 2, len(self)), np.float32)
-        out[:, 0], out[:, 1] = picked.real, picked.imag
-        return out
+        places = np.asarray(self.ky % self.box * transform.shape[2] + self.kx, np.int64)
+        parts = np.ascontiguousarray(transform, np.complex64).view(np.float32)
+        return pick(parts.reshape(len(transform), -1, 2), places, get_threads())
+
+    def columns(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them."""
+        flat = np.ascontiguousarray(rows).reshape(-1, len(self))
+        return columns(flat, places, get_threads()).reshape(*rows.shape[:-1], len(places))
 
     def put(self, samples: NDArray[np.floating]) -> NDArray[np.complex64]:
         """Inverse of `take`: (n, box, box//2+1) complex64 half-plane transforms, zero where no sample is."""

@@ -16,10 +16,11 @@ from pycryo import _core
 from pycryo.filter import _sampling, _weights
 from pycryo.geometry import _turns
 from pycryo.io import _pixels
+from pycryo.kernels import _samples
 from pycryo.refinement.data import _background
 from pycryo.refinement.expectation import _families
 
-CYTHON = [_sampling, _weights, _turns, _pixels, _background, _families]
+CYTHON = [_sampling, _weights, _turns, _pixels, _samples, _background, _families]
 
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
@@ -187,6 +188,7 @@ def test_results_of_what_cython_compiled(tmp_path):
             "systematic_resample": _weights.systematic_resample(weight, offset, 3),
             "merge_repeats": _weights.merge_repeats(pick),
             "flatten_weights": _weights.flatten_weights(weight, 2.0, 1),
+            "find_modes": _weights.find_modes(rotations, weight, classes, offset, 2),
             "best_pairs": _weights.best_pairs(*densities),
             "pair_marginals": _weights.pair_marginals(*densities, classes, classes[:, 0].copy(), 2.0, 1),
             "draw_pairs": _weights.draw_pairs(*densities, offset, 3, 1),
@@ -202,6 +204,10 @@ def test_results_of_what_cython_compiled(tmp_path):
         _pixels: {
             "read_float16": _pixels.read_float16(pixels, 0, 0, np.zeros(2, np.float32)),
             "read_turned_float32": _pixels.read_turned_float32(pixels, 0, np.zeros(2, np.float32)),
+        },
+        _samples: {
+            "pick": _samples.pick(np.zeros((2, 3, 2), np.float32), np.arange(2), 1),
+            "columns": _samples.columns(np.zeros((2, 3), np.float32), np.arange(2), 1),
         },
         _background: {
             "without_background": _background.without_background(

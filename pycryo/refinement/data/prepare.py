@@ -52,9 +52,10 @@ class Target:
     def between(self, r_low: float, r_high: float) -> Target:
         """The samples with r_low ≤ |k| < r_high."""
         keep = self.pixels.index(r_low, r_high)
+        if len(keep) == len(self.pixels):
+            return self
         pixels = Pixels(self.pixels.box, *(getattr(self.pixels, name)[keep] for name in ("kx", "ky", "shell")))
-        # Five times as fast as an index in brackets.
-        images, weights = np.take(self.images, keep, axis=2), np.take(self.weights, keep, axis=1)
+        images, weights = (self.pixels.columns(each, keep) for each in (self.images, self.weights))
         return replace(self, pixels=pixels, images=images, weights=weights)
 
     def with_ctf(self, transfer: NDArray[np.float32]) -> Target:

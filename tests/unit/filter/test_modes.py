@@ -196,6 +196,27 @@ def test_candidates_are_sorted_by_the_best_one_left(n_mode):
     np.testing.assert_array_equal(mode, np.where(expected < n_mode, expected, -1))
 
 
+def test_modes_are_those_of_a_plain_search():
+    """Against the definition, image by image, among points that lie close enough to share modes."""
+    rng = np.random.default_rng(5)
+    n, m, n_mode = 20, 60, 6
+    turns = Rotation.from_rotvec(rng.normal(scale=0.3, size=(n * m, 3)))
+    points = quaternion(turns).reshape(n, m, 4)
+    weight = rng.random((n, m)) * (rng.random((n, m)) < 0.8)
+    classes, radius = rng.integers(0, 2, (n, m)).astype(np.int32), rng.uniform(0.1, 0.5, n)
+    mode = assign_modes(Support(points, np.zeros((n, m, 2)), weight, classes), n_mode, radius)
+    for i in range(n):
+        angle = 2 * np.arccos(np.minimum(np.abs(points[i] @ points[i].T), 1))
+        left, expected = weight[i].copy(), np.full(m, -1)
+        for number in range(n_mode):
+            top = left.argmax()
+            mine = (angle[top] <= radius[i]) & (left > 0) & (classes[i] == classes[i, top])
+            expected[mine], left[mine] = number, 0
+        np.testing.assert_array_equal(mode[i], expected)
+    assert (mode == n_mode - 1).any()
+    assert (np.bincount(mode[0][mode[0] >= 0]) > 1).any()
+
+
 def test_modes_are_of_one_class():
     turns = np.tile([1.0, 0, 0, 0], (1, 4, 1))
     weight = np.array([[0.4, 0.3, 0.2, 0.1]])
