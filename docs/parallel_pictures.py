@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from scipy.spatial.transform import Rotation
 
-from pycryo.kernels.backprojector import quantum_for
+from pycryo.kernels.backprojector import entry_quanta, quantum_for
 from pycryo.kernels.entries import Entries
-from pycryo.kernels.keyvalue import count_key_values, to_key_values
+from pycryo.kernels.keyvalue import to_key_values
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
 from pycryo.model.insertion import VOXEL_BYTES
@@ -60,8 +60,7 @@ def holdings(n_rank: int = 6, n_node: int = 2, first_half: float = 0.54) -> Figu
     for rank in range(n_rank):
         axes.text(rank + 0.5, 5.15, f"rank {rank}", ha="center", fontsize=9)
     border = first_half * n_rank
-    for number, (low, high) in enumerate(pairwise(np.unique([*range(n_rank + 1), border]))):
-        del number
+    for low, high in pairwise(np.unique([*range(n_rank + 1), border])):
         box(axes, (low, 4), (high - low, 0.85), SKY if high <= border else ORANGE, "1" if high <= border else "2")
     for half, (ranks, colour) in enumerate(zip(owner_ranks(n_rank), (SKY, ORANGE), strict=True)):
         for part, rank in enumerate(ranks):
@@ -102,7 +101,7 @@ def belt(axes: Axes, plan: BeltPlan) -> None:
     bare(axes, (-0.55, n), (-0.1, n + 0.25))
 
 
-def lanes(axes: Axes, n: int = 4, sampling: float = 4.0, comparing: float = 8.0, message: float = 1.2) -> None:
+def lanes(axes: Axes, n: int = 4, sampling: float = 4.0, comparing: float = 8.0, message: float = 0.8) -> None:
     """What a rank of `n` does at what time, in the three ways; all times of one rank, in any unit."""
     part, piece = sampling / n, comparing / n
     plans: dict[str, list[tuple[str, float, str]]] = {
@@ -121,7 +120,7 @@ def lanes(axes: Axes, n: int = 4, sampling: float = 4.0, comparing: float = 8.0,
             begin += length
         axes.text(-0.1, row + 0.3, name, ha="right", va="center", fontsize=9)
     for i in range(n - 1):
-        box(axes, (part + i * piece, -0.5), (message, 0.38), GREY, "message")
+        box(axes, (part + i * piece, -0.5), (message, 0.38), GREY, "send")
     axes.text(-0.1, -0.31, "its messages", ha="right", va="center", fontsize=9)
     bare(axes, (-2, sampling + comparing), (-0.55, 2.75))
     arrow(axes, (9.6, -0.3), (12, -0.3), "time")
@@ -145,25 +144,27 @@ def models(n: int = 4) -> Figure:
         "slab": ("FTWC", "4/n models\non each rank"),
     }
     for axes, (name, (dealt, memory)) in zip(figure.subplots(1, 3), held.items(), strict=True):
-        for rank in range(n):
-            for place, array in enumerate("FTWC"):
+        for place, array in enumerate("FTWC"):
+            axes.text(place * 1.15 + 0.5, 1.2 * n - 0.1, array, ha="center", va="bottom", fontsize=10)
+            for rank in range(n):
                 corner = place * 1.15, (n - 1 - rank) * 1.2
-                axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="0.6", lw=0.8))
                 low, high = (1 - (rank + 1) / n, 1 / n) if array in dealt else (0.0, 1.0)
-                box(axes, (corner[0], corner[1] + low), (1, high), RANKS[rank] if array in dealt else GREY)
-                axes.text(corner[0] + 0.5, corner[1] + 0.5, array, ha="center", va="center", fontsize=10)
+                colour = RANKS[rank] if array in dealt else "0.7"
+                axes.add_patch(Rectangle((corner[0], corner[1] + low), 1, high, facecolor=colour))
+                axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="0.4", lw=0.8))
+        for rank in range(n):
             axes.text(-0.12, (n - 1 - rank) * 1.2 + 0.5, f"rank {rank}", ha="right", va="center", fontsize=8.5)
         axes.set_title(f"{name}\n{memory}", fontsize=10)
-        bare(axes, (-1.3, 4.6), (-0.1, 1.2 * n))
+        bare(axes, (-1.3, 4.6), (-0.1, 1.2 * n + 0.5))
         axes.set_aspect("equal")
     return figure
 
 
-def touched(axes: Axes, ball: Sphere, entries: Entries, n_owner: int) -> None:
+def touched(axes: Axes, box_px: int, entries: Entries, n_owner: int) -> None:
     """The voxels of the section z = 0 that the samples of some slices touch, by the rank that owns them."""
-    keys = to_key_values(
-        ball, entries, box=2 * ball.radius // PADDING, padding=PADDING, quantum=(2.0**-40, 2.0**-40)
-    ).key
+    ball = sphere(sphere_radius(PADDING, box_px / 2))
+    quantum = entry_quanta(entries)
+    keys = to_key_values(ball, entries, box=box_px, padding=PADDING, quantum=quantum).key
     row = np.searchsorted(ball.start, keys, side="right") - 1
     layer, z = np.divmod(row, ball.layers)
     x = keys - ball.start[row]
@@ -193,9 +194,13 @@ def random_entries(n: int, box_px: int, seed: int = 1) -> Entries:
 def traffic(ball: Sphere, box_px: int, numbers: tuple[int, ...], n_rank: int) -> dict[str, list[float]]:
     """MB that a rank sends to the others, as key-values and as slabs, for each number of images on it."""
     others = (n_rank - 1) / n_rank
-    counted = [count_key_values(ball, random_entries(n, box_px), padding=PADDING) for n in numbers]
+    entries = [random_entries(n, box_px) for n in numbers]
+    made = [to_key_values(ball, each, box=box_px, padding=PADDING, quantum=entry_quanta(each)) for each in entries]
     dense = VOXEL_BYTES * ball.n_voxel * others / 1e6
-    return {"key-values": [KEY_VALUE_BYTES * n * others / 1e6 for n in counted], "slabs": [dense] * len(numbers)}
+    return {
+        "key-values": [KEY_VALUE_BYTES * len(each) * others / 1e6 for each in made],
+        "slabs": [dense] * len(numbers),
+    }
 
 
 def key_values(box_px: int = 64, n_rank: int = 4) -> Figure:
@@ -203,13 +208,15 @@ def key_values(box_px: int = 64, n_rank: int = 4) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     small = 24
-    touched(left, sphere(sphere_radius(PADDING, small / 2)), random_entries(4, small, seed=3), n_rank)
+    touched(left, small, random_entries(4, small, seed=3), n_rank)
     numbers = (1, 2, 5, 10, 20, 50, 100, 200, 500)
     sizes = traffic(sphere(sphere_radius(PADDING, box_px / 2)), box_px, numbers, n_rank)
     for (name, values), colour, marker in zip(sizes.items(), (GREEN, BLUE), "Ds", strict=True):
         right.plot(numbers, values, color=colour, marker=marker, markerfacecolor="white", label=name)
     right.set(xscale="log", yscale="log", xlabel="images of a rank", ylabel="sent to the others / MB")
     right.set_title(f"box {box_px} px, {n_rank} owners", fontsize=9)
+    for axis in (right.xaxis, right.yaxis):
+        axis.set_major_formatter("{x:g}")
     right.grid(alpha=0.3)
     right.legend(frameon=False)
     return figure
@@ -243,13 +250,13 @@ def slab_transform(n_rank: int = 4, radius: int = 20) -> Figure:
     for row, text in enumerate(steps):
         middle.text(0.5, 0.84 - 0.3 * row, text, ha="center", va="center", fontsize=8.5)
     arrow(middle, (0.02, 0.02), (0.98, 0.02), "and the other way round")
-    middle.patches[-1].set_arrowstyle("<|-|>", head_length=0.4, head_width=0.2)  # type: ignore[attr-defined]
+    middle.patches[-1].set_arrowstyle("<|-|>", head_length=0.4, head_width=0.2)
     bare(middle, (0, 1), (-0.05, 1))
     return figure
 
 
 def sums(n_term: int = 1000, n_order: int = 300, seed: int = 1) -> dict[str, Any]:
-    """Sums of the same terms in many orders: relative deviations of the plain ones, and of those of a quantum."""
+    """Sums of some terms in many orders: of the terms as they are, and rounded to a quantum."""
     rng = np.random.default_rng(seed)
     terms = rng.normal(size=n_term)
     quantum = quantum_for(float(np.abs(terms).sum()))
@@ -257,21 +264,21 @@ def sums(n_term: int = 1000, n_order: int = 300, seed: int = 1) -> dict[str, Any
     orders = [rng.permutation(n_term) for _ in range(n_order)]
     # cumsum adds one after the other; sum would add in a tree.
     plain, exact = (np.array([np.cumsum(each[order])[-1] for order in orders]) for each in (terms, rounded))
-    reference = plain.mean()
-    return {name: (values - reference) / abs(reference) for name, values in (("plain", plain), ("quantum", exact))}
+    return {"plain": plain, "quantum": exact}
 
 
 def exact_sums() -> Figure:
     """The same terms added in many orders, as they are and rounded to a quantum."""
     found = sums()
     figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
-    bins = np.linspace(-1, 1, 60) * np.abs(found["plain"]).max() * 1.1
+    deviations = {name: values / np.median(values) - 1 for name, values in found.items()}
+    bins = np.linspace(-1, 1, 60) * np.abs(deviations["plain"]).max() * 1.1
     titles = {"plain": "terms as they are", "quantum": "terms rounded to a quantum first"}
     for axes, (name, title), colour in zip(figure.subplots(1, 2), titles.items(), (ORANGE, BLUE), strict=True):
-        axes.hist(found[name], bins=bins.tolist(), color=colour)
+        axes.hist(deviations[name], bins=bins.tolist(), color=colour)
         n_value = len(np.unique(found[name]))
-        axes.set_title(f"{title}: {n_value} different sum{'s' if n_value > 1 else ''}", fontsize=9)
-        axes.set(xlabel="relative deviation of the sum", ylabel="orders")
+        axes.set_title(f"{title}: {n_value} different value{'s' if n_value > 1 else ''}", fontsize=9)
+        axes.set(xlabel="relative deviation from the median", ylabel="orders")
     return figure
 
 
