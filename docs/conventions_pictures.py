@@ -106,6 +106,7 @@ def half_volume_cells(axes: Axes, radius: int = 4, n_rank: int = 3) -> None:
     axes.set(
         xlim=(-0.6, radius + 2.6), ylim=(-radius - 0.6, radius + 0.6), aspect="equal", xlabel="x", ylabel="layer y"
     )
+    axes.set_xticks(range(0, radius + 1, 2))
     axes.set_title(f"packed voxels of radius {radius}, section z = 0:\nnumber of the voxel", fontsize=9)
 
 

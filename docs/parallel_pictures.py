@@ -137,7 +137,7 @@ def conveyor() -> Figure:
 
 def models(n: int = 4) -> Figure:
     """The arrays F, T, W, C that each of `n` ranks holds in the three models."""
-    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     held = {
         "replicated": ("", "4 models\non each rank"),
         "sharded": ("FTW", "1 + 3/n models\non each rank"),

@@ -206,7 +206,7 @@ def where(record: dict[str, Any]) -> Figure:
                 plot(axes, line, relative(curve, found["serial"]))
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    sampling.set(title=f"dearer sampling, {nodes} nodes", xlabel="share of sampling in serial time")
+    sampling.set(title=f"costlier sampling, {nodes} nodes", xlabel="share of sampling in serial time")
     jitter.set(title=f"uneven steps, {nodes} nodes", xlabel="deviation of a block's time")
     rings = [name for name in panels(points) if name.startswith("rings")]
     for axes, panel in zip((dense, sparse), rings, strict=True):
