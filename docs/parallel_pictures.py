@@ -68,9 +68,15 @@ def holdings(n_rank: int = 6, n_node: int = 2, first_half: float = 0.54) -> Figu
             box(axes, (rank, 2), (1, 0.85), colour, f"half {half + 1}\npart {part + 1} of {len(ranks)}")
     for rank, (low, high) in enumerate(pairwise(even_bounds(100, n_rank).tolist())):
         box(axes, (rank, 1), (1, 0.85), GREY, f"z = {low} ... {high - 1}")
+    width = n_rank / n_node
     for node in range(n_node):
-        width = n_rank / n_node
-        box(axes, (node * width, 0), (width, 0.85), GREEN, f"node {node}: both references, one copy")
+        begin, end = node * width, (node + 1) * width
+        # A node needs the reference of a half-set whose images its ranks have.
+        halves = [half for half, used in enumerate((begin < border, end > border)) if used]
+        part_width = width / len(halves)
+        for place, half in enumerate(halves):
+            text = f"node {node}: one copy of\nreference {half + 1}"
+            box(axes, (begin + place * part_width, 0), (part_width, 0.85), (SKY, ORANGE)[half], text)
     names = (
         "reference,\nin shared memory",
         "planes of a map\nof 100 px",
