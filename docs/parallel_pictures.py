@@ -143,7 +143,7 @@ def conveyor() -> Figure:
 
 def models(n: int = 4) -> Figure:
     """The arrays F, T, W, C that each of `n` ranks holds in the three models."""
-    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
     held = {
         "replicated": ("", "4 models\non each rank"),
         "sharded": ("FTW", "1 + 3/n models\non each rank"),
@@ -160,9 +160,9 @@ def models(n: int = 4) -> Figure:
                 axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor="0.4", lw=0.8))
         for rank in range(n):
             axes.text(-0.12, (n - 1 - rank) * 1.2 + 0.5, f"rank {rank}", ha="right", va="center", fontsize=8.5)
-        axes.set_title(f"{name}\n{memory}", fontsize=10)
+        axes.set_title(f"{name}\n{memory}", fontsize=9.5)
         bare(axes, (-1.3, 4.6), (-0.1, 1.2 * n + 0.5))
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="S")
     return figure
 
 
