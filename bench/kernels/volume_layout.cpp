@@ -14,7 +14,7 @@
 #include <random>
 #include <vector>
 
-#include "../csrc/kernels/projector.cpp"
+#include "../../csrc/kernels/projector.cpp"
 
 using namespace pycryo;
 using namespace pycryo::PYCRYO_ISA;
@@ -102,7 +102,7 @@ int main() {
     Chunk chunk;
     for (const SlicePlane& plane : planes)
       for (std::size_t k = 0; k < kx.size(); k += kSampleChunk) {
-        locate(volume, plane, &kx[k], &ky[k], kSampleChunk, chunk);
+        locate<false>(volume, plane, &kx[k], &ky[k], kSampleChunk, chunk);
         read(chunk);
         finish(kSampleChunk, chunk, &out_re[k], &out_im[k]);
       }

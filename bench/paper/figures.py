@@ -1,4 +1,4 @@
-"""Figures 6, 7 and 8 of the paper: ``python bench/paper/figures.py`` measures, simulates, draws (docs/scaling.md).
+"""Figures 6, 7 and 8 of the paper: ``python bench/paper/figures.py`` measures, simulates, draws (docs/parallel.md).
 
 Writes measured.json, fig6.json ... and pictures, and prints the tables of the page; ``--draw`` draws and prints only.
 """
@@ -30,6 +30,7 @@ from pycryo.kernels.compare import CELL_SLICES
 from pycryo.parallel.conveyor import WAYS, Way
 
 HERE = Path(__file__).resolve().parent
+PICTURES = HERE.parents[1] / "docs" / "images"
 # The real runs: so few images that sampling shows.
 REAL_BOX, REAL_IMAGES, REAL_SLICES, REAL_BLOCK = 256, 128, 4096, 256
 TIMED_RANKS, CHECKED_RANKS = (1, 2), (4, 8, 16)
@@ -207,6 +208,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--pictures", type=Path, default=PICTURES)
     parser.add_argument("--draw", action="store_true", help="only draw again what was recorded")
     parser.add_argument("--force", action="store_true", help="record even on a machine that is busy")
     args = parser.parse_args()
@@ -214,7 +216,7 @@ def main() -> None:
     if not args.draw:
         check_load(args.force)
         record(args.out)
-    draw(args.out)
+    draw(args.out, args.pictures)
     print("\n".join(lines(args.out)))
 
 

@@ -1,7 +1,7 @@
 """Simulate the M-phase on machines of any size with SimGrid: ``python bench/paper/mphase.py cases.json``.
 
 A case becomes a list of operations with the seconds and bytes of each rank, cut into slabs, planes and rounds of
-exchange as the program does it; mphase_sim.cpp follows them. See `Case` and docs/scaling.md.
+exchange as the program does it; mphase_sim.cpp follows them. See `Case` and docs/parallel.md.
 """
 
 from __future__ import annotations

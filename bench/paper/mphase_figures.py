@@ -1,4 +1,4 @@
-"""Figures 4 and 9 of the paper: ``python bench/paper/mphase_figures.py`` measures, simulates, draws (docs/scaling.md).
+"""Figures 4 and 9 of the paper: ``python bench/paper/mphase_figures.py`` measures, simulates, draws (docs/parallel.md).
 
 Writes mphase_rates.json, fig4.json, fig9.json and pictures, and prints the tables of the page; ``--draw`` draws and
 prints only, ``--solve FILE`` takes in real runs (JSON lines of solve.py).
@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from figures import log, write
+from figures import PICTURES, log, write
 from mphase_plots import draw
 from mphase_points import GROUPS, HALF_SET, fig4, fig9, read_runs, real_points
 from mphase_rates import measure_all
@@ -44,6 +44,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--pictures", type=Path, default=PICTURES)
     parser.add_argument("--solve", type=Path, help="JSON lines of solve.py (default: solve.jsonl in the folder)")
     parser.add_argument("--rates", action="store_true", help="measure the rates anew")
     parser.add_argument("--draw", action="store_true", help="only draw again what was recorded")
@@ -57,7 +58,7 @@ def main() -> None:
             write(args.out / RATES, measure_all())
         default = args.out / "solve.jsonl"
         record(args.out, args.solve or (default if default.exists() else None))
-    draw(args.out)
+    draw(args.out, args.pictures)
     print("\n".join(mphase_lines(args.out)))
 
 

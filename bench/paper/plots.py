@@ -1,4 +1,7 @@
-"""The pictures of figures.py: simulated points are open, measured ones filled."""
+"""The pictures of figures.py: simulated points are open, measured ones filled.
+
+They are as wide as the text of a page and use the colours of Okabe and Ito, which colour-blind people tell apart.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, PercentFormatter
 
+WIDTH, DPI = 8.2, 120  # inches, pixels per inch
 STYLES: dict[str, dict[str, Any]] = {
     "serial": {"color": "0.35", "marker": "s"},
-    "allgather": {"color": "tab:orange", "marker": "^"},
-    "conveyor": {"color": "tab:blue", "marker": "o"},
-    "conveyor, rings of 64": {"color": "tab:cyan", "marker": "D"},
-    "conveyor, no overlap": {"color": "tab:purple", "marker": "v"},
-    "as pycryo chooses": {"color": "tab:red", "marker": "+", "ls": ""},
-    "jitter 0%": {"color": "tab:blue", "marker": "o"},
-    "jitter 20%": {"color": "tab:red", "marker": "s"},
+    "allgather": {"color": "#E69F00", "marker": "^"},
+    "conveyor": {"color": "#0072B2", "marker": "o"},
+    "conveyor, rings of 64": {"color": "#009E73", "marker": "D"},
+    "conveyor, no overlap": {"color": "#CC79A7", "marker": "v"},
+    "as pycryo chooses": {"color": "black", "marker": "+", "ls": "", "markersize": 8, "zorder": 3},
+    "jitter 0%": {"color": "#0072B2", "marker": "o"},
+    "jitter 20%": {"color": "#D55E00", "marker": "s"},
 }
 NAMES = {"local": "serial", "allgather": "allgather", "conveyor": "conveyor"}
 Curve = dict[float, float]
@@ -60,19 +64,37 @@ def node_axis(axes: Axes, ticks: Iterable[float], label: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def pair(top: Axes, bottom: Axes, title: str, found: dict[str, Curve], label: str) -> None:
-    """Seconds above, time relative to serial below."""
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, fontsize=9)
+    axes.tick_params(labelsize=8)
+
+
+def seconds_panel(axes: Axes, title: str, found: dict[str, Curve], label: str) -> None:
+    """Seconds of all lines."""
     for line, curve in found.items():
-        plot(top, line, curve)
-        plot(bottom, line, relative(curve, found["serial"]))
-    top.set_yscale("log")
-    top.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    top.yaxis.set_major_formatter("{x:g}")
-    top.yaxis.set_minor_formatter(NullFormatter())
-    top.set_title(title, fontsize=9)
-    for axes in (top, bottom):
-        node_axis(axes, found["serial"], label)
-    bottom.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        plot(axes, line, curve)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("E-phase / s")
+    node_axis(axes, found["serial"], label)
+    _title(axes, title)
+
+
+def relative_panel(axes: Axes, title: str, found: dict[str, Curve], label: str) -> None:
+    """Time relative to serial of all lines."""
+    for line, curve in found.items():
+        plot(axes, line, relative(curve, found["serial"]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_ylabel("time relative to serial")
+    node_axis(axes, found["serial"], label)
+    _title(axes, title)
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """The lines of `axes`, below the figure."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
 
 
 def real_curves(rows: list[dict[str, Any]], abscissa: str) -> tuple[dict[str, Curve], dict[str, Curve]]:
@@ -92,45 +114,48 @@ def plot_measured(axes: Axes, line: str, curve: Curve) -> None:
     plot(axes, line, curve, ls="", markerfacecolor=STYLES[line]["color"], markersize=7, label=None)
 
 
-def real(top: Axes, bottom: Axes, rows: list[dict[str, Any]], abscissa: str, title: str, label: str) -> None:
-    """This machine, above and below as in `pair`."""
+def real(top: Axes, bottom: Axes | None, rows: list[dict[str, Any]], abscissa: str, title: str, label: str) -> None:
+    """This machine: seconds above, time relative to serial below."""
     found, timed = real_curves(rows, abscissa)
-    pair(top, bottom, f"{title}\n(measured: filled)", found, label)
+    title = f"{title}\n(filled: measured)"
+    seconds_panel(top, title, found, label)
+    if bottom is not None:
+        relative_panel(bottom, title, found, label)
     for line, curve in timed.items():
         plot_measured(top, line, curve)
-        plot_measured(bottom, line, relative(curve, timed["serial"]))
+        if bottom is not None:
+            plot_measured(bottom, line, relative(curve, timed["serial"]))
 
 
 def fig6(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
     """Time against nodes."""
-    names = panels(record["points"])
-    figure = Figure(figsize=(3 * (len(names) + 1), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(names) + 1, height_ratios=(3, 2))
-    rows = measured["validation"]
-    real(axes[0, 0], axes[1, 0], rows, "ranks", "this machine, 128 images", "ranks of one core")
-    for column, name in enumerate(names, 1):
-        pair(axes[0, column], axes[1, column], f"{name}\n(simulated)", curves(record["points"], name), "nodes")
-    axes[0, 0].set_ylabel("E-phase / s")
-    axes[1, 0].set_ylabel("time relative to serial")
-    axes[0, 1].legend(fontsize=7, frameon=False)
-    figure.suptitle("Fig. 6: E-phase against nodes, image size 256", fontsize=11)
+    found = {name: curves(record["points"], name) for name in panels(record["points"])}
+    first, *others = found
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    axes = figure.subplots(2, 3)
+    real(axes[0, 0], None, measured["validation"], "ranks", "this machine, 128 images", "ranks of one core")
+    seconds_panel(axes[0, 1], f"{first}\n(simulated)", found[first], "nodes")
+    relative_panel(axes[0, 2], f"{first}\n(simulated)", found[first], "nodes")
+    for each, name in zip(axes[1], others, strict=True):
+        relative_panel(each, f"{name}\n(simulated)", found[name], "nodes")
+    legend(figure, axes[0, 1])
     return figure
 
 
 def fig7(record: dict[str, Any], measured: dict[str, Any]) -> Figure:
     """Time against image size."""
     names = panels(record["points"])
-    figure = Figure(figsize=(4 * (len(names) + 1), 5.6), layout="constrained")
-    axes = figure.subplots(2, len(names) + 1, height_ratios=(3, 2))
-    real(axes[0, 0], axes[1, 0], measured["sizes"], "box", "this machine, 2 ranks, 128 images", "image size / px")
-    for column, name in enumerate(names, 1):
-        pair(
-            axes[0, column], axes[1, column], f"{name}\n(simulated)", curves(record["points"], name), "image size / px"
-        )
-    axes[0, 0].set_ylabel("E-phase / s")
-    axes[1, 0].set_ylabel("time relative to serial")
-    axes[0, 1].legend(fontsize=8, frameon=False)
-    figure.suptitle(f"Fig. 7: E-phase against image size, simulated on {record['nodes_of_fig7']} nodes", fontsize=11)
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    axes = figure.subplots(2, len(names) + 1)
+    real(*axes[:, 0], measured["sizes"], "box", "this machine, 2 ranks, 128 images", "image size / px")
+    nodes = f"(simulated, {record['nodes_of_fig7']} nodes)"
+    for (top, bottom), name in zip(axes[:, 1:].T, names, strict=True):
+        found = curves(record["points"], name)
+        seconds_panel(top, f"{name}\n{nodes}", found, "image size / px")
+        relative_panel(bottom, f"{name}\n{nodes}", found, "image size / px")
+    for each in axes.flat:
+        node_axis(each, set(each.get_xticks()) - {160.0}, "image size / px")  # its label would run into that of 128
+    legend(figure, axes[0, 1])
     return figure
 
 
@@ -147,32 +172,32 @@ def speed_ups(axes: Axes, title: str, found: dict[str, Curve], first: float, lab
     axes.plot(ticks, [n / first for n in ticks], color="k", ls=":", lw=1, label="ideal")
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_title(title, fontsize=9)
     axes.set_ylabel(f"speed-up from {first:g}")
     node_axis(axes, ticks, label)
+    _title(axes, title)
 
 
 def fig8(record: dict[str, Any], measured: dict[str, Any], first: int = 256) -> Figure:
     """Speed-up relative to `first` nodes, and to one rank of this machine."""
     names = panels(record["points"])
-    figure = Figure(figsize=(3.2 * (len(names) + 1), 3.4), layout="constrained")
-    own, *others = figure.subplots(1, len(names) + 1)
+    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
+    own, *others, empty = figure.subplots(2, 3).flat
     found, timed = real_curves(measured["validation"], "ranks")
-    speed_ups(own, "this machine, 128 images\n(measured: filled)", found, 1, "ranks of one core")
+    speed_ups(own, "this machine, 128 images\n(filled: measured)", found, 1, "ranks of one core")
     for line, curve in timed.items():
         plot_measured(own, line, speed_up(curve, 1))
     for axes, name in zip(others, names, strict=True):
         speed_ups(axes, f"{name}\n(simulated)", curves(record["points"], name), first, "nodes")
-    others[0].legend(fontsize=7, frameon=False)
-    figure.suptitle("Fig. 8: relative speed-up", fontsize=11)
+    empty.set_axis_off()
+    empty.legend(*others[0].get_legend_handles_labels(), loc="center", fontsize=9, frameon=False)
     return figure
 
 
 def where(record: dict[str, Any]) -> Figure:
     """Where the conveyor pays."""
     points = record["points"]
-    figure = Figure(figsize=(13, 3.6), layout="constrained")
-    sampling, dense, sparse, jitter = figure.subplots(1, 4)
+    figure = Figure(figsize=(WIDTH, 6), layout="constrained")
+    sampling, jitter, dense, sparse = figure.subplots(2, 2).flat
     nodes = points[0]["case"]["n_node"]
     for axes, panel in ((sampling, "sampling"), (jitter, "jitter")):
         found = curves(points, panel)
@@ -181,8 +206,7 @@ def where(record: dict[str, Any]) -> Figure:
                 plot(axes, line, relative(curve, found["serial"]))
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.legend(fontsize=7, frameon=False)
-    sampling.set(title=f"dearer sampling, {nodes} nodes", xlabel="share of sampling in serial time")
+    sampling.set(title=f"costlier sampling, {nodes} nodes", xlabel="share of sampling in serial time")
     jitter.set(title=f"uneven steps, {nodes} nodes", xlabel="deviation of a block's time")
     rings = [name for name in panels(points) if name.startswith("rings")]
     for axes, panel in zip((dense, sparse), rings, strict=True):
@@ -190,26 +214,25 @@ def where(record: dict[str, Any]) -> Figure:
             plot(axes, line, {x: y / curve[1] for x, y in curve.items()})
         node_axis(axes, curve, "ring size")
         axes.set_title(f"{record['nodes_of_rings']} nodes, {panel.removeprefix('rings, ')}")
-        axes.legend(fontsize=7, frameon=False)
     for axes in figure.axes:
-        axes.set_title(axes.get_title(), fontsize=9)
+        _title(axes, axes.get_title())
         axes.axhline(1, color="0.35", lw=0.8)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    sampling.set_ylabel("time relative to serial")
-    figure.suptitle("Where sharing slices pays (simulated)", fontsize=11)
+        axes.set_ylabel("time relative to serial")
+        axes.legend(fontsize=8, frameon=False)
     return figure
 
 
-def draw(folder: Path) -> None:
-    """Draw what `figures.record` wrote."""
+def draw(folder: Path, pictures: Path) -> None:
+    """Draw what `figures.record` wrote into `folder`, as parallel_*.png in `pictures`."""
     records = {
         name: json.loads((folder / f"{name}.json").read_text()) for name in ("measured", "fig6", "fig7", "where")
     }
-    pictures = {
+    figures = {
         "fig6": fig6(records["fig6"], records["measured"]),
         "fig7": fig7(records["fig7"], records["measured"]),
         "fig8": fig8(records["fig6"], records["measured"]),
         "where": where(records["where"]),
     }
-    for name, figure in pictures.items():
-        figure.savefig(folder / f"{name}.png", dpi=90)
+    for name, figure in figures.items():
+        figure.savefig(pictures / f"parallel_{name}.png", dpi=DPI)

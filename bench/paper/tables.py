@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, from what figures.py recorded."""
+"""The tables of docs/parallel.md, from what figures.py recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Insertion of the images of many ranks into the slabs of F and T that some of them own (docs/scaling.md, The M-phase).
+"""Insertion of images of many ranks into the slabs of F and T that some own (docs/parallel.md, Key-values and slabs).
 
 Images wait where they are until all ranks exchange. Then each rank either turns its images into key-values, sorted and
 merged, and sends every owner those of its slab, or it inserts its images into one dense slab after the other and sends

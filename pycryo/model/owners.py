@@ -1,4 +1,4 @@
-"""Which ranks own the model of a half-set, and in what form (docs/scaling.md, The M-phase)."""
+"""Which ranks own the model of a half-set, and in what form (docs/parallel.md, The model of the M-phase)."""
 
 from __future__ import annotations
 

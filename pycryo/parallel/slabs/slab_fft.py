@@ -2,7 +2,7 @@
 
 The three-dimensional transform is made of scipy.fft's of two axes on each plane, an exchange that brings each rank all
 z of its rows, and one along z. Every thread works at a time on so many rows or planes as stay in its cache: this takes
-half the time of one call for all of them. How much is sent: docs/scaling.md, Formulas.
+half the time of one call for all of them. How much is sent: docs/parallel.md, Formulas.
 """
 
 from __future__ import annotations

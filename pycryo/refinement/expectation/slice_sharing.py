@@ -1,6 +1,6 @@
 """How the ranks of a half-set come by the slices of a scan: a cost model from measured rates.
 
-See docs/scaling.md, The E-phase.
+See docs/parallel.md, The conveyor of the E-phase.
 """
 
 from __future__ import annotations

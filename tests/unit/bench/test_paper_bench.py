@@ -212,6 +212,8 @@ def test_recorded_results_are_drawn(tmp_path):
     for path in records:
         shutil.copy(path, tmp_path)
         assert json.loads(path.read_text())["machine"]["processor"]
-    plots.draw(tmp_path)
+    plots.draw(tmp_path, tmp_path)
     assert "| 2 | conveyor |" in "\n".join(tables.lines(tmp_path))
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"fig6", "fig7", "fig8", "where"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {
+        f"parallel_{name}" for name in ("fig6", "fig7", "fig8", "where")
+    }

@@ -288,20 +288,20 @@ def test_points_are_drawn(tmp_path, monkeypatch, program):
     (tmp_path / "fig4.json").write_text(json.dumps({**about, "points": list(mphase_points.fig4())}))
     for measured in (runs, []):
         (tmp_path / "fig9.json").write_text(json.dumps({**about, "points": points, "measured": measured}))
-        mphase_plots.draw(tmp_path)
+        mphase_plots.draw(tmp_path, tmp_path)
         text = "\n".join(tables.mphase_lines(tmp_path))
         assert ("| 16 | 4 | slab | 1 |  |  | 0.000 |" in text) == bool(measured)
         assert "| tiny | 8 | sharded |" in text
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"fig4", "fig9"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {f"parallel_{name}" for name in ("fig4", "fig9", "solve")}
 
 
 def test_recorded_results_are_drawn(tmp_path):
     for name in ("fig4", "fig9", "mphase_rates"):
         shutil.copy(PAPER / "results" / f"{name}.json", tmp_path)
         assert json.loads((tmp_path / f"{name}.json").read_text())["machine"]["processor"]
-    mphase_plots.draw(tmp_path)
+    mphase_plots.draw(tmp_path, tmp_path)
     assert "| box | replicated |" in "\n".join(tables.mphase_lines(tmp_path))
-    assert {path.stem for path in tmp_path.glob("*.png")} == {"fig4", "fig9"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {f"parallel_{name}" for name in ("fig4", "fig9", "solve")}
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
