@@ -25,7 +25,7 @@ def _grid(axes: Any) -> None:
     along = np.array([np.cos(np.deg2rad(_ANGLE)), np.sin(np.deg2rad(_ANGLE))])
     axes.plot(*(along[:, None] * np.array([0, 11.5])), color=BLUE, lw=1.2)
     samples = along * (_PADDING * np.arange(6))[:, None]
-    axes.plot(*samples.T, "o", color=BLUE, ms=5)
+    axes.plot(*samples.T, "o", color=BLUE, ms=5, zorder=4)
     at = samples[_SAMPLE]
     corner = np.floor(at)
     for step in ((0, 0), (0, 1), (1, 0), (1, 1)):
@@ -34,7 +34,7 @@ def _grid(axes: Any) -> None:
         axes.plot(*np.stack([at, neighbour], 1), color=ORANGE, lw=1)
         axes.plot(*neighbour, "o", color=ORANGE, ms=4 + 14 * weight, mec="black", mew=0.5)
     axes.set(xlim=(-1, 11.6), ylim=(-1, 7.2), xticks=[0, 5, 10], yticks=[0, 5], aspect="equal")
-    axes.set(xlabel="x, padded Fourier px", ylabel="z", title="samples of a slice and the grid")
+    axes.set(xlabel="x, padded Fourier px", ylabel="z", title="a slice on the grid")
 
 
 def _errors(volume: FourierVolume, fine: FourierVolume) -> tuple[Array, Array]:
@@ -62,8 +62,8 @@ def draw() -> None:
     axes[1].plot(x, sinc2, color=RED)
     axes[1].plot(x, 1 / sinc2, color=GREEN)
     axes[1].plot(x, np.ones_like(x), color=GREY, lw=1, ls="--")
-    axes[1].text(0, 0.93, "what interpolation\ndoes to the map", ha="center", va="top", color=RED, fontsize=8.5)
-    axes[1].text(0, 1.08, "correction before\nthe transform", ha="center", va="bottom", color=GREEN, fontsize=8.5)
+    axes[1].text(0, 0.83, "sinc²: attenuation\nby interpolation", ha="center", va="top", color=RED, fontsize=8.5)
+    axes[1].text(0, 1.17, "1 / sinc²:\ncorrection", ha="center", va="bottom", color=GREEN, fontsize=8.5)
     axes[1].set(xlabel="x / box", ylim=(0.7, 1.3), yticks=[0.8, 1, 1.2], title="along one axis")
 
     density = particle(_BOX, narrower=2.0)
@@ -72,11 +72,11 @@ def draw() -> None:
     bare = density * damping[:, None, None] * damping[:, None] * damping
     fine = fourier_volume(density, padding=8)
     for each, colour, text, place in (
-        (bare, RED, "without correction", (26.5, 0.078)),
-        (density, GREEN, "with correction", (26.5, 0.018)),
+        (bare, RED, "without correction", 2.0),
+        (density, GREEN, "with correction", 0.7),
     ):
         shells, error = _errors(fourier_volume(each, padding=_PADDING), fine)
         axes[2].plot(shells, 100 * error, color=colour)
-        axes[2].text(place[0], 100 * place[1], text, ha="right", va="bottom", color=colour, fontsize=8.5)
-    axes[2].set(xlabel="shell", ylabel="error, %", title="error of slices", ylim=(0, None))
+        axes[2].text(27, place, text, ha="right", va="bottom", color=colour, fontsize=8.5)
+    axes[2].set(xlabel="shell", ylabel="error, %", title="error of slices", ylim=(0, 2.4))
     save(figure, "slice")
