@@ -54,11 +54,8 @@ def draw() -> None:
     for column, row, title, text, colour in _STEPS.values():
         _box(axes, column, row, title, text, colour)
     for first, second in _ARROWS:
-        axes.add_patch(
-            FancyArrowPatch(
-                _edge(first, second), _edge(second, first), arrowstyle="-|>", mutation_scale=13, color="#333333"
-            )
-        )
+        ends = _edge(first, second), _edge(second, first)
+        axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=13, color="#333333"))
     axes.text(1.85, 2.5, "E-phase: each rank has its images", color=BLUE, fontsize=9)
     axes.text(1.85, -0.16, "M-phase: each rank has a slab of the maps", color=GREEN, fontsize=9, va="top")
     axes.set(xlim=(-0.15, 7.25), ylim=(-0.5, 2.75))

@@ -32,7 +32,7 @@ def _half_maps() -> tuple[Array, Array, Array]:
         np.fft.irfftn(damped + level * np.fft.rfftn(rng.standard_normal(inside.shape)) / _BOX**1.5, s=inside.shape)
         for _ in range(2)
     ]
-    return halves[0], halves[1], np.clip(ndi.gaussian_filter(inside.astype(float), 1.5) * 3, 0, 1)
+    return halves[0], halves[1], np.clip(ndi.gaussian_filter(inside.astype(float), 5.0) * 4, 0, 1)
 
 
 def draw() -> None:
