@@ -29,7 +29,9 @@ def _half_maps() -> tuple[Array, Array, Array]:
     damped = density * np.exp(-((radius / _FALL) ** 2))
     level = np.sqrt(np.square(np.abs(damped[radius < 4])).mean() / _RATIO)
     halves = [
-        np.fft.irfftn(damped + level * np.fft.rfftn(rng.standard_normal(inside.shape)) / _BOX**1.5, s=inside.shape)
+        np.fft.irfftn(
+            damped + level * np.fft.rfftn(rng.standard_normal(inside.shape)) / _BOX**1.5, s=inside.shape, axes=(0, 1, 2)
+        )
         for _ in range(2)
     ]
     return halves[0], halves[1], np.clip(ndi.gaussian_filter(inside.astype(float), 5.0) * 4, 0, 1)
