@@ -20,7 +20,8 @@ from pycryo.model.microscope import frequencies
 
 Array = NDArray[np.float64]
 
-# Particles do not fill the ball around them: amplitudes of beta-galactosidase come out right with 0.7 (docs/method.md).
+# Particles do not fill the ball around them: amplitudes of beta-galactosidase come out right with 0.7
+# (docs/benchmarks.md, Ewald sphere).
 _FILLED = 0.8
 _FIRST_ZERO = 4.493409457909064  # tan x = x
 

@@ -1,4 +1,4 @@
-"""The first iterations of a large set take a part of its images (docs/method.md, Control)."""
+"""The first iterations of a large set take a part of its images (docs/method.md, Which images are scanned)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A map from particles whose poses are known (docs/method.md), by the refinement's own road."""
+"""A map from particles whose poses are known, by the refinement's own road.
+
+See docs/method.md, Insertion and reconstruction.
+"""
 
 from __future__ import annotations
 

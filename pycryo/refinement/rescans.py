@@ -1,4 +1,7 @@
-"""Which images an iteration compares with the shared slices: all, some in turn, or none (docs/method.md, Control)."""
+"""Which images an iteration compares with the shared slices: all, some in turn, or none.
+
+See docs/method.md, Which images are scanned.
+"""
 
 from __future__ import annotations
 

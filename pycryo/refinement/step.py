@@ -1,4 +1,4 @@
-"""One iteration of a refinement: expectation, maximization, measurement, decision (docs/method.md)."""
+"""One iteration of a refinement: expectation, maximization, measurement, decision (docs/method.md, One iteration)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,10 @@ def test_poses_are_those_of_one_body(mixture, refined):
 
 @pytest.mark.slow
 def test_noisy_images_come_apart_at_their_poses(tmp_path):
-    """Of five seeds at least four; compared to 20 Å from the second iteration on, two of them did (docs/method.md)."""
+    """Of five seeds at least four; compared to 20 Å from the second iteration on, two of them did.
+
+    See docs/benchmarks.md, Classes.
+    """
     mixture = mix(tmp_path, "0.3")
     true = starfile.read(mixture / "truth.star")["particles"]["rlnClassNumber"].to_numpy()
     good = 0

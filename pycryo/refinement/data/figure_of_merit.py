@@ -1,4 +1,4 @@
-"""Which images show a particle: a score of each, and what is known of the two kinds (docs/method.md)."""
+"""Which images show a particle: a score of each, and what is known of the two kinds (docs/method.md, Bad particles)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Defects of single images that leave the rest of them good: a few hot or dead pixels, a ramp (docs/method.md)."""
+"""Defects of single images that leave the rest of them good: a few hot or dead pixels, a ramp.
+
+See docs/method.md, Outliers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The E-phase: all images of a rank, read, searched and inserted (docs/method.md)."""
+"""The E-phase: all images of a rank, read, searched and inserted (docs/method.md, One iteration)."""
 
 from __future__ import annotations
 

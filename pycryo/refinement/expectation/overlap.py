@@ -1,4 +1,7 @@
-"""Images beside their models: what noise spectra, grey scales and scores are made of (docs/method.md)."""
+"""Images beside their models: what noise spectra, grey scales and scores are made of.
+
+See docs/method.md, Noise and grey scales.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pycryo.threads import get_threads
 _NOISE_MARGIN = 12.25
 # Grids: a pose between the points of the coarse grid loses a share of its score P/2 there. Measured on sim64 from
 # 40 Å: of the posterior's mass 96-99 % survives with 0, 98.7-99.8 % with 0.1, all of it with 0.2, for 7-20 %, 16-34 %
-# and 27-53 % of the scores. docs/method.md has the pose errors with and without.
+# and 27-53 % of the scores. docs/benchmarks.md has the pose errors with and without.
 _GRID_MARGIN = 0.1
 # A fine shift belongs to the coarse ones within this many coarse steps; a hexagonal grid leaves none farther than 0.58.
 _SHIFT_REACH = 0.7

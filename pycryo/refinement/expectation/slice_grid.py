@@ -1,4 +1,7 @@
-"""The grid of slices and shifts of a global search, chosen by resolution and particle size (docs/method.md)."""
+"""The grid of slices and shifts of a global search, chosen by resolution and particle size.
+
+See docs/method.md, Global search.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Noise spectra and grey scales per optics group, updated from what the models leave of the images (docs/method.md)."""
+"""Noise spectra and grey scales per optics group, from what the models leave of the images.
+
+See docs/method.md, Noise and grey scales.
+"""
 
 from __future__ import annotations
 

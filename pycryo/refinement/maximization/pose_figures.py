@@ -242,7 +242,7 @@ def _pose_change(group: Symmetry, before: _Before | None, posterior: Posterior) 
 def insertion_weights(
     spread: NDArray[np.float64], particle: NDArray[np.float64], half: NDArray[np.int8]
 ) -> NDArray[np.float64]:
-    """u_p of each image, at most 1 and 1 for the best of each half-set (docs/method.md).
+    """u_p of each image, at most 1 and 1 for the best of each half-set (docs/method.md, Insertion and reconstruction).
 
     Parameters
     ----------

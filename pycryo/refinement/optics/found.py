@@ -24,7 +24,8 @@ _SIGNIFICANT = {1: (12.1, 3.5), 2: (15.2, 3.7), 3: (17.7, 3.8), 5: (22.1, 3.9)}
 _STILL, _RESTLESS = 0.3, 3.0
 # Of a microscope's magnification: what its nominal value is off by, taken for one group more that was seen.
 _NOMINAL = 0.01
-# Of a change of the magnification: poses that were refined without it hide as much of it even so (docs/method.md).
+# Of a change of the magnification: poses that were refined without it hide as much of it
+# even so (docs/method.md, Optics).
 _HIDDEN = 0.03
 # Of fewer images nothing is believed.
 LEAST_IMAGES = 30

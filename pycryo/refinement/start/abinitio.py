@@ -1,4 +1,7 @@
-"""An initial map from no reference: several random starts, the likeliest of them goes on (docs/method.md)."""
+"""An initial map from no reference: several random starts, the likeliest of them goes on.
+
+See docs/method.md, A map from no reference.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tries to find a map from random starts, and which of them goes on (docs/method.md)."""
+"""Tries to find a map from random starts, and which of them goes on (docs/method.md, A map from no reference)."""
 
 from __future__ import annotations
 
