@@ -99,11 +99,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The site in build/site, warnings being errors; links lead somewhere, and the examples of pages and docstrings hold."""
+    """The site, in build/site; a warning is an error. Links lead somewhere, examples in pages and docstrings hold."""
     session.install(".[docs,test]")
     session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
     session.chdir("tests")
-    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_doctests.py")
+    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py")
 
 
 @nox.session

@@ -69,7 +69,8 @@ def read_plain(app: Sphinx, what: str, name: str, obj: object, options: object, 
     for number, line in enumerate(lines):
         parts = re.split(r"(``.*?``|`[^`]*`)", line)
         parts[::2] = [re.sub(r"(?<!\\)\|", r"\|", part) for part in parts[::2]]
-        parts[1::2] = [rf"\ {part}\ " if before[-1:] == "|" else part for before, part in zip(parts[::2], parts[1::2])]
+        touches = [text[-1:] == "|" for text in parts[:-1:2]]
+        parts[1::2] = [rf"\ {code}\ " if bar else code for bar, code in zip(touches, parts[1::2], strict=True)]
         lines[number] = re.sub(r"(?<![`/\w])docs/([\w/]+)\.md", r":doc:`docs/\1.md </\1>`", "".join(parts))
 
 
