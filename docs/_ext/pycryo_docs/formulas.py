@@ -1,7 +1,7 @@
 """Formulas as SVG in the page, drawn at the build with STIX Two Math: no script and no font is loaded."""
 
 import re
-from functools import lru_cache
+from functools import cache
 
 import ziamath
 from docutils import nodes
@@ -18,7 +18,7 @@ ziamath.config.math.color = "currentColor"
 ziamath.config.precision = 2
 
 
-@lru_cache(maxsize=None)
+@cache
 def drawn(tex: str, *, is_inline: bool) -> str:
     """A formula as SVG, its size and depth below the line in em.
 
