@@ -20,6 +20,7 @@ exclude_patterns = ["_ext", "_build", "**.ipynb_checkpoints"]
 
 # Pages are Markdown that reads well on GitHub, too.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_disable_syntax = ["myst_line_comment"]  # a line may begin with %
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
 suppress_warnings = ["toc.not_readable"]
