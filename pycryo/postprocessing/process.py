@@ -113,6 +113,10 @@ def postprocess(
     pixel_size : float, optional
         Å; needed for arrays.
 
+    Returns
+    -------
+    PostprocessResult
+
     Raises
     ------
     InputError
