@@ -13,7 +13,7 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".pyi", ".pyx", ".cpp", ".hpp"}
 ]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "bench" / "README.md"]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def headings(page: Path) -> set[str]:
 def cited(text: str) -> list[tuple[str, str]]:
     """Page and heading of each citation as in "(docs/method.md, Global search)", which may go on in the next line."""
     flowing = re.sub(r"\s*\n\s*(?:(?://|#)\s*)?", " ", text)
-    return re.findall(r"\b(docs/\w+\.md), ([A-Z][^).;:\"]*)", flowing)
+    return re.findall(r"\b(docs/[\w/]+\.md), ([A-Z][^).;:\"]*)", flowing)
 
 
 def test_citations_name_a_heading():
