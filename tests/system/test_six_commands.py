@@ -1,4 +1,4 @@
-"""The road of docs/tutorial.md from a .cs file to the EMDB's files, on the demo's particles, line by line."""
+"""The road of docs/quick_start.md from a .cs file to the EMDB's files, on the demo's particles, line by line."""
 
 import json
 import re
@@ -13,13 +13,13 @@ import pycryo
 from pycryo.cli.main import main
 from pycryo.io.example_data import betagal
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
+PAGE = Path(__file__).parents[2] / "docs" / "quick_start.md"
 TITLE = "## From cryoSPARC to the EMDB in six commands"
 
 
 def commands():
     """Arguments of each line."""
-    text = TUTORIAL.read_text(encoding="utf-8").partition(TITLE)[2]
+    text = PAGE.read_text(encoding="utf-8").partition(TITLE)[2]
     block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
     lines = [shlex.split(line, comments=True) for line in block[1].splitlines()]
     return [words[words.index("pycryo") + 1 :] for words in lines]

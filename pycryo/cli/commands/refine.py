@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option_arguments(parser, RefineOptions)
     add_run_arguments(parser)
     relion.add_relion_arguments(parser)
-    parser.epilog = "Lines of relion_refine and RELION's External jobs work as they are: docs/from_relion.md."
+    parser.epilog = "Lines of relion_refine and RELION's External jobs work as they are: docs/guides/from_relion.md."
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ _UNTOLD = (
 
 
 def read_cryosparc(paths: Sequence[Path]) -> Converted:
-    """Read .cs files of one set of particles, the one that leads first; see docs/from_cryosparc.md.
+    """Read .cs files of one set of particles, the one that leads first; see docs/guides/from_cryosparc.md.
 
     Raises
     ------

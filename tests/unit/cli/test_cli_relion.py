@@ -23,7 +23,7 @@ from pycryo.cli.session import Interrupted, guarded
 from pycryo.errors import InputError
 from pycryo.parallel.comm import SerialComm
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "from_relion.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "from_relion.md"
 # As RELION 4's GUI makes it.
 PASTED = (
     "--o {out}/run --auto_refine --split_random_halves --i {i} --ref {ref} --ini_high 40 "
