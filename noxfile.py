@@ -129,7 +129,7 @@ def make_sdist(session: nox.Session, folder: Path) -> Path:
 
 
 def try_installed(session: nox.Session, package: Path, ranks: int) -> None:
-    """Install a wheel or source distribution where nothing else is, and run the demo on so many ranks, 0 without MPI."""
+    """Install a wheel or source distribution where nothing else is, and run the demo; on 0 ranks without MPI."""
     folder = Path(session.create_tmp()).absolute() / "bare"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "venv", str(folder / "venv"))
@@ -170,12 +170,23 @@ def wheels(session: nox.Session) -> None:
 
 @nox.session
 def cibuildwheel(session: nox.Session) -> None:
-    """Wheels of all Pythons for this machine's architecture in dist/, from the source distribution there; needs Docker."""
+    """All Pythons' wheels for this machine's architecture, from the source distribution in dist/; needs Docker."""
     session.install("cibuildwheel>=3")
     (source,) = (ROOT / "dist").glob("pycryo-*.tar.gz")
-    session.run("cibuildwheel", "--platform", "linux", "--output-dir", str(ROOT / "dist"), *session.posargs, str(source))
+    folder = str(ROOT / "dist")
+    session.run("cibuildwheel", "--platform", "linux", "--output-dir", folder, *session.posargs, str(source))
     found = sorted(map(str, (ROOT / "dist").glob("pycryo-*.whl")))
     session.run("python", str(ROOT / ".ci" / "check_packages.py"), *found)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What is in dist/ is fit for PyPI and of the version of the tag: `-- vX.Y.Z`."""
+    session.install("twine>=6")
+    built = sorted(str(path) for path in (ROOT / "dist").iterdir())
+    session.run("python", str(ROOT / ".ci" / "check_packages.py"), *built)
+    session.run("python", str(ROOT / ".ci" / "check_release.py"), *session.posargs, *built)
+    session.run("twine", "check", "--strict", *built)
 
 
 def install_sanitized(session: nox.Session, sanitize: str, **compilers: str) -> None:

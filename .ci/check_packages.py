@@ -1,7 +1,8 @@
 """Check what a wheel and a source distribution contain: check_packages.py FILE...
 
-A wheel has the package, its typed stubs, the example data, the texts of all licenses and, where it is for manylinux, the
-libraries that it bundles; nothing else. A source distribution has what a build and the tests need, nothing that is built.
+A wheel has the package, its typed stubs, the example data, the texts of all licenses and, where it is for manylinux,
+the libraries that it bundles; nothing else. A source distribution has what a build and the tests need, nothing that is
+built.
 """
 
 import re
