@@ -133,15 +133,15 @@ def try_installed(session: nox.Session, package: Path, ranks: int) -> None:
     folder = Path(session.create_tmp()).absolute() / "bare"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "venv", str(folder / "venv"))
-    python = str(folder / "venv" / "bin" / "python")
+    python, pycryo, mpiexec = (str(folder / "venv" / "bin" / name) for name in ("python", "pycryo", "mpiexec"))
     env = {"PYTHONPATH": None, "PATH": f"{folder}/venv/bin:{os.environ['PATH']}"}
     with session.chdir(folder):
         run = partial(session.run, env=env, external=True)
         run(python, "-m", "pip", "install", "--quiet", f"{package}[mpich]" if ranks else str(package))
         run(python, "-c", "import pycryo; print(pycryo.__version__, pycryo.__file__)")
         run(python, "-m", "pycryo", "--version")
-        run("pycryo", "info")
-        run(*(("mpiexec", "-n", str(ranks)) if ranks else ()), "pycryo", "demo", "--out", "demo")
+        run(pycryo, "info")
+        run(*((mpiexec, "-n", str(ranks)) if ranks else ()), pycryo, "demo", "--out", "demo")
         run(python, str(ROOT / ".ci" / "check_demo.py"), "demo")
 
 

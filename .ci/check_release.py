@@ -1,4 +1,4 @@
-"""Check that a tag, the built files, CITATION.cff and CHANGELOG.md are of one version: check_release.py vX.Y.Z FILE..."""
+"""Check that a tag, built files, CITATION.cff and CHANGELOG.md are of one version: check_release.py vX.Y.Z FILE..."""
 
 import re
 import sys
