@@ -2,7 +2,7 @@
 # make test   the whole test suite, MPI tests included
 # make dev    the developer's environment: editable install, linters, pre-commit
 # Needs Python >= 3.10 with venv and a C++ compiler. All goes into $(VENV), build/ and $(OUT); pycryo is built once for
-# both, and again when a file changes that is installed; then only the changed sources are compiled.
+# both, and again when a file changes that is installed. Where there is ccache only what changed is then compiled.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,8 +16,10 @@ WHEELS := $(abspath $(VENV))/wheels
 SOURCES := $(shell find bench cmake csrc examples/betagal pycryo -type f ! -path 'bench/paper/*' ! -name '*.md' \
   ! -name '*.so' ! -name '*.pyc' ! -name _version.py) CMakeLists.txt pyproject.toml setup.py
 # What the build needs (pyproject.toml), in the environment: in one of its own, new each time, pybind11 would be at another
-# place, and all that includes it compiled again.
+# place, and ccache would know nothing of what includes it.
 BUILD_TOOLS = sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ' | xargs $(PIP) install --quiet cmake ninja
+
+export CMAKE_CXX_COMPILER_LAUNCHER ?= $(shell command -v ccache)
 
 .PHONY: demo test dev clean
 
