@@ -1,7 +1,8 @@
 # make demo   refine the real particles shipped with pycryo on two MPI ranks
 # make test   the whole test suite, MPI tests included
 # make dev    the developer's environment: editable install, linters, pre-commit
-# Needs Python >= 3.10 with venv and a C++ compiler. All goes into $(VENV) and $(OUT); pycryo is built once for both.
+# Needs Python >= 3.10 with venv and a C++ compiler. All goes into $(VENV), build/ and $(OUT); pycryo is built once for
+# both, and again when a file changes that is installed. Where there is ccache only what changed is then compiled.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,8 +13,13 @@ BIN := $(abspath $(VENV))/bin
 RUN := PATH="$(BIN):$$PATH"
 PIP := $(BIN)/python -m pip
 WHEELS := $(abspath $(VENV))/wheels
-SOURCES := $(shell find bench cmake csrc examples pycryo -type f ! -name '*.so' ! -name '*.pyc') \
-  CMakeLists.txt LICENSE MANIFEST.in README.md pyproject.toml setup.py
+SOURCES := $(shell find bench cmake csrc examples/betagal pycryo -type f ! -path 'bench/paper/*' ! -name '*.md' \
+  ! -name '*.so' ! -name '*.pyc' ! -name _version.py) CMakeLists.txt pyproject.toml setup.py
+# What the build needs (pyproject.toml), in the environment: in one of its own, new each time, pybind11 would be at another
+# place, and ccache would know nothing of what includes it.
+BUILD_TOOLS = sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ' | xargs $(PIP) install --quiet cmake ninja
+
+export CMAKE_CXX_COMPILER_LAUNCHER ?= $(shell command -v ccache)
 
 .PHONY: demo test dev clean
 
@@ -32,12 +38,15 @@ test: $(WHEELS)/installed
 	cd tests && $(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 dev: $(VENV)/pyvenv.cfg
-	$(PIP) install --quiet -e '.[dev]'
+	$(BUILD_TOOLS)
+	rm -f $(WHEELS)/installed
+	$(PIP) install --quiet --no-build-isolation -e '.[dev]'
 	$(RUN) pre-commit install
 
 $(WHEELS)/installed: $(SOURCES) | $(VENV)/pyvenv.cfg
-	rm -rf $(WHEELS)
-	$(PIP) wheel --quiet --no-deps --wheel-dir $(WHEELS) .
+	rm -rf $(WHEELS) build/lib.* build/bdist.*
+	$(BUILD_TOOLS)
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir $(WHEELS) .
 	$(PIP) install --quiet --force-reinstall --no-deps $(WHEELS)/pycryo-*.whl
 	touch $@
 

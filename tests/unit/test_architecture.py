@@ -29,7 +29,8 @@ KERNEL_FILES = (
 # Floors from the ground up: a module imports from its own floor and below. Names are of `pycryo.<name>`; the folders of
 # the refinement are storeys within its floor, its modules beside the folders are on none.
 FLOORS = (
-    ("_core", "arguments", "errors", "findings", "fourier", "memory", "progress", "threads", "timer", "version"),
+    ("_core", "_version"),
+    ("arguments", "errors", "findings", "fourier", "memory", "progress", "threads", "timer", "version"),
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),

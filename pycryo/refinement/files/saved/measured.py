@@ -26,7 +26,7 @@ from pycryo.refinement.data.outliers import Judged
 from pycryo.refinement.files.saved.array_file import Source, read_arrays, refuse_damage, write_arrays
 from pycryo.refinement.files.saved.checkpoint import no_interrupt
 from pycryo.refinement.files.saved.fingerprint import particle_marks
-from pycryo.version import __version__
+from pycryo.version import RELEASE
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _marks(particles: Particles, how: Mapping[str, float]) -> dict[str, Any]:
     stamps = [list(header.stamp) for header in particles.headers]
     return {
         "format": _FORMAT,
-        "pycryo": __version__,
+        "pycryo": RELEASE,
         "particles": particle_marks(particles),
         "stamps": stamps,
         "how": {name: float(value) for name, value in how.items()},

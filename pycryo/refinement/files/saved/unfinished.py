@@ -35,7 +35,7 @@ from pycryo.refinement.files.saved.checkpoint import no_interrupt, state_mark
 from pycryo.refinement.parts import images_of
 from pycryo.refinement.setup import Setup
 from pycryo.refinement.state import State
-from pycryo.version import __version__
+from pycryo.version import RELEASE
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Unfinished:
         self._rank, self._number, self._wrote = setup.partition.comm.rank, 0, time.monotonic()
         self._header = {
             "format": _FORMAT,
-            "pycryo": __version__,
+            "pycryo": RELEASE,
             "state": mark,
             "number": state.number + 1,
             # Images that are inserted on the Ewald sphere are multiplied by their CTF in another way.

@@ -1,7 +1,9 @@
 """What all images told is read back as it was, for the same images only."""
 
 import dataclasses
+import json
 import os
+import re
 import shutil
 
 import h5py
@@ -18,6 +20,7 @@ from pycryo.refinement.files.saved.array_file import sign
 from pycryo.refinement.files.saved.measured import Measured
 from pycryo.refinement.start import first_setup
 from pycryo.refinement.start.first_setup import set_up
+from pycryo.version import RELEASE
 
 OPTIONS = RefineOptions(max_iter=3)
 
@@ -140,6 +143,14 @@ def test_other_images_or_a_damaged_file_are_measured_again(images, tmp_path, cou
     assert_same(again.statistics, first.statistics)
     begin(folder, tmp_path, True)  # the file is a good one again
     assert len(counted) == 2
+
+
+def test_the_release_is_compared(images, tmp_path):
+    """Not the version, which each commit has its own of: another one goes on with what was measured."""
+    begin(images, tmp_path, False)
+    with h5py.File(tmp_path / "images.h5") as file:
+        assert json.loads(file["header"][()])["pycryo"] == RELEASE
+    assert not re.search(r"\+|dev", RELEASE)
 
 
 def test_copies_on_scratch_are_the_same_images(images, tmp_path, counted):
