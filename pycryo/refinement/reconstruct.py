@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from pycryo.model.symmetrise import choose_mates
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.progress import Progress, told_to
 from pycryo.refinement.data.halves import halves_of_pixels, images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -30,7 +31,6 @@ from pycryo.refinement.data.partition import Geometry, Partition, commonest_geom
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
     Job,
-    Progress,
     exact_quanta,
     insert_particles,
     samples_per_image,
@@ -135,13 +135,39 @@ class ReconstructOptions:
     diameter: float | None = None
 
 
-def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Reconstruction:
-    """Reconstruct a map, whole on every rank; see `reconstruct_slabs`. Collective.
+def reconstruct(
+    particles: Particles, *, comm: Any = None, progress: Progress | None = None, **options: Any
+) -> Reconstruction:
+    """Reconstruct a map from the poses that the particles have, whole on every rank. Collective.
 
-    `options` are the fields of `ReconstructOptions`, and ``progress``.
+    How it is made is told at `reconstruct_slabs`, which leaves the maps dealt to the ranks.
+
+    Parameters
+    ----------
+    particles : Particles
+        With rlnAngleRot, rlnAngleTilt, rlnAnglePsi; origins are 0 where absent.
+    comm : mpi4py communicator, optional
+        Ranks that share the work. Default: this process alone.
+    progress : callable, optional
+        Called on rank 0 with the fraction done, 0 to 1, and the name of the phase.
+    **options
+        Fields of `ReconstructOptions`, such as ``symmetry`` or ``half_maps``.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    InputError
+        As `reconstruct_slabs`, or if there is no such option.
     """
-    progress = options.pop("progress", None)
-    found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm, progress=progress)
+    known = [each.name for each in fields(ReconstructOptions)]
+    if unknown := set(options) - set(known):
+        raise InputError(f"reconstruct has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    comm = as_comm(comm)
+    with told_to(progress if comm.rank == 0 else None):
+        found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm)
     halves = None
     if found.half_maps is not None:
         first, second = (everywhere(half) for half in found.half_maps)
@@ -154,7 +180,6 @@ def reconstruct_slabs(
     options: ReconstructOptions | None = None,
     *,
     comm: Any = None,
-    progress: Progress | None = None,
 ) -> SlabReconstruction:
     """Reconstruct a map from the poses that the particles have. Collective.
 
@@ -171,8 +196,6 @@ def reconstruct_slabs(
     options : ReconstructOptions, optional
     comm : Comm or mpi4py communicator, optional
         Ranks that share the work.
-    progress : callable, optional
-        Called with the number of this rank's images done and their total.
 
     Returns
     -------
@@ -200,7 +223,7 @@ def reconstruct_slabs(
     partition, statistics, left_out = _usable(comm, particles, options, radius)
     owners = halves_own(comm, options.model) if options.half_maps else (all_own(comm, options.model),)
     job = _job(partition, statistics, options, model, r_high, radius, ewald)
-    sums = insert_particles(partition, owners, job, progress)
+    sums = insert_particles(partition, owners, job)
     result = _solved(partition, owners, sums, job, options, left_out)
     for each in owners:
         each.free()

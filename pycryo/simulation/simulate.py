@@ -11,17 +11,20 @@ import numpy as np
 from pycryo.errors import InputError
 from pycryo.io.particle_set import Particles
 from pycryo.maps.density import Map, as_map
+from pycryo.progress import Progress, told_to
 from pycryo.simulation.options import SimulateOptions
-from pycryo.simulation.simulator import BATCH_PIXELS, Simulator
+from pycryo.simulation.simulator import Simulator, tracked
 
 
-def simulate(model: Map | Sequence[Map], **options: Any) -> Particles:
+def simulate(model: Map | Sequence[Map], *, progress: Progress | None = None, **options: Any) -> Particles:
     """Particle images with known truth, in memory.
 
     Parameters
     ----------
     model : Map, or sequence of Map
         What the images show; several of one box and pixel size: classes.
+    progress : callable, optional
+        Called with the fraction done, 0 to 1, and the name of the phase.
     **options
         Fields of `SimulateOptions`, such as ``n``, ``snr`` or ``seed``.
 
@@ -44,9 +47,10 @@ def simulate(model: Map | Sequence[Map], **options: Any) -> Particles:
         raise InputError("model: expected a Map, or several; got none")
     simulator = Simulator.from_maps(maps, chosen)
     truth, pixel_size = simulator.truth, maps[0].pixel_size
-    size = max(1, BATCH_PIXELS // maps[0].box ** 2)
+    with told_to(progress):
+        images = np.concatenate(list(tracked(simulator)))
     particles = Particles.from_arrays(
-        np.concatenate(list(simulator.batches(size))),
+        images,
         pixel_size,
         poses=truth.angles,
         origins=truth.origin * pixel_size,

@@ -18,6 +18,7 @@ from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map
 from pycryo.model.ewald import curvature
 from pycryo.model.microscope import image_ctf, turn_phases
+from pycryo.progress import track
 from pycryo.simulation.options import SimulateOptions
 from pycryo.threads import get_threads
 
@@ -213,6 +214,12 @@ class Simulator:
             sd = rng.uniform(0.05, 0.15) * box
             blob = np.exp(-((at - x) ** 2) / (2 * sd**2)) * np.exp(-((at - y) ** 2) / (2 * sd**2))[:, None]
             signal += (strength * blob / blob.std()).astype(np.float32)
+
+
+def tracked(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
+    """All images in order, some at a time, as a phase of `pycryo.progress`."""
+    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
+    return track(simulator.batches(size), simulator.options.n, "simulating images", len)
 
 
 def _to_images(pixels: Pixels, samples: NDArray[np.float32]) -> NDArray[np.float32]:

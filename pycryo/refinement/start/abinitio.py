@@ -21,6 +21,7 @@ from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.progress import Progress, told_to
 from pycryo.refinement.data.halves import images_told
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -92,6 +93,7 @@ def abinitio(
     options: AbinitioOptions | None = None,
     *,
     comm: Any = None,
+    progress: Progress | None = None,
     gather_map: bool = True,
 ) -> InitialModel:
     """Find an initial map of particles without a reference. Collective.
@@ -105,6 +107,8 @@ def abinitio(
     options : AbinitioOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
+    progress : callable, optional
+        Called on rank 0 with the fraction done, 0 to 1, and the name of the phase.
     gather_map : bool
         Bring the map to rank 0, which must have the memory for it.
 
@@ -123,9 +127,10 @@ def abinitio(
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
-    setup, left_out, n_mended = _set_up(comm, particles, options)
-    contest = Contest(setup, options)
-    last = contest.run()
+    with told_to(progress if comm.rank == 0 else None):
+        setup, left_out, n_mended = _set_up(comm, particles, options)
+        contest = Contest(setup, options)
+        last = contest.run()
     ((reference, _),) = last.state.references
     resolution = resolution_at(last.curve, reference.box, reference.pixel_size, 0.143)
     poses = gather_poses(setup.partition, last.results, last.figures.score)

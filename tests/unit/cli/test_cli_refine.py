@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pycryo import RefineOptions, progress
+from pycryo import RefineOptions
 from pycryo.cli import ranks
 from pycryo.cli.commands import refine as command
 from pycryo.cli.commands.demo import summary
@@ -340,22 +340,6 @@ def test_logs_by_rank_and_level(tmp_path, capsys):
         log.debug("detail")
     assert capsys.readouterr().err == "detail\n"
     assert not logging.getLogger("pycryo").handlers
-
-
-def test_progress_passes_everything_on(monkeypatch):
-    assert list(progress.track(iter(range(5)), 5, "some")) == list(range(5))
-    monkeypatch.setattr(progress, "_is_enabled", True)
-    nested = [list(progress.track(range(each), None, "inner")) for each in progress.track(range(3), 3, "outer")]
-    assert nested == [[], [0], [0, 1]]
-    stopped = progress.track(range(3), 3, "stopped")
-    next(stopped)
-    stopped.close()
-    assert list(progress.track(range(2), 2, "again")) == [0, 1]
-
-
-def test_progress_needs_a_terminal(monkeypatch):
-    progress.enable()
-    assert not progress._is_enabled
 
 
 def test_demo_summary_names_the_files(tmp_path):
