@@ -100,6 +100,18 @@ def split(name: str, value: ArrayLike) -> NDArray[np.float32]:
     return found
 
 
+def matrices(name: str, value: Any, shape: Sequence[int | None]) -> NDArray[np.float64]:
+    """Finite matrices (*shape, 3, 3), rotations or not; `scipy.spatial.transform.Rotation` will do.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    given = value.as_matrix() if hasattr(value, "as_matrix") else value
+    return numbers(name, given, np.float64, (*shape, 3, 3), finite=True)
+
+
 def rotations(name: str, value: Any) -> NDArray[np.float64]:
     """Rotation matrices (n, 3, 3); one matrix or `scipy.spatial.transform.Rotation` will do.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import matrices, numbers, split
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.threads import get_threads
@@ -39,7 +39,7 @@ def compare_local(
     rotations : (n_image, n_rotation, 3, 3) float64
         A, see docs/conventions.md.
     shifts : (n_image, n_shift, 2) float64
-        rlnOrigin (x, y) in px of the image.
+        Where the particle sits, (x, y) in px of the image: minus rlnOrigin.
     images : (any, 2, n_pixel) float32
         CTF·X/σ²: real parts, then imaginary parts.
     weights : (any, n_pixel) float32
@@ -66,7 +66,7 @@ def compare_local(
     InputError
         If shapes disagree or an index is out of range.
     """
-    rotations = numbers("rotations", rotations, np.float64, (None, None, 3, 3), finite=True)
+    rotations = matrices("rotations", rotations, (None, None))
     shifts = numbers("shifts", shifts, np.float64, (None, None, 2), finite=True)
     images, weights = split("images", images), numbers("weights", weights, np.float32)
     places = numbers("places", np.arange(len(images)) if places is None else places, np.int64)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.arguments import numbers, split
+from pycryo.errors import InputError
+from pycryo.fourier import irfft2, rfft2
+from pycryo.threads import get_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,32 @@ class Pixels:
         on_axis = (self.kx == 0) & (self.ky > 0)
         out[:, -self.ky[on_axis] % self.box, 0] = values[:, on_axis].conj()
         return out
+
+    def from_images(self, images: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
+        """Samples (n, 2, n_pixel) of images (n, N, N) whose origin is the centre pixel N//2.
+
+        Raises
+        ------
+        InputError
+            If the images are none of this box.
+        """
+        given = numbers("images", images, np.float32, (None, self.box, self.box))
+        moved = np.fft.ifftshift(given, axes=(1, 2))
+        return self.take(rfft2(moved, workers=threads or get_threads()))
+
+    def to_images(self, samples: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
+        """Images (n, N, N) of samples (n, 2, n_pixel), or complex (n, n_pixel): back from `from_images`.
+
+        Raises
+        ------
+        InputError
+            If there are not as many samples.
+        """
+        given = split("samples", samples)
+        if given.ndim != 3 or given.shape[2] != len(self):
+            raise InputError(f"samples: expected shape (n, 2, {len(self)}), got {given.shape}")
+        images = irfft2(self.put(given), self.box, workers=threads or get_threads())
+        return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
 
 
 def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core, arguments
 from pycryo.errors import InputError
-from pycryo.fourier import fft, irfft2, rfft
+from pycryo.fourier import fft, rfft
 from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shift import shift
@@ -44,6 +44,31 @@ class FourierVolume:
     box: int
     padding: int
     r_high: float
+
+    @classmethod
+    def from_dense(cls, dense: ArrayLike, box: int, *, padding: int = 2, r_high: float | None = None) -> FourierVolume:
+        """A volume of complex samples (D, D, H) at [z + r, y + r, x]; `r_high` is box/2 by default.
+
+        Raises
+        ------
+        InputError
+            If there are not as many samples as `r_high` needs.
+        """
+        limit = box / 2 if r_high is None else float(r_high)
+        radius = volume_radius(padding, limit)
+        samples = np.asarray(dense)
+        if samples.dtype.kind not in "biufc" or samples.shape != (2 * radius + 1, 2 * radius + 1, radius + 1):
+            raise InputError(
+                f"dense: expected complex numbers of shape {(2 * radius + 1, 2 * radius + 1, radius + 1)}, got "
+                f"{samples.dtype} of shape {samples.shape}"
+            )
+        samples = np.ascontiguousarray(samples, np.complex64)
+        return cls(samples.view(np.float32).reshape(*samples.shape, 2), box, padding, limit)
+
+    @property
+    def dense(self) -> NDArray[np.complex64]:
+        """(D, D, H) the samples as complex numbers at [z + r, y + r, x]; the same memory as `data`."""
+        return self.data.view(np.complex64)[..., 0]
 
     @property
     def radius(self) -> int:
@@ -134,7 +159,7 @@ def _centre_phase(
 
 def project_slices(
     volume: FourierVolume,
-    rotations: ArrayLike,
+    rotations: Any,
     kx: ArrayLike,
     ky: ArrayLike,
     *,
@@ -149,7 +174,7 @@ def project_slices(
     ----------
     volume : FourierVolume
         See `fourier_volume`.
-    rotations : (n, 3, 3) float64
+    rotations : (n, 3, 3) float64, or scipy.spatial.transform.Rotation
         A, see docs/conventions.md; any matrices, A·M where images are distorted.
     kx, ky : (n_pixel,) int32
         Fourier indices of the image.
@@ -172,7 +197,7 @@ def project_slices(
     InputError
         If shapes disagree or a matrix is not finite.
     """
-    rotations = arguments.numbers("rotations", rotations, np.float64, (None, 3, 3), finite=True)
+    rotations = arguments.matrices("rotations", rotations, (None,))
     kx, ky = (arguments.numbers(name, k, np.int32) for name, k in (("kx", kx), ("ky", ky)))
     out = arguments.result("out", out, (len(rotations), 2, len(kx)), np.float32)
     _core.project_slices(
@@ -274,5 +299,4 @@ def project_images(
         change(slices)
     if shifts is not None:
         slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
-    images = irfft2(pixels.put(slices), box, workers=threads or get_threads())
-    return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
+    return pixels.to_images(slices, threads=threads)

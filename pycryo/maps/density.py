@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.arguments import cube, number, numbers
+from pycryo.display import html_table
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.slabs.slab_fft import SlabFft
+
+if TYPE_CHECKING:
+    import xarray
 
 # Old voxels: a new voxel that is this little outside the old field of view is on its edge.
 _NO_STEP = 1e-6
@@ -21,10 +25,14 @@ _NO_STEP = 1e-6
 class Map:
     """A cubic density map, its origin at voxel ``box // 2``.
 
+    It takes the place of its array: NumPy's functions and those of pycryo take a map where they take a cube.
+
     Attributes
     ----------
     data : (box, box, box) float32
-        Density, axes (z, y, x).
+        Density, axes (z, y, x). The array given, not a copy, if it is float32 and C-contiguous; else a converted one.
+        It is as writeable as the array given was; nothing in pycryo writes into it. ``np.asarray(map)`` is `data`
+        itself, ``np.array(map)`` a copy.
     pixel_size : float
         Edge of a voxel, Å.
 
@@ -32,6 +40,16 @@ class Map:
     ------
     InputError
         If `data` is not a cube of numbers or `pixel_size` not a positive number.
+
+    Examples
+    --------
+    >>> ball = pycryo.Map(np.hypot.outer(np.arange(-8, 8), np.hypot.outer(np.arange(-8, 8), np.arange(-8, 8))) < 5, 3)
+    >>> ball
+    Map(16 px, 3 Å/px, density 0 to 1, mean 0.1162)
+    >>> np.asarray(ball) is ball.data
+    True
+    >>> pycryo.Map(2 * ball.data, ball.pixel_size).data.max()
+    np.float32(2.0)
     """
 
     data: NDArray[np.float32]
@@ -53,6 +71,34 @@ class Map:
     def __repr__(self) -> str:
         low, high, mean = self.data.min(), self.data.max(), self.data.mean(dtype=np.float64)
         return f"Map({self.box} px, {self.pixel_size:.6g} Å/px, density {low:.4g} to {high:.4g}, mean {mean:.4g})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks."""
+        low, high, mean = self.data.min(), self.data.max(), self.data.mean(dtype=np.float64)
+        rows = {
+            "box": f"{self.box} px, {self.box * self.pixel_size:.6g} Å",
+            "pixel size": f"{self.pixel_size:.6g} Å",
+            "density": f"{low:.4g} to {high:.4g}, mean {mean:.4g}, deviation {self.data.std(dtype=np.float64):.4g}",
+        }
+        return html_table("Map", rows)
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The density as a `xarray.DataArray` with coordinates z, y, x in Å, 0 at the origin; the same memory.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise InputError("to_xarray needs the package xarray: `pip install xarray`, or 'pycryo[xarray]'") from None
+        at = (np.arange(self.box) - self.box // 2) * self.pixel_size
+        coordinates = {axis: xarray.Variable(axis, at, {"units": "Å"}) for axis in ("z", "y", "x")}
+        return xarray.DataArray(
+            self.data, coordinates, ("z", "y", "x"), name="density", attrs={"pixel_size": self.pixel_size}
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The density: functions that take an array take a map."""

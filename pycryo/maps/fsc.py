@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import number, numbers
+from pycryo.display import html_columns
 from pycryo.errors import InputError
 from pycryo.maps.density import as_map
 from pycryo.maps.slab_transform import Rows, SlabTransform
@@ -16,6 +17,9 @@ from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
 from pycryo.parallel.world import as_comm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Planes = NDArray[np.float32]
 
@@ -63,6 +67,29 @@ class Fsc:
     randomised_from: int
     power: NDArray[np.float64] | None = None
     returned: tuple[tuple[int, int], ...] = ()
+
+    def __repr__(self) -> str:
+        nyquist = self.box * self.pixel_size / max(1, len(self.unmasked) - 1)
+        return (
+            f"Fsc({len(self.unmasked)} shells to {nyquist:.4g} Å, corrected 0.143 at {self.resolution_0143:.4g} Å, "
+            f"unmasked at {self.resolution_at(0.143, 'unmasked'):.4g} Å)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Where each curve falls, for notebooks."""
+        rows = [
+            (name, *(f"{self.resolution_at(at, name):.4g}" for at in (0.5, 0.143)))
+            for name in ("unmasked", "masked", "corrected")
+        ]
+        return html_columns(repr(self), ("FSC", "Å at 0.5", "Å at 0.143"), rows)
+
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame with a row per shell: frequency (1/Å), resolution (Å) and the four curves."""
+        import pandas as pd
+
+        names = ("frequency", "resolution", "unmasked", "masked", "randomised", "corrected")
+        index = pd.RangeIndex(len(self.unmasked), name="shell")
+        return pd.DataFrame({name: getattr(self, name) for name in names}, index=index)
 
     @property
     def frequency(self) -> NDArray[np.float64]:

@@ -74,6 +74,10 @@ class PostprocessResult:
     guinier: Guinier
     seed: int = 0
 
+    def __repr__(self) -> str:
+        sharpened = "not sharpened" if self.b_factor is None else f"B-factor {self.b_factor:.3g} Å²"
+        return f"PostprocessResult({self.resolution:.4g} Å, {sharpened}, {self.map})"
+
     @property
     def masked(self) -> Map:
         """The map, times the mask."""

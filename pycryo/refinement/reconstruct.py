@@ -17,7 +17,7 @@ from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
 from pycryo.model.ewald import Ewald, check_ctf, check_images
 from pycryo.model.insertion import Frame, combined
-from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
+from pycryo.model.owners import Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
 from pycryo.model.symmetrise import choose_mates
 from pycryo.parallel.collective_errors import on_root
@@ -36,6 +36,7 @@ from pycryo.refinement.expectation.fixed_poses import (
     samples_per_image,
     white_noise,
 )
+from pycryo.refinement.reconstruct_options import ReconstructOptions as ReconstructOptions
 from pycryo.refinement.resources.memory_plan import image_budget
 from pycryo.refinement.resources.work_plan import measure_sizes
 from pycryo.report.verdict import NO_DEFOCUS
@@ -68,6 +69,10 @@ class Reconstruction:
     n: int
     left_out: LeftOut
 
+    def __repr__(self) -> str:
+        halves = "" if self.fsc is None else f", half-maps agree to {self.fsc.resolution_0143:.4g} Å"
+        return f"Reconstruction({self.n} particles, {len(self.left_out.rows)} left out, {self.map}{halves})"
+
 
 @dataclass(frozen=True, slots=True)
 class SlabReconstruction:
@@ -78,61 +83,6 @@ class SlabReconstruction:
     fsc: Fsc | None
     n: int
     left_out: LeftOut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconstructOptions:
-    """Options of `reconstruct`.
-
-    Attributes
-    ----------
-    symmetry : str
-        Point group, see `pycryo.geometry.symmetry.symmetry`.
-    padding : int
-        Padding factor of the Fourier volume.
-    ctf : bool
-        Correct for the contrast transfer function.
-    invert_contrast : bool
-        The particles are dark on light.
-    half_maps : bool
-        Also reconstruct each half of rlnRandomSubset (drawn if absent) and measure their FSC.
-    max_resolution : float, optional
-        Å; the map ends there. Default: Nyquist.
-    background_radius : float, optional
-        Å; the mean of each image outside of it is subtracted. Default: half the box.
-    max_bad_fraction : float
-        More unusable images (NaN, constant, without defocus) than this share are an error; fewer are left out.
-    seed : int
-        Of the halves, if they have to be drawn.
-    model : str
-        How ranks hold the model, see `pycryo.model.owners.MODELS`.
-    single : bool
-        Transform in single precision.
-    memory : float, optional
-        GiB for images that wait for insertion. Default: half of what is free, divided by the ranks of the node.
-    ewald : bool
-        Allow for the thickness of the particle: insert the images on the Ewald sphere.
-    ewald_hand : int
-        See `pycryo.model.ewald.Ewald`.
-    diameter : float, optional
-        Of the particle, Å, for the Ewald sphere. Default: two thirds of the box.
-    """
-
-    symmetry: str = "C1"
-    padding: int = 2
-    ctf: bool = True
-    invert_contrast: bool = False
-    half_maps: bool = False
-    max_resolution: float | None = None
-    background_radius: float | None = None
-    max_bad_fraction: float = 0.05
-    seed: int = 1
-    model: Model = "slab"
-    single: bool = False
-    memory: float | None = None
-    ewald: bool = False
-    ewald_hand: int = 1
-    diameter: float | None = None
 
 
 def reconstruct(

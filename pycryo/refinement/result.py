@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pycryo.display import html_columns
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
@@ -18,6 +20,9 @@ from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.outcome import Outcome, Poses, Record
 from pycryo.refinement.setup import Setup
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | None:
@@ -59,6 +64,9 @@ class ClassResult:
     fsc: Fsc
     share: float
 
+    def __repr__(self) -> str:
+        return f"ClassResult({self.map}, {self.fsc}, share {self.share:.3g})"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -83,6 +91,27 @@ class Result:
     history: list[Record]
     setup: Setup = field(repr=False)
     outcome: Outcome = field(repr=False)
+
+    def __repr__(self) -> str:
+        n, classes = self.setup.partition.n, "" if len(self.classes) == 1 else f"{len(self.classes)} classes, "
+        return f"Result({self.resolution:.4g} Å, {n} particles, {classes}{len(self.history)} iterations)"
+
+    def _repr_html_(self) -> str:
+        """The iterations as a table, for notebooks."""
+        rows = [
+            (each.number, each.stage, *(f"{x:.3g}" for x in (each.resolution, each.spread_rotation, each.spread_shift)))
+            for each in self.history
+        ]
+        return html_columns(repr(self), ("iteration", "stage", "Å", "orientations ±°", "shifts ±Å"), rows)
+
+    def frame(self) -> pd.DataFrame:
+        """The figures of all iterations in a DataFrame, those of `Record` that are numbers or text."""
+        import pandas as pd
+
+        names = [each.name for each in fields(Record)]
+        rows = [{name: getattr(each, name) for name in names} for each in self.history]
+        plain = [name for name in names if all(isinstance(row[name], (int, float, str)) for row in rows)]
+        return pd.DataFrame(rows, columns=plain).set_index("number")
 
     @property
     def particles(self) -> Particles | None:

@@ -87,6 +87,12 @@ class InitialModel:
     planes: SlabMap
     seconds: float
 
+    def __repr__(self) -> str:
+        return (
+            f"InitialModel({self.map}, {self.resolution:.3g} Å, diameter {self.diameter:.0f} Å, "
+            f"{len(self.used)} particles, {self.seconds:.0f} s)"
+        )
+
 
 def abinitio(
     particles: Particles,

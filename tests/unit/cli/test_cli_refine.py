@@ -165,7 +165,7 @@ def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkey
     def refine(particles, reference, options, *, comm, mask, observer, **resume):
         seen.update(n=particles.n, box=reference[0].box, mask=mask.box, options=options, threads=get_threads())
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main([*words, "--mask", str(tiny_set / "mask.mrc"), "--threads", "1"]) == 0
     assert (seen["n"], seen["box"], seen["mask"], seen["threads"]) == (40, 32, 32, 1)
     assert seen["options"].mask.endswith("mask.mrc")
@@ -184,7 +184,7 @@ def test_failures(words, tmp_path, monkeypatch, capsys, error, code, mark, messa
     def refine(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == code
     printed = capsys.readouterr().err
     assert message in printed
@@ -199,7 +199,7 @@ def test_wrong_input_found_late_leaves_nothing(words, tmp_path, monkeypatch, cap
     def refine(*args, **kwargs):
         raise InputError("too many images are unusable; remove them")
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == 2
     assert capsys.readouterr().err == "pycryo refine: error: too many images are unusable; remove them\n"
     assert not list(tmp_path.iterdir())
@@ -210,7 +210,7 @@ def test_wrong_input_after_the_first_iteration_is_a_failure(words, tmp_path, mon
         observer.writer.has_written = True
         raise InputError("cannot write here any more")
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == 2
     assert marks(tmp_path / "run") == ["FAILURE"]
 
@@ -244,7 +244,7 @@ def test_signals(words, tmp_path, monkeypatch, capsys, number, code):
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == code
     assert signal.getsignal(number) is before
     assert marks(tmp_path / "run") == ["ABORTED"]
@@ -252,7 +252,7 @@ def test_signals(words, tmp_path, monkeypatch, capsys, number, code):
 
 
 def test_a_failing_report_is_a_warning(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "refine", lambda *args, **kwargs: None)
+    monkeypatch.setattr(command, "refine_slabs", lambda *args, **kwargs: None)
     assert main(words) == 0
     assert "WARNING: the report could not be made" in capsys.readouterr().err
     assert marks(tmp_path / "run") == ["SUCCESS"]
