@@ -99,9 +99,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Links between the pages and to files lead somewhere."""
-    session.install("pytest>=8", "numpy")
-    session.run("pytest", "tests/unit/test_docs.py")
+    """The site, in build/site; a warning is an error. Links lead somewhere, examples in pages and docstrings hold."""
+    session.install(".[docs,test]")
+    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
+    session.chdir("tests")
+    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py")
 
 
 @nox.session

@@ -20,7 +20,16 @@ Array = NDArray[np.float64]
 
 
 def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
-    """(n, 3, 3) matrices A = Rz(psi)ᵀ Ry(tilt)ᵀ Rz(rot)ᵀ from RELION's ZYZ angles in degrees.
+    """Matrices A = Rz(psi)ᵀ Ry(tilt)ᵀ Rz(rot)ᵀ from RELION's ZYZ angles (docs/conventions.md).
+
+    Parameters
+    ----------
+    rot, tilt, psi : (n,) array_like, or float
+        Degrees.
+
+    Returns
+    -------
+    (n, 3, 3) float64
 
     Raises
     ------
@@ -32,7 +41,16 @@ def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
 
 
 def matrix_to_euler(matrix: Any) -> tuple[Array, Array, Array]:
-    """RELION's (rot, tilt, psi), (n,) degrees each, of matrices A (n, 3, 3) or scipy.spatial.transform.Rotation.
+    """RELION's ZYZ angles of matrices A (docs/conventions.md).
+
+    Parameters
+    ----------
+    matrix : (n, 3, 3) array_like, or scipy.spatial.transform.Rotation
+
+    Returns
+    -------
+    rot, tilt, psi : (n,) float64
+        Degrees.
 
     Raises
     ------

@@ -68,7 +68,16 @@ class Symmetry:
 
 
 def symmetry(name: str) -> Symmetry:
-    """The point group `name`: Cn, Dn (n up to 999), T, O, I1 to I4, or I, which is I2; any case.
+    """A point group by its name.
+
+    Parameters
+    ----------
+    name : str
+        Cn, Dn (n up to 999), T, O, I1 to I4, or I, which is I2; upper or lower case.
+
+    Returns
+    -------
+    Symmetry
 
     Raises
     ------

@@ -37,6 +37,11 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, f
     findings : Findings, optional
         Gets what had to be assumed; by default the log does.
 
+    Returns
+    -------
+    Map
+        Axes (z, y, x).
+
     Raises
     ------
     InputError

@@ -148,6 +148,10 @@ class Particles:
             ``defocus_v`` (Å; that of U if left out), ``defocus_angle``, ``phase_shift`` (degrees), ``ctf_b_factor``
             (Å²), ``ctf_scale``, ``random_subset`` (1, 2; 0: to be drawn) and ``class_number``.
 
+        Returns
+        -------
+        Particles
+
         Raises
         ------
         InputError
@@ -156,7 +160,7 @@ class Particles:
         return cls(**fields_of_arrays(images, pixel_size, values, poses, origins))
 
     def updated(self, columns: Mapping[str, ArrayLike]) -> Particles:
-        """The same particles with other values (n,) of some columns of their table, by label."""
+        """The same particles with other values of some columns of their table: arrays (n,) by label."""
         order = np.argsort(self.rows, kind="stable")
         new = {label: np.asarray(values)[order] for label, values in columns.items()}
         drop = _PIXEL_ORIGINS if "rlnOriginXAngst" in columns else ()
@@ -316,7 +320,7 @@ class Particles:
             raise InputError(complaint)
 
     def subset(self, rows: ArrayLike) -> Particles:
-        """Take particles by index (m,) or mask (n,), in that order; stacks and optics groups stay."""
+        """The particles of some rows: numbers (m,), in that order, or a mask (n,); stacks and optics groups stay."""
         chosen = np.asarray(rows)
         chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.int64)
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -101,9 +101,6 @@ def read_particles(
     Image names are looked up in `particles_dir`, the folder of the STAR file, the working folder, and the folders that
     `write_particles` noted in the file.
 
-    The particles come in the order of their images' names (`by_image`), so that nothing that is drawn or summed depends
-    on the order of the rows; `Particles.rows` tells the row of each. Without `validate` they come as in the file.
-
     Parameters
     ----------
     path : path
@@ -115,6 +112,12 @@ def read_particles(
     ignore_optics : collection of str
         Corrections to go on without: "beam-tilt", "odd-zernike", "even-zernike", "magnification", "premultiplied",
         "phase-flipped". Their columns stay in the file.
+
+    Returns
+    -------
+    Particles
+        In the order of their images' names, so that nothing that is drawn or summed depends on the order of the rows;
+        `Particles.rows` tells the row of each. Without `validate` they come as in the file.
 
     Raises
     ------

@@ -77,6 +77,10 @@ def new_accumulators(
     layers : (int, int), optional
         Its first layer and the end of its layers. Default: all.
 
+    Returns
+    -------
+    Accumulators
+
     Raises
     ------
     InputError
@@ -107,7 +111,7 @@ def quantum_for(bound: float) -> float:
 
 
 def entry_quanta(entries: Entries) -> tuple[float, float]:
-    """Quanta of F and of T with which sums of these entries are exact, wherever they fall."""
+    """Quanta (float, float) of F and of T with which sums of these entries are exact, wherever they fall."""
     weight = float(np.abs(numbers("weight", entries.weight, np.float64)).sum())
     images = split("images", entries.images)
     largest = float(np.sqrt(np.square(images, dtype=np.float64).sum(axis=-2)).max(initial=0.0))

@@ -188,7 +188,19 @@ def _aligned(n: int) -> NDArray[np.float32]:
 
 
 def new_best(n_image: int, n_best: int, margin: tuple[float, float] = NO_MARGIN) -> BestPoses:
-    """Empty `BestPoses` of `n_image` images with `n_best` places each; with a margin, long lists cost less."""
+    """Empty lists for `compare`.
+
+    Parameters
+    ----------
+    n_image, n_best : int
+        Images, and places of each.
+    margin : (float, float)
+        See `BestPoses`; with one, long lists cost less.
+
+    Returns
+    -------
+    BestPoses
+    """
     return BestPoses(
         np.full((n_image, n_best), -np.inf, np.float32),
         np.full((n_image, n_best), -1, np.int64),

@@ -67,6 +67,10 @@ def to_key_values(
         Only voxels of the layers layers[0] ... layers[1] - 1. Default: all.
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    KeyValues
     """
     return KeyValues(
         *_core.to_key_values(
@@ -119,6 +123,16 @@ def count_key_values(
 
 def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) -> KeyValues:
     """All key-values; where several parts have a voxel, their values are added in the order of the parts.
+
+    Parameters
+    ----------
+    parts : sequence of KeyValues
+    threads : int, optional
+        Default: `pycryo.threads.get_threads`.
+
+    Returns
+    -------
+    KeyValues
 
     Raises
     ------

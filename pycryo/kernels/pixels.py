@@ -85,7 +85,19 @@ class Pixels:
 
 
 def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
-    """Samples with ``r_low ≤ |k| < r_high`` and |kx|, |ky| < box/2 (Nyquist has no independent phase)."""
+    """Samples with ``r_low ≤ |k| < r_high`` and |kx|, |ky| < box/2 (Nyquist has no independent phase).
+
+    Parameters
+    ----------
+    box : int
+        px.
+    r_high, r_low : float
+        Fourier px.
+
+    Returns
+    -------
+    Pixels
+    """
     reach = min(int(np.ceil(r_high)), (box - 1) // 2)
     ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")
     radius = np.hypot(kx, ky)

@@ -100,6 +100,10 @@ def fourier_volume(
     threads : int, optional
         Default: `pycryo.threads.get_threads`.
 
+    Returns
+    -------
+    FourierVolume
+
     Raises
     ------
     InputError

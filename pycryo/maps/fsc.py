@@ -115,7 +115,7 @@ class Fsc:
 def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = None) -> NDArray[np.float64]:
     """Fourier shell correlation of two maps.
 
-    ``FSC(s) = Re Σ A·B* / √(Σ|A|² Σ|B|²)`` over the voxels with round(\\|k\\|) = s (Harauz & van Heel, Optik 73, 1986).
+    ``FSC(s) = Re Σ A·B* / √(Σ|A|² Σ|B|²)`` over the voxels with round(|k|) = s (Harauz & van Heel, Optik 73, 1986).
 
     Parameters
     ----------

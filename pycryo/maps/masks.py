@@ -107,12 +107,31 @@ def auto_mask(
 
 
 def mask(source: Any, pixel_size: float | None = None, **options: float) -> Map:
-    """`auto_mask` of a map, or of an array with its pixel size (Å), as a map.
+    """Soft mask around the density of a map.
+
+    The map is low-pass filtered and cut at a threshold; the largest connected part and all parts of at least a tenth
+    of its volume are kept, holes filled, the surface moved outwards and rounded off by a cosine.
+
+    Parameters
+    ----------
+    source : Map, or (N, N, N) array_like
+        White density on a darker background; an average of half-maps.
+    pixel_size : float, optional
+        Å; needed for an array.
+    **options : float
+        ``resolution``: low-pass filter, Å, 15 by default; ``threshold``: grey value of the filtered map where the
+        molecule begins, found in the map by default; ``extend_px``: extension of the surface, px, 5 Å by default;
+        ``edge_px``: width of the cosine edge outside it, px, 10 Å by default.
+
+    Returns
+    -------
+    Map
+        0 to 1. A soft sphere, with a warning in the log, if no part of the filtered map stands out.
 
     Raises
     ------
     InputError
-        As `auto_mask`, or if there is no such option.
+        If the map has values that are not finite, no voxel is above the threshold, or there is no such option.
     """
     known = ("resolution", "threshold", "extend_px", "edge_px")
     if unknown := set(options) - set(known):

@@ -96,7 +96,7 @@ class LocalResolution:
 def localres(
     half1: Any, half2: Any, mask: Any = None, *, pixel_size: float | None = None, comm: Any = None, **options: Any
 ) -> LocalResolution:
-    """Local resolution of two whole half-maps: `local_resolution` on maps or arrays.
+    """Local resolution of two half-maps, by their FSC in windows on a lattice.
 
     Parameters
     ----------
@@ -111,10 +111,14 @@ def localres(
     **options
         Fields of `LocalOptions`.
 
+    Returns
+    -------
+    LocalResolution
+
     Raises
     ------
     InputError
-        As `local_resolution`, or if there is no such option.
+        If the half-maps or the mask cannot be used, or there is no such option.
     """
     known = [each.name for each in fields(LocalOptions)]
     if unknown := set(options) - set(known):

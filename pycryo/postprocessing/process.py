@@ -117,6 +117,10 @@ def postprocess(
     pixel_size : float, optional
         Å; needed for arrays.
 
+    Returns
+    -------
+    PostprocessResult
+
     Raises
     ------
     InputError

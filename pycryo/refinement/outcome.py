@@ -57,16 +57,61 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Figures of one iteration, as run.json holds them: Å, degrees, seconds, shells.
+    """Figures of one iteration, as run.json holds them. Medians are over the images that look like particles.
 
-    `resolution` is that of the best class, in the final iteration no better than what the poses support;
-    `class_resolution` and `class_share` are lists of all classes, `class_change` is the share of the images whose
-    class is another one than in the last iteration. `scores_scan` are the scores per image of the global scan at its
-    full resolution, `scores_scan_all` those of all pairs of slices and shifts; spreads, effective sample sizes,
-    `changed_mode`, `broad_share`, phases and slices per image, `score_threshold` and `n_junk` are those of
-    `pycryo.refinement.maximization.pose_figures.PoseFigures`. `defocus_change` is the median size of what is added to
-    the defocus, `defocus_moved` that of its difference to the last iteration; both, `spread_defocus` and the prior
-    `sigma_defocus` are 0 before the defocus is searched.
+    Attributes
+    ----------
+    number : int
+        Of the iteration, from 1.
+    stage : str
+        "global", "local", "defocus", "optics" or "final".
+    r_high : float
+        Samples below it were compared, Fourier px.
+    resolution : float
+        Of the best class, Å; in the final iteration no better than what the poses support.
+    class_resolution, class_share : list of float
+        Resolution of each class, Å, and its part of the particles.
+    class_change : float
+        Share of the images whose class is another one than in the last iteration.
+    pose_change : float
+        Median angle between the modes of this iteration and the last, degrees; infinite in the first.
+    spread_rotation, spread_shift : float
+        Median spreads of the posteriors per axis, degrees and Å.
+    sigma_shift : float
+        Spread of the shifts over the particles, per axis, Å.
+    defocus_change, defocus_moved : float
+        Median size of what is added to the defocus, and of its difference to the last iteration, Å.
+    spread_defocus, sigma_defocus : float
+        Median spread of the defocus, and the width of its prior, Å. These four are 0 before the defocus is searched.
+    spread_in_plane, spread_tilt : float
+        Median spreads of the rotations about the viewing axis, and per axis across it, degrees.
+    effective_mean, effective_median : float
+        Effective sample size of the last phase.
+    changed_mode : float
+        Share of the images whose mode moved by more than 10° and 3 spreads.
+    broad_share : float
+        Share of the images whose posterior is too broad for a local search.
+    phases_per_image, slices_per_image : float
+        Mean number of phases, and of slices that an image was compared with in them.
+    n_slices_scan : int
+        Slices of the global scan; 0 if there was none.
+    scores_scan, scores_scan_all : float
+        Scores per image of the scan at its full resolution, and those of all pairs of slices and shifts.
+    p_max : float
+        Median weight of the heaviest support point.
+    log_evidence : float
+        Mean over all images.
+    score_threshold : float
+        Images that score less are better left out.
+    n_junk : int
+        Images that look like something other than a particle.
+    gridding_iterations, gridding_deviation : int, float
+        Of the maps' gridding correction.
+    seconds : dict of str to float
+        Time of each phase, s, and "total".
+    load : Load
+    decision : str
+        What follows, and why.
     """
 
     number: int
@@ -167,9 +212,19 @@ class ClassMaps:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an iteration shows; `classes` holds the maps of each, `poses` are on rank 0 only (None elsewhere).
+    """What an iteration shows.
 
-    `optics` is what was found after the iteration, if anything was.
+    Attributes
+    ----------
+    state : State
+        What the next iteration takes from this one.
+    record : Record
+    classes : tuple of ClassMaps
+        Maps of each class, dealt to all ranks.
+    poses : Poses or None
+        On rank 0 only.
+    optics : Found, optional
+        What was found after the iteration, if anything was.
     """
 
     state: State

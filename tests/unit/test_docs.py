@@ -1,10 +1,16 @@
-"""Links between the pages, to files of the source tree and from the sources to headings lead somewhere."""
+"""Links between the pages, to files of the source tree and from the sources to headings lead somewhere.
+
+The reference has all public names and commands.
+"""
 
 import ast
 import re
 from pathlib import Path
 
 import pytest
+
+import pycryo
+from pycryo.cli.main import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
@@ -13,7 +19,7 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".pyi", ".pyx", ".cpp", ".hpp"}
 ]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "bench" / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "bench" / "README.md"]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ def headings(page: Path) -> set[str]:
 def cited(text: str) -> list[tuple[str, str]]:
     """Page and heading of each citation as in "(docs/method.md, Global search)", which may go on in the next line."""
     flowing = re.sub(r"\s*\n\s*(?:(?://|#)\s*)?", " ", text)
-    return re.findall(r"\b(docs/\w+\.md), ([A-Z][^).;:\"]*)", flowing)
+    return re.findall(r"\b(docs/[\w/]+\.md), ([A-Z][^).;:\"]*)", flowing)
 
 
 def test_citations_name_a_heading():
@@ -103,3 +109,26 @@ def test_paths_in_pages_are_there():
         if page.is_file():
             for path in re.findall(r"`([\w/]+/\w+\.py)`", page.read_text(encoding="utf-8")):
                 assert any(each.endswith(f"/{path}") for each in files), f"{page.name}: {path}"
+
+
+def public() -> set[str]:
+    """Public names of pycryo and of its kernels, with the module."""
+    kernels = ast.parse((ROOT / "pycryo" / "kernels" / "__init__.py").read_text(encoding="utf-8"))
+    imported = [node for node in kernels.body if isinstance(node, ast.ImportFrom)]
+    names = {f"pycryo.kernels.{alias.name}" for node in imported for alias in node.names}
+    return names | {f"pycryo.{name}" for name in pycryo.__all__}
+
+
+def test_the_reference_has_all_public_names():
+    """Each has its entry in docs/api; names of pycryo are in the table of docs/api/index.md, too."""
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md")}
+    entries = re.findall(r"^\.\. auto(?:function|class|exception):: (\S+)$", "\n".join(pages.values()), re.MULTILINE)
+    assert len(entries) == len(set(entries))
+    assert not public() - set(entries)
+    assert set(re.findall(r"^   (\w+)$", pages["index.md"], re.MULTILINE)) == set(pycryo.__all__)
+
+
+def test_the_reference_has_all_commands():
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\.\. command:: (\S+)$", text, re.MULTILINE)) == sorted(COMMANDS)
+    assert sorted(re.findall(r"^\(pycryo-(\S+)\)=\n### pycryo \1$", text, re.MULTILINE)) == sorted(COMMANDS)
