@@ -199,7 +199,7 @@ class Particles:
 
     def _repr_html_(self) -> str:
         """The first rows as a table, for notebooks."""
-        first = self[:5].frame().to_html(index=False)
+        first = self[:5].frame().to_html(index=False, max_cols=8)
         return f"<p>{html.escape(repr(self))}</p>{first}"
 
     def frame(self) -> pd.DataFrame:
