@@ -83,6 +83,12 @@ def symmetry(name: str) -> Symmetry:
     ------
     InputError
         For any other name.
+
+    Examples
+    --------
+    >>> group = pycryo.symmetry("D2")
+    >>> len(group), group.matrices.shape
+    (4, (4, 3, 3))
     """
     match = re.fullmatch(r"(?:([CD])([1-9]\d{0,2})|T|O|I([1-4]?))", name.strip().upper())
     if match is None:

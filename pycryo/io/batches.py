@@ -50,6 +50,12 @@ def read_images(
         If the boxes differ, there are no such images, or too many.
     InputError, RunError
         If a stack cannot be read (any more).
+
+    Examples
+    --------
+    >>> images = pycryo.read_images(pycryo.betagal() / "particles.mrcs", [0, 149])
+    >>> images.shape, images.dtype
+    ((2, 128, 128), dtype('float32'))
     """
     if isinstance(source, Particles):
         total, box, read = source.n, int(source.optics.box.max()), source.read

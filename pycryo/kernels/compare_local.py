@@ -65,6 +65,16 @@ def compare_local(
     ------
     InputError
         If shapes disagree or an index is out of range.
+
+    Examples
+    --------
+    >>> kernels, rng = pycryo.kernels, np.random.default_rng(1)
+    >>> volume, pixels = kernels.fourier_volume(rng.normal(size=(8, 8, 8))), kernels.half_plane(8, 4)
+    >>> turns = pycryo.euler_to_matrix([0, 20, 40], [0, 50, 90], 0)
+    >>> images = kernels.project_slices(volume, turns[[1]], pixels.kx, pixels.ky)  # one image
+    >>> score = kernels.compare_local(volume, turns[None], np.zeros((1, 1, 2)), images, np.ones((1, 23)), pixels)
+    >>> score.shape, int(score.argmax())
+    ((1, 3, 1), 1)
     """
     rotations = matrices("rotations", rotations, (None, None))
     shifts = numbers("shifts", shifts, np.float64, (None, None, 2), finite=True)

@@ -39,6 +39,14 @@ class Entries:
     curvature : (n,) float64, optional
         How far samples are from the plane of the slice along A's third row: curvature·|k|², Fourier px of the images.
         Default: central slices.
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(2, 8, 8)))
+    >>> entries = pycryo.kernels.Entries.of(samples, pycryo.euler_to_matrix([0, 90], 0, 0), pixels)
+    >>> entries.image.tolist(), entries.weight.tolist()
+    ([0, 1], [1.0, 1.0])
     """
 
     images: NDArray[np.float32]

@@ -25,6 +25,14 @@ class Pixels:
         Fourier index, kx ≥ 0; of kx = 0 only ky ≥ 0 (the rest follows by Hermitian symmetry).
     shell : (n_pixel,) int32
         round(|k|).
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> images = np.random.default_rng(1).normal(size=(3, 8, 8))
+    >>> samples = pixels.from_images(images)
+    >>> samples.shape, pixels.to_images(samples).shape
+    ((3, 2, 23), (3, 8, 8))
     """
 
     box: int
@@ -97,6 +105,12 @@ def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     Returns
     -------
     Pixels
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 2)
+    >>> [*zip(pixels.kx.tolist(), pixels.ky.tolist(), pixels.shell.tolist())]
+    [(1, -1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
     """
     reach = min(int(np.ceil(r_high)), (box - 1) // 2)
     ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")

@@ -38,6 +38,15 @@ class FourierVolume:
         Padded Fourier px per Fourier px.
     r_high : float
         Samples with |k| < r_high (Fourier px of the map) can be read.
+
+    Examples
+    --------
+    >>> volume = pycryo.kernels.fourier_volume(np.random.default_rng(1).normal(size=(8, 8, 8)))
+    >>> volume.radius, volume.dense.shape
+    (9, (19, 19, 10))
+    >>> double = pycryo.kernels.FourierVolume.from_dense(2 * volume.dense, 8)
+    >>> np.array_equal(double.data, 2 * volume.data)
+    True
     """
 
     data: NDArray[np.float32]
@@ -108,6 +117,12 @@ def fourier_volume(
     ------
     InputError
         If `map` is not a cube, `padding` < 1 or `r_high` not in (0, N/2].
+
+    Examples
+    --------
+    >>> volume = pycryo.kernels.fourier_volume(np.ones((8, 8, 8)), padding=2, r_high=3)
+    >>> volume.box, volume.padding, volume.r_high, volume.radius
+    (8, 2, 3.0, 7)
     """
     map = arguments.cube("map", map)
     box = len(map)
@@ -200,6 +215,14 @@ def project_slices(
     ------
     InputError
         If shapes disagree or a matrix is not finite.
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> volume = kernels.fourier_volume(np.random.default_rng(1).normal(size=(8, 8, 8)))
+    >>> pixels = kernels.half_plane(8, 4)
+    >>> kernels.project_slices(volume, pycryo.euler_to_matrix([0, 90], 0, 0), pixels.kx, pixels.ky).shape
+    (2, 2, 23)
     """
     rotations = arguments.matrices("rotations", rotations, (None,))
     kx, ky = (arguments.numbers(name, k, np.int32) for name, k in (("kx", kx), ("ky", ky)))
@@ -252,6 +275,14 @@ def project(
     ------
     InputError
         If shapes disagree, an option is out of range, a matrix is no rotation or a number not finite.
+
+    Examples
+    --------
+    >>> density = np.zeros((16, 16, 16))
+    >>> density[8, 8, 10] = 1.0  # z, y, x
+    >>> images = pycryo.project(density, pycryo.euler_to_matrix([0, 90], 0, 0))
+    >>> [np.unravel_index(image.argmax(), image.shape) == np.array(at) for image, at in zip(images, [(8, 10), (6, 8)])]
+    [array([ True,  True]), array([ True,  True])]
     """
     rotations = arguments.rotations("rotations", rotations)
     if shifts is not None:
@@ -296,6 +327,15 @@ def project_images(
     Returns
     -------
     (n, N, N) float32
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> density = np.random.default_rng(1).normal(size=(8, 8, 8))
+    >>> turns = pycryo.euler_to_matrix([0, 90], 0, 0)
+    >>> images = kernels.project_images(kernels.fourier_volume(density), turns, kernels.half_plane(8, 4))
+    >>> np.array_equal(images, pycryo.project(density, turns))
+    True
     """
     box = volume.box
     slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)

@@ -135,6 +135,14 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = N
     ------
     InputError
         If the maps are no cubes of one size or not finite; on all ranks.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> noise = np.random.default_rng(1).normal(0, reference.data.std(), reference.data.shape)
+    >>> curve = pycryo.fsc(reference, reference.data + noise)
+    >>> curve.shape, bool(curve[2] > 0.99), bool(abs(curve[20]) < 0.2)
+    ((25,), True, True)
     """
     comm = SerialComm() if comm is None else as_comm(comm)
     halves = _check(comm, a, b)
@@ -187,6 +195,17 @@ def corrected_fsc(
     InputError
         If the half-maps and the mask are no cubes of one size or not finite, or the pixel size is not known; on all
         ranks.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> particles = pycryo.simulate(reference, n=100, snr=0.5)
+    >>> halves = pycryo.reconstruct(particles, half_maps=True).half_maps
+    >>> curves = pycryo.corrected_fsc(*halves, mask=pycryo.mask(reference))
+    >>> curves.resolution_0143 == curves.resolution_at(0.143)
+    True
+    >>> curves.frame().columns.tolist()
+    ['frequency', 'resolution', 'unmasked', 'masked', 'randomised', 'corrected']
     """
     comm = SerialComm() if comm is None else as_comm(comm)
     pixel_size = as_map("half1", half1).pixel_size if pixel_size is None else number("pixel_size", pixel_size)

@@ -30,6 +30,15 @@ class LocalOptions:
     ------
     InputError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> pycryo.LocalOptions(window=30.0).threshold
+    0.5
+    >>> pycryo.LocalOptions(threshold=2)
+    Traceback (most recent call last):
+        ...
+    pycryo.errors.InputError: --threshold must be between 0 and 1, not 2
     """
 
     window: float | None = None

@@ -119,6 +119,14 @@ def localres(
     ------
     InputError
         If the half-maps or the mask cannot be used, or there is no such option.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> halves = pycryo.reconstruct(pycryo.simulate(truth, n=100, snr=0.5), half_maps=True).half_maps
+    >>> found = pycryo.localres(*halves, pycryo.mask(truth, resolution=40), window=120, step=60)
+    >>> found.resolution.data.shape, len(found.quantiles)
+    ((48, 48, 48), 5)
     """
     known = [each.name for each in fields(LocalOptions)]
     if unknown := set(options) - set(known):

@@ -96,6 +96,14 @@ def refine(
         If particles, reference or mask cannot be used, or the checkpoint is missing or of another run.
     RunError
         If the checkpoint cannot be written.
+
+    Examples
+    --------
+    >>> start = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(start, n=40, snr=1.0, shift_sd=0.5)
+    >>> result = pycryo.refine(particles, start, pycryo.RefineOptions(symmetry="D2", max_iter=1))
+    >>> result.map.box, [record.stage for record in result.history]
+    (24, ['global', 'final'])
     """
     comm = as_comm(comm)
     with told_to(progress if comm.rank == 0 else None):

@@ -39,6 +39,17 @@ def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | N
     -------
     two Map, or None
         Unfiltered and unmasked, of the images' box.
+
+    Examples
+    --------
+    >>> def observer(setup, outcome, history):
+    ...     first, second = pycryo.half_maps(setup, outcome)
+    ...     print(history[-1].number, first.box, np.corrcoef(first.data.ravel(), second.data.ravel())[0, 1] > 0.5)
+    >>> start = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(start, n=40, snr=1.0, shift_sd=0.5)
+    >>> result = pycryo.refine(particles, start, pycryo.RefineOptions(max_iter=1), observer=observer)
+    1 24 True
+    2 24 True
     """
     first, second = (gather(resample_grid(each, setup.box)) for each in outcome.classes[k - 1].half_maps)
     return None if first is None or second is None else (first, second)

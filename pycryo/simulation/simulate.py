@@ -37,6 +37,15 @@ def simulate(model: Map | Sequence[Map], *, progress: Progress | None = None, **
     ------
     InputError
         If there is no such option, a value is out of range, or there is nothing to simulate from.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> particles = pycryo.simulate(truth, n=20, snr=0.1, seed=3)
+    >>> particles
+    Particles(20 of particles in memory: 48 px, 6.8302 Å/px, 1 stack(s), 1 optics group(s), CTF and poses)
+    >>> particles.images().shape, particles.tilt.shape
+    ((20, 48, 48), (20,))
     """
     known = [each.name for each in fields(SimulateOptions)]
     if unknown := set(options) - set(known):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.io.image_names import names_from
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack, write_stack
 from pycryo.io.particle_set import Particles
@@ -61,3 +64,12 @@ def _holds(path: Path, source: ArrayStack) -> bool:
         return all(np.array_equal(read_stack(header, part), source.images[part.start : part.stop]) for part in parts)
     except InputError:
         return False
+
+
+def names_from_here(particles: Particles) -> NDArray[Any] | None:
+    """Image names (n,) that lead to the stacks from the working folder; None if those of the file do."""
+    if all(folder == Path.cwd() for folder in particles.folders):
+        return None
+    names = particles.table.values(texts=["rlnImageName"])["rlnImageName"][particles.rows].tolist()
+    stacks = [particles.stacks[number] for number in particles.stack.tolist()]
+    return names_from(Path.cwd(), names, stacks, particles.folders)

@@ -127,6 +127,15 @@ def abinitio(
     ------
     InputError
         If the particles cannot be used.
+
+    Examples
+    --------
+    >>> truth = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(truth, n=30, snr=1.0, shift_sd=0.5)
+    >>> options = pycryo.AbinitioOptions(symmetry="D2", tries=1, first_batch=6, last_batch=8, last_resolution=40)
+    >>> found = pycryo.abinitio(particles, options)
+    >>> found.map.box, len(found.used)
+    (24, 30)
     """
     began = time.perf_counter()
     options = options or AbinitioOptions()
