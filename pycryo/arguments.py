@@ -188,6 +188,58 @@ def number(name: str, value: Any, *, least: float = -np.inf, most: float = np.in
     return found
 
 
+def whole_number(name: str, value: Any, least: int) -> int:
+    """One whole number of at least `least`.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found = int(numbers(name, value, np.int64, ()))
+    if found < least:
+        raise InputError(f"{name}: expected a whole number of at least {least}, got {found}")
+    return found
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], source: str) -> None:
+    """Check that an argument is an object of pycryo.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    kind : type, or tuple of them
+    source : str
+        Where such objects come from, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(value, kind):
+        names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{name}: expected {names} ({source}), got {_described(value)}")
+
+
+def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
+    """Half (N, N, N//2 + 1) of a cube's transform: complex64 stays so, all else is complex128.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    given = np.asarray(value)
+    if given.dtype.kind not in "biufc":
+        raise InputError(f"{name}: expected an array of complex numbers, got {_described(value)}")
+    box = given.shape[0] if given.ndim else 0
+    if given.shape != (box, box, box // 2 + 1):
+        raise InputError(f"{name}: expected shape (N, N, N//2 + 1), got {given.shape}")
+    return given.astype(np.complex64 if given.dtype == np.complex64 else np.complex128, copy=False)
+
+
 def _described(value: Any) -> str:
     """A value in few words."""
     if isinstance(value, np.ndarray):

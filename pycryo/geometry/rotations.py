@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import numbers, rotations
+from pycryo.errors import InputError
 from pycryo.geometry import _turns
 
 Array = NDArray[np.float64]
@@ -47,8 +48,13 @@ def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
             [-1.,  0.,  0.],
             [ 0.,  0.,  1.]]])
     """
-    angles = (numbers(name, x, np.float64, finite=True) for name, x in (("rot", rot), ("tilt", tilt), ("psi", psi)))
-    return quaternion_to_matrix(euler_to_quaternion(*angles))
+    given = {"rot": rot, "tilt": tilt, "psi": psi}
+    angles = {name: np.atleast_1d(numbers(name, angle, np.float64, finite=True)) for name, angle in given.items()}
+    n = max(len(angle) for angle in angles.values())
+    for name, angle in angles.items():
+        if angle.shape not in ((n,), (1,)):
+            raise InputError(f"{name}: expected a number or shape ({n},), as the other angles, got {angle.shape}")
+    return quaternion_to_matrix(euler_to_quaternion(*np.broadcast_arrays(*angles.values())))
 
 
 def matrix_to_euler(matrix: Any) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers
+from pycryo.arguments import number, numbers
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
@@ -124,7 +124,7 @@ def write_map(
     """
     if pixel_size is None:
         pixel_size = as_map("data", data).pixel_size
-    data = numbers("data", data, np.float32, (None, None, None))
+    data, pixel_size = numbers("data", data, np.float32, (None, None, None)), number("pixel_size", pixel_size)
     _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import instance, number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
@@ -99,6 +99,7 @@ def new_accumulators(
     >>> sums.sphere.radius, sums.re.shape == sums.weight.shape
     (9, True)
     """
+    box, padding, r_high = whole_number("box", box, 0), whole_number("padding", padding, 0), number("r_high", r_high)
     if box < 1 or padding < 1 or not r_high > 0:
         raise InputError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
     whole = sphere(sphere_radius(padding, r_high))
@@ -135,6 +136,7 @@ def entry_quanta(entries: Entries) -> tuple[float, float]:
     >>> [quantum < 1e-10 for quantum in quanta]
     [True, True]
     """
+    instance("entries", entries, Entries, "such as from Entries.of")
     weight = float(np.abs(numbers("weight", entries.weight, np.float64)).sum())
     images = split("images", entries.images)
     largest = float(np.sqrt(np.square(images, dtype=np.float64).sum(axis=-2)).max(initial=0.0))
@@ -218,6 +220,7 @@ def fold_hermitian(accumulators: Accumulators) -> None:
     >>> [float(plane.max()) for plane in sums.to_dense()[1].transpose(2, 0, 1)[:3]]
     [2.0, 1.0, 1.0]
     """
+    instance("accumulators", accumulators, Accumulators, "from new_accumulators")
     add_hermitian_mates(accumulators, hermitian_plane(accumulators))
 
 

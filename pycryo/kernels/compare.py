@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
@@ -209,6 +209,7 @@ def new_best(n_image: int, n_best: int, margin: tuple[float, float] = NO_MARGIN)
     -------
     BestPoses
     """
+    n_image, n_best = whole_number("n_image", n_image, 0), whole_number("n_best", n_best, 0)
     return BestPoses(
         np.full((n_image, n_best), -np.inf, np.float32),
         np.full((n_image, n_best), -1, np.int64),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import matrices, numbers, split
+from pycryo.arguments import instance, matrices, numbers, split
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.threads import get_threads
@@ -76,12 +76,15 @@ def compare_local(
     >>> score.shape, int(score.argmax())
     ((1, 3, 1), 1)
     """
+    volumes = volumes if isinstance(volumes, (list, tuple)) else (volumes,)
+    for volume in volumes:
+        instance("volumes", volume, FourierVolume, "from fourier_volume")
+    instance("pixels", pixels, Pixels, "from half_plane")
     rotations = matrices("rotations", rotations, (None, None))
     shifts = numbers("shifts", shifts, np.float64, (None, None, 2), finite=True)
     images, weights = split("images", images), numbers("weights", weights, np.float32)
     places = numbers("places", np.arange(len(images)) if places is None else places, np.int64)
     out = np.empty((len(places), rotations.shape[1], shifts.shape[1]), np.float32)
-    volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
     classes = numbers("classes", np.zeros(rotations.shape[:2]) if classes is None else classes, np.int32)
     step = volumes[0].padding * float(scale)
     data = [volume.data for volume in volumes]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import matrices, numbers, split
+from pycryo.arguments import instance, matrices, numbers, split
 from pycryo.errors import InputError
 from pycryo.kernels.pixels import Pixels
 
@@ -92,6 +92,7 @@ class Entries:
         InputError
             If shapes disagree or a number is not finite.
         """
+        instance("pixels", pixels, Pixels, "from half_plane")
         samples = split("images", images)
         if samples.ndim != 3 or samples.shape[2] != len(pixels):
             raise InputError(f"images: expected shape (n, 2, {len(pixels)}), got {samples.shape}")
@@ -144,6 +145,7 @@ def entry_arrays(
     InputError
         If a pose is not finite.
     """
+    instance("entries", entries, Entries, "such as from Entries.of")
     return (
         split("images", entries.images),
         numbers("weights", entries.weights, np.float32),

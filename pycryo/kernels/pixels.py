@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers, split
+from pycryo.arguments import number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.fourier import irfft2, rfft2
 from pycryo.threads import get_threads
@@ -112,6 +112,7 @@ def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     >>> [*zip(pixels.kx.tolist(), pixels.ky.tolist(), pixels.shell.tolist())]
     [(1, -1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
     """
+    box, r_high, r_low = whole_number("box", box, 1), number("r_high", r_high), number("r_low", r_low)
     reach = min(int(np.ceil(r_high)), (box - 1) // 2)
     ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")
     radius = np.hypot(kx, ky)

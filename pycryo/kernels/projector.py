@@ -126,9 +126,8 @@ def fourier_volume(
     """
     map = arguments.cube("map", map)
     box = len(map)
-    if padding < 1:
-        raise InputError(f"padding: expected at least 1, got {padding}")
-    limit = box / 2 if r_high is None else float(r_high)
+    padding = arguments.whole_number("padding", padding, 1)
+    limit = box / 2 if r_high is None else arguments.number("r_high", r_high)
     if not 0 < limit <= box / 2:
         raise InputError(f"r_high: expected more than 0 and at most box/2 = {box / 2:g} Fourier px, got {limit:g}")
     workers = threads or get_threads()
@@ -224,6 +223,7 @@ def project_slices(
     >>> kernels.project_slices(volume, pycryo.euler_to_matrix([0, 90], 0, 0), pixels.kx, pixels.ky).shape
     (2, 2, 23)
     """
+    arguments.instance("volume", volume, FourierVolume, "from fourier_volume")
     rotations = arguments.matrices("rotations", rotations, (None,))
     kx, ky = (arguments.numbers(name, k, np.int32) for name, k in (("kx", kx), ("ky", ky)))
     out = arguments.result("out", out, (len(rotations), 2, len(kx)), np.float32)
@@ -301,10 +301,10 @@ def project(
 
 def project_images(
     volume: FourierVolume,
-    rotations: NDArray[np.float64],
+    rotations: Any,
     pixels: Pixels,
     *,
-    shifts: NDArray[np.float64] | None = None,
+    shifts: ArrayLike | None = None,
     change: Callable[[NDArray[np.float32]], None] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
@@ -337,10 +337,13 @@ def project_images(
     >>> np.array_equal(images, pycryo.project(density, turns))
     True
     """
+    arguments.instance("volume", volume, FourierVolume, "from fourier_volume")
+    arguments.instance("pixels", pixels, Pixels, "from half_plane")
     box = volume.box
     slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
     if change is not None:
         change(slices)
     if shifts is not None:
+        shifts = arguments.numbers("shifts", shifts, np.float64, (len(slices), 2), finite=True)
         slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
     return pixels.to_images(slices, threads=threads)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import numbers, split, transform
+from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
 
@@ -64,8 +65,8 @@ def shell_sums(values: NDArray[np.float64], shell: NDArray[np.int32], n_shell: i
 
 
 def volume_shells(
-    a: NDArray[np.complexfloating],
-    b: NDArray[np.complexfloating],
+    a: ArrayLike,
+    b: ArrayLike,
     n_shell: int | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
@@ -96,6 +97,9 @@ def volume_shells(
     >>> (cross / power).round(6).tolist()  # the FSC of a map with itself
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    a, b = transform("a", a), transform("b", b)
+    if a.shape != b.shape:
+        raise InputError(f"b: expected shape {a.shape}, that of a, got {b.shape}")
     return np.asarray(layer_shells(a, b, np.arange(a.shape[1]), n_shell, threads).sum(axis=0))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import cube, number, numbers
+from pycryo.arguments import cube, instance, number, numbers, whole_number
 from pycryo.display import html_table
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
@@ -59,9 +59,11 @@ class Map:
         object.__setattr__(self, "data", numbers("data", self.data, np.float32))
         object.__setattr__(self, "pixel_size", number("pixel_size", self.pixel_size))
         if self.data.ndim != 3 or len(set(self.data.shape)) != 1 or self.data.size == 0:
-            raise InputError(f"a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
+            raise InputError(f"data: a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
         if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
-            raise InputError(f"the pixel size of a map must be a positive number of Å, not {self.pixel_size}")
+            raise InputError(
+                f"pixel_size: the pixel size of a map must be a positive number of Å, not {self.pixel_size}"
+            )
 
     @property
     def box(self) -> int:
@@ -122,6 +124,16 @@ def as_map(name: str, value: Any, pixel_size: float | None = None) -> Map:
     return Map(cube(name, value), pixel_size)
 
 
+def check_maps(name: str, value: Any) -> None:
+    """Raise InputError if an argument is neither a map, nor a list or tuple of maps, nor None."""
+    if value is None or isinstance(value, Map):
+        return
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{name}: expected a Map (read_map), or a list of them, got {type(value).__name__}")
+    for each in value:
+        instance(name, each, Map, "a list of them")
+
+
 def resample(source: Map, box: int, pixel_size: float) -> Map:
     """Bring a map to another box and pixel size, keeping its origin at the centre voxel and its grey values.
 
@@ -154,6 +166,7 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     (64, 64, 64)
     """
     source = as_map("source", source)
+    box, pixel_size = whole_number("box", box, -(2**62)), number("pixel_size", pixel_size)
     if box < 1:
         raise InputError(f"the new box of a map must be at least 1 px, not {box}")
     if not (np.isfinite(pixel_size) and pixel_size > 0):
@@ -227,6 +240,7 @@ def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
     True
     """
     source = as_map("source", source)
+    resolution, edge_px = number("resolution", resolution), number("edge_px", edge_px)
     data = low_pass_planes(SerialComm(), source.data, source.pixel_size, resolution, edge_px=edge_px)
     return Map(data, source.pixel_size)
 

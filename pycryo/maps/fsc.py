@@ -145,7 +145,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = N
     ((25,), True, True)
     """
     comm = SerialComm() if comm is None else as_comm(comm)
-    halves = _check(comm, a, b)
+    halves = _check(comm, {"a": a, "b": b})
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
 
@@ -210,7 +210,7 @@ def corrected_fsc(
     comm = SerialComm() if comm is None else as_comm(comm)
     pixel_size = as_map("half1", half1).pixel_size if pixel_size is None else number("pixel_size", pixel_size)
     mask = None if mask is None else numbers("mask", mask, np.float32)
-    halves = _check(comm, half1, half2, mask)
+    halves = _check(comm, {"half1": half1, "half2": half2}, mask)
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
     rows = [slabs.rows(half) for half in halves]
@@ -296,20 +296,24 @@ def _randomised_sums(
     return np.stack([shared[:, 0], *(shared + sums)[:, 1:].T], axis=1)
 
 
-def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
+def _check(comm: Comm, maps: dict[str, ArrayLike], mask: Planes | None = None) -> tuple[Planes, Planes]:
     """Both maps as float32, checked on all ranks."""
-    first, second = (numbers(name, each, np.float32) for name, each in (("first map", a), ("second map", b)))
+    first, second = (numbers(name, each, np.float32) for name, each in maps.items())
 
     def check() -> None:
         box = first.shape[1] if first.ndim == 3 else 0
         n_plane = int(np.diff(even_bounds(box, comm.size))[comm.rank])
         if box == 0 or first.shape != (n_plane, box, box) or first.shape != second.shape:
-            raise InputError(f"the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels")
+            raise InputError(
+                f"{', '.join(maps)}: the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels"
+            )
         if mask is not None and mask.shape != first.shape:
             raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
-        for name, half in (("first", first), ("second", second)):
+        if mask is not None and not np.isfinite(mask).all():
+            raise InputError("mask: expected finite numbers only, got NaN or infinity")
+        for name, which, half in zip(maps, ("first", "second"), (first, second), strict=True):
             if not np.isfinite(half).all():
-                raise InputError(f"the {name} map of the FSC has voxels that are not finite (NaN or infinite)")
+                raise InputError(f"{name}: the {which} map of the FSC has voxels that are not finite (NaN or infinite)")
 
     on_all(comm, check)
     return first, second

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers
+from pycryo.arguments import instance, numbers
 from pycryo.errors import InputError
 from pycryo.geometry.aberrations import even_sum, magnified_defocus, odd_sum, tilt_phase
 from pycryo.io.optics import OpticsGroups
@@ -73,6 +73,7 @@ def ctf_of(particles: Particles, pixels: Pixels, rows: ArrayLike | None = None) 
     >>> pycryo.ctf_of(particles, pixels, [0, 7]).shape == (2, len(pixels))
     True
     """
+    instance("particles", particles, Particles, "from read_particles")
     particles.require_ctf()
     chosen = np.arange(particles.n) if rows is None else numbers("rows", rows, np.int64, (None,))
     if len(chosen) and not -particles.n <= chosen.min() <= chosen.max() < particles.n:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
@@ -105,6 +106,7 @@ def refine(
     >>> result.map.box, [record.stage for record in result.history]
     (24, ['global', 'final'])
     """
+    instance("particles", particles, Particles, "from read_particles")
     comm = as_comm(comm)
     with told_to(progress if comm.rank == 0 else None):
         found = refine_slabs(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import Particles
@@ -123,6 +124,7 @@ def reconstruct(
     known = [each.name for each in fields(ReconstructOptions)]
     if unknown := set(options) - set(known):
         raise InputError(f"reconstruct has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    instance("particles", particles, Particles, "from read_particles")
     comm = as_comm(comm)
     with told_to(progress if comm.rank == 0 else None):
         found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm)

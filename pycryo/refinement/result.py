@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pycryo.arguments import instance
 from pycryo.display import html_columns
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
@@ -51,6 +52,8 @@ def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | N
     1 24 True
     2 24 True
     """
+    instance("setup", setup, Setup, "as the observer gets it")
+    instance("outcome", outcome, Outcome, "as the observer gets it")
     first, second = (gather(resample_grid(each, setup.box)) for each in outcome.classes[k - 1].half_maps)
     return None if first is None or second is None else (first, second)
 

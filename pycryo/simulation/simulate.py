@@ -10,7 +10,7 @@ import numpy as np
 
 from pycryo.errors import InputError
 from pycryo.io.particle_set import Particles
-from pycryo.maps.density import Map, as_map
+from pycryo.maps.density import Map, check_maps
 from pycryo.progress import Progress, told_to
 from pycryo.simulation.options import SimulateOptions
 from pycryo.simulation.simulator import Simulator, tracked
@@ -51,7 +51,8 @@ def simulate(model: Map | Sequence[Map], *, progress: Progress | None = None, **
     if unknown := set(options) - set(known):
         raise InputError(f"simulate has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
     chosen = SimulateOptions(**options)
-    maps = [as_map("model", each) for each in ([model] if isinstance(model, Map) else list(model))]
+    check_maps("model", model)
+    maps = [model] if isinstance(model, Map) else list(model)
     if not maps:
         raise InputError("model: expected a Map, or several; got none")
     simulator = Simulator.from_maps(maps, chosen)

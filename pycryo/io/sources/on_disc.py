@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.io.image_names import names_from
 from pycryo.io.mrc_header import read_header
@@ -25,6 +26,7 @@ def on_disc(particles: Particles, folder: Path) -> Particles:
 
     A file with other images stays as it is: the new one has a number in its name then.
     """
+    instance("particles", particles, Particles, "from read_particles")
     stacks = list(particles.stacks)
     for number, source in enumerate(particles.headers):
         if isinstance(source, ArrayStack):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.geometry.symmetry import symmetry
@@ -138,6 +139,7 @@ def abinitio(
     (24, 30)
     """
     began = time.perf_counter()
+    instance("particles", particles, Particles, "from read_particles")
     options = options or AbinitioOptions()
     if options.threads is not None:
         set_threads(options.threads)
