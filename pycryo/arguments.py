@@ -198,7 +198,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     """
     found = int(numbers(name, value, np.int64, ()))
     if found < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {found}")
+        raise InputError(f"{name}: expected at least {least}, got {found}")
     return found
 
 

@@ -194,7 +194,7 @@ def test_kernels_take_numbers_of_any_type():
 def test_whole_numbers_and_objects():
     assert whole_number("n", np.int64(3), 1) == 3
     for bad, words in (
-        (0, "n: expected a whole number of at least 1, got 0"),
+        (0, "n: expected at least 1, got 0"),
         (2.5, "n: expected whole numbers of int64"),
         ("3", "n: expected an array of whole numbers, got str '3'"),
     ):
