@@ -111,6 +111,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def notebooks(session: nox.Session) -> None:
+    """Those of docs/notebooks, executed in a Jupyter kernel and as scripts."""
+    session.install(".[test,docs]")
+    session.chdir("tests")
+    session.run("pytest", "-q", "unit/test_notebooks.py", "-m", "slow or not slow", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """100,000 damaged files for each reader (docs/reliability.md); `-- star --runs 1000` for less."""
     session.install(".[mpich,test]", "atheris>=3")

@@ -14,7 +14,6 @@ import matplotlib
 import numpy as np
 
 import pycryo
-from pycryo.io.example_data import betagal
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -52,8 +51,8 @@ def main(words: list[str] | None = None) -> pycryo.Result:
     parser.add_argument("--out", type=Path, default=Path("watched"))
     folder = parser.parse_args(words).out
     folder.mkdir(parents=True, exist_ok=True)
-    particles = pycryo.read_particles(betagal() / "particles.star")
-    reference = pycryo.read_map(betagal() / "reference_40A.mrc")
+    particles = pycryo.read_particles(pycryo.betagal() / "particles.star")
+    reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
     options = pycryo.RefineOptions(symmetry="D2", max_iter=8)
     result = pycryo.refine(particles, reference, options, comm=communicator(), observer=Watch(folder))
     result.write(folder / "run", overwrite=True)

@@ -23,8 +23,10 @@ _HOMES = {
     "Result": "pycryo.refinement.result",
     "RunError": "pycryo.errors",
     "abinitio": "pycryo.refinement.start.abinitio",
+    "betagal": "pycryo.io.example_data",
     "corrected_fsc": "pycryo.maps.fsc",
     "ctf": "pycryo.kernels.ctf",
+    "ctf_of": "pycryo.model.microscope",
     "euler_to_matrix": "pycryo.geometry.rotations",
     "fsc": "pycryo.maps.fsc",
     "localres": "pycryo.postprocessing.local_resolution",
@@ -46,11 +48,13 @@ _HOMES = {
     "write_particles": "pycryo.io.particles",
 }
 __all__ = list(_HOMES)
+# Folders whose functions are public.
+_PARTS = ("filter", "kernels")
 
 
 def __getattr__(name: str) -> object:
-    if name == "kernels":
-        return importlib.import_module("pycryo.kernels")
+    if name in _PARTS:
+        return importlib.import_module(f"pycryo.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'pycryo' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
@@ -59,4 +63,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "kernels"})
+    return sorted({*globals(), *__all__, *_PARTS})

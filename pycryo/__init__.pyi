@@ -1,3 +1,4 @@
+from pycryo import filter as filter
 from pycryo import kernels as kernels
 from pycryo.errors import InputError as InputError
 from pycryo.errors import RunError as RunError
@@ -5,6 +6,7 @@ from pycryo.geometry.rotations import euler_to_matrix as euler_to_matrix
 from pycryo.geometry.rotations import matrix_to_euler as matrix_to_euler
 from pycryo.geometry.symmetry import symmetry as symmetry
 from pycryo.io.batches import read_images as read_images
+from pycryo.io.example_data import betagal as betagal
 from pycryo.io.mrc import read_map as read_map
 from pycryo.io.mrc import write_map as write_map
 from pycryo.io.particle_set import Particles as Particles
@@ -18,6 +20,7 @@ from pycryo.maps.density import resample as resample
 from pycryo.maps.fsc import corrected_fsc as corrected_fsc
 from pycryo.maps.fsc import fsc as fsc
 from pycryo.maps.masks import mask as mask
+from pycryo.model.microscope import ctf_of as ctf_of
 from pycryo.postprocessing.local_resolution import LocalOptions as LocalOptions
 from pycryo.postprocessing.local_resolution import LocalResolution as LocalResolution
 from pycryo.postprocessing.local_resolution import localres as localres

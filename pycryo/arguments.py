@@ -102,6 +102,18 @@ def split(name: str, value: ArrayLike) -> NDArray[np.float32]:
     return found
 
 
+def matrices(name: str, value: Any, shape: Sequence[int | None]) -> NDArray[np.float64]:
+    """Finite matrices (*shape, 3, 3), rotations or not; `scipy.spatial.transform.Rotation` will do.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    given = value.as_matrix() if hasattr(value, "as_matrix") else value
+    return numbers(name, given, np.float64, (*shape, 3, 3), finite=True)
+
+
 def rotations(name: str, value: Any) -> NDArray[np.float64]:
     """Rotation matrices (n, 3, 3); one matrix or `scipy.spatial.transform.Rotation` will do.
 
@@ -176,6 +188,58 @@ def number(name: str, value: Any, *, least: float = -np.inf, most: float = np.in
         limits = f" from {least:g} to {most:g}" if np.isfinite(most) else f" of at least {least:g}"
         raise InputError(f"{name}: expected a number{limits if np.isfinite(least) else ''}, got {found:g}")
     return found
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """One whole number of at least `least`.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found = int(numbers(name, value, np.int64, ()))
+    if found < least:
+        raise InputError(f"{name}: expected at least {least}, got {found}")
+    return found
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], source: str) -> None:
+    """Check that an argument is an object of pycryo.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    kind : type, or tuple of them
+    source : str
+        Where such objects come from, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(value, kind):
+        names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise InputError(f"{name}: expected {names} ({source}), got {_described(value)}")
+
+
+def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
+    """Half (N, N, N//2 + 1) of a cube's transform: complex64 stays so, all else is complex128.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    given = np.asarray(value)
+    if given.dtype.kind not in "biufc":
+        raise InputError(f"{name}: expected an array of complex numbers, got {_described(value)}")
+    box = given.shape[0] if given.ndim else 0
+    if given.shape != (box, box, box // 2 + 1):
+        raise InputError(f"{name}: expected shape (N, N, N//2 + 1), got {given.shape}")
+    return given.astype(np.complex64 if given.dtype == np.complex64 else np.complex128, copy=False)
 
 
 def _described(value: Any) -> str:

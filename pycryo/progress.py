@@ -1,51 +1,143 @@
-"""Progress bars of long loops: on a terminal only, and only where `enable` was called."""
+"""How far long loops are: told to a callable of the user's, or shown as a bar on the terminal.
+
+Loops say it by `track` and `phase`; who listens is set by `told_to`. Nobody does by default, and in other threads.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_is_enabled = False
-_is_shown = False
+# Gets the fraction done of a phase, 0 to 1, and the name of the phase.
+Progress = Callable[[float, str], object]
 
 
-def enable(on: bool = True) -> None:
-    """Let this process show progress bars, if its stderr is a terminal; called by the command line on rank 0."""
-    global _is_enabled
-    _is_enabled = on and sys.stderr.isatty()
+@dataclass(slots=True)
+class _Ear:
+    """Who listens; the names of what goes on around a phase; whether a phase is on."""
+
+    listener: Progress
+    around: list[str] = field(default_factory=list)
+    is_busy: bool = False
 
 
-def track(iterable: Iterable[T], total: int | None, description: str) -> Iterator[T]:
-    """Pass on the elements of `iterable`, with a progress bar if bars are enabled and none is shown already.
+_ear: ContextVar[_Ear | None] = ContextVar("pycryo progress", default=None)
+
+
+@contextmanager
+def told_to(listener: Progress | None) -> Iterator[None]:
+    """Tell `listener` how far the phases of this thread are; None: who listens already goes on to."""
+    if listener is None:
+        yield
+        return
+    token = _ear.set(_Ear(listener))
+    try:
+        yield
+    finally:
+        _ear.reset(token)
+
+
+@contextmanager
+def within(name: str) -> Iterator[None]:
+    """Put `name`, such as that of an iteration, before the names of the phases inside."""
+    ear = _ear.get()
+    if ear is None:
+        yield
+        return
+    ear.around.append(name)
+    try:
+        yield
+    finally:
+        ear.around.pop()
+
+
+@contextmanager
+def phase(name: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A phase of work of a known size; yields what is to be called with the size of each part that is done.
+
+    The listener hears 0 at the beginning and 1 at the end. A phase inside another one is not told.
+    """
+    ear = _ear.get()
+    if ear is None or ear.is_busy:
+        yield lambda size: None
+        return
+    label, done = ", ".join([*ear.around, name]), 0.0
+
+    def advance(size: float) -> None:
+        nonlocal done
+        done += size
+        if done < total:
+            ear.listener(done / total, label)
+
+    ear.is_busy = True
+    try:
+        ear.listener(0.0, label)
+        yield advance
+        ear.listener(1.0, label)
+    finally:
+        ear.is_busy = False
+
+
+def track(
+    iterable: Iterable[T], total: float, name: str, size: Callable[[T], float] = lambda element: 1
+) -> Iterator[T]:
+    """Pass on the elements of `iterable` as a `phase`.
 
     Parameters
     ----------
     iterable : iterable
-    total : int or None
-        How many elements there are; None: unknown.
-    description : str
-        Stands before the bar.
+    total : float
+        Sum of the sizes of all elements.
+    name : str
+    size : callable
+        Of an element; default: 1.
     """
-    if not _is_enabled or _is_shown:
-        yield from iterable
+    with phase(name, total) as advance:
+        for element in iterable:
+            yield element
+            advance(size(element))
+
+
+@contextmanager
+def on_terminal(is_wanted: bool = True) -> Iterator[None]:
+    """Show the phases as bars, if they are wanted and stderr is a terminal."""
+    if not (is_wanted and sys.stderr.isatty()):
+        yield
         return
-    yield from _with_bar(iterable, total, description)
-
-
-def _with_bar(iterable: Iterable[T], total: int | None, description: str) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    global _is_shown
-    _is_shown = True
+    bar = _Bar()
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(description, total=total)
-            for element in iterable:
-                yield element
-                progress.advance(task)
+        with told_to(bar):
+            yield
     finally:
-        _is_shown = False
+        bar.end()
+
+
+class _Bar:
+    """A bar on stderr that goes away at the end of each phase."""
+
+    def __init__(self) -> None:
+        self._shown: Any = None
+
+    def __call__(self, fraction: float, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        if self._shown is None:
+            self._shown = Bars(console=Console(stderr=True), transient=True)
+            self._shown.add_task(name, total=1.0)
+            self._shown.start()
+        self._shown.update(self._shown.task_ids[0], completed=fraction)
+        if fraction >= 1:
+            self.end()
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None

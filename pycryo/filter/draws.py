@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter import _sampling
+import pycryo.filter._sampling as _sampling
 from pycryo.filter._sampling import normal as normal
 from pycryo.filter._sampling import uniform as uniform
 from pycryo.threads import get_threads

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter import _weights
+import pycryo.filter._weights as _weights
 from pycryo.filter.support import Array
 from pycryo.threads import get_threads
 

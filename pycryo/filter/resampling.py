@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter import _weights
+import pycryo.filter._weights as _weights
 from pycryo.filter.support import Array
 from pycryo.threads import get_threads
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import numbers, rotations
+from pycryo.errors import InputError
 from pycryo.geometry import _turns
 
 Array = NDArray[np.float64]
@@ -35,9 +36,25 @@ def euler_to_matrix(rot: ArrayLike, tilt: ArrayLike, psi: ArrayLike) -> Array:
     ------
     InputError
         If an angle is not finite.
+
+    Examples
+    --------
+    >>> pycryo.euler_to_matrix([0, 90], [0, 0], [0, 0]).round(3) + 0.0
+    array([[[ 1.,  0.,  0.],
+            [ 0.,  1.,  0.],
+            [ 0.,  0.,  1.]],
+    <BLANKLINE>
+           [[ 0.,  1.,  0.],
+            [-1.,  0.,  0.],
+            [ 0.,  0.,  1.]]])
     """
-    angles = (numbers(name, x, np.float64, finite=True) for name, x in (("rot", rot), ("tilt", tilt), ("psi", psi)))
-    return quaternion_to_matrix(euler_to_quaternion(*angles))
+    given = {"rot": rot, "tilt": tilt, "psi": psi}
+    angles = {name: np.atleast_1d(numbers(name, angle, np.float64, finite=True)) for name, angle in given.items()}
+    n = max(len(angle) for angle in angles.values())
+    for name, angle in angles.items():
+        if angle.shape not in ((n,), (1,)):
+            raise InputError(f"{name}: expected a number or shape ({n},), as the other angles, got {angle.shape}")
+    return quaternion_to_matrix(euler_to_quaternion(*np.broadcast_arrays(*angles.values())))
 
 
 def matrix_to_euler(matrix: Any) -> tuple[Array, Array, Array]:
@@ -56,6 +73,15 @@ def matrix_to_euler(matrix: Any) -> tuple[Array, Array, Array]:
     ------
     InputError
         If a matrix is no rotation.
+
+    Examples
+    --------
+    >>> from scipy.spatial.transform import Rotation
+    >>> rot, tilt, psi = pycryo.matrix_to_euler(pycryo.euler_to_matrix([10, 20], [30, 40], [50, 60]))
+    >>> rot.round(3).tolist(), tilt.round(3).tolist(), psi.round(3).tolist()
+    ([10.0, 20.0], [30.0, 40.0], [50.0, 60.0])
+    >>> pycryo.matrix_to_euler(Rotation.identity())[1].tolist()
+    [0.0]
     """
     return quaternion_to_euler(matrix_to_quaternion(rotations("matrix", matrix)))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.geometry import _turns
 from pycryo.geometry.rotations import conjugate, from_rotation_vector, multiply, quaternion_to_matrix
@@ -83,7 +84,14 @@ def symmetry(name: str) -> Symmetry:
     ------
     InputError
         For any other name.
+
+    Examples
+    --------
+    >>> group = pycryo.symmetry("D2")
+    >>> len(group), group.matrices.shape
+    (4, (4, 3, 3))
     """
+    instance("name", name, str, GROUPS)
     match = re.fullmatch(r"(?:([CD])([1-9]\d{0,2})|T|O|I([1-4]?))", name.strip().upper())
     if match is None:
         raise InputError(f"symmetry '{name}' is unknown: use {GROUPS}")

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers
+from pycryo.arguments import instance, numbers
 from pycryo.errors import InputError
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
@@ -50,10 +50,17 @@ def read_images(
         If the boxes differ, there are no such images, or too many.
     InputError, RunError
         If a stack cannot be read (any more).
+
+    Examples
+    --------
+    >>> images = pycryo.read_images(pycryo.betagal() / "particles.mrcs", [0, 149])
+    >>> images.shape, images.dtype
+    ((2, 128, 128), dtype('float32'))
     """
     if isinstance(source, Particles):
         total, box, read = source.n, int(source.optics.box.max()), source.read
     else:
+        instance("source", source, (Particles, str, os.PathLike), "particles, or the path of a stack")
         header = read_header(source)
         total, box, read = header.nz, header.nx, partial(read_stack, header)
     chosen = np.arange(total) if rows is None else numbers("rows", rows, np.int64, (None,))

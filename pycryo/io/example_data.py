@@ -14,6 +14,11 @@ def betagal() -> Path:
     ------
     RunError
         If they are not there.
+
+    Examples
+    --------
+    >>> sorted(path.name for path in pycryo.betagal().glob("*.mrc*"))
+    ['particles.mrcs', 'reference_40A.mrc']
     """
     package = Path(__file__).resolve().parents[1]
     folders = [root / "examples" / "betagal" for root in (package, package.parent)]

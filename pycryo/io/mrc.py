@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers
+from pycryo.arguments import number, numbers
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
@@ -46,6 +46,12 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, f
     ------
     InputError
         If the file is not a readable cubic map with a pixel size, or holds non-finite or only equal values.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> reference.data.shape, round(reference.pixel_size, 2)
+    ((48, 48, 48), 6.83)
     """
     header = read_header(path)
     if words := header.sign_words():
@@ -109,10 +115,16 @@ def write_map(
     ------
     InputError
         If it is no map, its pixel size is not known, or the file cannot be written.
+
+    Examples
+    --------
+    >>> pycryo.write_map("cube.mrc", np.arange(512).reshape(8, 8, 8), pixel_size=2.0)
+    >>> pycryo.read_map("cube.mrc")
+    Map(8 px, 2 Å/px, density 0 to 511, mean 255.5)
     """
     if pixel_size is None:
         pixel_size = as_map("data", data).pixel_size
-    data = numbers("data", data, np.float32, (None, None, None))
+    data, pixel_size = numbers("data", data, np.float32, (None, None, None)), number("pixel_size", pixel_size)
     _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
 
 

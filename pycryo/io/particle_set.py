@@ -91,6 +91,20 @@ class Particles:
         Columns that the CTF needs and the file lacks.
     has_poses : bool
         Whether the file has all three angles.
+
+    Examples
+    --------
+    >>> particles = pycryo.read_particles(pycryo.betagal() / "particles.star")
+    >>> particles.defocus_u[:2].tolist(), particles.has_poses
+    ([10575.0, 10575.0], False)
+    >>> some = particles[particles.defocus_u > 10500]
+    >>> some.images().shape == (len(some), 128, 128)
+    True
+    >>> particles[:3].frame()[["rlnImageName", "rlnDefocusU"]]  # doctest: +NORMALIZE_WHITESPACE
+                rlnImageName rlnDefocusU
+    0  000001@particles.mrcs     10575.0
+    1  000002@particles.mrcs     10575.0
+    2  000003@particles.mrcs     10575.0
     """
 
     path: Path
@@ -199,7 +213,7 @@ class Particles:
 
     def _repr_html_(self) -> str:
         """The first rows as a table, for notebooks."""
-        first = self[:5].frame().to_html(index=False)
+        first = self[:5].frame().to_html(index=False, max_cols=8)
         return f"<p>{html.escape(repr(self))}</p>{first}"
 
     def frame(self) -> pd.DataFrame:

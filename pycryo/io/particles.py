@@ -25,7 +25,6 @@ from pycryo.io.image_names import (
     check_stacks,
     find_stacks,
     folder_comments,
-    names_from,
     noted_folders,
     split_names,
 )
@@ -41,7 +40,7 @@ from pycryo.io.optics import (
 from pycryo.io.particle_order import by_image
 from pycryo.io.particle_set import POSE_LABELS, Particles
 from pycryo.io.selection import as_table, particle_table
-from pycryo.io.sources.on_disc import on_disc
+from pycryo.io.sources.on_disc import names_from_here, on_disc
 from pycryo.io.star import read_comments, write_star
 from pycryo.io.table import Table, check_finite, whole_numbers
 
@@ -59,7 +58,6 @@ _DEFAULTS = {
     "rlnRandomSubset": 0,
     "rlnClassNumber": 1,
 }
-
 
 _Columns = Mapping[str, NDArray[Any]]
 
@@ -123,6 +121,11 @@ def read_particles(
     ------
     InputError
         If anything in the file or its stacks does not fit; names file, row and what to do, of all errors at once.
+
+    Examples
+    --------
+    >>> len(pycryo.read_particles(pycryo.betagal() / "particles.star"))
+    150
     """
     findings = Findings()
     particles = examine_particles(
@@ -207,6 +210,13 @@ def write_particles(
     particles : Particles
     updates : mapping of str to (n,) arrays, optional
         New values by label, for example ``{"rlnAngleRot": rot}``; columns are replaced or added.
+
+    Examples
+    --------
+    >>> particles = pycryo.read_particles(pycryo.betagal() / "particles.star")
+    >>> pycryo.write_particles("some.star", particles[:10], {"rlnDefocusU": np.full(10, 12000.0)})
+    >>> pycryo.read_particles("some.star").defocus_u[:2].tolist()
+    [12000.0, 12000.0]
     """
     particles = on_disc(particles, Path(path).parent)
     table, updates = particles.table, updates or {}
@@ -220,7 +230,7 @@ def write_particles(
     if particles.is_renumbered or "rlnOpticsGroup" not in table.columns:
         values["rlnOpticsGroup"] = particles.optics.number[particles.optics_group]
     folders = particles.folders
-    if "rlnImageName" not in updates and (names := _names_from_here(particles)) is not None:
+    if "rlnImageName" not in updates and (names := names_from_here(particles)) is not None:
         values["rlnImageName"], folders = names, (Path.cwd(),)
     written: dict[str, Table | Mapping[str, object]] = {"optics": particles.optics_table}
     order = np.argsort(particles.rows, kind="stable")
@@ -228,15 +238,6 @@ def write_particles(
     written["particles"] = table.with_columns(new, drop=drop, rows=particles.rows[order])
     written |= {k: v for k, v in particles.tables.items() if k not in ("optics", "particles", particles.table_name)}
     write_star(path, written, comments=folder_comments(folders))
-
-
-def _names_from_here(particles: Particles) -> NDArray[Any] | None:
-    """Image names (n,) that lead to the stacks from the working folder; None if those of the file do."""
-    if all(folder == Path.cwd() for folder in particles.folders):
-        return None
-    names = particles.table.values(texts=["rlnImageName"])["rlnImageName"][particles.rows].tolist()
-    stacks = [particles.stacks[number] for number in particles.stack.tolist()]
-    return names_from(Path.cwd(), names, stacks, particles.folders)
 
 
 def _locate(

@@ -4,6 +4,7 @@ Doors: `ctf`, `shift`, `shells`, `projector`, `compare`, `compare_local`, `defoc
 `mates`, `gridding`; `pixels` and `sphere` are the samples that they work on, `entries` what is inserted.
 """
 
+from pycryo.kernels.adjoint import adjoint_volume as adjoint_volume
 from pycryo.kernels.backprojector import Accumulators as Accumulators
 from pycryo.kernels.backprojector import entry_quanta as entry_quanta
 from pycryo.kernels.backprojector import fold_hermitian as fold_hermitian

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import instance, number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
@@ -38,6 +38,13 @@ class Accumulators:
         Padded Fourier px per image Fourier px.
     r_high : float
         Samples with |k| < r_high fit, image Fourier px.
+
+    Examples
+    --------
+    >>> sums = pycryo.kernels.new_accumulators(8, r_high=4)
+    >>> F, T = sums.to_dense()
+    >>> F.shape, F.dtype, T.dtype
+    ((19, 19, 10), dtype('complex128'), dtype('float64'))
     """
 
     re: NDArray[np.float64]
@@ -85,7 +92,14 @@ def new_accumulators(
     ------
     InputError
         If `box`, `padding` or `r_high` is not positive, or if there are no such layers.
+
+    Examples
+    --------
+    >>> sums = pycryo.kernels.new_accumulators(8, r_high=4)
+    >>> sums.sphere.radius, sums.re.shape == sums.weight.shape
+    (9, True)
     """
+    box, padding, r_high = whole_number("box", box, 0), whole_number("padding", padding, 0), number("r_high", r_high)
     if box < 1 or padding < 1 or not r_high > 0:
         raise InputError(f"box, padding, r_high: expected positive numbers, got {box}, {padding}, {r_high}")
     whole = sphere(sphere_radius(padding, r_high))
@@ -111,7 +125,18 @@ def quantum_for(bound: float) -> float:
 
 
 def entry_quanta(entries: Entries) -> tuple[float, float]:
-    """Quanta (float, float) of F and of T with which sums of these entries are exact, wherever they fall."""
+    """Quanta (float, float) of F and of T with which sums of these entries are exact, wherever they fall.
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> pixels = kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(2, 8, 8)))
+    >>> quanta = kernels.entry_quanta(kernels.Entries.of(samples, pycryo.euler_to_matrix([0, 90], 0, 0), pixels))
+    >>> [quantum < 1e-10 for quantum in quanta]
+    [True, True]
+    """
+    instance("entries", entries, Entries, "such as from Entries.of")
     weight = float(np.abs(numbers("weight", entries.weight, np.float64)).sum())
     images = split("images", entries.images)
     largest = float(np.sqrt(np.square(images, dtype=np.float64).sum(axis=-2)).max(initial=0.0))
@@ -153,6 +178,16 @@ def insert(
     ------
     InputError
         If shapes disagree, an entry's image does not exist, a pose is not finite or a quantum is no power of two.
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> pixels = kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(2, 8, 8)))
+    >>> sums = kernels.new_accumulators(8, r_high=4)
+    >>> kernels.insert(sums, kernels.Entries.of(samples, pycryo.euler_to_matrix([0, 90], 0, 0), pixels))
+    >>> round(float(sums.weight.sum()), 3) == 2 * len(pixels)
+    True
     """
     if quantum is None:
         quantum = entry_quanta(entries)
@@ -176,7 +211,16 @@ def fold_hermitian(accumulators: Accumulators) -> None:
     """Add to each voxel of the plane x = 0 the conjugate of its mate at (-y, -z), in place; all layers must be there.
 
     Samples are inserted on one side only, so before this each mate of a pair in that plane holds part of the sum.
+
+    Examples
+    --------
+    >>> sums = pycryo.kernels.new_accumulators(8, r_high=4)
+    >>> sums.weight[:] = 1.0
+    >>> pycryo.kernels.fold_hermitian(sums)
+    >>> [float(plane.max()) for plane in sums.to_dense()[1].transpose(2, 0, 1)[:3]]
+    [2.0, 1.0, 1.0]
     """
+    instance("accumulators", accumulators, Accumulators, "from new_accumulators")
     add_hermitian_mates(accumulators, hermitian_plane(accumulators))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
@@ -85,6 +85,14 @@ class BestPoses:
         Σ exp(score - log_max) over all scores seen; relative error ≤ 1e-6 + (number of scores)·e⁻⁴⁰ for given scores.
     margin : two float
         (m, r): scores below the best one by more than m + r·max(best, 0) may be missing.
+
+    Examples
+    --------
+    >>> best = pycryo.kernels.new_best(1, 1)
+    >>> panel = pycryo.kernels.pack_images(np.zeros((1, 1, 2, 25)), np.ones((1, 25)))
+    >>> pycryo.kernels.compare(panel, np.zeros((4, 2, 25)), best)  # four scores of 0
+    >>> np.isclose(best.log_evidence(), np.log(4)).tolist()
+    [True]
     """
 
     score: NDArray[np.float32]
@@ -201,6 +209,7 @@ def new_best(n_image: int, n_best: int, margin: tuple[float, float] = NO_MARGIN)
     -------
     BestPoses
     """
+    n_image, n_best = whole_number("n_image", n_image, 0), whole_number("n_best", n_best, 0)
     return BestPoses(
         np.full((n_image, n_best), -np.inf, np.float32),
         np.full((n_image, n_best), -1, np.int64),
@@ -254,6 +263,16 @@ def compare(
     ------
     InputError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> kernels, rng = pycryo.kernels, np.random.default_rng(1)
+    >>> slices = rng.normal(size=(50, 2, 25))
+    >>> images = slices[[7, 30]] + 0.1 * rng.normal(size=(2, 2, 25))  # of two of the slices, not shifted
+    >>> panel, best = kernels.pack_images(images[:, None], np.ones((2, 25))), kernels.new_best(2, 1)
+    >>> kernels.compare(panel, kernels.pack_slices(slices), best)
+    >>> best.index.ravel().tolist()
+    [7, 30]
     """
     threads = threads or get_threads()
     if not isinstance(slices, SlicePanel):
@@ -300,6 +319,13 @@ def compare_scores(
     Returns
     -------
     (n_image, n_shift, n_slice) float32
+
+    Examples
+    --------
+    >>> kernels, rng = pycryo.kernels, np.random.default_rng(1)
+    >>> slices, images = rng.normal(size=(50, 2, 25)), rng.normal(size=(2, 3, 2, 25))
+    >>> kernels.compare_scores(kernels.pack_images(images, np.ones((2, 25))), slices).shape
+    (2, 3, 50)
     """
     threads = threads or get_threads()
     if not isinstance(slices, SlicePanel):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import instance, matrices, numbers, split
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
 from pycryo.threads import get_threads
@@ -65,13 +65,26 @@ def compare_local(
     ------
     InputError
         If shapes disagree or an index is out of range.
+
+    Examples
+    --------
+    >>> kernels, rng = pycryo.kernels, np.random.default_rng(1)
+    >>> volume, pixels = kernels.fourier_volume(rng.normal(size=(8, 8, 8))), kernels.half_plane(8, 4)
+    >>> turns = pycryo.euler_to_matrix([0, 20, 40], [0, 50, 90], 0)
+    >>> images = kernels.project_slices(volume, turns[[1]], pixels.kx, pixels.ky)  # one image
+    >>> score = kernels.compare_local(volume, turns[None], np.zeros((1, 1, 2)), images, np.ones((1, 23)), pixels)
+    >>> score.shape, int(score.argmax())
+    ((1, 3, 1), 1)
     """
-    rotations = numbers("rotations", rotations, np.float64, (None, None, 3, 3), finite=True)
+    volumes = volumes if isinstance(volumes, (list, tuple)) else (volumes,)
+    for volume in volumes:
+        instance("volumes", volume, FourierVolume, "from fourier_volume")
+    instance("pixels", pixels, Pixels, "from half_plane")
+    rotations = matrices("rotations", rotations, (None, None))
     shifts = numbers("shifts", shifts, np.float64, (None, None, 2), finite=True)
     images, weights = split("images", images), numbers("weights", weights, np.float32)
     places = numbers("places", np.arange(len(images)) if places is None else places, np.int64)
     out = np.empty((len(places), rotations.shape[1], shifts.shape[1]), np.float32)
-    volumes = (volumes,) if isinstance(volumes, FourierVolume) else volumes
     classes = numbers("classes", np.zeros(rotations.shape[:2]) if classes is None else classes, np.int32)
     step = volumes[0].padding * float(scale)
     data = [volume.data for volume in volumes]

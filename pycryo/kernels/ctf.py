@@ -87,6 +87,23 @@ def ctf(
     InputError
         If shapes or indices disagree, a parameter is not finite, `voltage` is not positive, |`amplitude_contrast`| > 1,
         or only one of `offset` and `which` is given.
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(64, 32)
+    >>> values = pycryo.ctf(
+    ...     pixels.kx,
+    ...     pixels.ky,
+    ...     frequency_step=1 / (64 * 2.0),
+    ...     defocus_u=[10000, 15000],
+    ...     defocus_v=[10000, 14800],
+    ...     defocus_angle=0,
+    ...     voltage=300,
+    ...     spherical_aberration=2.7,
+    ...     amplitude_contrast=0.1,
+    ... )
+    >>> values.shape == (2, len(pixels)), values[:, pixels.shell == 0].round(3).ravel().tolist()
+    (True, [0.10000000149011612, 0.10000000149011612])
     """
     parameters = {
         "frequency_step": frequency_step,

@@ -50,6 +50,14 @@ def defocus_sums(
     ------
     InputError
         If shapes disagree or a bin is out of range.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> images, slices = rng.normal(size=(2, 1, 2, 25)), rng.normal(size=(2, 1, 2, 25))
+    >>> sine, cosine, bins = np.full((2, 25), 0.6), np.full((2, 25), 0.8), np.arange(25) // 5
+    >>> pycryo.kernels.defocus_sums(images, slices, np.ones((2, 25)), sine, cosine, bins, 5).shape
+    (2, 1, 5, 4)
     """
     images, slices, bin = split("images", images), split("slices", slices), numbers("bin", bin, np.int32)
     weights, sine, cosine = (
@@ -96,6 +104,14 @@ def defocus_scores(
     ------
     InputError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> sums = np.zeros((1, 1, 2, 4))
+    >>> sums[..., 1] = 1.0  # the more of the cosine, the better
+    >>> scores = pycryo.kernels.defocus_scores(sums, [[1e-3, 1e-3]], [-1000.0], [400.0], 5)
+    >>> int(scores[0, 0].argmax())  # the last of -1000, -600, ... 600 Å
+    4
     """
     sums, phase, first, step = (
         numbers(name, each, np.float64)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers, split
+from pycryo.arguments import instance, matrices, numbers, split
 from pycryo.errors import InputError
+from pycryo.kernels.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,14 @@ class Entries:
     curvature : (n,) float64, optional
         How far samples are from the plane of the slice along A's third row: curvature·|k|², Fourier px of the images.
         Default: central slices.
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(2, 8, 8)))
+    >>> entries = pycryo.kernels.Entries.of(samples, pycryo.euler_to_matrix([0, 90], 0, 0), pixels)
+    >>> entries.image.tolist(), entries.weight.tolist()
+    ([0, 1], [1.0, 1.0])
     """
 
     images: NDArray[np.float32]
@@ -49,6 +59,55 @@ class Entries:
     ky: NDArray[np.int32]
     scale: float = 1.0
     curvature: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: ArrayLike,
+        rotations: Any,
+        pixels: Pixels,
+        *,
+        weights: ArrayLike | None = None,
+        shifts: ArrayLike | None = None,
+        scale: float = 1.0,
+    ) -> Entries:
+        """Images with one pose each and a weight of 1.
+
+        Parameters
+        ----------
+        images : (n, 2, n_pixel) float32, or (n, n_pixel) complex
+            X̃ at `pixels`.
+        rotations : (n, 3, 3) float64, or scipy.spatial.transform.Rotation
+            A of each image.
+        pixels : Pixels
+            The samples.
+        weights : (n, n_pixel) float32, optional
+            W. Default: 1.
+        shifts : (n, 2) float64, optional
+            t. Default: 0.
+        scale : float
+
+        Raises
+        ------
+        InputError
+            If shapes disagree or a number is not finite.
+        """
+        instance("pixels", pixels, Pixels, "from half_plane")
+        samples = split("images", images)
+        if samples.ndim != 3 or samples.shape[2] != len(pixels):
+            raise InputError(f"images: expected shape (n, 2, {len(pixels)}), got {samples.shape}")
+        n = len(samples)
+        return cls(
+            samples,
+            numbers("weights", np.ones((n, len(pixels))) if weights is None else weights, np.float32, (n, len(pixels))),
+            np.arange(n),
+            matrices("rotations", rotations, (n,)),
+            numbers("shifts", np.zeros((n, 2)) if shifts is None else shifts, np.float64, (n, 2), finite=True),
+            np.ones(n),
+            pixels.kx,
+            pixels.ky,
+            scale,
+        )
 
     def part(self, number: int, n: int) -> Entries:
         """One of `n` parts, of consecutive poses."""
@@ -86,6 +145,7 @@ def entry_arrays(
     InputError
         If a pose is not finite.
     """
+    instance("entries", entries, Entries, "such as from Entries.of")
     return (
         split("images", entries.images),
         numbers("weights", entries.weights, np.float32),

@@ -27,6 +27,12 @@ class KeyValues:
         F.
     weight : (n,) float64
         T.
+
+    Examples
+    --------
+    >>> values = pycryo.kernels.KeyValues(np.array([3, 5, 9]), np.ones(3), np.zeros(3), np.ones(3))
+    >>> values.between(4, 9).key.tolist()
+    [5]
     """
 
     key: NDArray[np.int64]
@@ -71,6 +77,17 @@ def to_key_values(
     Returns
     -------
     KeyValues
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> pixels = kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(1, 8, 8)))
+    >>> entries = kernels.Entries.of(samples, np.eye(3)[None], pixels)
+    >>> sphere = kernels.new_accumulators(8, r_high=4).sphere
+    >>> found = kernels.to_key_values(sphere, entries, box=8, padding=2, quantum=kernels.entry_quanta(entries))
+    >>> 0 < len(found) < sphere.n_voxel, bool(np.all(np.diff(found.key) > 0))
+    (True, True)
     """
     return KeyValues(
         *_core.to_key_values(
@@ -138,6 +155,14 @@ def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) 
     ------
     InputError
         If the arrays of a part differ in length or its keys do not ascend.
+
+    Examples
+    --------
+    >>> first = pycryo.kernels.KeyValues(np.array([3, 5]), np.ones(2), np.zeros(2), np.ones(2))
+    >>> second = pycryo.kernels.KeyValues(np.array([5, 9]), np.ones(2), np.zeros(2), np.ones(2))
+    >>> found = pycryo.kernels.merge_key_values([first, second])
+    >>> found.key.tolist(), found.re.tolist()
+    ([3, 5, 9], [1.0, 2.0, 1.0])
     """
     lists = [(each.key, each.re, each.im, each.weight) for each in parts]
     return KeyValues(*_core.merge_key_values(lists, threads or get_threads()))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pycryo.arguments import number, numbers, split, whole_number
+from pycryo.errors import InputError
+from pycryo.fourier import irfft2, rfft2
+from pycryo.threads import get_threads
 
 from pycryo.kernels._samples import columns, pick
 from pycryo.threads import get_threads
@@ -23,6 +28,14 @@ class Pixels:
         Fourier index, kx ≥ 0; of kx = 0 only ky ≥ 0 (the rest follows by Hermitian symmetry).
     shell : (n_pixel,) int32
         round(|k|).
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> images = np.random.default_rng(1).normal(size=(3, 8, 8))
+    >>> samples = pixels.from_images(images)
+    >>> samples.shape, pixels.to_images(samples).shape
+    ((3, 2, 23), (3, 8, 8))
     """
 
     box: int
@@ -58,6 +71,32 @@ class Pixels:
         out[:, -self.ky[on_axis] % self.box, 0] = values[:, on_axis].conj()
         return out
 
+    def from_images(self, images: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
+        """Samples (n, 2, n_pixel) of images (n, N, N) whose origin is the centre pixel N//2.
+
+        Raises
+        ------
+        InputError
+            If the images are none of this box.
+        """
+        given = numbers("images", images, np.float32, (None, self.box, self.box))
+        moved = np.fft.ifftshift(given, axes=(1, 2))
+        return self.take(rfft2(moved, workers=threads or get_threads()))
+
+    def to_images(self, samples: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
+        """Images (n, N, N) of samples (n, 2, n_pixel), or complex (n, n_pixel): back from `from_images`.
+
+        Raises
+        ------
+        InputError
+            If there are not as many samples.
+        """
+        given = split("samples", samples)
+        if given.ndim != 3 or given.shape[2] != len(self):
+            raise InputError(f"samples: expected shape (n, 2, {len(self)}), got {given.shape}")
+        images = irfft2(self.put(given), self.box, workers=threads or get_threads())
+        return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
+
 
 def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     """Samples with ``r_low ≤ |k| < r_high`` and |kx|, |ky| < box/2 (Nyquist has no independent phase).
@@ -72,7 +111,14 @@ def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     Returns
     -------
     Pixels
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 2)
+    >>> [*zip(pixels.kx.tolist(), pixels.ky.tolist(), pixels.shell.tolist())]
+    [(1, -1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
     """
+    box, r_high, r_low = whole_number("box", box, 1), number("r_high", r_high), number("r_low", r_low)
     reach = min(int(np.ceil(r_high)), (box - 1) // 2)
     ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")
     radius = np.hypot(kx, ky)

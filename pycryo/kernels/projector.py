@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core, arguments
 from pycryo.errors import InputError
-from pycryo.fourier import fft, irfft2, rfft
+from pycryo.fourier import fft, rfft
 from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shift import shift
@@ -38,12 +38,46 @@ class FourierVolume:
         Padded Fourier px per Fourier px.
     r_high : float
         Samples with |k| < r_high (Fourier px of the map) can be read.
+
+    Examples
+    --------
+    >>> volume = pycryo.kernels.fourier_volume(np.random.default_rng(1).normal(size=(8, 8, 8)))
+    >>> volume.radius, volume.dense.shape
+    (9, (19, 19, 10))
+    >>> double = pycryo.kernels.FourierVolume.from_dense(2 * volume.dense, 8)
+    >>> np.array_equal(double.data, 2 * volume.data)
+    True
     """
 
     data: NDArray[np.float32]
     box: int
     padding: int
     r_high: float
+
+    @classmethod
+    def from_dense(cls, dense: ArrayLike, box: int, *, padding: int = 2, r_high: float | None = None) -> FourierVolume:
+        """A volume of complex samples (D, D, H) at [z + r, y + r, x]; `r_high` is box/2 by default.
+
+        Raises
+        ------
+        InputError
+            If there are not as many samples as `r_high` needs.
+        """
+        limit = box / 2 if r_high is None else float(r_high)
+        radius = volume_radius(padding, limit)
+        samples = np.asarray(dense)
+        if samples.dtype.kind not in "biufc" or samples.shape != (2 * radius + 1, 2 * radius + 1, radius + 1):
+            raise InputError(
+                f"dense: expected complex numbers of shape {(2 * radius + 1, 2 * radius + 1, radius + 1)}, got "
+                f"{samples.dtype} of shape {samples.shape}"
+            )
+        samples = np.ascontiguousarray(samples, np.complex64)
+        return cls(samples.view(np.float32).reshape(*samples.shape, 2), box, padding, limit)
+
+    @property
+    def dense(self) -> NDArray[np.complex64]:
+        """(D, D, H) the samples as complex numbers at [z + r, y + r, x]; the same memory as `data`."""
+        return self.data.view(np.complex64)[..., 0]
 
     @property
     def radius(self) -> int:
@@ -83,12 +117,17 @@ def fourier_volume(
     ------
     InputError
         If `map` is not a cube, `padding` < 1 or `r_high` not in (0, N/2].
+
+    Examples
+    --------
+    >>> volume = pycryo.kernels.fourier_volume(np.ones((8, 8, 8)), padding=2, r_high=3)
+    >>> volume.box, volume.padding, volume.r_high, volume.radius
+    (8, 2, 3.0, 7)
     """
     map = arguments.cube("map", map)
     box = len(map)
-    if padding < 1:
-        raise InputError(f"padding: expected at least 1, got {padding}")
-    limit = box / 2 if r_high is None else float(r_high)
+    padding = arguments.whole_number("padding", padding, 1)
+    limit = box / 2 if r_high is None else arguments.number("r_high", r_high)
     if not 0 < limit <= box / 2:
         raise InputError(f"r_high: expected more than 0 and at most box/2 = {box / 2:g} Fourier px, got {limit:g}")
     workers = threads or get_threads()
@@ -138,7 +177,7 @@ def _centre_phase(
 
 def project_slices(
     volume: FourierVolume,
-    rotations: ArrayLike,
+    rotations: Any,
     kx: ArrayLike,
     ky: ArrayLike,
     *,
@@ -153,7 +192,7 @@ def project_slices(
     ----------
     volume : FourierVolume
         See `fourier_volume`.
-    rotations : (n, 3, 3) float64
+    rotations : (n, 3, 3) float64, or scipy.spatial.transform.Rotation
         A, see docs/conventions.md; any matrices, A·M where images are distorted.
     kx, ky : (n_pixel,) int32
         Fourier indices of the image.
@@ -175,8 +214,17 @@ def project_slices(
     ------
     InputError
         If shapes disagree or a matrix is not finite.
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> volume = kernels.fourier_volume(np.random.default_rng(1).normal(size=(8, 8, 8)))
+    >>> pixels = kernels.half_plane(8, 4)
+    >>> kernels.project_slices(volume, pycryo.euler_to_matrix([0, 90], 0, 0), pixels.kx, pixels.ky).shape
+    (2, 2, 23)
     """
-    rotations = arguments.numbers("rotations", rotations, np.float64, (None, 3, 3), finite=True)
+    arguments.instance("volume", volume, FourierVolume, "from fourier_volume")
+    rotations = arguments.matrices("rotations", rotations, (None,))
     kx, ky = (arguments.numbers(name, k, np.int32) for name, k in (("kx", kx), ("ky", ky)))
     out = arguments.result("out", out, (len(rotations), 2, len(kx)), np.float32)
     _core.project_slices(
@@ -227,6 +275,14 @@ def project(
     ------
     InputError
         If shapes disagree, an option is out of range, a matrix is no rotation or a number not finite.
+
+    Examples
+    --------
+    >>> density = np.zeros((16, 16, 16))
+    >>> density[8, 8, 10] = 1.0  # z, y, x
+    >>> images = pycryo.project(density, pycryo.euler_to_matrix([0, 90], 0, 0))
+    >>> [np.unravel_index(image.argmax(), image.shape) == np.array(at) for image, at in zip(images, [(8, 10), (6, 8)])]
+    [array([ True,  True]), array([ True,  True])]
     """
     rotations = arguments.rotations("rotations", rotations)
     if shifts is not None:
@@ -245,10 +301,10 @@ def project(
 
 def project_images(
     volume: FourierVolume,
-    rotations: NDArray[np.float64],
+    rotations: Any,
     pixels: Pixels,
     *,
-    shifts: NDArray[np.float64] | None = None,
+    shifts: ArrayLike | None = None,
     change: Callable[[NDArray[np.float32]], None] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
@@ -271,12 +327,23 @@ def project_images(
     Returns
     -------
     (n, N, N) float32
+
+    Examples
+    --------
+    >>> kernels = pycryo.kernels
+    >>> density = np.random.default_rng(1).normal(size=(8, 8, 8))
+    >>> turns = pycryo.euler_to_matrix([0, 90], 0, 0)
+    >>> images = kernels.project_images(kernels.fourier_volume(density), turns, kernels.half_plane(8, 4))
+    >>> np.array_equal(images, pycryo.project(density, turns))
+    True
     """
+    arguments.instance("volume", volume, FourierVolume, "from fourier_volume")
+    arguments.instance("pixels", pixels, Pixels, "from half_plane")
     box = volume.box
     slices = project_slices(volume, rotations, pixels.kx, pixels.ky, threads=threads)
     if change is not None:
         change(slices)
     if shifts is not None:
+        shifts = arguments.numbers("shifts", shifts, np.float64, (len(slices), 2), finite=True)
         slices = shift(slices, pixels.kx, pixels.ky, shifts[:, None], box, threads=threads)[:, 0]
-    images = irfft2(pixels.put(slices), box, workers=threads or get_threads())
-    return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
+    return pixels.to_images(slices, threads=threads)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
-from pycryo.arguments import numbers, split
+from pycryo.arguments import numbers, split, transform
+from pycryo.errors import InputError
 from pycryo.threads import get_threads
 
 
@@ -38,6 +39,14 @@ def image_shells(
     ------
     InputError
         If shapes disagree or a shell is out of range.
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> samples = pixels.from_images(np.random.default_rng(1).normal(size=(2, 8, 8)))
+    >>> sums = pycryo.kernels.image_shells(samples, samples, pixels.shell, 5)
+    >>> sums.shape, np.allclose(sums[..., 0], sums[..., 1])
+    ((2, 5, 3), True)
     """
     a, b, shell = split("a", a), split("b", b), numbers("shell", shell, np.int32)
     out = np.empty((len(a), n_shell, 3))
@@ -56,8 +65,8 @@ def shell_sums(values: NDArray[np.float64], shell: NDArray[np.int32], n_shell: i
 
 
 def volume_shells(
-    a: NDArray[np.complexfloating],
-    b: NDArray[np.complexfloating],
+    a: ArrayLike,
+    b: ArrayLike,
     n_shell: int | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float64]:
@@ -80,7 +89,17 @@ def volume_shells(
     ------
     InputError
         If shapes disagree or are not those of a cube's transform.
+
+    Examples
+    --------
+    >>> transform = np.fft.rfftn(np.random.default_rng(1).normal(size=(8, 8, 8)))
+    >>> cross, power, _ = pycryo.kernels.volume_shells(transform, transform).T
+    >>> (cross / power).round(6).tolist()  # the FSC of a map with itself
+    [1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    a, b = transform("a", a), transform("b", b)
+    if a.shape != b.shape:
+        raise InputError(f"b: expected shape {a.shape}, that of a, got {b.shape}")
     return np.asarray(layer_shells(a, b, np.arange(a.shape[1]), n_shell, threads).sum(axis=0))
 
 

@@ -48,6 +48,15 @@ def shift(
     ------
     InputError
         If shapes disagree.
+
+    Examples
+    --------
+    >>> pixels = pycryo.kernels.half_plane(8, 4)
+    >>> image = np.zeros((1, 8, 8))
+    >>> image[0, 4, 6] = 1.0  # 2 px from the centre along x
+    >>> moved = pycryo.kernels.shift(pixels.from_images(image), pixels.kx, pixels.ky, [[[2, 0]]], 8)
+    >>> int(pixels.to_images(moved[:, 0]).argmax()) == 4 * 8 + 4
+    True
     """
     images, kx, ky = split("images", images), numbers("kx", kx, np.int32), numbers("ky", ky, np.int32)
     shifts = numbers("shifts", shifts, np.float64, (len(images), None, 2))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import cube, number, numbers
+from pycryo.arguments import cube, instance, number, numbers, whole_number
+from pycryo.display import html_table
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.slabs.slab_fft import SlabFft
+
+if TYPE_CHECKING:
+    import xarray
 
 # Old voxels: a new voxel that is this little outside the old field of view is on its edge.
 _NO_STEP = 1e-6
@@ -21,10 +25,14 @@ _NO_STEP = 1e-6
 class Map:
     """A cubic density map, its origin at voxel ``box // 2``.
 
+    It takes the place of its array: NumPy's functions and those of pycryo take a map where they take a cube.
+
     Attributes
     ----------
     data : (box, box, box) float32
-        Density, axes (z, y, x).
+        Density, axes (z, y, x). The array given, not a copy, if it is float32 and C-contiguous; else a converted one.
+        It is as writeable as the array given was; nothing in pycryo writes into it. ``np.asarray(map)`` is `data`
+        itself, ``np.array(map)`` a copy.
     pixel_size : float
         Edge of a voxel, Å.
 
@@ -32,6 +40,16 @@ class Map:
     ------
     InputError
         If `data` is not a cube of numbers or `pixel_size` not a positive number.
+
+    Examples
+    --------
+    >>> ball = pycryo.Map(np.hypot.outer(np.arange(-8, 8), np.hypot.outer(np.arange(-8, 8), np.arange(-8, 8))) < 5, 3)
+    >>> ball
+    Map(16 px, 3 Å/px, density 0 to 1, mean 0.1184)
+    >>> np.asarray(ball) is ball.data
+    True
+    >>> float(pycryo.Map(2 * ball.data, ball.pixel_size).data.max())
+    2.0
     """
 
     data: NDArray[np.float32]
@@ -41,9 +59,11 @@ class Map:
         object.__setattr__(self, "data", numbers("data", self.data, np.float32))
         object.__setattr__(self, "pixel_size", number("pixel_size", self.pixel_size))
         if self.data.ndim != 3 or len(set(self.data.shape)) != 1 or self.data.size == 0:
-            raise InputError(f"a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
+            raise InputError(f"data: a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
         if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
-            raise InputError(f"the pixel size of a map must be a positive number of Å, not {self.pixel_size}")
+            raise InputError(
+                f"pixel_size: the pixel size of a map must be a positive number of Å, not {self.pixel_size}"
+            )
 
     @property
     def box(self) -> int:
@@ -53,6 +73,34 @@ class Map:
     def __repr__(self) -> str:
         low, high, mean = self.data.min(), self.data.max(), self.data.mean(dtype=np.float64)
         return f"Map({self.box} px, {self.pixel_size:.6g} Å/px, density {low:.4g} to {high:.4g}, mean {mean:.4g})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks."""
+        low, high, mean = self.data.min(), self.data.max(), self.data.mean(dtype=np.float64)
+        rows = {
+            "box": f"{self.box} px, {self.box * self.pixel_size:.6g} Å",
+            "pixel size": f"{self.pixel_size:.6g} Å",
+            "density": f"{low:.4g} to {high:.4g}, mean {mean:.4g}, deviation {self.data.std(dtype=np.float64):.4g}",
+        }
+        return html_table("Map", rows)
+
+    def to_xarray(self) -> xarray.DataArray:
+        """The density as a `xarray.DataArray` with coordinates z, y, x in Å, 0 at the origin; the same memory.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise InputError("to_xarray needs the package xarray: `pip install xarray`, or 'pycryo[xarray]'") from None
+        at = (np.arange(self.box) - self.box // 2) * self.pixel_size
+        coordinates = {axis: xarray.Variable(axis, at, {"units": "Å"}) for axis in ("z", "y", "x")}
+        return xarray.DataArray(
+            self.data, coordinates, ("z", "y", "x"), name="density", attrs={"pixel_size": self.pixel_size}
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The density: functions that take an array take a map."""
@@ -74,6 +122,16 @@ def as_map(name: str, value: Any, pixel_size: float | None = None) -> Map:
     if pixel_size is None:
         raise InputError(f"{name}: expected a Map, or an array and its pixel_size; got {type(value).__name__}")
     return Map(cube(name, value), pixel_size)
+
+
+def check_maps(name: str, value: Any) -> None:
+    """Raise InputError if an argument is neither a map, nor a list or tuple of maps, nor None."""
+    if value is None or isinstance(value, Map):
+        return
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{name}: expected a Map (read_map), or a list of them, got {type(value).__name__}")
+    for each in value:
+        instance(name, each, Map, "a list of them")
 
 
 def resample(source: Map, box: int, pixel_size: float) -> Map:
@@ -100,8 +158,15 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     ------
     InputError
         If `box` is less than 1 or `pixel_size` not a positive number.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> pycryo.resample(reference, 64, 4.0).data.shape
+    (64, 64, 64)
     """
     source = as_map("source", source)
+    box, pixel_size = whole_number("box", box, -(2**62)), number("pixel_size", pixel_size)
     if box < 1:
         raise InputError(f"the new box of a map must be at least 1 px, not {box}")
     if not (np.isfinite(pixel_size) and pixel_size > 0):
@@ -166,8 +231,16 @@ def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
     ------
     InputError
         If `resolution` is not positive.
+
+    Examples
+    --------
+    >>> noise = pycryo.Map(np.random.default_rng(1).normal(size=(32, 32, 32)), 3.0)
+    >>> smooth = pycryo.low_pass(noise, 20)
+    >>> bool(smooth.data.std() < 0.3 * noise.data.std())
+    True
     """
     source = as_map("source", source)
+    resolution, edge_px = number("resolution", resolution), number("edge_px", edge_px)
     data = low_pass_planes(SerialComm(), source.data, source.pixel_size, resolution, edge_px=edge_px)
     return Map(data, source.pixel_size)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import number, numbers
+from pycryo.display import html_columns
 from pycryo.errors import InputError
 from pycryo.maps.density import as_map
 from pycryo.maps.slab_transform import Rows, SlabTransform
@@ -16,6 +17,9 @@ from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import even_bounds
 from pycryo.parallel.world import as_comm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Planes = NDArray[np.float32]
 
@@ -64,6 +68,29 @@ class Fsc:
     power: NDArray[np.float64] | None = None
     returned: tuple[tuple[int, int], ...] = ()
 
+    def __repr__(self) -> str:
+        nyquist = self.box * self.pixel_size / max(1, len(self.unmasked) - 1)
+        return (
+            f"Fsc({len(self.unmasked)} shells to {nyquist:.4g} Å, corrected 0.143 at {self.resolution_0143:.4g} Å, "
+            f"unmasked at {self.resolution_at(0.143, 'unmasked'):.4g} Å)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Where each curve falls, for notebooks."""
+        rows = [
+            (name, *(f"{self.resolution_at(at, name):.4g}" for at in (0.5, 0.143)))
+            for name in ("unmasked", "masked", "corrected")
+        ]
+        return html_columns(repr(self), ("FSC", "Å at 0.5", "Å at 0.143"), rows)
+
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame with a row per shell: frequency (1/Å), resolution (Å) and the four curves."""
+        import pandas as pd
+
+        names = ("frequency", "resolution", "unmasked", "masked", "randomised", "corrected")
+        index = pd.RangeIndex(len(self.unmasked), name="shell")
+        return pd.DataFrame({name: getattr(self, name) for name in names}, index=index)
+
     @property
     def frequency(self) -> NDArray[np.float64]:
         """(n_shell,) spatial frequency of the shells, 1/Å."""
@@ -108,9 +135,17 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = N
     ------
     InputError
         If the maps are no cubes of one size or not finite; on all ranks.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> noise = np.random.default_rng(1).normal(0, reference.data.std(), reference.data.shape)
+    >>> curve = pycryo.fsc(reference, reference.data + noise)
+    >>> curve.shape, bool(curve[2] > 0.99), bool(abs(curve[20]) < 0.2)
+    ((25,), True, True)
     """
     comm = SerialComm() if comm is None else as_comm(comm)
-    halves = _check(comm, a, b)
+    halves = _check(comm, {"a": a, "b": b})
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
 
@@ -160,11 +195,22 @@ def corrected_fsc(
     InputError
         If the half-maps and the mask are no cubes of one size or not finite, or the pixel size is not known; on all
         ranks.
+
+    Examples
+    --------
+    >>> reference = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> particles = pycryo.simulate(reference, n=100, snr=0.5)
+    >>> halves = pycryo.reconstruct(particles, half_maps=True).half_maps
+    >>> curves = pycryo.corrected_fsc(*halves, mask=pycryo.mask(reference))
+    >>> curves.resolution_0143 == curves.resolution_at(0.143)
+    True
+    >>> curves.frame().columns.tolist()
+    ['frequency', 'resolution', 'unmasked', 'masked', 'randomised', 'corrected']
     """
     comm = SerialComm() if comm is None else as_comm(comm)
     pixel_size = as_map("half1", half1).pixel_size if pixel_size is None else number("pixel_size", pixel_size)
     mask = None if mask is None else numbers("mask", mask, np.float32)
-    halves = _check(comm, half1, half2, mask)
+    halves = _check(comm, {"half1": half1, "half2": half2}, mask)
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     masked = None if mask is None else _curve(slabs.sums(*(slabs.rows(half, mask) for half in halves)))
     rows = [slabs.rows(half) for half in halves]
@@ -250,20 +296,24 @@ def _randomised_sums(
     return np.stack([shared[:, 0], *(shared + sums)[:, 1:].T], axis=1)
 
 
-def _check(comm: Comm, a: ArrayLike, b: ArrayLike, mask: Planes | None = None) -> tuple[Planes, Planes]:
+def _check(comm: Comm, maps: dict[str, ArrayLike], mask: Planes | None = None) -> tuple[Planes, Planes]:
     """Both maps as float32, checked on all ranks."""
-    first, second = (numbers(name, each, np.float32) for name, each in (("first map", a), ("second map", b)))
+    first, second = (numbers(name, each, np.float32) for name, each in maps.items())
 
     def check() -> None:
         box = first.shape[1] if first.ndim == 3 else 0
         n_plane = int(np.diff(even_bounds(box, comm.size))[comm.rank])
         if box == 0 or first.shape != (n_plane, box, box) or first.shape != second.shape:
-            raise InputError(f"the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels")
+            raise InputError(
+                f"{', '.join(maps)}: the FSC needs two cubes of one size, not {first.shape} and {second.shape} voxels"
+            )
         if mask is not None and mask.shape != first.shape:
             raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
-        for name, half in (("first", first), ("second", second)):
+        if mask is not None and not np.isfinite(mask).all():
+            raise InputError("mask: expected finite numbers only, got NaN or infinity")
+        for name, which, half in zip(maps, ("first", "second"), (first, second), strict=True):
             if not np.isfinite(half).all():
-                raise InputError(f"the {name} map of the FSC has voxels that are not finite (NaN or infinite)")
+                raise InputError(f"{name}: the {which} map of the FSC has voxels that are not finite (NaN or infinite)")
 
     on_all(comm, check)
     return first, second

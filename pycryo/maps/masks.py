@@ -132,6 +132,12 @@ def mask(source: Any, pixel_size: float | None = None, **options: float) -> Map:
     ------
     InputError
         If the map has values that are not finite, no voxel is above the threshold, or there is no such option.
+
+    Examples
+    --------
+    >>> soft = pycryo.mask(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), resolution=40)
+    >>> float(soft.data.min()), float(soft.data.max()), bool(0.02 < soft.data.mean() < 0.2)
+    (0.0, 1.0, True)
     """
     known = ("resolution", "threshold", "extend_px", "edge_px")
     if unknown := set(options) - set(known):

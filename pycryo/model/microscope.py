@@ -6,8 +6,10 @@ See docs/conventions.md, Aberrations and magnification.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import instance, numbers
+from pycryo.errors import InputError
 from pycryo.geometry.aberrations import even_sum, magnified_defocus, odd_sum, tilt_phase
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.particle_set import Particles
@@ -42,6 +44,45 @@ def particle_ctf(
         b_factor=particles.ctf_b_factor[rows],
         scale=particles.ctf_scale[rows],
     )
+
+
+def ctf_of(particles: Particles, pixels: Pixels, rows: ArrayLike | None = None) -> NDArray[np.float32]:
+    """Contrast transfer functions of particles, with the aberrations and magnification of their optics groups.
+
+    Parameters
+    ----------
+    particles : Particles
+    pixels : Pixels
+        Where: samples of the particles' images (`pycryo.kernels.half_plane`).
+    rows : (n,) ints, optional
+        Of the particles. Default: all.
+
+    Returns
+    -------
+    (n, n_pixel) float32
+
+    Raises
+    ------
+    InputError
+        If the file lacks what the CTF needs, or the images have another box.
+
+    Examples
+    --------
+    >>> particles = pycryo.read_particles(pycryo.betagal() / "particles.star")
+    >>> pixels = pycryo.kernels.half_plane(128, 64)
+    >>> pycryo.ctf_of(particles, pixels, [0, 7]).shape == (2, len(pixels))
+    True
+    """
+    instance("particles", particles, Particles, "from read_particles")
+    particles.require_ctf()
+    chosen = np.arange(particles.n) if rows is None else numbers("rows", rows, np.int64, (None,))
+    if len(chosen) and not -particles.n <= chosen.min() <= chosen.max() < particles.n:
+        raise InputError(f"rows: expected numbers below {particles.n}, got {chosen.min()} to {chosen.max()}")
+    boxes = np.unique(particles.optics.box[particles.optics_group[chosen]]).tolist()
+    if not isinstance(pixels, Pixels) or any(box != pixels.box for box in boxes):
+        told = f"those of {pixels.box} px" if isinstance(pixels, Pixels) else type(pixels).__name__
+        raise InputError(f"pixels: expected samples of images of {boxes} px (kernels.half_plane), got {told}")
+    return particle_ctf(particles, chosen, pixels)
 
 
 def image_ctf(

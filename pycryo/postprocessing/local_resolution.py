@@ -28,6 +28,8 @@ from pycryo.parallel.quantiles import quantiles
 from pycryo.parallel.rows import Bounds, even_bounds, move_rows, with_halo
 from pycryo.parallel.world import as_comm
 from pycryo.postprocessing.lattice import INSIDE, everywhere, interpolated, lattice_points, medians, near_mask
+from pycryo.postprocessing.local_options import THRESHOLD as THRESHOLD
+from pycryo.postprocessing.local_options import LocalOptions as LocalOptions
 from pycryo.postprocessing.process import check_pair
 from pycryo.postprocessing.spectral_window import Leakage, Window, limits
 from pycryo.threads import get_threads
@@ -42,50 +44,10 @@ Planes = NDArray[np.float32]
 LEAST_WINDOW, LEAST_RESOLUTIONS = 25.0, 4.0
 # Resolutions of a place per window below which the window there is doubled.
 _TOO_FEW = 1.5
-# An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3: limits at 0.5 scatter by up to half as much.
-THRESHOLD = 0.5
 # Windows per diameter, along each axis: the map of limits is as smooth as the window.
 _OVERLAP = 4
 _N_BINS = 50
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """How `local_resolution` looks.
-
-    Attributes
-    ----------
-    window : float, optional
-        Diameter of the window at half height, Å. Default: 25 Å, and 4 times the resolution of the whole at least;
-        doubled where it is less than 1.5 times the resolution of the place.
-    step : float, optional
-        Between windows, Å. Default: a quarter of `window`.
-    threshold : float
-        Of the FSC.
-    seed : int
-        Of the random phases of the whole maps' FSC.
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
-    """
-
-    window: float | None = None
-    step: float | None = None
-    threshold: float = THRESHOLD
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("window", "step"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"--{name} must be a positive number of Å, not {value:g}")
-        if not 0 < self.threshold < 1:
-            raise InputError(f"--threshold must be between 0 and 1, not {self.threshold:g}")
-        if self.seed < 0:
-            raise InputError(f"--seed must be 0 or more, not {self.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +88,10 @@ class LocalResolution:
     edges: Array
     counts: NDArray[np.int64]
 
+    def __repr__(self) -> str:
+        low, middle, high = (f"{self.quantiles[i]:.3g}" for i in (0, 2, 4))
+        return f"LocalResolution(5 % of the mask to {low} Å, half to {middle} Å, 95 % to {high} Å)"
+
 
 def localres(
     half1: Any, half2: Any, mask: Any = None, *, pixel_size: float | None = None, comm: Any = None, **options: Any
@@ -153,6 +119,14 @@ def localres(
     ------
     InputError
         If the half-maps or the mask cannot be used, or there is no such option.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> halves = pycryo.reconstruct(pycryo.simulate(truth, n=100, snr=0.5), half_maps=True).half_maps
+    >>> found = pycryo.localres(*halves, pycryo.mask(truth, resolution=40), window=120, step=60)
+    >>> found.resolution.data.shape, len(found.quantiles)
+    ((48, 48, 48), 5)
     """
     known = [each.name for each in fields(LocalOptions)]
     if unknown := set(options) - set(known):

@@ -40,6 +40,13 @@ class PostprocessOptions:
     bands : tuple of (int, int), optional
         Shells beyond the first fall of the FSC where there is signal. Default: those that are beyond chance
         (`pycryo.maps.returned.returned_bands`).
+
+    Examples
+    --------
+    >>> from pycryo.postprocessing.sharpen import Filter
+    >>> options = pycryo.PostprocessOptions(Filter(b_factor=-80.0), low_pass=12.0)
+    >>> options.filter.b_factor, options.low_pass
+    (-80.0, 12.0)
     """
 
     filter: Filter = field(default_factory=Filter)
@@ -73,6 +80,10 @@ class PostprocessResult:
     b_factor: float | None
     guinier: Guinier
     seed: int = 0
+
+    def __repr__(self) -> str:
+        sharpened = "not sharpened" if self.b_factor is None else f"B-factor {self.b_factor:.3g} Å²"
+        return f"PostprocessResult({self.resolution:.4g} Å, {sharpened}, {self.map})"
 
     @property
     def masked(self) -> Map:
@@ -121,6 +132,14 @@ def postprocess(
     ------
     InputError
         If the half-maps differ in box or pixel size, if the mask is none, or a number is out of range.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> halves = pycryo.reconstruct(pycryo.simulate(truth, n=100, snr=0.5), half_maps=True).half_maps
+    >>> found = pycryo.postprocess(*halves, pycryo.mask(truth, resolution=40))
+    >>> found.resolution == found.fsc.resolution_0143, found.masked.box
+    (True, 48)
     """
     half1, half2 = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
     mask = None if mask is None else as_map("mask", mask, None if isinstance(mask, Map) else half1.pixel_size)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
@@ -24,6 +25,7 @@ from pycryo.maps.slab_map import gather, resample_grid
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.progress import Progress, told_to
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.saved.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.files.saved.measured import Measured
@@ -52,9 +54,9 @@ def refine(
     comm: Any = None,
     mask: Map | None = None,
     observer: Observer | None = None,
+    progress: Progress | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    gather_maps: bool = True,
 ) -> Result:
     """Determine a structure: orientations of all particles and the map. Collective.
 
@@ -74,18 +76,20 @@ def refine(
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far;
         `pycryo.half_maps` brings its maps to rank 0. If it returns True on rank 0, the run ends with one more iteration
         and the final one. examples/observer.py draws and ends a run so.
+    progress : callable, optional
+        Called on rank 0 with the fraction done, 0 to 1, and the name of the phase, such as "iteration 3, scan": often,
+        and at the beginning and end of each phase. It changes nothing.
     checkpoint : path, optional
         Folder for the state of the run, written before the first iteration and after each but the final one; what an
         iteration of many minutes has found is written during it, too.
     resume : bool
         Go on from the state in `checkpoint`. The result is that of an uninterrupted run, whatever the number of ranks
         and threads.
-    gather_maps : bool
-        Bring the maps of the result to rank 0, which must have the memory for them.
 
     Returns
     -------
     Result
+        Its maps on rank 0, which must have the memory for them; `refine_slabs` leaves them dealt to the ranks.
 
     Raises
     ------
@@ -93,7 +97,38 @@ def refine(
         If particles, reference or mask cannot be used, or the checkpoint is missing or of another run.
     RunError
         If the checkpoint cannot be written.
+
+    Examples
+    --------
+    >>> start = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(start, n=40, snr=1.0, shift_sd=0.5)
+    >>> result = pycryo.refine(particles, start, pycryo.RefineOptions(symmetry="D2", max_iter=1))
+    >>> result.map.box, [record.stage for record in result.history]
+    (24, ['global', 'final'])
     """
+    instance("particles", particles, Particles, "from read_particles")
+    comm = as_comm(comm)
+    with told_to(progress if comm.rank == 0 else None):
+        found = refine_slabs(
+            particles, reference, options, comm=comm, mask=mask, observer=observer, checkpoint=checkpoint, resume=resume
+        )
+    shares = [each.share for each in found.classes]
+    maps = zip(found.outcome.classes, shares, strict=True)
+    return replace(found, classes=tuple(_gathered(found.setup, *each) for each in maps))
+
+
+def refine_slabs(
+    particles: Particles,
+    reference: Map | Sequence[Map] | None,
+    options: RefineOptions | None = None,
+    *,
+    comm: Any = None,
+    mask: Map | None = None,
+    observer: Observer | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> Result:
+    """`refine` whose maps stay dealt to the ranks, in `Result.outcome`; those of the classes are None. Collective."""
     options = options or RefineOptions()
     if options.threads is not None:
         set_threads(options.threads)
@@ -113,7 +148,8 @@ def refine(
         finally:
             setup.background.close()
     shares = outcome.record.class_share
-    classes = tuple(_class_result(setup, *each, gather_maps) for each in zip(outcome.classes, shares, strict=True))
+    dealt = zip(outcome.classes, shares, strict=True)
+    classes = tuple(ClassResult(None, None, maps.fsc, share) for maps, share in dealt)
     return Result(classes, outcome.poses, outcome.record.resolution, history, setup, outcome)
 
 
@@ -172,11 +208,9 @@ def _iterations(
     return run(setup, state, after_iteration, history, unfinished)
 
 
-def _class_result(setup: Setup, maps: ClassMaps, share: float, gather_maps: bool) -> ClassResult:
-    """Maps of a class on rank 0, if they are wanted there. Collective."""
+def _gathered(setup: Setup, maps: ClassMaps, share: float) -> ClassResult:
+    """Maps of a class on rank 0. Collective."""
     assert maps.map is not None
-    if not gather_maps:
-        return ClassResult(None, None, maps.fsc, share)
     final, first, second = (gather(resample_grid(each, setup.box)) for each in (maps.map, *maps.half_maps))
     half_maps = None if first is None or second is None else (first, second)
     return ClassResult(final, half_maps, maps.fsc, share)

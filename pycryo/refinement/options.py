@@ -38,6 +38,16 @@ class RefineOptions:
     ------
     InputError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> options = pycryo.RefineOptions(symmetry="D2", diameter=180, max_iter=10)
+    >>> options.seed, options.padding
+    (1, 2)
+    >>> pycryo.RefineOptions(symmetry="Q2")
+    Traceback (most recent call last):
+        ...
+    pycryo.errors.InputError: symmetry 'Q2' is unknown: use Cn, Dn, T, O, I1, I2 (= I), I3 or I4
     """
 
     symmetry: str = _option("C1", "Sample", f"point group: {GROUPS}", "--sym", metavar="GROUP")

@@ -150,6 +150,9 @@ class Record:
     load: Load
     decision: str
 
+    def __repr__(self) -> str:
+        return f"Record({self.number}, {self.stage}, {self.resolution:.4g} Å, rotations to {self.spread_rotation:.2g}°)"
+
 
 @dataclass(frozen=True, slots=True)
 class Poses:
@@ -180,6 +183,9 @@ class Poses:
     log_evidence: NDArray[np.float64]
     figure_of_merit: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        return f"Poses({len(self.rows)} particles)"
+
 
 @dataclass(frozen=True, slots=True)
 class ClassMaps:
@@ -199,6 +205,9 @@ class ClassMaps:
     fsc: Fsc
     mask: SlabMap
     map: SlabMap | None
+
+    def __repr__(self) -> str:
+        return f"ClassMaps({self.fsc})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +232,10 @@ class Outcome:
     classes: tuple[ClassMaps, ...]
     poses: Poses | None
     optics: Found | None = None
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"Outcome(iteration {record.number}, {record.stage}, {record.resolution:.4g} Å)"
 
     @property
     def is_final(self) -> bool:

@@ -5,12 +5,13 @@ See docs/method.md, Insertion and reconstruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.particles import Particles
@@ -20,12 +21,13 @@ from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
 from pycryo.model.ewald import Ewald, check_ctf, check_images
 from pycryo.model.insertion import Frame, combined
-from pycryo.model.owners import Model, Owners, all_own, deal_map, halves_own
+from pycryo.model.owners import Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
 from pycryo.model.symmetrise import choose_mates
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.progress import Progress, told_to
 from pycryo.refinement.data.halves import halves_of_pixels, images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -33,12 +35,12 @@ from pycryo.refinement.data.partition import Geometry, Partition, commonest_geom
 from pycryo.refinement.expectation.fixed_poses import (
     FixedWeighting,
     Job,
-    Progress,
     exact_quanta,
     insert_particles,
     samples_per_image,
     white_noise,
 )
+from pycryo.refinement.reconstruct_options import ReconstructOptions as ReconstructOptions
 from pycryo.refinement.resources.memory_plan import image_budget
 from pycryo.refinement.resources.work_plan import measure_sizes
 from pycryo.report.verdict import NO_DEFOCUS
@@ -71,6 +73,10 @@ class Reconstruction:
     n: int
     left_out: LeftOut
 
+    def __repr__(self) -> str:
+        halves = "" if self.fsc is None else f", half-maps agree to {self.fsc.resolution_0143:.4g} Å"
+        return f"Reconstruction({self.n} particles, {len(self.left_out.rows)} left out, {self.map}{halves})"
+
 
 @dataclass(frozen=True, slots=True)
 class SlabReconstruction:
@@ -83,68 +89,48 @@ class SlabReconstruction:
     left_out: LeftOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReconstructOptions:
-    """Options of `reconstruct`.
+def reconstruct(
+    particles: Particles, *, comm: Any = None, progress: Progress | None = None, **options: Any
+) -> Reconstruction:
+    """Reconstruct a map from the poses that the particles have, whole on every rank. Collective.
 
-    Attributes
+    How it is made is told at `reconstruct_slabs`, which leaves the maps dealt to the ranks.
+
+    Parameters
     ----------
-    symmetry : str
-        Point group, see `pycryo.geometry.symmetry.symmetry`.
-    padding : int
-        Padding factor of the Fourier volume.
-    ctf : bool
-        Correct for the contrast transfer function.
-    invert_contrast : bool
-        The particles are dark on light.
-    half_maps : bool
-        Also reconstruct each half of rlnRandomSubset (drawn if absent) and measure their FSC.
-    max_resolution : float, optional
-        Å; the map ends there. Default: Nyquist.
-    background_radius : float, optional
-        Å; the mean of each image outside of it is subtracted. Default: half the box.
-    max_bad_fraction : float
-        More unusable images (NaN, constant, without defocus) than this share are an error; fewer are left out.
-    seed : int
-        Of the halves, if they have to be drawn.
-    model : str
-        How ranks hold the model, see `pycryo.model.owners.MODELS`.
-    single : bool
-        Transform in single precision.
-    memory : float, optional
-        GiB for images that wait for insertion. Default: half of what is free, divided by the ranks of the node.
-    ewald : bool
-        Allow for the thickness of the particle: insert the images on the Ewald sphere.
-    ewald_hand : int
-        See `pycryo.model.ewald.Ewald`.
-    diameter : float, optional
-        Of the particle, Å, for the Ewald sphere. Default: two thirds of the box.
+    particles : Particles
+        With rlnAngleRot, rlnAngleTilt, rlnAnglePsi; origins are 0 where absent.
+    comm : mpi4py communicator, optional
+        Ranks that share the work. Default: this process alone.
+    progress : callable, optional
+        Called on rank 0 with the fraction done, 0 to 1, and the name of the phase.
+    **options
+        Fields of `ReconstructOptions`, such as ``symmetry`` or ``half_maps``.
+
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    InputError
+        As `reconstruct_slabs`, or if there is no such option.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> particles = pycryo.simulate(truth, n=100, snr=0.5)
+    >>> found = pycryo.reconstruct(particles, half_maps=True)
+    >>> bool(pycryo.fsc(found.map, truth)[4] > 0.99)
+    True
     """
-
-    symmetry: str = "C1"
-    padding: int = 2
-    ctf: bool = True
-    invert_contrast: bool = False
-    half_maps: bool = False
-    max_resolution: float | None = None
-    background_radius: float | None = None
-    max_bad_fraction: float = 0.05
-    seed: int = 1
-    model: Model = "slab"
-    single: bool = False
-    memory: float | None = None
-    ewald: bool = False
-    ewald_hand: int = 1
-    diameter: float | None = None
-
-
-def reconstruct(particles: Particles, *, comm: Any = None, **options: Any) -> Reconstruction:
-    """Reconstruct a map, whole on every rank; see `reconstruct_slabs`. Collective.
-
-    `options` are the fields of `ReconstructOptions`, and ``progress``.
-    """
-    progress = options.pop("progress", None)
-    found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm, progress=progress)
+    known = [each.name for each in fields(ReconstructOptions)]
+    if unknown := set(options) - set(known):
+        raise InputError(f"reconstruct has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    instance("particles", particles, Particles, "from read_particles")
+    comm = as_comm(comm)
+    with told_to(progress if comm.rank == 0 else None):
+        found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm)
     halves = None
     if found.half_maps is not None:
         first, second = (everywhere(half) for half in found.half_maps)
@@ -157,7 +143,6 @@ def reconstruct_slabs(
     options: ReconstructOptions | None = None,
     *,
     comm: Any = None,
-    progress: Progress | None = None,
 ) -> SlabReconstruction:
     """Reconstruct a map from the poses that the particles have. Collective.
 
@@ -174,8 +159,6 @@ def reconstruct_slabs(
     options : ReconstructOptions, optional
     comm : Comm or mpi4py communicator, optional
         Ranks that share the work.
-    progress : callable, optional
-        Called with the number of this rank's images done and their total.
 
     Returns
     -------
@@ -203,7 +186,7 @@ def reconstruct_slabs(
     partition, statistics, left_out = _usable(comm, particles, options, radius)
     owners = halves_own(comm, options.model) if options.half_maps else (all_own(comm, options.model),)
     job = _job(partition, statistics, options, model, r_high, radius, ewald)
-    sums = insert_particles(partition, owners, job, progress)
+    sums = insert_particles(partition, owners, job)
     result = _solved(partition, owners, sums, job, options, left_out)
     for each in owners:
         each.free()

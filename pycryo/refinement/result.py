@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pycryo.arguments import instance
+from pycryo.display import html_columns
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
@@ -18,6 +21,9 @@ from pycryo.refinement.files.lock import FolderLock
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.outcome import Outcome, Poses, Record
 from pycryo.refinement.setup import Setup
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | None:
@@ -34,7 +40,20 @@ def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | N
     -------
     two Map, or None
         Unfiltered and unmasked, of the images' box.
+
+    Examples
+    --------
+    >>> def observer(setup, outcome, history):
+    ...     first, second = pycryo.half_maps(setup, outcome)
+    ...     print(history[-1].number, first.box, np.corrcoef(first.data.ravel(), second.data.ravel())[0, 1] > 0.5)
+    >>> start = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(start, n=40, snr=1.0, shift_sd=0.5)
+    >>> result = pycryo.refine(particles, start, pycryo.RefineOptions(max_iter=1), observer=observer)
+    1 24 True
+    2 24 True
     """
+    instance("setup", setup, Setup, "as the observer gets it")
+    instance("outcome", outcome, Outcome, "as the observer gets it")
     first, second = (gather(resample_grid(each, setup.box)) for each in outcome.classes[k - 1].half_maps)
     return None if first is None or second is None else (first, second)
 
@@ -58,6 +77,9 @@ class ClassResult:
     half_maps: tuple[Map, Map] | None
     fsc: Fsc
     share: float
+
+    def __repr__(self) -> str:
+        return f"ClassResult({self.map}, {self.fsc}, share {self.share:.3g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,27 @@ class Result:
     history: list[Record]
     setup: Setup = field(repr=False)
     outcome: Outcome = field(repr=False)
+
+    def __repr__(self) -> str:
+        n, classes = self.setup.partition.n, "" if len(self.classes) == 1 else f"{len(self.classes)} classes, "
+        return f"Result({self.resolution:.4g} Å, {n} particles, {classes}{len(self.history)} iterations)"
+
+    def _repr_html_(self) -> str:
+        """The iterations as a table, for notebooks."""
+        rows = [
+            (each.number, each.stage, *(f"{x:.3g}" for x in (each.resolution, each.spread_rotation, each.spread_shift)))
+            for each in self.history
+        ]
+        return html_columns(repr(self), ("iteration", "stage", "Å", "orientations ±°", "shifts ±Å"), rows)
+
+    def frame(self) -> pd.DataFrame:
+        """The figures of all iterations in a DataFrame, those of `Record` that are numbers or text."""
+        import pandas as pd
+
+        names = [each.name for each in fields(Record)]
+        rows = [{name: getattr(each, name) for name in names} for each in self.history]
+        plain = [name for name in names if all(isinstance(row[name], (int, float, str)) for row in rows)]
+        return pd.DataFrame(rows, columns=plain).set_index("number")
 
     @property
     def particles(self) -> Particles | None:

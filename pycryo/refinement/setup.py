@@ -71,6 +71,9 @@ class Setup:
     rates: list[Rates | None] = field(default_factory=lambda: [None, None])
     background: Background = field(default_factory=Background)
 
+    def __repr__(self) -> str:
+        return f"Setup({self.partition.n} particles, {self.group.name}, {self.box} px, {self.pixel_size:.6g} Å/px)"
+
     def free(self) -> None:
         """Give back the communicators of the halves. Collective."""
         self.partition.free()

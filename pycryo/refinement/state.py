@@ -65,3 +65,6 @@ class State:
     insertion_weight: NDArray[np.float64]
     motions: Motions = ((), ())
     optics_changes: tuple[tuple[int, Change], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"State(after iteration {self.number}, next is {self.schedule.stage})"

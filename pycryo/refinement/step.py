@@ -17,6 +17,7 @@ from pycryo.maps.fsc import Fsc
 from pycryo.maps.slab_map import SlabMap
 from pycryo.model.volume import shared_volume
 from pycryo.parallel.rows import even_bounds, move_rows
+from pycryo.progress import phase, within
 from pycryo.refinement.data.keeper import Keeper
 from pycryo.refinement.data.posteriors import moved_posteriors, with_file_defocus
 from pycryo.refinement.expectation.defocus_control import DefocusFigures, measure_defocus
@@ -75,7 +76,8 @@ def iterate(setup: Setup, state: State, keeper: Keeper | None = None) -> Outcome
     setup = _with_optics(setup, state)
     whole, setup = setup, images_of(setup, state.schedule.part)
     plan = make_plan(setup, state)
-    results, load, scores = _expect(setup, state, plan, timer, keeper)
+    with within(f"iteration {plan.number}"):
+        results, load, scores = _expect(setup, state, plan, timer, keeper)
     last = moved_posteriors(state.posteriors, plan.motions, setup.partition.particles.pixel_size)
     state = replace(state, posteriors=last)
     figures = _figures(setup, state, plan, results)
@@ -87,10 +89,11 @@ def iterate(setup: Setup, state: State, keeper: Keeper | None = None) -> Outcome
     # The images show the mean power of all classes, not that of each.
     is_blurred = figures.broad_share > _BLURRED and setup.options.classes == 1
     knows_poses = not state.schedule.in_doubt and figures.spread_rotation < UNKNOWN_SPREAD * even_spread(setup.group)
-    maxima = maximize(
-        setup, plan, state.references, results, figures.class_count, timer,
-        is_blurred=is_blurred, knows_poses=knows_poses,
-    )  # fmt: skip
+    with within(f"iteration {plan.number}"), phase("maps", 1):
+        maxima = maximize(
+            setup, plan, state.references, results, figures.class_count, timer,
+            is_blurred=is_blurred, knows_poses=knows_poses,
+        )  # fmt: skip
     if other_hand := [k for k, maximum in enumerate(maxima) if maximum.other_hand]:
         log.info("half-set 2 had found the other hand: its map and poses are inverted")
         results = [results[0], inverted_result(results[1], other_hand)]

@@ -10,18 +10,21 @@ import numpy as np
 
 from pycryo.errors import InputError
 from pycryo.io.particle_set import Particles
-from pycryo.maps.density import Map, as_map
+from pycryo.maps.density import Map, check_maps
+from pycryo.progress import Progress, told_to
 from pycryo.simulation.options import SimulateOptions
-from pycryo.simulation.simulator import BATCH_PIXELS, Simulator
+from pycryo.simulation.simulator import Simulator, tracked
 
 
-def simulate(model: Map | Sequence[Map], **options: Any) -> Particles:
+def simulate(model: Map | Sequence[Map], *, progress: Progress | None = None, **options: Any) -> Particles:
     """Particle images with known truth, in memory.
 
     Parameters
     ----------
     model : Map, or sequence of Map
         What the images show; several of one box and pixel size: classes.
+    progress : callable, optional
+        Called with the fraction done, 0 to 1, and the name of the phase.
     **options
         Fields of `SimulateOptions`, such as ``n``, ``snr`` or ``seed``.
 
@@ -34,19 +37,30 @@ def simulate(model: Map | Sequence[Map], **options: Any) -> Particles:
     ------
     InputError
         If there is no such option, a value is out of range, or there is nothing to simulate from.
+
+    Examples
+    --------
+    >>> truth = pycryo.read_map(pycryo.betagal() / "reference_40A.mrc")
+    >>> particles = pycryo.simulate(truth, n=20, snr=0.1, seed=3)
+    >>> particles
+    Particles(20 of particles in memory: 48 px, 6.8302 Å/px, 1 stack(s), 1 optics group(s), CTF and poses)
+    >>> particles.images().shape, particles.tilt.shape
+    ((20, 48, 48), (20,))
     """
     known = [each.name for each in fields(SimulateOptions)]
     if unknown := set(options) - set(known):
         raise InputError(f"simulate has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
     chosen = SimulateOptions(**options)
-    maps = [as_map("model", each) for each in ([model] if isinstance(model, Map) else list(model))]
+    check_maps("model", model)
+    maps = [model] if isinstance(model, Map) else list(model)
     if not maps:
         raise InputError("model: expected a Map, or several; got none")
     simulator = Simulator.from_maps(maps, chosen)
     truth, pixel_size = simulator.truth, maps[0].pixel_size
-    size = max(1, BATCH_PIXELS // maps[0].box ** 2)
+    with told_to(progress):
+        images = np.concatenate(list(tracked(simulator)))
     particles = Particles.from_arrays(
-        np.concatenate(list(simulator.batches(size))),
+        images,
         pixel_size,
         poses=truth.angles,
         origins=truth.origin * pixel_size,

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
-from pycryo.fourier import irfft2
 from pycryo.geometry.aberrations import magnified
 from pycryo.geometry.rotations import euler_to_matrix
 from pycryo.kernels.pixels import Pixels, half_plane
@@ -18,8 +17,8 @@ from pycryo.kernels.shift import shift
 from pycryo.maps.density import Map
 from pycryo.model.ewald import curvature
 from pycryo.model.microscope import image_ctf, turn_phases
+from pycryo.progress import track
 from pycryo.simulation.options import SimulateOptions
-from pycryo.threads import get_threads
 
 # Kinds of images in `Truth.junk`.
 PARTICLE, EMPTY, OFF_CENTRE, ICE = range(4)
@@ -175,7 +174,7 @@ class Simulator:
             slices *= transfer[0]
         turn_phases(slices, optics, group, pixels, sign=1)
         moved = shift(slices, pixels.kx, pixels.ky, truth.origin[rows, None], pixels.box)
-        return _to_images(pixels, moved[:, 0])
+        return pixels.to_images(moved[:, 0])
 
     def _slices(
         self, rows: NDArray[np.int64], rotations: NDArray[np.float64], bend: NDArray[np.float64]
@@ -215,8 +214,7 @@ class Simulator:
             signal += (strength * blob / blob.std()).astype(np.float32)
 
 
-def _to_images(pixels: Pixels, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, box, box) float32 images of Fourier samples (n, 2, n_pixel) whose origin is the centre pixel."""
-    box = pixels.box
-    images = irfft2(pixels.put(samples), box, workers=get_threads())
-    return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
+def tracked(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
+    """All images in order, some at a time, as a phase of `pycryo.progress`."""
+    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
+    return track(simulator.batches(size), simulator.options.n, "simulating images", len)

@@ -5,7 +5,18 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import pycryo
-from pycryo.arguments import cube, number, numbers, result, rotations, split
+from pycryo.arguments import (
+    cube,
+    instance,
+    matrices,
+    number,
+    numbers,
+    result,
+    rotations,
+    split,
+    transform,
+    whole_number,
+)
 from pycryo.errors import InputError
 from pycryo.kernels.defocus_scores import defocus_scores
 from pycryo.kernels.projector import fourier_volume, project_slices
@@ -178,3 +189,31 @@ def test_kernels_take_numbers_of_any_type():
         )
     with pytest.raises(InputError, match="shell: element 1 is 7, expected 0 to 1"):
         image_shells(slices, slices, [0, 7, 1], 2)
+
+
+def test_whole_numbers_and_objects():
+    assert whole_number("n", np.int64(3), 1) == 3
+    for bad, words in (
+        (0, "n: expected at least 1, got 0"),
+        (2.5, "n: expected whole numbers of int64"),
+        ("3", "n: expected an array of whole numbers, got str '3'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            whole_number("n", bad, 1)
+    instance("map", Map(np.ones((2, 2, 2)), 1.0), (Map, str), "from read_map")
+    with pytest.raises(InputError, match=r"map: expected Map or str \(from read_map\), got int 3"):
+        instance("map", 3, (Map, str), "from read_map")
+
+
+def test_matrices_and_transforms():
+    turns = Rotation.random(2, random_state=1)
+    np.testing.assert_array_equal(matrices("m", turns, (None,)), turns.as_matrix())
+    np.testing.assert_array_equal(matrices("m", 2 * np.ones((1, 2, 3, 3)), (1, 2)), 2)
+    with pytest.raises(InputError, match=r"m: expected shape \(2, 3, 3\), got \(1, 3, 3\)"):
+        matrices("m", np.ones((1, 3, 3)), (2,))
+    half = np.ones((4, 4, 3), np.complex64)
+    assert transform("t", half) is half
+    assert transform("t", half.real.tolist()).dtype == np.complex128
+    for bad, words in ((half[:, :, :2], r"t: expected shape \(N, N, N//2 \+ 1\)"), ("a", "t: expected an array of")):
+        with pytest.raises(InputError, match=words):
+            transform("t", bad)

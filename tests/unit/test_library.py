@@ -1,5 +1,6 @@
 """A developer's walk with `import pycryo` alone: particles in memory, maps, masks, FSC; what is wrong is said."""
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -295,3 +296,66 @@ def test_projection_and_insertion_are_adjoint(rng):
     # Float32 slices and positions: 1e-7 of the sum of magnitudes, about 30 times the sum.
     assert left == pytest.approx(right, abs=3e-6 * float(np.sum(np.abs(slices * samples))))
     assert weight.sum() == pytest.approx(n * len(pixels), rel=1e-6)
+
+
+def test_a_walk_with_one_import(tmp_path, monkeypatch):
+    """Read, project, CTF, reconstruct, FSC, mask, refine with an observer, write: no module of pycryo is named."""
+    monkeypatch.chdir(tmp_path)
+    reference = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 32, 10.0)
+    pycryo.write_particles("set.star", pycryo.simulate(reference, n=60, snr=0.5, shift_sd=0.5, seed=2))
+    particles = pycryo.read_particles("set.star")
+
+    turns = pycryo.euler_to_matrix(particles.rot, particles.tilt, particles.psi)
+    origins = np.stack([particles.origin_x, particles.origin_y], axis=1) / reference.pixel_size
+    pixels = pycryo.kernels.half_plane(32, 16)
+    samples = pixels.from_images(pycryo.project(reference, turns, shifts=origins))
+    made = pixels.to_images(samples * pycryo.ctf_of(particles, pixels)[:, None])
+    measured = particles.images()
+    # Signal and noise: the correlation is √(SNR / (1 + SNR)) = 0.58, the scatter of one of 1024 pixels 0.03.
+    assert np.median([np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(made, measured, strict=True)]) > 0.5
+
+    found = pycryo.reconstruct(particles, half_maps=True, symmetry="D2")
+    soft = pycryo.mask(found.map, resolution=40)
+    curves = pycryo.corrected_fsc(*found.half_maps, mask=soft)
+    assert curves.resolution_0143 < 45
+    assert pycryo.fsc(found.map, reference)[5] > 0.9
+
+    seen = []
+
+    def observer(setup, outcome, history):
+        first, second = pycryo.half_maps(setup, outcome)
+        seen.append((first.data + second.data, outcome.classes[0].fsc.frame(), history[-1].resolution))
+        return len(seen) == 1
+
+    options = pycryo.RefineOptions(symmetry="D2", max_iter=9)
+    result = pycryo.refine(particles, found.map, options, mask=soft, observer=observer)
+    assert len(seen) == len(result.history) == 3
+    assert seen[-1][2] == result.resolution
+    np.testing.assert_array_equal(seen[-1][1]["unmasked"], result.fsc.unmasked)
+    pycryo.write_map("map.mrc", pycryo.low_pass(result.map, 30))
+    pycryo.write_particles("found.star", result.particles)
+    assert pycryo.read_map("map.mrc").box == 32
+    assert pycryo.read_particles("found.star").has_poses
+
+
+def test_a_mask_that_is_not_there_is_told(particles, truth):
+    with pytest.raises(pycryo.InputError, match="/does/not/exist"):
+        pycryo.refine(particles, truth, pycryo.RefineOptions(mask="/does/not/exist"))
+
+
+def test_each_call_without_comm_under_mpiexec_warns(particles, truth, monkeypatch):
+    """Once, and it points at the line of the script."""
+    monkeypatch.setattr("pycryo.parallel.world.launched_size", lambda: 2)
+
+    def call(function, *arguments):
+        with contextlib.suppress(pycryo.InputError):
+            function(*arguments)
+
+    for function, arguments in (
+        (pycryo.reconstruct, (particles[:10],)),
+        (pycryo.refine, (particles, None)),
+        (pycryo.abinitio, (particles[:1],)),
+    ):
+        with pytest.warns(UserWarning, match="each of them does all the work: give comm=MPI.COMM_WORLD") as told:
+            call(function, *arguments)
+        assert [each.filename for each in told] == [__file__]

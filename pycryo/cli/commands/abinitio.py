@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli.folder_run import Job
 from pycryo.cli.option_arguments import add_option_arguments, add_overwrite, add_talk, options_from
@@ -15,6 +14,7 @@ from pycryo.io.particles import Particles
 from pycryo.io.sources.scratch import on_scratch
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.world import world
+from pycryo.progress import on_terminal
 from pycryo.refinement.start.abinitio import abinitio
 from pycryo.refinement.start.abinitio_options import AbinitioOptions
 from pycryo.refinement.start.abinitio_outputs import MAP_NAME, write_initial_model
@@ -40,16 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-command on this rank; returns the exit code. Collective."""
     comm = world()
-    progress.enable(comm.rank == 0 and not args.quiet)
     levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
     try:
         for name in () if args.verbose else _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
-        return _Job.carry_out(comm, args, "abinitio")
+        with on_terminal(comm.rank == 0 and not args.quiet):
+            return _Job.carry_out(comm, args, "abinitio")
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        progress.enable(False)
 
 
 class _Job(Job):

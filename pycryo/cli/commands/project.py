@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.projector import FourierVolume, fourier_volume, project_images
 from pycryo.maps.density import Map
 from pycryo.model.microscope import magnification, put_into_images
+from pycryo.progress import on_terminal, track
 from pycryo.simulation.options import SimulateOptions
 from pycryo.simulation.simulator import draw_truth
 from pycryo.threads import set_threads
@@ -108,7 +108,9 @@ def run(args: argparse.Namespace) -> int:
     ignored = parse_kinds(args.ignore_optics)
     views = random_views(args, source) if args.poses is None else views_of(args.poses, source, args.ctf, ignored)
     check_output(args.out, star, inputs=[args.map])
-    n = write_stack(args.out, _with_progress(source, views, args.padding), (source.box,) * 2, source.pixel_size)
+    images = track(projections(source, views, args.padding), len(views.angles), "projecting", len)
+    with on_terminal():
+        n = write_stack(args.out, images, (source.box,) * 2, source.pixel_size)
     names = np.array([f"{number:06d}@{args.out.name}" for number in range(1, n + 1)], object)
     views.write(star, names)
     logger.info("%s: %d projections of %d px, %g Å", args.out, n, source.box, source.pixel_size)
@@ -211,17 +213,3 @@ def _some(volume: FourierVolume, pixels: Pixels, views: Views, rows: NDArray[np.
 
     origins = views.origins[rows]
     return project_images(volume, rotations, pixels, shifts=origins if origins.any() else None, change=change)
-
-
-def _with_progress(source: Map, views: Views, padding: int) -> Iterator[NDArray[np.float32]]:
-    if not sys.stderr.isatty():
-        yield from projections(source, views, padding)
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("project", total=len(views.angles))
-        for images in projections(source, views, padding):
-            yield images
-            progress.advance(task, len(images))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pycryo.checks.inputs import Wanted, examine
@@ -23,6 +20,7 @@ from pycryo.model.owners import MODELS
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
+from pycryo.progress import on_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +120,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
     particles = on_root(comm, lambda: examine(wanted).usable(logger))
     inputs = [args.particles, *particles.stacks]
     on_root(comm, lambda: check_output(args.out, *(halves if args.half_maps else ()), inputs=inputs))
-    with _progress(comm) as progress, on_scratch(comm, particles, args.scratch) as copied:
+    with on_terminal(comm.rank == 0), on_scratch(comm, particles, args.scratch) as copied:
         options = ReconstructOptions(
             symmetry=args.symmetry,
             padding=args.padding,
@@ -140,7 +138,7 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
             ewald_hand=args.ewald_hand,
             diameter=args.diameter,
         )
-        result = reconstruct_slabs(copied, options, comm=comm, progress=progress)
+        result = reconstruct_slabs(copied, options, comm=comm)
     if skewness(result.map) < DARK and comm.rank == 0:
         advice = "without" if args.invert_contrast else "with"
         logger.warning("the map is dark on light: if the particles are, run again %s --invert-contrast", advice)
@@ -153,17 +151,3 @@ def _run(comm: Comm, args: argparse.Namespace) -> None:
         logger.info("%s: %d particles, %d px of %g Å", args.out, result.n, result.map.box, result.map.pixel_size)
         if result.fsc is not None:
             logger.info("half-maps, without a mask: %.2f Å at FSC 0.143", result.fsc.resolution_0143)
-
-
-@contextmanager
-def _progress(comm: Comm) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of rank 0's images, on a terminal."""
-    if comm.rank > 0 or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("reconstruct", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

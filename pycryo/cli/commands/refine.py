@@ -8,7 +8,6 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pycryo import progress
 from pycryo.checks.inputs import Inputs, Wanted, examine
 from pycryo.cli import relion
 from pycryo.cli.abort_file import obeys_abort_file, remove_abort_file
@@ -26,6 +25,7 @@ from pycryo.maps.density import Map
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
+from pycryo.progress import on_terminal
 from pycryo.refinement.data.prior import NO_POSES
 from pycryo.refinement.files import closing
 from pycryo.refinement.files.job import SUCCESS, keep_traceback
@@ -33,7 +33,7 @@ from pycryo.refinement.files.live import LiveReport
 from pycryo.refinement.files.output_nodes import write_output_nodes
 from pycryo.refinement.files.outputs import Writer
 from pycryo.refinement.files.saved.checkpoint import checkpoint_file
-from pycryo.refinement.loop import refine
+from pycryo.refinement.loop import refine_slabs
 from pycryo.refinement.options import RefineOptions
 from pycryo.refinement.resources.work_plan import tell
 from pycryo.refinement.start.first_setup import set_up
@@ -101,11 +101,8 @@ def refine_command(comm: Comm, args: argparse.Namespace, command: str) -> int:
     int
         Exit code.
     """
-    progress.enable(comm.rank == 0 and not args.quiet)
-    try:
+    with on_terminal(comm.rank == 0 and not args.quiet):
         return _Job.carry_out(comm, args, command)
-    finally:
-        progress.enable(False)
 
 
 @dataclass(slots=True)
@@ -178,7 +175,7 @@ class _Job(Job):
         writer = Writer(self.folder.path, particles, options, self.comm, inputs=inputs, findings=findings)
         self.live = LiveReport(writer, self.args.report_every)
         try:
-            refine(
+            refine_slabs(
                 particles,
                 references,
                 options,
@@ -187,7 +184,6 @@ class _Job(Job):
                 observer=self.live,
                 checkpoint=self._checkpoint,
                 resume=self._resumes,
-                gather_maps=False,
             )
         finally:
             self.has_results = writer.has_written

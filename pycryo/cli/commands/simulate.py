@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pycryo.errors import InputError
 from pycryo.io.atomic import check_writable_folder
@@ -21,8 +19,9 @@ from pycryo.io.table import Table, make_table
 from pycryo.maps.atoms import is_model, model_density
 from pycryo.maps.density import Map, low_pass, resample
 from pycryo.maps.masks import auto_mask
+from pycryo.progress import on_terminal
 from pycryo.simulation.options import SimulateOptions
-from pycryo.simulation.simulator import BATCH_PIXELS, PARTICLE, Simulator
+from pycryo.simulation.simulator import PARTICLE, Simulator, tracked
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     folder = check_writable_folder(args.out)
     _write_maps(folder, simulator.maps)
     box, pixel_size = models[0].box, models[0].pixel_size
-    write_stack(folder / "particles.mrcs", _with_progress(simulator), (box, box), pixel_size)
+    with on_terminal():
+        write_stack(folder / "particles.mrcs", tracked(simulator), (box, box), pixel_size)
     optics = options.optics_table(box, pixel_size)
     write_star(folder / "truth.star", {"optics": optics, "particles": particle_table(simulator, poses=True)})
     write_star(folder / "particles.star", {"optics": optics, "particles": particle_table(simulator, poses=False)})
@@ -97,22 +97,6 @@ def _write_maps(folder: Path, maps: tuple[Map, ...]) -> None:
     mean = Map(np.mean([each.data for each in maps], axis=0, dtype=np.float32), maps[0].pixel_size)
     write_map(folder / "mask.mrc", auto_mask(mean), mean.pixel_size)
     write_map(folder / "init40A.mrc", low_pass(mean, INITIAL_RESOLUTION).data, mean.pixel_size)
-
-
-def _with_progress(simulator: Simulator) -> Iterator[NDArray[np.float32]]:
-    """The images batch by batch, with a progress bar on a terminal."""
-    size = max(1, BATCH_PIXELS // simulator.maps[0].box ** 2)
-    if not sys.stderr.isatty():
-        yield from simulator.batches(size)
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("simulate", total=simulator.options.n)
-        for batch in simulator.batches(size):
-            yield batch
-            progress.advance(task, len(batch))
 
 
 def particle_table(simulator: Simulator, *, poses: bool) -> Table:

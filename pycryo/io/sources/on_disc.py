@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
+from pycryo.io.image_names import names_from
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack, write_stack
 from pycryo.io.particle_set import Particles
@@ -22,6 +26,7 @@ def on_disc(particles: Particles, folder: Path) -> Particles:
 
     A file with other images stays as it is: the new one has a number in its name then.
     """
+    instance("particles", particles, Particles, "from read_particles")
     stacks = list(particles.stacks)
     for number, source in enumerate(particles.headers):
         if isinstance(source, ArrayStack):
@@ -61,3 +66,12 @@ def _holds(path: Path, source: ArrayStack) -> bool:
         return all(np.array_equal(read_stack(header, part), source.images[part.start : part.stop]) for part in parts)
     except InputError:
         return False
+
+
+def names_from_here(particles: Particles) -> NDArray[Any] | None:
+    """Image names (n,) that lead to the stacks from the working folder; None if those of the file do."""
+    if all(folder == Path.cwd() for folder in particles.folders):
+        return None
+    names = particles.table.values(texts=["rlnImageName"])["rlnImageName"][particles.rows].tolist()
+    stacks = [particles.stacks[number] for number in particles.stack.tolist()]
+    return names_from(Path.cwd(), names, stacks, particles.folders)

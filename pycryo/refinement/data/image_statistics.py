@@ -16,6 +16,7 @@ from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.shells import image_shells
 from pycryo.model.microscope import are_premultiplied, mean_square_ctf
 from pycryo.parallel.comm import Comm
+from pycryo.progress import phase
 from pycryo.refinement.data.left_out import LeftOut, gathered, names_of, sort_out
 from pycryo.refinement.data.mend import Mends, mended_counts
 from pycryo.refinement.data.norm import norm_corrections
@@ -171,9 +172,11 @@ def measure_images(
     particles, comm = partition.particles, partition.comm
     n_group, n_shell = len(particles.optics.box), int(particles.optics.box.max()) // 2 + 1
     seen, mends = _Pass(n_shell, {} if keep else None), Mends()
-    for half in (0, 1):
-        for batch in partition.batches(partition.rows_of(half), mends):
-            seen.add(particles, batch, background_radius, finds_particle=finds_particle)
+    with phase("measuring images", len(partition.rows)) as advance:
+        for half in (0, 1):
+            for batch in partition.batches(partition.rows_of(half), mends):
+                seen.add(particles, batch, background_radius, finds_particle=finds_particle)
+                advance(len(batch.rows))
     left_out = gathered(comm, seen.bad)
     if judged is None:
         every = np.concatenate([np.empty((0, N_BAND)), *seen.levels])

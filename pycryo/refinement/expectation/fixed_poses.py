@@ -5,7 +5,6 @@ See docs/method.md, Insertion and reconstruction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +20,12 @@ from pycryo.model.ewald import Ewald
 from pycryo.model.insertion import Frame, Insertion, waits
 from pycryo.model.owners import Owners
 from pycryo.model.symmetrise import Mates, symmetrise
+from pycryo.progress import phase
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Geometry, Partition
 from pycryo.refinement.data.prepare import transform, weighted_target
 from pycryo.refinement.expectation.entries import both_bands, on_both_surfaces
 from pycryo.refinement.expectation.rounds import parts, round_count
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +106,7 @@ def exact_quanta(
     return quantum_for(entries * gain * max(value, 1e-300)), quantum_for(entries * gain**2 * weight)
 
 
-def insert_particles(
-    partition: Partition, owners: tuple[Owners, ...], job: Job, progress: Progress | None
-) -> list[Accumulators | None]:
+def insert_particles(partition: Partition, owners: tuple[Owners, ...], job: Job) -> list[Accumulators | None]:
     """F and T of each half, on its owners; None elsewhere. Collective."""
     whole = len(owners) == 1
     comms = [partition.comm] if whole else list(partition.half_comm)
@@ -121,18 +117,16 @@ def insert_particles(
     n_sample = samples_per_image(partition.particles, job.frame, job.pixel_size)
     n_byte = (12 if job.ewald is None else 24) * n_sample
     n_round = round_count(partition, n_byte if waiting else 0.0, job.memory)
-    done, total = 0, len(partition.rows)
-    for number, rows in enumerate(parts(partition, n_round)):
-        for insertion in insertions if number else ():
-            if insertion is not None:
-                insertion.exchange()
-        for insertion, mine in zip(insertions, rows, strict=False):
-            for batch in partition.batches(mine):
-                assert insertion is not None
-                insertion.add(_entries(partition.particles, batch, job))
-                done += len(batch.rows)
-                if progress is not None:
-                    progress(done, total)
+    with phase("inserting images", len(partition.rows)) as advance:
+        for number, rows in enumerate(parts(partition, n_round)):
+            for insertion in insertions if number else ():
+                if insertion is not None:
+                    insertion.exchange()
+            for insertion, mine in zip(insertions, rows, strict=False):
+                for batch in partition.batches(mine):
+                    assert insertion is not None
+                    insertion.add(_entries(partition.particles, batch, job))
+                    advance(len(batch.rows))
     return [
         None if insertion is None else _symmetric(insertion.result(), each, job)
         for insertion, each in zip(insertions, owners, strict=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.kernels.projector import FourierVolume
 from pycryo.model.microscope import are_premultiplied, particle_ctf
-from pycryo.progress import track
+from pycryo.progress import phase, track
 from pycryo.refinement.data.keeper import Keeper
 from pycryo.refinement.data.partition import Geometry, Partition, geometries, geometry_at
 from pycryo.refinement.data.prepare import Target
@@ -138,7 +138,8 @@ def _run_round(
 def _load(partition: Partition, plan: Plan, one: HalfPass, rows: NDArray[np.int64], timer: Timer) -> Iterator[_Loaded]:
     """Read images and weigh them."""
     half, particles, weighting = one.half, one.particles, plan.weighting
-    for batch in track(partition.batches(rows), None, f"iteration {plan.number}, half {half + 1}"):
+    name = f"images of half {half + 1}"
+    for batch in track(partition.batches(rows), len(rows), name, lambda batch: len(batch.rows)):
         with timer.phase("prepare"):
             # Images that were multiplied by their CTF cannot be had with another one.
             if not plan.needs_bare or are_premultiplied(particles, batch.rows):
@@ -173,8 +174,10 @@ def _search(
         found = global_search(searches, neighbours, policy, known, effort)
     for one, mine, supports, counts, measured in zip(passes, chosen, found, effort.n_scores, known, strict=True):
         setup.rates[one.half] = measured
-        for each, support, n_score in zip(mine, supports, counts, strict=True):
-            one.take(each.rows, each.target, support, each.bare, n_score)
+        with phase(f"poses of half {one.half + 1}", sum(len(each.rows) for each in mine)) as advance:
+            for each, support, n_score in zip(mine, supports, counts, strict=True):
+                one.take(each.rows, each.target, support, each.bare, n_score)
+                advance(len(each.rows))
 
 
 def _half_search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
@@ -144,8 +144,14 @@ class Panel:
         return cells * (CELL_SLICES * self.images.n_shift)
 
 
-def run_belts(work: Sequence[tuple[Belt, Sequence[Panel]]], threads: int | None = None) -> float:
+def run_belts(
+    work: Sequence[tuple[Belt, Sequence[Panel]]],
+    threads: int | None = None,
+    advance: Callable[[float], None] = lambda n_item: None,
+) -> float:
     """Compare the panels of each belt with all its blocks; belts that a rank serves at once take turns. Collective.
+
+    `advance` hears of the items that are done.
 
     Returns
     -------
@@ -165,6 +171,7 @@ def run_belts(work: Sequence[tuple[Belt, Sequence[Panel]]], threads: int | None 
                 for belt, _ in work:
                     belt.progress()
             seconds += time.perf_counter() - begin
+            advance(len(slices))
     return seconds
 
 

@@ -18,6 +18,7 @@ from pycryo.kernels.compare import CELL_SLICES
 from pycryo.kernels.pixels import half_plane
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.conveyor import Belt, Traffic, Way, make_belt, ring
+from pycryo.progress import phase
 from pycryo.refinement.expectation.panels import (
     Group,
     HalfSearch,
@@ -179,7 +180,11 @@ def _run(
             _tell(known, ride.choice, search.comm.size)
         rates[i] = known
         rides.append(ride)
-    effort.comparing += run_belts([(ride.belt, ride.panels) for ride in rides], threads)
+    n_item = len(scan.rotations) * sum(
+        len(search.volumes) for search, ride in zip(searches, rides, strict=True) if ride.panels
+    )
+    with phase("scan" if scan is searches[0].scan else "coarse scan", n_item) as advance:
+        effort.comparing += run_belts([(ride.belt, ride.panels) for ride in rides], threads, advance)
     for search, ride, measured in zip(searches, rides, rates, strict=True):
         traffic = ride.belt.traffic
         effort.traffic.add(traffic)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.geometry.symmetry import symmetry
@@ -24,6 +25,7 @@ from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
+from pycryo.progress import Progress, told_to
 from pycryo.refinement.data.halves import images_told
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -89,12 +91,19 @@ class InitialModel:
     planes: SlabMap
     seconds: float
 
+    def __repr__(self) -> str:
+        return (
+            f"InitialModel({self.map}, {self.resolution:.3g} Å, diameter {self.diameter:.0f} Å, "
+            f"{len(self.used)} particles, {self.seconds:.0f} s)"
+        )
+
 
 def abinitio(
     particles: Particles,
     options: AbinitioOptions | None = None,
     *,
     comm: Any = None,
+    progress: Progress | None = None,
     gather_map: bool = True,
 ) -> InitialModel:
     """Find an initial map of particles without a reference. Collective.
@@ -108,6 +117,8 @@ def abinitio(
     options : AbinitioOptions, optional
     comm : mpi4py communicator, optional
         Default: this process alone.
+    progress : callable, optional
+        Called on rank 0 with the fraction done, 0 to 1, and the name of the phase.
     gather_map : bool
         Bring the map to rank 0, which must have the memory for it.
 
@@ -120,15 +131,26 @@ def abinitio(
     ------
     InputError
         If the particles cannot be used.
+
+    Examples
+    --------
+    >>> truth = pycryo.resample(pycryo.read_map(pycryo.betagal() / "reference_40A.mrc"), 24, 13.66)
+    >>> particles = pycryo.simulate(truth, n=30, snr=1.0, shift_sd=0.5)
+    >>> options = pycryo.AbinitioOptions(symmetry="D2", tries=1, first_batch=6, last_batch=8, last_resolution=40)
+    >>> found = pycryo.abinitio(particles, options)
+    >>> found.map.box, len(found.used)
+    (24, 30)
     """
     began = time.perf_counter()
+    instance("particles", particles, Particles, "from read_particles")
     options = options or AbinitioOptions()
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
-    setup, left_out, n_mended = _set_up(comm, particles, options)
-    contest = Contest(setup, options)
-    last = contest.run()
+    with told_to(progress if comm.rank == 0 else None):
+        setup, left_out, n_mended = _set_up(comm, particles, options)
+        contest = Contest(setup, options)
+        last = contest.run()
     ((reference, _),) = last.state.references
     resolution = resolution_at(last.curve, reference.box, reference.pixel_size, 0.143)
     poses = gather_poses(setup.partition, last.results, last.figures.score)

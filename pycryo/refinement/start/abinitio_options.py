@@ -34,6 +34,12 @@ class AbinitioOptions:
     ------
     InputError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> options = pycryo.AbinitioOptions(symmetry="D2", diameter=180)
+    >>> options.resolutions(180)
+    (40.0, 15.0)
     """
 
     symmetry: str = _shared("symmetry")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycryo.errors import InputError
 from pycryo.geometry.symmetry import symmetry
 from pycryo.io.particles import Particles
-from pycryo.maps.density import Map, resample
+from pycryo.maps.density import Map, check_maps, resample
 from pycryo.maps.masks import fitted_mask
 from pycryo.maps.slab_map import from_root
 from pycryo.memory import without_collections
@@ -117,6 +117,7 @@ def _given(
     comm: Comm, particles: Particles, reference: Map | Sequence[Map] | None, options: RefineOptions
 ) -> tuple[list[Map], str]:
     """The references of rank 0, or one made of the poses in the file, and the mark of those given. Collective."""
+    on_root(comm, lambda: check_maps("reference", reference))
     references = [reference] if isinstance(reference, Map) else list(reference or ())
     mark = on_root(comm, lambda: maps_mark(references))
     if options.local and not mark:

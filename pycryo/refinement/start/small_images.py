@@ -85,7 +85,7 @@ def read_small(
     mends = Mends()
     if len(mine):
         batches = mended(iter_batches(particles, mine, max_images=batch_size(particles)), mends)
-        for batch in track(batches, None, "reading images"):
+        for batch in track(batches, len(mine), "reading images", lambda batch: len(batch.rows)):
             usable = sort_out(batch, bad)
             good = batch.rows[usable]
             small = shrink_images(batch.images[usable], int(box[particles.optics_group[batch.rows[0]]]))

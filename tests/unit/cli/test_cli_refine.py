@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pycryo import RefineOptions, progress
+from pycryo import RefineOptions
 from pycryo.cli import ranks
 from pycryo.cli.commands import refine as command
 from pycryo.cli.commands.demo import summary
@@ -165,7 +165,7 @@ def test_mask_and_threads_reach_the_refinement(words, tiny_set, tmp_path, monkey
     def refine(particles, reference, options, *, comm, mask, observer, **resume):
         seen.update(n=particles.n, box=reference[0].box, mask=mask.box, options=options, threads=get_threads())
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main([*words, "--mask", str(tiny_set / "mask.mrc"), "--threads", "1"]) == 0
     assert (seen["n"], seen["box"], seen["mask"], seen["threads"]) == (40, 32, 32, 1)
     assert seen["options"].mask.endswith("mask.mrc")
@@ -184,7 +184,7 @@ def test_failures(words, tmp_path, monkeypatch, capsys, error, code, mark, messa
     def refine(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == code
     printed = capsys.readouterr().err
     assert message in printed
@@ -199,7 +199,7 @@ def test_wrong_input_found_late_leaves_nothing(words, tmp_path, monkeypatch, cap
     def refine(*args, **kwargs):
         raise InputError("too many images are unusable; remove them")
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == 2
     assert capsys.readouterr().err == "pycryo refine: error: too many images are unusable; remove them\n"
     assert not list(tmp_path.iterdir())
@@ -210,7 +210,7 @@ def test_wrong_input_after_the_first_iteration_is_a_failure(words, tmp_path, mon
         observer.writer.has_written = True
         raise InputError("cannot write here any more")
 
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == 2
     assert marks(tmp_path / "run") == ["FAILURE"]
 
@@ -244,7 +244,7 @@ def test_signals(words, tmp_path, monkeypatch, capsys, number, code):
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(command, "refine", refine)
+    monkeypatch.setattr(command, "refine_slabs", refine)
     assert main(words) == code
     assert signal.getsignal(number) is before
     assert marks(tmp_path / "run") == ["ABORTED"]
@@ -252,7 +252,7 @@ def test_signals(words, tmp_path, monkeypatch, capsys, number, code):
 
 
 def test_a_failing_report_is_a_warning(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "refine", lambda *args, **kwargs: None)
+    monkeypatch.setattr(command, "refine_slabs", lambda *args, **kwargs: None)
     assert main(words) == 0
     assert "WARNING: the report could not be made" in capsys.readouterr().err
     assert marks(tmp_path / "run") == ["SUCCESS"]
@@ -340,22 +340,6 @@ def test_logs_by_rank_and_level(tmp_path, capsys):
         log.debug("detail")
     assert capsys.readouterr().err == "detail\n"
     assert not logging.getLogger("pycryo").handlers
-
-
-def test_progress_passes_everything_on(monkeypatch):
-    assert list(progress.track(iter(range(5)), 5, "some")) == list(range(5))
-    monkeypatch.setattr(progress, "_is_enabled", True)
-    nested = [list(progress.track(range(each), None, "inner")) for each in progress.track(range(3), 3, "outer")]
-    assert nested == [[], [0], [0, 1]]
-    stopped = progress.track(range(3), 3, "stopped")
-    next(stopped)
-    stopped.close()
-    assert list(progress.track(range(2), 2, "again")) == [0, 1]
-
-
-def test_progress_needs_a_terminal(monkeypatch):
-    progress.enable()
-    assert not progress._is_enabled
 
 
 def test_demo_summary_names_the_files(tmp_path):

@@ -294,7 +294,7 @@ def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
     """As RELION's GUI asks for it, within the second iteration."""
     out = Path("External/job014")
     words = [*run_words(EXTERNAL, project, out), "--quiet", "--seed", "3", "--no-coarse-to-fine"]
-    refined = command.refine
+    refined = command.refine_slabs
 
     def refine_and_ask(*args, observer, **kwargs):
         def observe(setup, outcome, history):
@@ -305,7 +305,7 @@ def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
 
         return refined(*args, observer=observe, **kwargs)
 
-    monkeypatch.setattr(command, "refine", refine_and_ask)
+    monkeypatch.setattr(command, "refine_slabs", refine_and_ask)
     monkeypatch.setattr("pycryo.cli.abort_file._PERIOD", 0.1)
     monkeypatch.setattr(command, "obeys_abort_file", lambda folder: obeys_abort_file(folder, 0.1))
     assert main(words) == 143
@@ -314,7 +314,7 @@ def test_an_aborted_job_is_continued(project, monkeypatch, capsys):
     assert not (out / ABORT_NAME).exists()
     assert (out / "checkpoint" / "state.h5").is_file()
     assert f"{ABORT_NAME} is there" in (out / "run.log").read_text("utf-8")
-    monkeypatch.setattr(command, "refine", refined)
+    monkeypatch.setattr(command, "refine_slabs", refined)
     # Nothing else need be given; another option than before is another run.
     assert main(["refine", "--o", f"{out}/run", "--continue", "--quiet", "--sym", "C2"]) == 2
     assert "these differ: option symmetry (was C1, is C2);" in capsys.readouterr().err

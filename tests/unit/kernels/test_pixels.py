@@ -1,10 +1,85 @@
-"""Samples of the Fourier half plane."""
+"""Images to samples and back; volumes from dense samples; entries of images with one pose each."""
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from pycryo.kernels import half_plane
+import pycryo
+from pycryo.kernels import Entries, FourierVolume, fourier_volume, half_plane, insert, new_accumulators, project_slices
 from pycryo.threads import set_threads
+
+
+@pytest.mark.parametrize("box", [8, 9])
+def test_images_there_and_back(box, rng):
+    """Samples are Σ image·exp(-2πi k·(r - N//2)/N), in float64; band-limited images come back."""
+    pixels = half_plane(box, box / 2)
+    images = rng.normal(size=(3, box, box))
+    samples = pixels.from_images(images)
+    at = np.arange(box) - box // 2
+    wave_x, wave_y = (np.exp(-2j * np.pi * np.outer(at, k) / box) for k in (pixels.kx, pixels.ky))
+    expected = np.einsum("nyx,yk,xk->nk", images, wave_y, wave_x)
+    # Float32 pixels and FFT: some 2⁻²⁴ of a sum of box² numbers of 1.
+    np.testing.assert_allclose(samples[:, 0] + 1j * samples[:, 1], expected, atol=1e-5)
+    band = pixels.to_images(samples)
+    np.testing.assert_allclose(pixels.to_images(pixels.from_images(band)), band, atol=1e-6)
+    np.testing.assert_array_equal(pixels.to_images(samples[:, 0] + 1j * samples[:, 1]), band)
+
+
+def test_projections_are_their_samples(rng):
+    density, turns = rng.normal(size=(8, 8, 8)), Rotation.random(2, random_state=1)
+    pixels = half_plane(8, 4)
+    slices = project_slices(fourier_volume(density), turns, pixels.kx, pixels.ky)
+    np.testing.assert_array_equal(
+        slices, project_slices(fourier_volume(density), turns.as_matrix(), pixels.kx, pixels.ky)
+    )
+    np.testing.assert_array_equal(pixels.to_images(slices), pycryo.project(density, turns))
+
+
+def test_volumes_of_dense_samples(rng):
+    volume = fourier_volume(rng.normal(size=(8, 8, 8)))
+    assert volume.dense.shape == (19, 19, 10)  # r = 2·4 + 1
+    again = FourierVolume.from_dense(volume.dense, 8)
+    np.testing.assert_array_equal(again.data, volume.data)
+    assert (again.box, again.padding, again.r_high, again.radius) == (8, 2, 4.0, volume.radius)
+    assert np.shares_memory(volume.dense, volume.data)
+    with pytest.raises(pycryo.InputError, match="dense: expected complex numbers of shape"):
+        FourierVolume.from_dense(volume.dense, 10)
+
+
+def test_entries_with_one_pose_each(rng):
+    pixels, turns = half_plane(8, 3), Rotation.random(2, random_state=1)
+    samples = rng.normal(size=(2, 2, len(pixels)))
+    made = Entries.of(samples, turns, pixels)
+    n, weights = 2, np.ones((2, len(pixels)))
+    whole = Entries(
+        samples, weights, np.arange(n), turns.as_matrix(), np.zeros((n, 2)), np.ones(n), pixels.kx, pixels.ky
+    )
+    found = []
+    for entries in (made, whole, Entries.of(samples[:, 0] + 1j * samples[:, 1], turns.as_matrix(), pixels)):
+        sums = new_accumulators(8, r_high=3)
+        insert(sums, entries)
+        found.append(sums.to_dense()[0])
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    for change, words in (
+        ({"images": samples[..., 1:]}, r"images: expected shape \(n, 2, 13\)"),
+        ({"rotations": turns[:1]}, r"rotations: expected shape \(2, 3, 3\), got \(1, 3, 3\)"),
+        ({"shifts": np.full((2, 2), np.nan)}, "shifts: expected finite"),
+        ({"weights": 1.0}, "weights: expected shape"),
+    ):
+        with pytest.raises(pycryo.InputError, match=words):
+            Entries.of(**{"images": samples, "rotations": turns, "pixels": pixels} | change)
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 2, 3)), np.zeros(3), "abc"])
+def test_wrong_samples(samples):
+    with pytest.raises(pycryo.InputError, match="samples: expected"):
+        half_plane(8, 4).to_images(samples)
+
+
+def test_wrong_images():
+    with pytest.raises(pycryo.InputError, match=r"images: expected shape \(any, 8, 8\), got \(1, 8, 9\)"):
+        half_plane(8, 4).from_images(np.zeros((1, 8, 9)))
 
 
 @pytest.mark.parametrize("box, r_high", [(16, 5.0), (9, 4.0)])

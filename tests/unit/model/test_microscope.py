@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from particle_files import OPTICS, loop, particle
 
+import pycryo
 from pycryo.io.particles import read_particles
 from pycryo.kernels.pixels import half_plane
 from pycryo.model.microscope import (
@@ -253,3 +254,21 @@ def test_what_is_known_of_groups(tmp_path, pixels):
         for shell in range(1, 16):
             assert square[place, shell] == pytest.approx(expected[pixels.shell == shell].mean(), abs=1e-5)
     np.testing.assert_array_equal(square[:, 17:], 1)
+
+
+def test_ctf_of_all_particles(tmp_path, pixels):
+    """That of `particle_ctf`, of all rows by default; what cannot be is said."""
+    particles = particles_of(tmp_path, EVEN, each=4)
+    np.testing.assert_array_equal(
+        pycryo.ctf_of(particles, pixels), particle_ctf(particles, np.arange(particles.n), pixels)
+    )
+    np.testing.assert_array_equal(pycryo.ctf_of(particles, pixels, [1]), pycryo.ctf_of(particles, pixels)[1:2])
+    plain = pycryo.Particles.from_arrays(np.zeros((2, 8, 8)), 2.0)
+    for call, words in (
+        (lambda: pycryo.ctf_of(particles, pixels, [particles.n]), "rows: expected numbers below"),
+        (lambda: pycryo.ctf_of(particles, half_plane(pixels.box + 2, 4)), "pixels: expected samples of images of"),
+        (lambda: pycryo.ctf_of(particles, 64), "pixels: expected .* got int"),
+        (lambda: pycryo.ctf_of(plain, half_plane(8, 4)), "has no rlnDefocusU"),
+    ):
+        with pytest.raises(pycryo.InputError, match=words):
+            call()

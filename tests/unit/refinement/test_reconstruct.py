@@ -154,8 +154,9 @@ def test_one_particle(tmp_path):
 def test_progress_ends_with_all_images(tmp_path):
     particles = read_particles(write_set(tmp_path, blobs(), 20))
     seen = []
-    reconstruct(particles, half_maps=True, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (20, 20)
+    reconstruct(particles, half_maps=True, progress=lambda fraction, name: seen.append((fraction, name)))
+    assert seen[0] == (0, "measuring images")
+    assert seen[-1] == (1, "inserting images")
 
 
 def test_unusable_particles_are_left_out(tmp_path, caplog):
