@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.arguments import number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.fourier import irfft2, rfft2
-from pycryo.threads import get_threads
-
 from pycryo.kernels._samples import columns, pick
 from pycryo.threads import get_threads
 
