@@ -19,7 +19,7 @@ SOURCES := $(shell find bench cmake csrc examples/betagal pycryo -type f ! -path
 # place, and ccache would know nothing of what includes it.
 BUILD_TOOLS = sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr , ' ' | xargs $(PIP) install --quiet cmake ninja
 
-export CMAKE_CXX_COMPILER_LAUNCHER ?= $(shell command -v ccache)
+export CMAKE_CXX_COMPILER_LAUNCHER ?= $(shell command -v ccache 2>/dev/null)
 
 .PHONY: demo test dev clean
 

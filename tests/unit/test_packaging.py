@@ -59,7 +59,7 @@ def scm_version(folder):
 
 
 def test_versions_come_from_tags(tmp_path):
-    """Tagged, later, in a clone without tags, in one of depth 1, in an archive of git's, and without git."""
+    """Without git or tags, at a tag, later, in a clone of depth 1 without tags, in archives of git's."""
     pytest.importorskip("setuptools_scm")
     if shutil.which("git") is None:
         pytest.skip("no git")
@@ -67,27 +67,30 @@ def test_versions_come_from_tags(tmp_path):
     tree.mkdir()
     (tree / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
     assert scm_version(tree) == "0.1.0.dev0"
-    # What git fills in where it makes an archive.
-    (tree / ".git_archival.txt").write_text("node: $Format:%H$\ndescribe-name: $Format:%(describe:tags=true)$\n")
+    # What git fills in where it makes an archive; as in the repository.
+    (tree / ".git_archival.txt").write_text("describe-name: $Format:%(describe:tags=true,match=v[0-9]*)$\n")
     (tree / ".gitattributes").write_text(".git_archival.txt export-subst\n")
 
     def git(*words):
         return run("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", *words, cwd=tree)
 
+    def archived(commit):
+        git("archive", "--output", str(tmp_path / "archive.tar"), commit)
+        shutil.unpack_archive(tmp_path / "archive.tar", tmp_path / commit)
+        return scm_version(tmp_path / commit)
+
     git("init", "--quiet")
     git("add", ".")
     git("commit", "--quiet", "-m", "first")
     assert re.fullmatch(r"0\.1\.0\.dev\d+\+g[0-9a-f]+", scm_version(tree))
+    assert archived("HEAD") == "0.1.0.dev0"
     git("tag", "-a", "v0.2.0", "-m", "0.2.0")
     assert scm_version(tree) == "0.2.0"
     git("commit", "--quiet", "--allow-empty", "-m", "second")
     assert re.fullmatch(r"0\.2\.1\.dev1\+g[0-9a-f]+", scm_version(tree))
     run("git", "clone", "--quiet", "--depth", "1", "--no-tags", tree.as_uri(), tmp_path / "shallow", cwd=tmp_path)
     assert re.fullmatch(r"0\.1\.0\.dev\d+\+g[0-9a-f]+", scm_version(tmp_path / "shallow"))
-    (tmp_path / "archive").mkdir()
-    git("archive", "--output", str(tmp_path / "a.tar"), "v0.2.0")
-    shutil.unpack_archive(tmp_path / "a.tar", tmp_path / "archive")
-    assert scm_version(tmp_path / "archive") == "0.2.0"
+    assert archived("v0.2.0") == "0.2.0"
 
 
 def test_addresses_are_of_one_project():
