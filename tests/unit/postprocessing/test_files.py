@@ -37,7 +37,10 @@ def test_star_has_relions_tables(written):
     assert general["rlnUnfilteredMapHalf1"] == "h1.mrc"
     assert general["rlnMaskName"] == str(folder / "postprocess_mask.mrc")
     assert general["rlnRandomiseFrom"] == pytest.approx(result.fsc.resolution[result.fsc.randomised_from], abs=1e-5)
-    assert general["rlnParticleBoxFractionSolventMask"] == pytest.approx(100 * result.mask.data.mean(), rel=1e-4)
+    ball = 4 / 3 * np.pi * (result.mask.box / 2 - 1) ** 3  # RELION's, measured: tests/system/test_relion_programs.py
+    assert general["rlnParticleBoxFractionSolventMask"] == pytest.approx(
+        ball / (result.mask.data >= 0.5).sum(), rel=1e-5
+    )
     assert len(fsc) == 33
     for label, values in {
         "rlnFourierShellCorrelationUnmaskedMaps": result.fsc.unmasked,
