@@ -201,10 +201,9 @@ def table(runs: Sequence[Run], found: Sequence[Found]) -> str:
             f"| {got.within_10:.1f} % | {got.shift:.2f} Å |"
         )
     ours, theirs = runs
-    ratio = (
-        f"RELION takes {theirs.wall / ours.wall:.1f} × the wall time and {theirs.work / ours.work:.1f} × the CPU time"
-    )
-    return "\n".join([*lines, "", f"{ratio}; its leader's {theirs.lead:.0f} s, which it waits away, are not counted."])
+    wall, cpu = theirs.wall / ours.wall, theirs.work / ours.work
+    ratios = f"RELION takes {wall:.1f} × the wall time and {cpu:.1f} × the CPU time"
+    return "\n".join([*lines, "", f"{ratios}; the {theirs.lead:.0f} s of its leader, which waits, are not counted."])
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -199,7 +199,8 @@ def test_refinements_go_on_from_each_other(simulated):
     )
     theirs = folder / "theirs"
     pycryo("refine", theirs / "run_it001_data.star", "--ref", theirs / "run_it001_class001.mrc",
-           "--particles-dir", folder, "--local", "--max-iter", 3, "--out", folder / "again", "--threads", 1)  # fmt: skip
+           "--particles-dir", folder, "--local", "--max-iter", 3, "--threads", 1,
+           "--out", folder / "again")  # fmt: skip
     true = read_particles(folder / "truth.star", particles_dir=folder)
     for name in ("run/run_data.star", "theirs/run_it001_data.star", "again/run_data.star"):
         found = read_particles(folder / name, particles_dir=folder)
