@@ -4,8 +4,8 @@
     python bench/refinement/paper_set.py --shares 1500 750     only whether it works
 
 Images of a made-up molecule are simulated, kept as float16 and refined on two ranks of one thread each. What is done
-image by image is taken as proportional to their number, what is done map by map as constant; the ratio of the two runs
-shows how far that holds. ``--write`` puts the table between the marks of docs/performance.md.
+image by image is taken as proportional to their number, what is done map by map as constant; the smaller run foretells
+the larger one's parts so, which shows how far that holds. ``--write`` puts the table into docs/performance.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import made_molecule
@@ -34,6 +34,8 @@ N_IMAGE, BOX, PIXEL_SIZE, SNR, RADIUS = 211_826, 160, 1.3, 0.02, 75.0
 RANKS = 2
 # Phases of an iteration in run.json that are done map by map, whatever the number of images is.
 OF_MAPS = ("reference", "solve", "fsc")
+# Parts of both kinds.
+REST, ENDS = "rest of the iterations", "start and end"
 BATCH = 500
 
 
@@ -46,11 +48,6 @@ class Run:
     cpu: float
     stages: str
     resolution: float
-
-    @property
-    def wall(self) -> float:
-        """Seconds of all parts."""
-        return sum(self.parts.values())
 
 
 def simulate(folder: Path, n_image: int) -> None:
@@ -94,16 +91,31 @@ def parts_of(iterations: Sequence[dict[str, dict[str, float]]], wall: float) -> 
         parts.update({name: seconds for name, seconds in each["seconds"].items() if name != "total"})
     total = sum(each["seconds"]["total"] for each in iterations)
     rest = total - sum(parts.values())
-    return {**parts, "rest of the iterations": rest, "start and end": wall - total}
+    return {**parts, REST: rest, ENDS: wall - total}
 
 
-def projected(run: Run, n_image: int, ranks: int) -> dict[str, float]:
-    """Seconds of each part for so many images on so many ranks, in as many iterations.
+def per_iteration(run: Run, n_iteration: int) -> Run:
+    """The run as it would be in another number of iterations, all alike; start and end stay."""
+    share = n_iteration / len(run.stages)
+    parts = {name: seconds * (1 if name == ENDS else share) for name, seconds in run.parts.items()}
+    return replace(run, parts=parts)
 
-    Images are dealt to the ranks; the work on maps is left as it is on two, which more ranks do not make slower.
+
+def projected(small: Run, large: Run, n_image: int, ranks: int) -> dict[str, float]:
+    """Seconds of each part for so many images on so many ranks, in as many iterations as the large run had.
+
+    Images are dealt to the ranks; the work on maps is left as it is on two, which more ranks do not make slower. Parts
+    of both kinds lie on the line through the two runs.
     """
-    share = n_image / run.n_image * RANKS / ranks
-    return {name: seconds if name in OF_MAPS else seconds * share for name, seconds in run.parts.items()}
+    of_images, smaller = n_image * RANKS / ranks, per_iteration(small, len(large.stages))
+    found = {}
+    for name, seconds in large.parts.items():
+        slope = 0.0 if name in OF_MAPS else seconds / large.n_image
+        if name in (REST, ENDS):
+            rise = (seconds - smaller.parts[name]) / (large.n_image - small.n_image)
+            slope = min(max(rise, 0.0), slope)
+        found[name] = seconds + slope * (of_images - large.n_image)
+    return found
 
 
 def clock(seconds: float) -> str:
@@ -113,30 +125,38 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.1f} s"
 
 
+def foretold(small: Run, large: Run) -> dict[str, float]:
+    """Seconds of the large run's parts that the small run foretells; none of those of both kinds."""
+    growth, parts = large.n_image / small.n_image, per_iteration(small, len(large.stages)).parts
+    kinds = {name: 1.0 if name in OF_MAPS else growth for name in parts if name not in (REST, ENDS)}
+    return {name: parts[name] * factor for name, factor in kinds.items()}
+
+
 def table(small: Run, large: Run, ranks: Sequence[int]) -> str:
     """Markdown: a row for each part, and the sum; below it what the check of the projection says."""
-    whole = [projected(large, N_IMAGE, each) for each in (RANKS, *ranks)]
     n_image = f"{N_IMAGE:,}".replace(",", " ")
     heads = [f"{n_image} images, {each} ranks" for each in (RANKS, *ranks)]
-    check = projected(small, large.n_image, RANKS)
+    check = foretold(small, large)
+    whole = [projected(small, large, N_IMAGE, each) for each in (RANKS, *ranks)]
     lines = [
-        f"| part | {small.n_image} images | {large.n_image} images | of these projected | " + " | ".join(heads) + " |",
+        f"| part | {small.n_image} images | foretold | {large.n_image} images | " + " | ".join(heads) + " |",
         "|---|---|---|---|" + "---|" * len(heads),
     ]
-    names = [name for name in large.parts if max(large.parts[name], small.parts.get(name, 0)) >= 0.05]
-    columns = [small.parts, large.parts, check, *whole]
-    for name in names:
-        grows = "map by map" if name in OF_MAPS else "by images"
-        lines.append(f"| {name} ({grows}) | " + " | ".join(clock(each.get(name, 0.0)) for each in columns) + " |")
-    lines.append("| all | " + " | ".join(clock(sum(each.values())) for each in columns) + " |")
+    for name in large.parts:
+        if max(large.parts[name], small.parts.get(name, 0.0)) < 0.05:
+            continue
+        kind = "by maps" if name in OF_MAPS else "both" if name in (REST, ENDS) else "by images"
+        cells = [clock(each[name]) if name in each else "" for each in (small.parts, check, large.parts, *whole)]
+        lines.append(f"| {name} ({kind}) | " + " | ".join(cells) + " |")
+    sums = [clock(sum(each.values())) for each in (small.parts, large.parts, *whole)]
+    lines.append(" | ".join([f"| all | {sums[0]}", "", *sums[1:]]) + " |")
+    found, ratio = machine(), sum(large.parts[name] for name in check) / sum(check.values())
     counts = f"{len(small.stages)} ({small.stages}) and {len(large.stages)} ({large.stages}) iterations"
-    found, ratio = machine(), large.wall / sum(check.values())
     lines += [
         "",
-        f"{found['processor']}, load {found['load_average']:.1f} at the end. {counts}, "
-        f"{small.resolution:.2f} and {large.resolution:.2f} Å, {small.cpu:.0f} and {large.cpu:.0f} CPU s. The run of "
-        f"{large.n_image} images took {ratio:.2f} of what that of {small.n_image} foretells, "
-        f"per iteration {ratio * len(small.stages) / len(large.stages):.2f}.",
+        f"{found['processor']}, load {found['load_average']:.1f} at the end. {counts}, {small.resolution:.2f} and "
+        f"{large.resolution:.2f} Å, {small.cpu:.0f} and {large.cpu:.0f} CPU s. The parts of one kind took {ratio:.2f} "
+        f"of what {small.n_image} images foretell for {large.n_image} in as many iterations.",
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """The paper's set: parts of a run, what they are projected to, and the made-up molecule."""
 
 import sys
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -33,20 +34,26 @@ def test_parts_add_up_and_are_projected(load, tmp_path):
     assert parts == {"scan": 6.0, "solve": 4.0, "rest of the iterations": 2.0, "start and end": 8.0}
     small = module.Run(100, {name: value / 2 for name, value in parts.items()}, 30.0, "gf", 5.0)
     large = module.Run(200, parts, 50.0, "gf", 4.0)
-    assert small.wall == 10.0
-    # Ten times the images on five times the ranks.
-    found = module.projected(large, 2000, 5 * module.RANKS)
+    # Ten times the images on five times the ranks; the rest and the ends are proportional in these runs.
+    found = module.projected(small, large, 2000, 5 * module.RANKS)
     assert found == {"scan": 12.0, "solve": 4.0, "rest of the iterations": 4.0, "start and end": 16.0}
+    # What is the same in both runs stays.
+    still = replace(small, parts={**small.parts, "start and end": 8.0})
+    assert module.projected(still, large, 2000, module.RANKS)["start and end"] == 8.0
+    # In half the iterations; start and end stay.
+    assert module.per_iteration(large, 1).parts == {**parts, "scan": 3.0, "solve": 2.0, module.REST: 1.0}
+    assert module.foretold(small, large) == {"scan": 6.0, "solve": 2.0}
     text = module.table(small, large, (24,))
-    assert "| part | 100 images | 200 images | of these projected | 211 826 images, 2 ranks |" in text
-    assert "| solve (map by map) | 2.0 s | 4.0 s | 2.0 s | 4.0 s | 4.0 s |" in text
+    assert "| part | 100 images | foretold | 200 images | 211 826 images, 2 ranks |" in text
+    assert "| solve (by maps) | 2.0 s | 2.0 s | 4.0 s | 4.0 s | 4.0 s |" in text
     assert "| scan (by images) | 3.0 s | 6.0 s | 6.0 s | 1.8 h | 529.6 s |" in text
-    # 20 s where 2·8 + 2 were foretold.
-    assert "took 1.11 of what that of 100 foretells, per iteration 1.11." in text
+    assert "| start and end (both) | 4.0 s |  | 8.0 s |" in text
+    # 6 + 4 s where 6 + 2 were foretold.
+    assert "took 1.25 of what 100 images foretell for 200 in as many iterations." in text
     page = tmp_path / "page.md"
-    page.write_text(f"a\n{module.BEGIN}\nold\n{module.END}\nb\n")
+    page.write_text(f"a\n{module.BEGIN}\nbygone\n{module.END}\nb\n")
     module.write_page(text, page)
-    assert "old" not in page.read_text()
+    assert "bygone" not in page.read_text()
 
 
 def test_clock(load):
