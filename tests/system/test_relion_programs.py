@@ -1,6 +1,7 @@
 """RELION's own programs, where they are installed, on files of pycryo and the other way round: signs, scales."""
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -154,7 +155,7 @@ def test_postprocess(simulated):
     assert abs(one["rlnFinalResolution"] - other["rlnFinalResolution"]) < max(width, 0.3)
     assert one["rlnRandomiseFrom"] == pytest.approx(other["rlnRandomiseFrom"], abs=1e-3)
     label = "rlnParticleBoxFractionSolventMask"
-    assert one[label] == pytest.approx(other[label], rel=1e-3)
+    assert one[label] == pytest.approx(other[label], rel=1e-5)
     label = "rlnLogAmplitudesOriginal"
     plots = (each["guinier"].set_index(each["guinier"]["rlnResolutionSquared"].round(5)) for each in (ours, theirs))
     difference = (next(plots)[label] - next(plots)[label]).dropna()
@@ -185,7 +186,7 @@ def test_beam_tilt_is_found_by_both(simulated):
 
 
 def test_refinements_go_on_from_each_other(simulated):
-    """One iteration of relion_refine around the poses of pycryo, and `pycryo refine --local` around RELION's."""
+    """Some iterations of relion_refine around the poses of pycryo, and `pycryo refine --local` around RELION's."""
     folder = simulated("plain")
     run = folder / "run"
     begin = ["refine", folder / "truth.star", "--ref", folder / "init40A.mrc", "--out", run, "--local", "--threads", 1]
@@ -193,16 +194,16 @@ def test_refinements_go_on_from_each_other(simulated):
     (folder / "theirs").mkdir(exist_ok=True)
     relion(
         folder,
-        "relion_refine --i run/run_data.star --ref run/run_class001.mrc --o theirs/run --iter 1 --particle_diameter 80 "
+        "relion_refine --i run/run_data.star --ref run/run_class001.mrc --o theirs/run --iter 4 --particle_diameter 80 "
         "--ini_high 8 --ctf --zero_mask --flatten_solvent --norm --scale --oversampling 1 --healpix_order 5 "
         "--sigma_ang 1 --offset_range 2 --offset_step 1 --pad 2 --random_seed 1",
     )
     theirs = folder / "theirs"
-    pycryo("refine", theirs / "run_it001_data.star", "--ref", theirs / "run_it001_class001.mrc",
+    pycryo("refine", theirs / "run_it004_data.star", "--ref", theirs / "run_it004_class001.mrc",
            "--particles-dir", folder, "--local", "--max-iter", 3, "--threads", 1,
            "--out", folder / "again")  # fmt: skip
     true = read_particles(folder / "truth.star", particles_dir=folder)
-    for name in ("run/run_data.star", "theirs/run_it001_data.star", "again/run_data.star"):
+    for name in ("run/run_data.star", "theirs/run_it004_data.star", "again/run_data.star"):
         found = read_particles(folder / name, particles_dir=folder)
         away = np.hypot(found.origin_x - true.origin_x, found.origin_y - true.origin_y)
         tilt = np.abs(found.tilt - true.tilt)
@@ -215,9 +216,8 @@ def test_maps_and_mask(simulated):
     folder = simulated("plain")
     told = relion(folder, "relion_image_handler --i map.mrc --stats")
     data = read_map(folder / "map.mrc").data
-    values = {word.split("=")[0].strip(): float(word.split("=")[1]) for word in told.split(";")[1:] for word in [word]}
-    assert values["angpix"] == PIXEL
-    assert f"avg= {data.mean():.4g}"[:9] in told
+    for name, value in {"avg": data.mean(), "stddev": data.std(), "maxval": data.max(), "angpix": PIXEL}.items():
+        assert float(re.search(rf"{name}= ([^\s;]+)", told)[1]) == pytest.approx(value, rel=1e-3)
     threshold = float(0.1 * data.max())
     line = f"--ini_threshold {threshold} --extend_inimask 2 --width_soft_edge 5 --lowpass 15 --angpix {PIXEL}"
     relion(folder, f"relion_mask_create --i map.mrc --o theirs.mrc {line}")
