@@ -5,8 +5,9 @@
     python bench/refinement/against_relion.py --set FOLDER --symmetry D2      one that `pycryo simulate` made
 
 Needs RELION 3.1 or later (Debian: ``apt install relion``) and the Open MPI that it was built with. Both have the same
-number of working processes with one thread each; RELION has one more, which leads. A Markdown table is printed, and
-with ``--json`` the figures are kept. RELION's options are those that its GUI proposes for 3D auto-refine.
+number of working processes with one thread each; RELION has one more, which leads. RELION's options are those that its
+GUI proposes for 3D auto-refine. A Markdown table is printed; ``--write`` puts it into README.md, ``--json`` keeps the
+figures.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from pycryo.maps.fsc import corrected_fsc, fsc, resolution_at
 
 RADIUS = 60.0
 _TRUTH = "truth.star"
+PAGE = Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- relion: begin -->", "<!-- relion: end -->"
 # What a rank used is known to the process that started it alone.
 _WATCH = """
 import json, os, resource, subprocess, sys
@@ -206,6 +209,13 @@ def table(runs: Sequence[Run], found: Sequence[Found]) -> str:
     return "\n".join([*lines, "", f"{ratios}; the {theirs.lead:.0f} s of its leader, which waits, are not counted."])
 
 
+def write_page(text: str, page: Path) -> None:
+    """Put the table between the marks of the page."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -225,6 +235,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mpirun", default=f"{launcher} --oversubscribe{root}", help="starts RELION's (Open MPI)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="all files stay there (default: none stay)")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--write", action="store_true", help="write the table into README.md")
     args = parser.parse_args(argv)
     if shutil.which("relion_refine_mpi") is None:
         parser.error("relion_refine_mpi is not on the PATH: apt install relion, or load RELION's module")
@@ -248,10 +259,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 1
         found = [judge(place, run.program, args.symmetry) for run in runs]
-    print(table(runs, found))
+    host = machine()
+    size = f"{args.set}" if args.set else f"{args.n} images of {args.box} px, {args.pixel_size:g} Å, SNR {args.snr:g}"
+    text = f"{size}, {args.symmetry}; {host['processor']}, load {host['load_average']:.1f} at the end.\n\n"
+    text += table(runs, found)
+    print(text)
+    if args.write:
+        write_page(text, PAGE)
     if args.json:
         rows = [asdict(run) | asdict(got) for run, got in zip(runs, found, strict=True)]
-        write_object(args.json, {"machine": machine(), "runs": rows})
+        write_object(args.json, {"machine": host, "runs": rows})
     return 0
 
 
