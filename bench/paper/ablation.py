@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,16 @@ from pycryo.filter.draws import Draws
 from pycryo.filter.phases import PhaseSettings
 from pycryo.filter.proposals import Widths
 from pycryo.filter.support import Posterior, Support
-from pycryo.geometry.rotations import angle_between, conjugate, euler_to_quaternion, multiply, quaternion_to_matrix
-from pycryo.geometry.symmetry import Symmetry, symmetry
+from pycryo.geometry.rotations import angle_between, euler_to_quaternion, quaternion_to_matrix
+from pycryo.geometry.symmetry import symmetry
 from pycryo.io.mrc import read_map
 from pycryo.kernels.compare_local import compare_local
-from pycryo.maps.density import Map
 from pycryo.maps.fsc import fsc, resolution_at
-from pycryo.maps.turn import turned
 from pycryo.refinement.expectation import half_pass, panels
 from pycryo.refinement.expectation.posterior import Comparison
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "refinement"))
+from truth import agree, aligned
 
 Array = NDArray[np.float64]
 FILTERS = ("grid", "classic", "ours")
@@ -98,45 +99,6 @@ def replace_filter(name: str) -> Callable[[], None]:
         half_pass.sample_posterior, panels.flatten_weights = ours, weights
 
     return undo
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Poses compared with the truth, but for symmetry and for the frame of the map, which nothing fixes.
-
-    Attributes
-    ----------
-    error : (n,) float64
-        Degrees.
-    poses : (n, 4) float64
-        Those of the found ones' mates that are next to the truth.
-    turn : (4,) float64
-        Pose = true pose · turn.
-    """
-
-    error: Array
-    poses: Array
-    turn: Array
-
-
-def agree(found: Array, truth: Array, group: Symmetry) -> Agreement:
-    """Compare poses (n, 4) with the true ones."""
-    turn = np.array([1.0, 0, 0, 0])
-    for _ in range(8):
-        poses = group.nearest(found, multiply(truth, turn))
-        difference = multiply(conjugate(truth), poses)
-        error = np.rad2deg(angle_between(difference, turn))
-        good = difference[error <= max(15.0, float(np.percentile(error, 20)))]
-        turn = np.linalg.eigh(good.T @ good)[1][:, -1]
-    return Agreement(error, poses, turn)
-
-
-def aligned(density: Map, agreement: Agreement, away: Array) -> Map:
-    """A map in the frame of the truth; `away` (n, 2) are the true minus the found shifts, Å."""
-    good = agreement.error < 15
-    rows = quaternion_to_matrix(agreement.poses[good])[:, :2].reshape(-1, 3)
-    centre = np.linalg.lstsq(rows, away[good].ravel())[0] / density.pixel_size
-    return turned(density, quaternion_to_matrix(agreement.turn[None]).transpose(0, 2, 1), centre)
 
 
 def measure(name: str, folder: Path, group: str, seed: int, threads: int | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pycryo.benchmark.limits import LIMITS, Limit
 PAUSE_SECONDS = 0.1
 # A timing repeats a short run until it lasts about as long.
 TIMING_SECONDS = 0.05
+# What lasts longer than this is repeated at most so often, and warmed up once.
+LONG_SECONDS, LONG_REPEAT = 1.0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class Case:
     setup : callable, optional
         Called before every run, not timed.
     error : callable, optional
-        Returns the relative error (root mean square) of the kernel against its float64 twin, on a small problem.
+        Returns the relative error (root mean square) of the kernel against its float64 twin, on a small problem; of a
+        rival, how much its result differs from that of pycryo.
     flops, moved : float, optional
         Useful floating-point operations of one run, and bytes that must move to and from memory: its place under the
         roofline.
@@ -55,6 +59,14 @@ class Case:
     flops: float | None = None
     moved: float | None = None
     is_extra: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Time of a run: `wall`, and `cpu`, the processor time of all threads and of the programs that it started."""
+
+    wall: float
+    cpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +99,13 @@ class Result:
     goal : float or None
         Ratio that is wanted.
     error : float or None
-        Relative error against the float64 twin.
+        Relative error against the float64 twin; of a rival, against pycryo.
     flops, moved : float or None
         Of one run.
+    cpu_seconds : float
+        Median processor time of one run, of all threads and of the programs that it started.
+    cpu_ratio : float or None
+        Work per processor second over that of the limit.
     """
 
     name: str
@@ -104,6 +120,8 @@ class Result:
     error: float | None = None
     flops: float | None = None
     moved: float | None = None
+    cpu_seconds: float = 0.0
+    cpu_ratio: float | None = None
 
 
 def find_limit(case: Case, known: dict[str, Limit]) -> Limit | None:
@@ -127,20 +145,24 @@ def find_limit(case: Case, known: dict[str, Limit]) -> Limit | None:
 
 
 def measure(case: Case, limit: Limit | None, repeat: int) -> Result:
-    """Time case and limit in turn, `repeat` times each."""
+    """Time case and limit in turn, `repeat` times each; less often where a run is long."""
     tasks: list[tuple[Callable[[], object], Callable[[], object] | None]] = [(case.run, case.setup)]
     if limit is not None:
         tasks.append((limit.run, None))
-    calls = [_calls(*task) for task in tasks]
-    times: list[list[float]] = [[] for _ in tasks]
+    calls, long = zip(*(_calls(*task) for task in tasks), strict=True)
+    if any(long):
+        repeat = min(repeat, LONG_REPEAT)
+    times: list[list[Seconds]] = [[] for _ in tasks]
     for _ in range(repeat):
         for task, n, record in zip(tasks, calls, times, strict=True):
             time.sleep(PAUSE_SECONDS)
             record.append(_seconds(*task, n))
-    seconds = median(times[0])
-    low, _, high = quantiles(times[0], n=4) if repeat > 1 else (seconds,) * 3
+    walls = [each.wall for each in times[0]]
+    seconds, *limit_seconds = (median(each.wall for each in record) for record in times)
+    cpu, *limit_cpu = (median(each.cpu for each in record) for record in times)
+    low, _, high = quantiles(walls, n=4) if repeat > 1 else (seconds,) * 3
     rate = case.work / seconds
-    limit_rate = None if limit is None else limit.work / median(times[1])
+    limit_rate = None if limit is None else limit.work / limit_seconds[0]
     return Result(
         name=case.name,
         unit=case.unit,
@@ -154,21 +176,33 @@ def measure(case: Case, limit: Limit | None, repeat: int) -> Result:
         error=None if case.error is None else case.error(),
         flops=case.flops,
         moved=case.moved,
+        cpu_seconds=cpu,
+        cpu_ratio=None if limit is None or not cpu else case.work / cpu * limit_cpu[0] / limit.work,
     )
 
 
-def _seconds(run: Callable[[], object], setup: Callable[[], object] | None, calls: int) -> float:
-    """Mean time of one of `calls` runs."""
-    total = 0.0
+def _processor_time() -> float:
+    """Seconds of all threads of this process and of its children that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _seconds(run: Callable[[], object], setup: Callable[[], object] | None, calls: int) -> Seconds:
+    """Mean times of one of `calls` runs."""
+    wall = cpu = 0.0
     for _ in range(calls):
         if setup is not None:
             setup()
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), _processor_time()
         run()
-        total += time.perf_counter() - start
-    return total / calls
+        wall += time.perf_counter() - start
+        cpu += _processor_time() - start_cpu
+    return Seconds(wall / calls, cpu / calls)
 
 
-def _calls(run: Callable[[], object], setup: Callable[[], object] | None) -> int:
-    """Runs per timing; warms up."""
-    return max(1, round(TIMING_SECONDS / max(min(_seconds(run, setup, 1), _seconds(run, setup, 1)), 1e-9)))
+def _calls(run: Callable[[], object], setup: Callable[[], object] | None) -> tuple[int, bool]:
+    """Runs per timing, and whether one is long; warms up."""
+    first = _seconds(run, setup, 1).wall
+    if first > LONG_SECONDS:
+        return 1, True
+    return max(1, round(TIMING_SECONDS / max(min(first, _seconds(run, setup, 1).wall), 1e-9))), False

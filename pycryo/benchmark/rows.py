@@ -21,6 +21,7 @@ _COLUMNS = {
     "limit": 20,
     "limit's rate": 16,
     "ratio": 7,
+    "CPU": 7,
     "goal": 6,
     "error": 8,
     "change": 9,
@@ -73,6 +74,8 @@ def row(result: Result | Skipped, old: Old | None = None) -> str:
     }
     if result.limit_rate is not None and result.ratio is not None:
         cells |= {"limit's rate": si(result.limit_rate, result.unit), "ratio": f"{result.ratio:.1%}"}
+    if result.cpu_ratio is not None:
+        cells["CPU"] = f"{result.cpu_ratio:.1%}"
     return _line(cells)
 
 

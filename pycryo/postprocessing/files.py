@@ -15,6 +15,7 @@ from pycryo.io.mrc import write_map
 from pycryo.io.mrc_header import Place
 from pycryo.io.star import read_tables, write_star
 from pycryo.io.table import Table, make_table
+from pycryo.maps.density import Map
 from pycryo.postprocessing.figures import guinier_figure
 from pycryo.postprocessing.guinier import Line
 from pycryo.postprocessing.process import PostprocessResult
@@ -103,13 +104,18 @@ def write_postprocess_star(path: Path, result: PostprocessResult, names: dict[st
         "rlnFinalResolution": result.resolution,
         "rlnBfactorUsedForSharpening": result.b_factor or 0.0,
         **names,
-        "rlnParticleBoxFractionSolventMask": 100 * float(result.mask.data.mean(dtype=np.float64)),
+        "rlnParticleBoxFractionSolventMask": _box_over_mask(result.mask),
     }
     if fsc.randomised_from < len(fsc.masked):
         general["rlnRandomiseFrom"] = fsc.resolution[fsc.randomised_from]
     if line is not None:
         general |= dict(zip(_FIT, (line.slope, line.intercept, line.correlation), strict=True))
     write_star(path, {"general": general, "fsc": fsc_table(fsc), "guinier": make_table(_guinier(result))})
+
+
+def _box_over_mask(mask: Map) -> float:
+    """What RELION 3.1.3 writes as the fraction: 0.476 of the box, about the ball in it, over the mask above 0.5."""
+    return 0.476 * mask.box**3 / max(1, int(np.count_nonzero(mask.data > 0.5)))
 
 
 def _guinier(result: PostprocessResult) -> dict[str, NDArray[np.float64]]:

@@ -21,8 +21,16 @@ def test_si():
 
 
 def test_cells_are_below_their_names():
-    line = row(result(limit="copy", limit_rate=2e9, ratio=0.5, goal=0.8, error=2e-7), Old(5e8, 0.02))
-    cells = {"time": "12.5 ms", "spread": "1%", "rate": "1 GB/s", "ratio": "50.0%", "goal": "80%", "error": "2.0e-07"}
+    line = row(result(limit="copy", limit_rate=2e9, ratio=0.5, goal=0.8, error=2e-7, cpu_ratio=0.25), Old(5e8, 0.02))
+    cells = {
+        "time": "12.5 ms",
+        "spread": "1%",
+        "rate": "1 GB/s",
+        "ratio": "50.0%",
+        "CPU": "25.0%",
+        "goal": "80%",
+        "error": "2.0e-07",
+    }
     for name, text in {**cells, "change": "2.00 +"}.items():
         end = header().index(f" {name}") + 1 + len(name)
         assert line[:end].endswith(text)

@@ -1,5 +1,8 @@
 """Timing of benchmarks against their limits; what it measures is not tested here."""
 
+import subprocess
+import sys
+
 import pytest
 
 from pycryo.benchmark import cases, limits
@@ -12,6 +15,7 @@ def quick(monkeypatch):
     """No pauses, and one run per timing."""
     monkeypatch.setattr(cases, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(cases, "TIMING_SECONDS", 0.0)
+    monkeypatch.setattr(cases, "LONG_SECONDS", 1e3)
 
 
 @pytest.fixture
@@ -21,14 +25,20 @@ def clock(monkeypatch):
     class Clock:
         now = 0.0
 
+        used = 0.0
+
         def perf_counter(self):
             return self.now
+
+        def process_time(self):
+            return self.used
 
         def sleep(self, seconds):
             pass
 
-        def advance(self, seconds):
+        def advance(self, seconds, cpu=0.0):
             self.now += seconds
+            self.used += cpu
 
     fake = Clock()
     monkeypatch.setattr(cases, "time", fake)
@@ -57,6 +67,27 @@ def test_rates_are_medians_and_alternate(clock):
     assert order == ["case"] * 2 + ["limit"] * 2 + ["case", "limit"] * 3
     assert (result.seconds, result.rate, result.limit_rate, result.ratio) == (3.0, 2.0, 4.0, 0.5)
     assert (result.limit, result.goal) == ("best", 0.5)
+
+
+def test_long_runs_are_repeated_less_often(clock, monkeypatch):
+    monkeypatch.setattr(cases, "LONG_SECONDS", 1.0)
+    calls = []
+    limit = Limit("best", lambda: clock.advance(0.5), 4.0, "flop/s")
+    measure(case(run=lambda: (calls.append(0), clock.advance(2.0)), limit=limit), limit, 5)
+    assert len(calls) == 1 + cases.LONG_REPEAT
+
+
+def test_processor_time_is_kept_beside(clock):
+    limit = Limit("best", lambda: clock.advance(1.0, cpu=0.5), 6.0, "flop/s")
+    result = measure(case(run=lambda: clock.advance(8.0, cpu=2.0), limit=limit), limit, 3)
+    assert (result.ratio, result.cpu_seconds, result.cpu_ratio) == (1 / 8, 2.0, 1 / 4)
+    assert measure(case(run=lambda: clock.advance(8.0)), None, 1).cpu_ratio is None
+
+
+def test_processor_time_of_programs_counts():
+    begin = cases._processor_time()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    assert cases._processor_time() - begin > 0.01
 
 
 def test_setup_is_not_timed(clock):

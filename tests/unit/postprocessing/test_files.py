@@ -37,7 +37,10 @@ def test_star_has_relions_tables(written):
     assert general["rlnUnfilteredMapHalf1"] == "h1.mrc"
     assert general["rlnMaskName"] == str(folder / "postprocess_mask.mrc")
     assert general["rlnRandomiseFrom"] == pytest.approx(result.fsc.resolution[result.fsc.randomised_from], abs=1e-5)
-    assert general["rlnParticleBoxFractionSolventMask"] == pytest.approx(100 * result.mask.data.mean(), rel=1e-4)
+    # As relion_postprocess writes it: tests/system/test_relion_programs.py.
+    assert general["rlnParticleBoxFractionSolventMask"] == pytest.approx(
+        0.476 * result.mask.data.size / (result.mask.data > 0.5).sum(), rel=1e-5
+    )
     assert len(fsc) == 33
     for label, values in {
         "rlnFourierShellCorrelationUnmaskedMaps": result.fsc.unmasked,
