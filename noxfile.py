@@ -107,7 +107,8 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs,test]")
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
     session.chdir("tests")
-    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py")
+    names = ("docs", "site", "page_examples", "page_marks", "doctests")
+    session.run("pytest", "-q", *(f"unit/test_{name}.py" for name in names))
 
 
 @nox.session

@@ -17,6 +17,7 @@ MODULES = (
     "pycryo/filter/_weights",
     "pycryo/geometry/_turns",
     "pycryo/io/_pixels",
+    "pycryo/kernels/_samples",
     "pycryo/refinement/data/_background",
     "pycryo/refinement/expectation/_families",
 )

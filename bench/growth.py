@@ -21,13 +21,14 @@ from statistics import median
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pycryo.benchmark.page import write_between
 from pycryo.io.mrc import write_map
 from pycryo.kernels.compare import compare, new_best, pack_images
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices, volume_radius
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/performance.md"
-BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
+MARK = "growth"
 FEW, BOX = 10, 64
 # The peak memory of a process is at least that of the one which started it: a small one must.
 _WATCH = """
@@ -163,13 +164,6 @@ def table(sweeps: Sequence[Sweep]) -> str:
     return "\n".join(lines)
 
 
-def write_page(text: str, page: Path) -> None:
-    """Put the table between the marks of the page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="pycryo-growth-") as folder:
         sweeps = [*kernels(repeat), *particles(Path(folder), (4000, 8000, 16000), repeat)]
     print(table(sweeps))
-    write_page(table(sweeps), PAGE)
+    write_between(PAGE, MARK, table(sweeps))
     return 0
 
 

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pycryo.benchmark.page import write_between
 from pycryo.benchmark.rows import si
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, PICTURE = ROOT / "docs/performance.md", ROOT / "docs/images/roofline.png"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MARK = "measured"
 SETS = ("avx512", "avx2", "baseline")
 COLOURS = {"avx512": "#1b6ca8", "avx2": "#e07b39", "baseline": "#7a7a7a"}
 
@@ -84,14 +85,6 @@ def table(records: dict[str, Record]) -> str:
         lines.append(f"| {name} | {some['limit'] or ''} | {goal} | " + " | ".join(cells) + " |")
     skipped = [f"{each['name']} ({each['reason']})" for each in first["skipped"]]
     return "\n".join([*lines, "", f"Not measured: {'; '.join(skipped)}." if skipped else "Nothing was left out."])
-
-
-def write_page(records: dict[str, Record], page: Path) -> None:
-    """Put the table between the marks of the page."""
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{table(records)}\n{END}{after}", encoding="utf-8")
 
 
 def draw(records: dict[str, Record], picture: Path) -> None:
@@ -161,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         records = read_records(folder)
         if not records:
             parser.error(f"{folder} has no record, such as avx2.json")
-    write_page(records, PAGE)
+    write_between(PAGE, MARK, table(records))
     draw(records, PICTURE)
     return 0
 

@@ -31,6 +31,7 @@ import numpy as np
 from truth import agree, aligned, shift_errors
 
 from pycryo.benchmark.environment import machine
+from pycryo.benchmark.page import write_between
 from pycryo.errors import RunError
 from pycryo.geometry.rotations import euler_to_quaternion
 from pycryo.geometry.symmetry import symmetry
@@ -43,7 +44,7 @@ from pycryo.maps.fsc import corrected_fsc, fsc, resolution_at
 RADIUS = 60.0
 _TRUTH = "truth.star"
 PAGE = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- relion: begin -->", "<!-- relion: end -->"
+MARK = "relion"
 # What a rank used is known to the process that started it alone.
 _WATCH = """
 import json, os, resource, subprocess, sys
@@ -209,13 +210,6 @@ def table(runs: Sequence[Run], found: Sequence[Found]) -> str:
     return "\n".join([*lines, "", f"{ratios}; the {theirs.lead:.0f} s of its leader, which waits, are not counted."])
 
 
-def write_page(text: str, page: Path) -> None:
-    """Put the table between the marks of the page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text += table(runs, found)
     print(text)
     if args.write:
-        write_page(text, PAGE)
+        write_between(PAGE, MARK, text)
     if args.json:
         rows = [asdict(run) | asdict(got) for run, got in zip(runs, found, strict=True)]
         write_object(args.json, {"machine": host, "runs": rows})

@@ -25,11 +25,12 @@ from pathlib import Path
 import made_molecule
 
 from pycryo.benchmark.environment import machine
+from pycryo.benchmark.page import write_between
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack, write_stack
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/performance.md"
-BEGIN, END = "<!-- paper set: begin -->", "<!-- paper set: end -->"
+MARK = "paper set"
 N_IMAGE, BOX, PIXEL_SIZE, SNR, RADIUS = 211_826, 160, 1.3, 0.02, 75.0
 RANKS = 2
 # Phases of an iteration in run.json that are done map by map, whatever the number of images is.
@@ -161,13 +162,6 @@ def table(small: Run, large: Run, ranks: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def write_page(text: str, page: Path) -> None:
-    """Put the table between the marks of the page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Simulate, refine, project, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = table(runs[0], runs[1], args.ranks)
     print(text)
     if args.write:
-        write_page(text, PAGE)
+        write_between(PAGE, MARK, text)
     return 0
 
 

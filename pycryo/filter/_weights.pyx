@@ -173,12 +173,12 @@ def find_modes(const double[:, :, ::1] quaternions, const double[:, ::1] weight,
     """(n, m) int64: the mode of each point, -1 for none.
 
     The heaviest point and those of its class within `radius` (n,) of it, radians, are mode 0; the heaviest of the rest
-    with its neighbours is mode 1, and so on. Points without weight are in no mode.
+    with its neighbours is mode 1, and so on. Points without weight, or of NaN, are in no mode.
     """
     cdef Py_ssize_t n = weight.shape[0], m = weight.shape[1], i
     out = np.full((n, m), -1, np.int64)
     cdef int64_t[:, ::1] view = out
-    cdef double[:, ::1] left = np.array(weight)
+    cdef double[:, ::1] left = np.where(np.greater(weight, 0.0), weight, 0.0)
     if m > 0:
         with nogil:
             for i in range(n):

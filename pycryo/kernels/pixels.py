@@ -50,10 +50,19 @@ class Pixels:
         return np.flatnonzero((radius >= r_low) & (radius < r_high))
 
     def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
-        """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts."""
-        places = np.asarray(self.ky % self.box * transform.shape[2] + self.kx, np.int64)
+        """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts.
+
+        Raises
+        ------
+        InputError
+            If the transforms are none of this box.
+        """
+        n, width = len(transform), self.box // 2 + 1
+        if transform.shape != (n, self.box, width):
+            raise InputError(f"transform: expected shape (n, {self.box}, {width}), got {transform.shape}")
+        places = np.asarray(self.ky % self.box * width + self.kx, np.int64)
         parts = np.ascontiguousarray(transform, np.complex64).view(np.float32)
-        return pick(parts.reshape(len(transform), -1, 2), places, get_threads())
+        return pick(parts.reshape(n, self.box * width, 2), places, get_threads())
 
     def columns(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them."""

@@ -174,6 +174,20 @@ def script(name):
     return names
 
 
+def test_compiled_modules_are_looked_for_in_wheels():
+    """All that the build makes."""
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    made = re.search(r"foreach\(source IN ITEMS ([^)]*)\)", text)[1].split()
+    assert set(script("check_packages.py")["MODULES"]) == {f"pycryo/{name}" for name in ["_core", *made]}
+
+
+@needs_workflows
+def test_the_site_that_is_published_is_the_one_that_is_built():
+    """The workflow takes it from where the nox session puts it."""
+    (taken,) = re.findall(r"path: (\S+)", (ROOT / ".github" / "workflows" / "docs.yml").read_text(encoding="utf-8"))
+    assert f'"docs", "{taken}")' in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+
+
 def test_releases_are_of_one_version():
     faults = script("check_release.py")["faults"]
     files = ["pycryo-0.2.0.tar.gz", "pycryo-0.2.0-cp313-cp313-manylinux_2_28_x86_64.whl"]

@@ -27,7 +27,7 @@ def load(monkeypatch):
     return one
 
 
-def test_parts_add_up_and_are_projected(load, tmp_path):
+def test_parts_add_up_and_are_projected(load):
     module = load("paper_set")
     seconds = {"scan": 3.0, "solve": 2.0, "total": 6.0}
     parts = module.parts_of([{"seconds": seconds}, {"seconds": seconds}], 20.0)
@@ -50,10 +50,6 @@ def test_parts_add_up_and_are_projected(load, tmp_path):
     assert "| start and end (both) | 4.0 s |  | 8.0 s |" in text
     # 6 + 4 s where 6 + 2 were foretold.
     assert "took 1.25 of what 100 images foretell for 200 in as many iterations." in text
-    page = tmp_path / "page.md"
-    page.write_text(f"a\n{module.BEGIN}\nbygone\n{module.END}\nb\n")
-    module.write_page(text, page)
-    assert "bygone" not in page.read_text()
 
 
 def test_clock(load):

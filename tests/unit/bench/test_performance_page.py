@@ -17,7 +17,7 @@ def page(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "PAGE", tmp_path / "performance.md")
     monkeypatch.setattr(module, "PICTURE", tmp_path / "images" / "roofline.png")
-    module.PAGE.write_text(f"before\n{module.BEGIN}\nold\n{module.END}\nafter\n")
+    module.PAGE.write_text(f"before\n<!-- {module.MARK}: begin -->\nold\n<!-- {module.MARK}: end -->\nafter\n")
     return module
 
 

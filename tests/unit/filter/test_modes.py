@@ -217,6 +217,13 @@ def test_modes_are_those_of_a_plain_search():
     assert (np.bincount(mode[0][mode[0] >= 0]) > 1).any()
 
 
+def test_points_without_a_number_are_in_no_mode():
+    turns = np.tile([1.0, 0, 0, 0], (2, 3, 1))
+    weight = np.array([[np.nan, 0.3, 0.2], [0.5, np.nan, -1.0]])
+    mode = assign_modes(Support(turns, np.zeros((2, 3, 2)), weight, np.zeros((2, 3), np.int32)), 2, np.full(2, 0.1))
+    np.testing.assert_array_equal(mode, [[-1, 0, 0], [0, -1, -1]])
+
+
 def test_modes_are_of_one_class():
     turns = np.tile([1.0, 0, 0, 0], (1, 4, 1))
     weight = np.array([[0.4, 0.3, 0.2, 0.1]])

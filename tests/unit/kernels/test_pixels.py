@@ -106,3 +106,13 @@ def test_columns_are_those_of_the_samples_between_two_radii():
     radius = np.hypot(pixels.kx, pixels.ky)
     np.testing.assert_array_equal(found, rows[..., (radius >= 1.5) & (radius < 3.5)])
     assert 0 < len(places) < len(pixels)
+
+
+def test_samples_of_no_images_and_of_another_box():
+    pixels = half_plane(8, 4)
+    none = pixels.take(np.zeros((0, 8, 5), np.complex64))
+    assert none.shape == (0, 2, len(pixels))
+    assert pixels.columns(none, pixels.index(1, 3)).shape == (0, 2, len(pixels.index(1, 3)))
+    for shape in ((2, 6, 4), (2, 8, 4), (8, 5)):
+        with pytest.raises(pycryo.InputError, match=r"transform: expected shape \("):
+            pixels.take(np.zeros(shape, np.complex64))
