@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -112,6 +113,13 @@ def test_options_that_are_on_tell_what_off_means():
     fields = {field.name: field for field in dataclasses.fields(pycryo.RefineOptions)}
     assert options.said(fields["ctf"]) == "False: do not apply a contrast transfer function"
     assert options.said(fields["ewald"]).startswith("the final iteration")
+
+
+def test_types_of_options():
+    hints = get_type_hints(pycryo.RefineOptions)
+    assert options.kind(hints["diameter"]) == "float | None"
+    assert options.kind(hints["model"]) == "'slab' | 'sharded' | 'replicated'"
+    assert options.kind(hints["slices"]).endswith(" | None")
 
 
 def test_plain():
