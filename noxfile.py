@@ -107,7 +107,7 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs,test]")
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
     session.chdir("tests")
-    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py")
+    session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py", "unit/test_doctests.py")
 
 
 @nox.session
