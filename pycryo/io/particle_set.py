@@ -213,7 +213,7 @@ class Particles:
 
     def _repr_html_(self) -> str:
         """The first rows as a table, for notebooks."""
-        first = self[:5].frame().to_html(index=False, max_cols=8)
+        first = self[:5].frame().to_html(index=False, max_cols=6)
         return f"<p>{html.escape(repr(self))}</p>{first}"
 
     def frame(self) -> pd.DataFrame:
