@@ -39,7 +39,7 @@ def compare_local(
     rotations : (n_image, n_rotation, 3, 3) float64
         A, see docs/conventions.md.
     shifts : (n_image, n_shift, 2) float64
-        Where the particle sits, (x, y) in px of the image: minus rlnOrigin.
+        t = -rlnOrigin (x, y) in px of the image: where the particle sits.
     images : (any, 2, n_pixel) float32
         CTF·X/σ²: real parts, then imaginary parts.
     weights : (any, n_pixel) float32
