@@ -101,7 +101,7 @@ def bench(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The site, in build/site; a warning is an error. Links lead somewhere, examples in pages and docstrings hold."""
     session.install(".[docs,test]")
-    session.run("sphinx-build", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-n", "-q", "docs", "build/site")
     session.chdir("tests")
     session.run("pytest", "-q", "unit/test_docs.py", "unit/test_page_examples.py")
 

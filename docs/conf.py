@@ -12,13 +12,15 @@ from pycryo_docs.names import types  # noqa: E402
 project = "pycryo"
 author = "The pycryo developers"
 copyright = author
-version = release = __version__
+version = __version__.partition("+")[0].partition(".dev")[0]
+release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_copybutton", "pycryo_docs"]
 exclude_patterns = ["_ext", "_build", "**.ipynb_checkpoints"]
 
 # Pages are Markdown that reads well on GitHub, too.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_disable_syntax = ["myst_line_comment"]  # a line may begin with %
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
 suppress_warnings = ["toc.not_readable"]
@@ -43,12 +45,12 @@ numpydoc_xref_ignore = "all"
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
-html_title = f"pycryo {release}"
+html_title = f"pycryo {version}"
 html_static_path = ["_static"]
 html_css_files = ["pycryo.css"]
 html_copy_source = False
 html_show_copyright = False
-html_math_renderer = "mathml"
+html_math_renderer = "svg"
 smartquotes = False
 toc_object_entries_show_parents = "hide"
 pygments_style = "friendly"

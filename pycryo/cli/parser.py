@@ -50,5 +50,5 @@ def usage_line(parser: argparse.ArgumentParser) -> str:
         if not action.option_strings:
             words.append(f"[{name}]" if action.nargs in ("?", "*") else f"{name} ..." if action.nargs == "+" else name)
         elif action.required:
-            words.append(f"{action.option_strings[0]} {name}")
+            words.append(action.option_strings[0] if action.nargs == 0 else f"{action.option_strings[0]} {name}")
     return " ".join([*words, "[options]"])

@@ -39,8 +39,9 @@ def ctf(
     out: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w) + offset)``, positive at s = 0.
+    """Contrast transfer functions, positive at s = 0.
 
+    ``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w) + offset)`` at the spatial frequency s, with
     Δf(θ) = ½(U + V) + ½(U - V) cos 2(θ - angle), where θ is the angle of (kx, ky) from the x axis
     (docs/conventions.md, Contrast transfer function). The parameters of the images are numbers or arrays of shape (n,),
     which are broadcast to each other.

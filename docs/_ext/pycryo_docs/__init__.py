@@ -2,10 +2,10 @@
 
 from sphinx.application import Sphinx
 
-from pycryo_docs import commands, diagrams, links, mathml, names, options
+from pycryo_docs import commands, diagrams, formulas, links, names, options
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    for each in (commands, diagrams, links, mathml, names, options):
+    for each in (commands, diagrams, formulas, links, names, options):
         each.setup(app)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -31,6 +31,7 @@ def meaning(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
     """The help of an argument, with its default."""
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     tells_default = "default" in text or action.default in (None, False, argparse.SUPPRESS, [], "")
+    tells_default |= f"({action.default})" in text
     return text if tells_default or action.nargs == 0 else f"{text} (default: {action.default})"
 
 

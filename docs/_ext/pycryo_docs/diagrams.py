@@ -1,20 +1,27 @@
 """```` ```mermaid ```` fences as SVG in the page, for light and dark, drawn at the build: no script is loaded."""
 
 import hashlib
+import re
 
 import mmdr
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-# Ours -> Mermaid's.
-THEMES = {"only-light": "default", "only-dark": "dark"}
+# Furo's classes -> what is put before the source.
+THEMES = {"only-light": "", "only-dark": '%%{init: {"theme": "dark"}}%%\n'}
 
 
-def drawn(source: str, theme: str) -> str:
+# Of the natural size; narrower pages scroll.
+SMALLEST = 0.5
+
+
+def drawn(source: str) -> str:
     """A diagram as SVG with an id of its own."""
-    svg: str = mmdr.render(source, theme=theme).svg()
-    name = "diagram-" + hashlib.sha1(f"{theme}{source}".encode()).hexdigest()[:12]
+    svg: str = mmdr.render(source).svg()
+    (natural,) = re.findall(r"max-width:\s*([\d.]+)px", svg)[:1]
+    svg = svg.replace("max-width:", f"min-width:{SMALLEST * float(natural):.0f}px;max-width:", 1)
+    name = "diagram-" + hashlib.sha1(source.encode()).hexdigest()[:12]
     return svg.replace("#merman", f"#{name}").replace('"merman', f'"{name}')
 
 
@@ -25,7 +32,7 @@ class Mermaid(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         source = "\n".join(self.content)
-        both = [f'<div class="diagram {name}">{drawn(source, theme)}</div>' for name, theme in THEMES.items()]
+        both = [f'<div class="diagram {name}">{drawn(theme + source)}</div>' for name, theme in THEMES.items()]
         return [nodes.raw("", "\n".join(both), format="html")]
 
 

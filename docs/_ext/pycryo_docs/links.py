@@ -58,6 +58,8 @@ class FileLinks(SphinxTransform):
             )  # fmt: skip
         if target.is_dir():
             return nodes.inline("")
+        if b"\0" in target.read_bytes():
+            return None  # no text: Sphinx makes a download of it
         sources(self.env).setdefault(self.env.docname, set()).add(name)
         return addnodes.pending_xref("", refdoc=self.env.docname, refdomain="", reftype="source", reftarget=name)
 

@@ -196,6 +196,13 @@ def test_errors_come_with_a_line_of_usage(capsys):
     assert "--out" in message
 
 
+def test_a_switch_has_no_value_in_the_line_of_usage(capsys):
+    with pytest.raises(SystemExit):
+        main(["validate"])
+    usage = capsys.readouterr().err.splitlines()[0]
+    assert usage == "usage: pycryo validate RUN --noise-substitution --out DIR [options]"
+
+
 def test_words_behind_a_double_dash_are_no_options():
     parser = CommandParser(prog="p")
     parser.add_argument("word", nargs="*")
