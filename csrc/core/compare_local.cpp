@@ -118,7 +118,8 @@ void compare_local(const CompareLocal& in, float* scores, int threads) {
                       PYCRYO_SELECT(sample_slice),
                       PYCRYO_SELECT(shift_block),
                       PYCRYO_SELECT(add_local_scores)};
-  const std::int64_t wanted = in.n_image < threads ? threads : 1;  // parts per image
+  // Parts per image: four pieces of work for each thread even out, and each moves its image anew.
+  const std::int64_t wanted = (4 * threads + in.n_image - 1) / in.n_image;
   const std::int64_t n_group = (in.n_rotation + kSliceGroup - 1) / kSliceGroup;
   const std::int64_t part = (n_group + wanted - 1) / wanted * kSliceGroup, n_part = (in.n_rotation + part - 1) / part;
 #pragma omp parallel num_threads(threads)

@@ -96,7 +96,8 @@ inline float decay_along(double decay, double k) noexcept {
   return exp2(bounded > 63 ? 63 : bounded);
 }
 
-// scale · sin(½π v) = v · (linear + v² · (c[0] + ...)): minimax for |v| ≤ 1, the rounding of `linear` made good at v = 1.
+// scale · sin(½π v) = v · (linear + v² · (c[0] + ...)): minimax for |v| ≤ 1, the rounding of `linear` made good at v
+// = 1.
 struct Sine {
   float linear, c[4];
 
@@ -187,9 +188,10 @@ void ctf_tables(const CtfCoefficients& c, const CtfTables& tables) noexcept {
   const double xx = kPerTurn * c.xx, xy = kPerTurn * c.xy, yy = kPerTurn * c.yy, quartic = kPerTurn * c.quartic;
   const double constant = kPerTurn * c.constant - 0.25, decay = c.decay;
   const std::int32_t n_column = static_cast<std::int32_t>(tables.n_column);
-  const std::int32_t n_row = static_cast<std::int32_t>(tables.n_row), x_first = tables.x_first, y_first = tables.y_first;
+  const std::int32_t n_row = static_cast<std::int32_t>(tables.n_row), x_first = tables.x_first,
+                     y_first = tables.y_first;
   std::int32_t* __restrict column = tables.column;
-  std::uint64_t *__restrict constants = tables.constant, *__restrict slopes = tables.slope;
+  std::uint64_t* __restrict constants = tables.constant, * __restrict slopes = tables.slope;
   std::uint64_t* __restrict bends = tables.bend;
 #pragma omp simd
   for (std::int32_t i = 0; i < n_column; ++i) {
@@ -204,7 +206,7 @@ void ctf_tables(const CtfCoefficients& c, const CtfTables& tables) noexcept {
     bends[i] = fraction(2 * quartic * y2);
   }
   if (decay == 0) return;
-  float *__restrict of_column = tables.column_envelope, *__restrict of_row = tables.row_envelope;
+  float* __restrict of_column = tables.column_envelope, * __restrict of_row = tables.row_envelope;
 #pragma omp simd
   for (std::int32_t i = 0; i < n_column; ++i) of_column[i] = decay_along(decay, x_first + i);
 #pragma omp simd

@@ -88,15 +88,13 @@ void shells_of_four_images(const float* a, const float* b, const std::int32_t* s
     const FourSamples ar = samples_of(a + k, 2 * n_pixel), ai = samples_of(a + n_pixel + k, 2 * n_pixel);
     const FourSamples br = samples_of(b + k, 2 * n_pixel), bi = samples_of(b + n_pixel + k, 2 * n_pixel);
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i)
-      add_products(ar.of[i], ai.of[i], br.of[i], bi.of[i], sums[shell[k + i]].set[i % 2]);
+    for (int i = 0; i < 4; ++i) add_products(ar.of[i], ai.of[i], br.of[i], bi.of[i], sums[shell[k + i]].set[i % 2]);
   }
   for (; k < n_pixel; ++k) {
     const auto of_images = [=](const float* from) {
       return Floats4{from[k], from[k + 2 * n_pixel], from[k + 4 * n_pixel], from[k + 6 * n_pixel]};
     };
-    add_products(of_images(a), of_images(a + n_pixel), of_images(b), of_images(b + n_pixel),
-                 sums[shell[k]].set[k % 2]);
+    add_products(of_images(a), of_images(a + n_pixel), of_images(b), of_images(b + n_pixel), sums[shell[k]].set[k % 2]);
   }
 }
 

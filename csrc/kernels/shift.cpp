@@ -8,7 +8,7 @@ namespace pycryo::PYCRYO_ISA {
 void shift_ramp(double cosine, double sine, std::int32_t k_max, double* __restrict scratch,
                 float* __restrict ramp) noexcept {
   const std::int32_t n = k_max + 1;
-  double *__restrict c = scratch, *__restrict s = scratch + n;
+  double* __restrict c = scratch, * __restrict s = scratch + n;
   c[0] = 1;
   s[0] = 0;
   for (std::int32_t have = 1; have < n; have *= 2) {

@@ -9,8 +9,8 @@
 //   shifts  n_image × n_shift × 2   double  px, (x, y)
 //   out     n_image × n_shift × 2 × n_pixel float; must not overlap image
 //
-// Parallel over image × shift. The ramp is a product of two tables (one per axis), computed in double; a row's factor is
-// a number, those of its samples follow each other in the table.
+// Parallel over image × shift. The ramp is a product of two tables (one per axis), computed in double; a row's factor
+// is a number, those of its samples follow each other in the table.
 #pragma once
 
 #include <cstdint>
