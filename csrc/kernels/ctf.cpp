@@ -159,7 +159,8 @@ inline void evaluate_run(const Sine& sine, RowPhases phases, const Row& row, std
     return decaying ? value * load(row.envelope + i) * row.row_envelope : value;
   };
   std::int64_t i = 0;
-  for (; i < n && i + kLanes <= room; i += kLanes) store(out + i, value(i, moved ? load(row.turns + i) : Ints{}));
+  for (const std::int64_t end = whole_vectors(n, room); i < end; i += kLanes)
+    store(out + i, value(i, moved ? load(row.turns + i) : Ints{}));
   if (i >= n) return;
   Ints more = {};
   if constexpr (moved) std::memcpy(&more, row.turns + i, static_cast<std::size_t>(room - i) * sizeof(std::int32_t));

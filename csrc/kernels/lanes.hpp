@@ -41,6 +41,12 @@ inline void store_some(float* to, Floats value, std::int64_t n) {
   __builtin_memcpy(to, &value, static_cast<std::size_t>(n) * sizeof(float));
 }
 
+// Where the last vector ends of those that begin before n and end at `room`.
+inline std::int64_t whole_vectors(std::int64_t n, std::int64_t room) {
+  const std::int64_t wanted = (n + kLanes - 1) / kLanes * kLanes, fit = room / kLanes * kLanes;
+  return wanted < fit ? wanted : fit;
+}
+
 inline Floats4 load4(const float* from) {
   typedef Floats4 Loose __attribute__((aligned(4), may_alias));
   return *reinterpret_cast<const Loose*>(from);

@@ -51,7 +51,7 @@ void shift_rows(const float* image, const Run* begin, const Run* end, std::int64
     const std::int64_t n = run->n, room = n_pixel - run->first;
     std::int64_t i = 0;
     // What is written beyond the run is the next one's, which follows.
-    for (; i < n && i + kLanes <= room; i += kLanes) {
+    for (const std::int64_t end = whole_vectors(n, room); i < end; i += kLanes) {
       Floats a = load(re + i), b = load(im + i);
       turn(i, a, b);
       store(out_re + i, a);
