@@ -48,7 +48,7 @@ def ctf(
     Parameters
     ----------
     kx, ky : (n_pixel,) int32
-        Fourier indices.
+        Fourier indices, |kx|, |ky| < 32768; fastest where neighbours in a row follow each other.
     frequency_step : float, or (n,) array_like
         s per Fourier index, 1/Å: 1 / (box · pixel size).
     defocus_u, defocus_v : float, or (n,) array_like
