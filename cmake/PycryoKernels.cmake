@@ -35,7 +35,7 @@ foreach(isa IN LISTS PYCRYO_ISAS)
   list(APPEND PYCRYO_OBJECTS $<TARGET_OBJECTS:kernels_${isa}>)
 endforeach()
 
-set(core_sources ${PYCRYO_KERNELS} ${PYCRYO_SHARED} isa)
+set(core_sources ${PYCRYO_KERNELS} ${PYCRYO_SHARED} isa runs)
 list(TRANSFORM core_sources PREPEND csrc/core/)
 list(TRANSFORM core_sources APPEND .cpp)
 add_library(core OBJECT ${core_sources})

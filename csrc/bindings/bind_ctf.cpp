@@ -10,6 +10,8 @@ static void ctf_into(const Array<double>& coefficients, const Array<std::int32_t
   check_shape(kx, "kx", {-1});
   const auto n_image = coefficients.shape(0), n_pixel = kx.shape(0);
   check_shape(ky, "ky", {n_pixel});
+  check_index_range<std::int32_t>(kx, "kx", -32767, 32767);
+  check_index_range<std::int32_t>(ky, "ky", -32767, 32767);
   check_shape(offset, "offset", {-1, n_pixel});
   check_shape(which, "which", {n_image});
   check_index_range<std::int32_t>(which, "which", -1, static_cast<std::int32_t>(offset.shape(0) - 1));

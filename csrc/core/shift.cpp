@@ -4,32 +4,26 @@
 #include <vector>
 
 namespace pycryo {
-namespace {
-
-void fill_ramp(double shift, double box, std::int32_t k_max, float* ramp) {
-  const double step = 2 * M_PI * shift / box;
-  for (std::int32_t k = -k_max; k <= k_max; ++k) {
-    ramp[k + k_max] = static_cast<float>(std::cos(step * k));
-    ramp[k + k_max + 2 * k_max + 1] = static_cast<float>(std::sin(step * k));
-  }
-}
-
-}  // namespace
 
 void shift(const ShiftImages& in, float* out, int threads) {
-  const auto shift_one = PYCRYO_SELECT(shift_one);
-  const std::int64_t n_work = in.n_image * in.n_shift;
+  const auto shift_ramp = PYCRYO_SELECT(shift_ramp);
+  const auto shift_rows = PYCRYO_SELECT(shift_rows);
+  const std::vector<Run> runs = find_runs(in.kx, in.ky, in.n_pixel).runs;
+  const std::size_t n_ramp = 4 * static_cast<std::size_t>(in.k_max) + 2;
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> ramp_x(4 * in.k_max + 2), ramp_y(4 * in.k_max + 2);
+    std::vector<float> ramp_x(n_ramp + 16), ramp_y(n_ramp);
+    std::vector<double> scratch(n_ramp);
+    const auto fill = [&](double shift, float* ramp) {
+      const double angle = 2 * M_PI * shift / in.box;
+      shift_ramp(std::cos(angle), std::sin(angle), in.k_max, scratch.data(), ramp);
+    };
 #pragma omp for schedule(static)
-    for (std::int64_t work = 0; work < n_work; ++work) {
-      const float* image = in.images + work / in.n_shift * 2 * in.n_pixel;
-      float* moved = out + work * 2 * in.n_pixel;
-      fill_ramp(in.shifts[2 * work], in.box, in.k_max, ramp_x.data());
-      fill_ramp(in.shifts[2 * work + 1], in.box, in.k_max, ramp_y.data());
-      shift_one(image, image + in.n_pixel, in.kx, in.ky, in.n_pixel, in.k_max, ramp_x.data(), ramp_y.data(), moved,
-                moved + in.n_pixel);
+    for (std::int64_t work = 0; work < in.n_image * in.n_shift; ++work) {
+      fill(in.shifts[2 * work], ramp_x.data());
+      fill(in.shifts[2 * work + 1], ramp_y.data());
+      shift_rows(in.images + work / in.n_shift * 2 * in.n_pixel, runs.data(), runs.data() + runs.size(), in.n_pixel,
+                 in.k_max, ramp_x.data(), ramp_y.data(), out + work * 2 * in.n_pixel);
     }
   }
 }

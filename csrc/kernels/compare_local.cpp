@@ -14,11 +14,11 @@ constexpr int kTileSlices = 3;  // 3 × 4 sums, 3 slices and one image: 16 of 16
 #endif
 constexpr int kTileShifts = 4;
 
-typedef double Doubles4 __attribute__((vector_size(32)));
-
 inline void add4(double* to, Floats4 part) {
   typedef Doubles4 Loose __attribute__((aligned(8), may_alias));
-  *reinterpret_cast<Loose*>(to) += __builtin_convertvector(part, Doubles4);
+  Doubles4 wide;
+  widen(part, wide);
+  *reinterpret_cast<Loose*>(to) += wide;
 }
 
 // Products of Slices × Shifts rows of `length` floats, added to four partial sums each.
@@ -89,7 +89,8 @@ inline double power_of(const float* slice, const float* weights, int count) {
     const Floats re = load(slice + j), im = load(slice + count + j);
     sum += load(weights + j) * (re * re + im * im);
   }
-  const Doubles4 four = __builtin_convertvector(fold(sum), Doubles4);
+  Doubles4 four;
+  widen(fold(sum), four);
   return (four[0] + four[1]) + (four[2] + four[3]);
 }
 

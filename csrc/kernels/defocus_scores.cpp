@@ -20,7 +20,7 @@ void defocus_sums_of_pose(const float* __restrict image, const float* __restrict
       products[4 * j + 2] = power * (s * s - c * c);
       products[4 * j + 3] = 2 * power * s * c;
     }
-    add(products, bin + start, size, sums);
+    add<4>(products, bin + start, size, sums);
   }
 }
 

@@ -1,6 +1,7 @@
 // Vectors as wide as the instruction set that this file is compiled for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace pycryo::PYCRYO_ISA {
@@ -17,6 +18,7 @@ constexpr int kLanes = 4;
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
 typedef float Floats4 __attribute__((vector_size(16)));
+typedef double Doubles4 __attribute__((vector_size(32)));
 
 inline Floats load(const float* from) {
   typedef Floats Loose __attribute__((aligned(4), may_alias));
@@ -28,9 +30,34 @@ inline void store(float* to, Floats value) {
   *reinterpret_cast<Loose*>(to) = value;
 }
 
+// The first n < kLanes of a vector, zeros behind them.
+inline Floats load_some(const float* from, std::int64_t n) {
+  Floats value = {};
+  __builtin_memcpy(&value, from, static_cast<std::size_t>(n) * sizeof(float));
+  return value;
+}
+
+inline void store_some(float* to, Floats value, std::int64_t n) {
+  __builtin_memcpy(to, &value, static_cast<std::size_t>(n) * sizeof(float));
+}
+
+// Where the last vector ends of those that begin before n and end at `room`.
+inline std::int64_t whole_vectors(std::int64_t n, std::int64_t room) {
+  const std::int64_t wanted = (n + kLanes - 1) / kLanes * kLanes, fit = room / kLanes * kLanes;
+  return wanted < fit ? wanted : fit;
+}
+
 inline Floats4 load4(const float* from) {
   typedef Floats4 Loose __attribute__((aligned(4), may_alias));
   return *reinterpret_cast<const Loose*>(from);
+}
+
+// Of __builtin_convertvector GCC makes two conversions and a way through the memory where one instruction does it.
+inline void widen(Floats4 v, Doubles4& wide) {
+  if constexpr (kLanes == 4)
+    wide = __builtin_convertvector(v, Doubles4);
+  else
+    wide = Doubles4{double{v[0]}, double{v[1]}, double{v[2]}, double{v[3]}};
 }
 
 // Nearest integer of |v| < 2^22.

@@ -1,6 +1,8 @@
 #include "pycryo/shells.hpp"
 
+#include "lanes.hpp"
 #include "shell_sums.hpp"
+#include "shuffle.hpp"
 
 namespace pycryo::PYCRYO_ISA {
 namespace {
@@ -17,6 +19,32 @@ inline void multiply(const Real* __restrict a_re, const Real* __restrict a_im, c
     products[4 * k + 2] = br * br + bi * bi;
     products[4 * k + 3] = 0;
   }
+}
+
+// Four samples of four images: the images of each.
+struct FourSamples {
+  Floats4 of[4];
+};
+
+inline FourSamples samples_of(const float* first, std::int64_t stride) noexcept {
+  const Floats4 a = load4(first), b = load4(first + stride), c = load4(first + 2 * stride),
+                d = load4(first + 3 * stride);
+  const Floats4 ab_low = shuffle<0, 4, 1, 5>(a, b), ab_high = shuffle<2, 6, 3, 7>(a, b);
+  const Floats4 cd_low = shuffle<0, 4, 1, 5>(c, d), cd_high = shuffle<2, 6, 3, 7>(c, d);
+  return {{shuffle<0, 1, 4, 5>(ab_low, cd_low), shuffle<2, 3, 6, 7>(ab_low, cd_low),
+           shuffle<0, 1, 4, 5>(ab_high, cd_high), shuffle<2, 3, 6, 7>(ab_high, cd_high)}};
+}
+
+// Adds the products of one sample of four images.
+inline void add_products(Floats4 a_re, Floats4 a_im, Floats4 b_re, Floats4 b_im, double (*sums)[4]) noexcept {
+  Doubles4 ar, ai, br, bi;
+  widen(a_re, ar);
+  widen(a_im, ai);
+  widen(b_re, br);
+  widen(b_im, bi);
+  *reinterpret_cast<Doubles4*>(sums[0]) += ar * br + ai * bi;
+  *reinterpret_cast<Doubles4*>(sums[1]) += ar * ar + ai * ai;
+  *reinterpret_cast<Doubles4*>(sums[2]) += br * br + bi * bi;
 }
 
 // The number of kx = 0 ... last with round(|k|) < n_shell, that is |k|² ≤ n_shell² - n_shell.
@@ -47,11 +75,28 @@ inline void add_row(const Real* a, const Real* b, std::int64_t box, std::int64_t
       const std::int64_t x = start + k;
       shell[k] = static_cast<std::int32_t>(__builtin_sqrt(static_cast<double>(distance2 + x * x)) + 0.5);
     }
-    add(products, shell, size, sums);
+    add<4>(products, shell, size, sums);
   }
 }
 
 }  // namespace
+
+void shells_of_four_images(const float* a, const float* b, const std::int32_t* shell, std::int64_t n_pixel,
+                           FourShellSums* sums) noexcept {
+  std::int64_t k = 0;
+  for (; k + 4 <= n_pixel; k += 4) {
+    const FourSamples ar = samples_of(a + k, 2 * n_pixel), ai = samples_of(a + n_pixel + k, 2 * n_pixel);
+    const FourSamples br = samples_of(b + k, 2 * n_pixel), bi = samples_of(b + n_pixel + k, 2 * n_pixel);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) add_products(ar.of[i], ai.of[i], br.of[i], bi.of[i], sums[shell[k + i]].set[i % 2]);
+  }
+  for (; k < n_pixel; ++k) {
+    const auto of_images = [=](const float* from) {
+      return Floats4{from[k], from[k + 2 * n_pixel], from[k + 4 * n_pixel], from[k + 6 * n_pixel]};
+    };
+    add_products(of_images(a), of_images(a + n_pixel), of_images(b), of_images(b + n_pixel), sums[shell[k]].set[k % 2]);
+  }
+}
 
 void shells_of_image(const float* a, const float* b, const std::int32_t* shell, std::int64_t n_pixel,
                      ShellSums* sums) noexcept {
@@ -59,7 +104,7 @@ void shells_of_image(const float* a, const float* b, const std::int32_t* shell, 
   for (std::int64_t start = 0; start < n_pixel; start += chunk) {
     const std::int64_t size = smaller(chunk, n_pixel - start);
     multiply<1>(a + start, a + n_pixel + start, b + start, b + n_pixel + start, size, products);
-    add(products, shell + start, size, sums);
+    add<2>(products, shell + start, size, sums);
   }
 }
 

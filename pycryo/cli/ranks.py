@@ -40,10 +40,10 @@ def threads_per_rank(comm: Comm, asked: int | None) -> int:
     mine = _cores()
     everyone = comm.all_gather((platform.node(), mine, available_cores()))
     local = [cores for node, cores, _ in everyone if node == platform.node()]
-    usable = min(available_cores(), len(set().union(*local)))
+    usable = len(set().union(*local))
     share = sum(1 / sum(core in cores for cores in local) for core in mine)
     if available_cores() < len(mine):  # a quota, which the ranks share
-        share = available_cores() / len(local)
+        usable, share = min(usable, available_cores()), available_cores() / len(local)
     from_environment = any(os.environ.get(name, "").isdigit() for name in ("PYCRYO_THREADS", "OMP_NUM_THREADS"))
     threads = asked or (get_threads() if from_environment else max(1, int(share + 1e-6)))
     if comm.rank != [node for node, _, _ in everyone].index(platform.node()):

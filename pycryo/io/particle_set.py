@@ -213,8 +213,8 @@ class Particles:
 
     def _repr_html_(self) -> str:
         """The first rows as a table, for notebooks."""
-        first = self[:5].frame().to_html(index=False, max_cols=8)
-        return f"<p>{html.escape(repr(self))}</p>{first}"
+        first = self[:5].frame().to_html(index=False, max_cols=6)
+        return f"<p>{html.escape(repr(self).replace(str(self.path), self.path.name))}</p>{first}"
 
     def frame(self) -> pd.DataFrame:
         """All columns of these particles as text in a DataFrame, in their order."""

@@ -43,30 +43,29 @@ def ctf(
 
     ``scale · exp(-B s²/4) · sin(π λ Δf(θ) s² - ½π Cs λ³ s⁴ + φ + asin(w) + offset)`` at the spatial frequency s, with
     Δf(θ) = ½(U + V) + ½(U - V) cos 2(θ - angle), where θ is the angle of (kx, ky) from the x axis
-    (docs/conventions.md, Contrast transfer function). The parameters of the images are numbers or arrays of shape (n,),
-    which are broadcast to each other.
+    (docs/conventions.md, Contrast transfer function). The parameters of the images are broadcast to each other.
 
     Parameters
     ----------
     kx, ky : (n_pixel,) int32
-        Fourier indices.
-    frequency_step
+        Fourier indices, |kx|, |ky| < 32768; fastest where neighbours in a row follow each other.
+    frequency_step : float, or (n,) array_like
         s per Fourier index, 1/Å: 1 / (box · pixel size).
-    defocus_u, defocus_v
+    defocus_u, defocus_v : float, or (n,) array_like
         U and V, Å, underfocus positive.
-    defocus_angle
+    defocus_angle : float, or (n,) array_like
         Angle of U from the x axis, degrees.
-    voltage
+    voltage : float, or (n,) array_like
         kV.
-    spherical_aberration
+    spherical_aberration : float, or (n,) array_like
         Cs, mm.
-    amplitude_contrast
+    amplitude_contrast : float, or (n,) array_like
         w, -1 to 1.
-    phase_shift
+    phase_shift : float, or (n,) array_like
         φ of a phase plate, degrees.
-    b_factor
+    b_factor : float, or (n,) array_like
         B, Å².
-    scale
+    scale : float, or (n,) array_like
         Factor.
     offset : (m, n_pixel) float64, optional
         Further phases, radians, such as those of the symmetric aberrations of m optics groups

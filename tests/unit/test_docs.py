@@ -112,11 +112,13 @@ def test_paths_in_pages_are_there():
 
 
 def public() -> set[str]:
-    """Public names of pycryo and of its kernels, with the module."""
-    kernels = ast.parse((ROOT / "pycryo" / "kernels" / "__init__.py").read_text(encoding="utf-8"))
-    imported = [node for node in kernels.body if isinstance(node, ast.ImportFrom)]
-    names = {f"pycryo.kernels.{alias.name}" for node in imported for alias in node.names}
-    return names | {f"pycryo.{name}" for name in pycryo.__all__}
+    """Public names of pycryo and of its folders whose functions are public."""
+    names = {f"pycryo.{name}" for name in pycryo.__all__}
+    for part in pycryo._PARTS:
+        tree = ast.parse((ROOT / "pycryo" / part / "__init__.py").read_text(encoding="utf-8"))
+        imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+        names |= {f"pycryo.{part}.{alias.name}" for node in imported for alias in node.names}
+    return names
 
 
 def test_the_reference_has_all_public_names():

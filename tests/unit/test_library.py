@@ -272,6 +272,7 @@ def test_kernels_by_their_names():
     assert pycryo.kernels.shift.__name__ == "shift"
     assert callable(pycryo.kernels.ctf)
     assert callable(pycryo.kernels.insert)
+    assert callable(pycryo.filter.resample)
 
 
 def test_projection_and_insertion_are_adjoint(rng):

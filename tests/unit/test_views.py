@@ -74,6 +74,14 @@ def test_tables_for_notebooks_are_small(truth, particles, result):
         assert len(text) < 6000
 
 
+def test_particles_in_a_notebook_have_no_folder():
+    """So that it looks the same on every machine."""
+    particles = pycryo.read_particles(pycryo.betagal() / "particles.star")
+    assert str(particles.path) in repr(particles)
+    assert "150 of particles.star: 128 px" in particles._repr_html_()
+    assert str(particles.path.parent) not in particles._repr_html_()
+
+
 def test_what_is_shown_is_escaped():
     from pycryo.display import html_columns, html_table
 

@@ -9,12 +9,14 @@
 //   shifts  n_image × n_shift × 2   double  px, (x, y)
 //   out     n_image × n_shift × 2 × n_pixel float; must not overlap image
 //
-// Parallel over image × shift. The ramp is a product of two tables (one per axis), computed in double.
+// Parallel over image × shift. The ramp is a product of two tables (one per axis), computed in double; a row's factor
+// is a number, those of its samples follow each other in the table.
 #pragma once
 
 #include <cstdint>
 
 #include "pycryo/isa.hpp"
+#include "pycryo/runs.hpp"
 
 namespace pycryo {
 
@@ -34,7 +36,10 @@ void shift(const ShiftImages& in, float* out, int threads);
 
 }  // namespace pycryo
 
-// One image, one shift. ramp_x and ramp_y hold cos (first) and sin (second) of 2π k s / box for k = -k_max ... k_max.
-PYCRYO_KERNEL(void shift_one(const float* re, const float* im, const std::int32_t* kx, const std::int32_t* ky,
-                             std::int64_t n_pixel, std::int32_t k_max, const float* ramp_x, const float* ramp_y,
-                             float* out_re, float* out_im) noexcept)
+// cos (ramp, 2 k_max + 1 places), then sin of k·angle for k = -k_max ... k_max, where (cosine, sine) are those of
+// `angle`; scratch 2 (k_max + 1).
+PYCRYO_KERNEL(void shift_ramp(double cosine, double sine, std::int32_t k_max, double* scratch, float* ramp) noexcept)
+
+// One image of n_pixel samples, one shift. ramp_x, ramp_y: as shift_ramp leaves them, ramp_x with 16 more places.
+PYCRYO_KERNEL(void shift_rows(const float* image, const Run* begin, const Run* end, std::int64_t n_pixel,
+                              std::int32_t k_max, const float* ramp_x, const float* ramp_y, float* out) noexcept)

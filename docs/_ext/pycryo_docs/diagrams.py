@@ -3,7 +3,6 @@
 import hashlib
 import re
 
-import mmdr
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -18,6 +17,8 @@ SMALLEST = 0.5
 
 def drawn(source: str) -> str:
     """A diagram as SVG with an id of its own."""
+    import mmdr  # only where it draws: at the end of a process whose garbage is frozen it complains
+
     svg: str = mmdr.render(source).svg()
     (natural,) = re.findall(r"max-width:\s*([\d.]+)px", svg)[:1]
     svg = svg.replace("max-width:", f"min-width:{SMALLEST * float(natural):.0f}px;max-width:", 1)

@@ -11,10 +11,19 @@ SHELLS = ("bash", "zsh", "fish")
 # Metavars that name a file or folder without saying its ending, and those that are an ending.
 _PATHS = {"DIR", "FILE", "PREFIX", "RUN"}
 _ENDINGS = {"MRC": "mrc", "STAR": "star"}
+_INSTALL = """\
+The shell reads the script from its folder of completions, in the next terminal:
+
+  bash  pycryo completion bash > ~/.local/share/bash-completion/completions/pycryo
+  zsh   pycryo completion zsh > ~/.zfunc/_pycryo    (in ~/.zshrc, before compinit: fpath+=~/.zfunc)
+  fish  pycryo completion fish > ~/.config/fish/completions/pycryo.fish
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the sub-command."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _INSTALL
     parser.add_argument("shell", choices=SHELLS, help="the shell that the script is for")
 
 

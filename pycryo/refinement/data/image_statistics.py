@@ -100,7 +100,8 @@ class _Pass:
         pixels = half_plane(box, box / 2)
         radius = background_radius / particles.optics.pixel_size[group[0]]
         samples = pixels.take(transform(images, radius))
-        power = image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1]
+        # A copy: a view would keep all three sums of each image.
+        power = image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1].copy()
         self.levels.append(levels(power, box))
         inside = particle_power(images, radius, self.n_shell) if finds_particle else np.zeros_like(power)
         if are_premultiplied(particles, good):

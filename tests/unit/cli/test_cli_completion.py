@@ -94,6 +94,13 @@ def test_metavars_tell_the_files(words, patterns):
     assert file_patterns(argparse.ArgumentParser().add_argument("--option", **words)) == patterns
 
 
+def test_help_says_where_the_scripts_go(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["completion", "--help"])
+    told = capsys.readouterr().out
+    assert not [shell for shell in SHELLS if f"pycryo completion {shell} > ~/." not in told]
+
+
 def test_unknown_shell(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["completion", "tcsh"])

@@ -314,6 +314,15 @@ def test_oversubscription_warns(monkeypatch, caplog):
     assert not caplog.text  # the first rank of the node tells it
 
 
+def test_ranks_bound_to_cores_of_their_own_are_not_too_many(monkeypatch, caplog):
+    monkeypatch.setattr(ranks, "_cores", lambda: frozenset([0]))
+    monkeypatch.setattr(ranks, "available_cores", lambda: 1)
+    ranks.threads_per_rank(Node([0], [1]), 1)
+    assert not caplog.text
+    ranks.threads_per_rank(Node([0], [0]), 1)
+    assert "2 ranks share the 1 cores" in caplog.text
+
+
 def test_logs_by_rank_and_level(tmp_path, capsys):
     import logging
 

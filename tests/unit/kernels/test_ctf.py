@@ -126,8 +126,34 @@ def test_threads_and_neighbours_change_no_bit(rng):
     np.testing.assert_array_equal(one[-1:], ctf(pixels.kx, pixels.ky, **last))
 
 
+@pytest.mark.parametrize("b_factor", [0.0, 50.0])
+def test_value_depends_on_its_own_sample_only(b_factor, rng):
+    """The same bits in rows, in rows that begin elsewhere, and one by one in any order; kx may be negative."""
+    kx, ky = (k.reshape(-1).astype(np.int32) for k in np.meshgrid(np.arange(-40, 41), np.arange(-7, 8)))
+    optics = random_optics(rng, 3) | {"b_factor": b_factor}
+    offset, which = rng.uniform(-20, 20, (1, len(kx))), np.array([0, -1, 0], np.int32)
+    whole = ctf(kx, ky, **optics, offset=offset, which=which)
+    # Negative factors make the envelope greater than 1; these here do not.
+    np.testing.assert_allclose(
+        whole, ctf_twin(kx, ky, **optics, offset=offset, which=which), atol=1e-6 * optics["scale"].max(), rtol=0
+    )
+    for order in (rng.permutation(len(kx)), np.arange(len(kx))[::-1], np.flatnonzero(kx > -38), np.arange(5, 9)):
+        found = ctf(kx[order], ky[order], **optics, offset=offset[:, order], which=which)
+        np.testing.assert_array_equal(found, whole[:, order])
+
+
+def test_few_images_are_cut_into_parts(rng):
+    """With many threads parts of an image are computed apart: the same bits."""
+    pixels = half_plane(512, 200)
+    optics = random_optics(rng, 2)
+    one, many = (ctf(pixels.kx, pixels.ky, **optics, threads=n) for n in (1, 9))
+    np.testing.assert_array_equal(one, many)
+
+
 def test_errors_name_the_parameter():
     kx = np.arange(3, dtype=np.int32)
+    with pytest.raises(ValueError, match="ky: element 2 is 32768, expected -32767 to 32767"):
+        ctf(kx, kx + np.int32(32766), **KRIOS)
     for change, message in (
         ({"voltage": 0.0}, "voltage: expected positive"),
         ({"defocus_u": np.nan}, "defocus_u: expected finite"),

@@ -32,6 +32,21 @@ def test_any_number_of_pixels(n_pixel, rng):
     np.testing.assert_allclose(image_shells(a, b, shell, 7), twin.image_shells(a, b, shell, 7), atol=1e3 * 1e-15)
 
 
+@pytest.mark.parametrize("n_pixel", [1, 3, 4, 5, 130])
+def test_four_at_a_time_or_alone(n_pixel, rng):
+    """Nine images: two times four and one, or one by one where threads are many: the same bits."""
+    shell = rng.integers(0, 7, n_pixel).astype(np.int32)
+    a, b = rng.standard_normal((2, 9, 2, n_pixel)).astype(np.float32)
+    found = image_shells(a, b, shell, 7, threads=1)
+    # Doubles: at most 130 terms of size 10 in another order.
+    np.testing.assert_allclose(found, twin.image_shells(a, b, shell, 7), atol=1e3 * 1e-15)
+    for threads in (2, 3, 9):
+        np.testing.assert_array_equal(image_shells(a, b, shell, 7, threads=threads), found)
+    for image in range(9):
+        alone = image_shells(a[image : image + 1], b[image : image + 1], shell, 7, threads=1)
+        np.testing.assert_array_equal(alone[0], found[image])
+
+
 @pytest.mark.parametrize("box", [1, 2, 3, 8, 15, 16, 17])
 @pytest.mark.parametrize("dtype, epsilon", [(np.complex64, 6e-8), (np.complex128, 1e-16)])
 def test_volumes_equal_the_full_transform(box, dtype, epsilon, rng):

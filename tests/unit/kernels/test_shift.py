@@ -32,6 +32,27 @@ def test_moves_the_image_back(rng):
     np.testing.assert_allclose(result[:, 0], split(image), atol=32 * 5 * 6 * 6e-8)
 
 
+def test_samples_in_any_order(rng):
+    """Rows that begin anywhere, negative kx, and samples one by one: each depends on nothing but itself."""
+    kx, ky = (k.reshape(-1).astype(np.int32) for k in np.meshgrid(np.arange(-20, 21), np.arange(-3, 4)))
+    images, shifts = rng.standard_normal((2, 2, len(kx))).astype(np.float32), rng.uniform(-5, 5, (2, 2, 2))
+    whole = shift(images, kx, ky, shifts, 64)
+    # As in test_equals_twin.
+    np.testing.assert_allclose(whole, shift_twin(images.astype(float), kx, ky, shifts, 64), atol=6 * 5 * 6e-8, rtol=0)
+    for order in (rng.permutation(len(kx)), np.flatnonzero(kx % 17 > 0)):
+        np.testing.assert_array_equal(shift(images[..., order], kx[order], ky[order], shifts, 64), whole[..., order])
+
+
+def test_long_ramps_keep_their_accuracy(rng):
+    """Powers of one number, made by doubling: 4000 of them."""
+    kx = np.arange(-4000, 4001, dtype=np.int32)
+    images = np.ones((1, 2, len(kx)), np.float32)
+    shifts = np.array([[[1234.567, -0.3]]])
+    result = shift(images, kx, kx[::-1].copy(), shifts, 8001)
+    expected = shift_twin(images.astype(float), kx, kx[::-1], shifts, 8001)
+    np.testing.assert_allclose(result, expected, atol=6 * 2 * 6e-8, rtol=0)
+
+
 def test_threads_change_no_bit(rng):
     pixels = half_plane(32, 12)
     images = rng.standard_normal((5, 2, len(pixels))).astype(np.float32)
