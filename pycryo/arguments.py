@@ -225,8 +225,8 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], source: str) 
         raise InputError(f"{name}: expected {names} ({source}), got {_described(value)}")
 
 
-def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
-    """Half (N, N, N//2 + 1) of a cube's transform: complex64 stays so, all else is complex128.
+def complex_numbers(name: str, value: Any) -> NDArray[Any]:
+    """An array of complex numbers, or of real ones.
 
     Raises
     ------
@@ -236,6 +236,18 @@ def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
     given = np.asarray(value)
     if given.dtype.kind not in "biufc":
         raise InputError(f"{name}: expected an array of complex numbers, got {_described(value)}")
+    return given
+
+
+def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
+    """Half (N, N, N//2 + 1) of a cube's transform: complex64 stays so, all else is complex128.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    given = complex_numbers(name, value)
     box = given.shape[0] if given.ndim else 0
     if given.shape != (box, box, box // 2 + 1):
         raise InputError(f"{name}: expected shape (N, N, N//2 + 1), got {given.shape}")

@@ -4,7 +4,7 @@
     python bench/refinement/paper_set.py --shares 1500 750     only whether it works
 
 Images of a made-up molecule are simulated, kept as float16 and refined on two ranks of one thread each. What is done
-image by image is taken as proportional to their number, what is done map by map as constant; the smaller run foretells
+image by image is taken as proportional to their number, what is done map by map as constant; the smaller run predicts
 the larger one's parts so, which shows how far that holds. ``--write`` puts the table into docs/performance.md.
 """
 
@@ -126,8 +126,8 @@ def clock(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 600 else f"{seconds:.1f} s"
 
 
-def foretold(small: Run, large: Run) -> dict[str, float]:
-    """Seconds of the large run's parts that the small run foretells; none of those of both kinds."""
+def predicted(small: Run, large: Run) -> dict[str, float]:
+    """Seconds of the large run's parts that the small run predicts; none of those of both kinds."""
     growth, parts = large.n_image / small.n_image, per_iteration(small, len(large.stages)).parts
     kinds = {name: 1.0 if name in OF_MAPS else growth for name in parts if name not in (REST, ENDS)}
     return {name: parts[name] * factor for name, factor in kinds.items()}
@@ -137,10 +137,10 @@ def table(small: Run, large: Run, ranks: Sequence[int]) -> str:
     """Markdown: a row for each part, and the sum; below it what the check of the projection says."""
     n_image = f"{N_IMAGE:,}".replace(",", " ")
     heads = [f"{n_image} images, {each} ranks" for each in (RANKS, *ranks)]
-    check = foretold(small, large)
+    check = predicted(small, large)
     whole = [projected(small, large, N_IMAGE, each) for each in (RANKS, *ranks)]
     lines = [
-        f"| part | {small.n_image} images | foretold | {large.n_image} images | " + " | ".join(heads) + " |",
+        f"| part | {small.n_image} images | predicted | {large.n_image} images | " + " | ".join(heads) + " |",
         "|---|---|---|---|" + "---|" * len(heads),
     ]
     for name in large.parts:
@@ -157,7 +157,7 @@ def table(small: Run, large: Run, ranks: Sequence[int]) -> str:
         "",
         f"{found['processor']}, load {found['load_average']:.1f} at the end. {counts}, {small.resolution:.2f} and "
         f"{large.resolution:.2f} Å, {small.cpu:.0f} and {large.cpu:.0f} CPU s. The parts of one kind took {ratio:.2f} "
-        f"of what {small.n_image} images foretell for {large.n_image} in as many iterations.",
+        f"of what {small.n_image} images predict for {large.n_image} in as many iterations.",
     ]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo.arguments import complex_numbers
 from pycryo.errors import InputError
 from pycryo.fourier import ifft
 from pycryo.threads import get_threads
@@ -47,9 +48,7 @@ def adjoint_volume(dense: ArrayLike, box: int, *, padding: int = 2, threads: int
     >>> bool(np.isclose(left, np.sum(density * kernels.adjoint_volume(other, 8)), rtol=1e-4))
     True
     """
-    samples = np.asarray(dense)
-    if samples.dtype.kind not in "biufc":
-        raise InputError(f"dense: expected an array of complex numbers, got {type(dense).__name__} of {samples.dtype}")
+    samples = complex_numbers("dense", dense)
     radius = samples.shape[-1] - 1 if samples.ndim else 0
     if samples.shape != (2 * radius + 1, 2 * radius + 1, radius + 1) or radius < 1:
         raise InputError(f"dense: expected shape (2r + 1, 2r + 1, r + 1), got {samples.shape}")

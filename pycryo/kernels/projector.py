@@ -65,12 +65,9 @@ class FourierVolume:
         """
         limit = box / 2 if r_high is None else float(r_high)
         radius = volume_radius(padding, limit)
-        samples = np.asarray(dense)
-        if samples.dtype.kind not in "biufc" or samples.shape != (2 * radius + 1, 2 * radius + 1, radius + 1):
-            raise InputError(
-                f"dense: expected complex numbers of shape {(2 * radius + 1, 2 * radius + 1, radius + 1)}, got "
-                f"{samples.dtype} of shape {samples.shape}"
-            )
+        samples = arguments.complex_numbers("dense", dense)
+        if samples.shape != (shape := (2 * radius + 1, 2 * radius + 1, radius + 1)):
+            raise InputError(f"dense: expected shape {shape}, got {samples.shape}")
         samples = np.ascontiguousarray(samples, np.complex64)
         return cls(samples.view(np.float32).reshape(*samples.shape, 2), box, padding, limit)
 

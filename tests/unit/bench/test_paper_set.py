@@ -42,14 +42,14 @@ def test_parts_add_up_and_are_projected(load):
     assert module.projected(still, large, 2000, module.RANKS)["start and end"] == 8.0
     # In half the iterations; start and end stay.
     assert module.per_iteration(large, 1).parts == {**parts, "scan": 3.0, "solve": 2.0, module.REST: 1.0}
-    assert module.foretold(small, large) == {"scan": 6.0, "solve": 2.0}
+    assert module.predicted(small, large) == {"scan": 6.0, "solve": 2.0}
     text = module.table(small, large, (24,))
-    assert "| part | 100 images | foretold | 200 images | 211 826 images, 2 ranks |" in text
+    assert "| part | 100 images | predicted | 200 images | 211 826 images, 2 ranks |" in text
     assert "| solve (by maps) | 2.0 s | 2.0 s | 4.0 s | 4.0 s | 4.0 s |" in text
     assert "| scan (by images) | 3.0 s | 6.0 s | 6.0 s | 1.8 h | 529.6 s |" in text
     assert "| start and end (both) | 4.0 s |  | 8.0 s |" in text
-    # 6 + 4 s where 6 + 2 were foretold.
-    assert "took 1.25 of what 100 images foretell for 200 in as many iterations." in text
+    # 6 + 4 s where 6 + 2 were predicted.
+    assert "took 1.25 of what 100 images predict for 200 in as many iterations." in text
 
 
 def test_clock(load):
