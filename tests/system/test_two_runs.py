@@ -24,7 +24,7 @@ def test_the_second_run_is_refused(tiny_set, tmp_path, capsys):
             assert main(words(name, tiny_set, out, *more)) == 2
             (message,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pycryo")]
             assert message.startswith(f"pycryo {name}: error: another run works in {out} (process {first.pid} on ")
-            assert "choose another folder" in message
+            assert "choose another --out" in message
         _, told = first.communicate(timeout=60)
     assert first.returncode == 0, told
     assert main(words("refine", tiny_set, alone, *refine)) == 0
