@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pycryo.errors import InputError
+
 T = TypeVar("T")
 
 # Gets the fraction done of a phase, 0 to 1, and the name of the phase.
@@ -25,6 +27,12 @@ class _Ear:
     listener: Progress
     around: list[str] = field(default_factory=list)
     is_busy: bool = False
+
+
+def check_listener(listener: object) -> None:
+    """Raise InputError if the argument ``progress`` of a function is neither None nor callable."""
+    if listener is not None and not callable(listener):
+        raise InputError(f"progress: expected a callable or None, got {type(listener).__name__}")
 
 
 _ear: ContextVar[_Ear | None] = ContextVar("pycryo progress", default=None)

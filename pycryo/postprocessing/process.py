@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import described, numbers
 from pycryo.errors import InputError
 from pycryo.maps.density import Map, as_map, low_pass
 from pycryo.maps.fsc import Fsc, corrected_fsc, mask_warning
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.returned import Band, independence, returned_resolution, with_returned
+from pycryo.option_fields import check_types, given_or_default
 from pycryo.postprocessing.guinier import check_b_factor
 from pycryo.postprocessing.sharpen import Filter, Guinier, sharpen
 
@@ -41,6 +43,11 @@ class PostprocessOptions:
         Shells beyond the first fall of the FSC where there is signal. Default: those that are beyond chance
         (`pycryo.maps.returned.returned_bands`).
 
+    Raises
+    ------
+    InputError
+        If a value is of another type.
+
     Examples
     --------
     >>> from pycryo.postprocessing.sharpen import Filter
@@ -54,6 +61,16 @@ class PostprocessOptions:
     order: int = 1
     seed: int = 0
     bands: tuple[Band, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.order < 1:
+            raise InputError(f"order: expected the number of operators of a point group, 1 or more, got {self.order}")
+        for band in self.bands or ():
+            if not (
+                isinstance(band, tuple) and len(band) == 2 and all(isinstance(each, (int, np.integer)) for each in band)
+            ):
+                raise InputError(f"bands: expected pairs of shells, first and last, got {described(band)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +159,9 @@ def postprocess(
     (True, 48)
     """
     half1, half2 = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
-    mask = None if mask is None else as_map("mask", mask, None if isinstance(mask, Map) else half1.pixel_size)
-    options = options or PostprocessOptions()
+    if mask is not None and not isinstance(mask, Map):
+        mask = Map(numbers("mask", mask, np.float32, half1.data.shape), half1.pixel_size)
+    options = given_or_default(PostprocessOptions, options)
     check_pair(half1, half2)
     _check(options, half1)
     pixel_size = half1.pixel_size

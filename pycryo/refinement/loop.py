@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pycryo.arguments import instance
+from pycryo.arguments import instance, path
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
@@ -22,10 +22,11 @@ from pycryo.io.particles import Particles
 from pycryo.io.sources.scratch import on_scratch
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import gather, resample_grid
+from pycryo.option_fields import given_or_default
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, told_to
+from pycryo.progress import Progress, check_listener, told_to
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.saved.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.files.saved.measured import Measured
@@ -107,6 +108,7 @@ def refine(
     (24, ['global', 'final'])
     """
     instance("particles", particles, Particles, "from read_particles")
+    check_listener(progress)
     comm = as_comm(comm)
     with told_to(progress if comm.rank == 0 else None):
         found = refine_slabs(
@@ -129,7 +131,13 @@ def refine_slabs(
     resume: bool = False,
 ) -> Result:
     """`refine` whose maps stay dealt to the ranks, in `Result.outcome`; those of the classes are None. Collective."""
-    options = options or RefineOptions()
+    options = given_or_default(RefineOptions, options)
+    if observer is not None and not callable(observer):
+        raise InputError(f"observer: expected a callable or None, got {type(observer).__name__}")
+    if mask is not None:
+        instance("mask", mask, Map, "from read_map")
+    if checkpoint is not None:
+        path("checkpoint", checkpoint)
     if options.threads is not None:
         set_threads(options.threads)
     if resume and checkpoint is None:

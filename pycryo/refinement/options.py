@@ -11,6 +11,7 @@ from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.aberrations import KINDS
 from pycryo.model.ewald import check_ctf, check_hand
 from pycryo.model.owners import MODELS, Model
+from pycryo.option_fields import check_types
 from pycryo.parallel.conveyor import WAYS, Way
 
 Keep = Literal["none", "last", "all"]
@@ -179,6 +180,7 @@ class RefineOptions:
     seed: int = _option(1, "Computation", "seed of all random draws", "--random_seed", metavar="N")
 
     def __post_init__(self) -> None:
+        check_types(self)
         point_group(self.symmetry)
         for name in ("diameter", "ini_high", "sigma_ang", "sigma_offset"):
             value = getattr(self, name)

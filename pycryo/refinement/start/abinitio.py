@@ -22,10 +22,11 @@ from pycryo.maps.density import Map
 from pycryo.maps.fsc import resolution_at
 from pycryo.maps.slab_map import SlabMap, gather, resample_grid
 from pycryo.model.owners import halves_own
+from pycryo.option_fields import given_or_default
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, told_to
+from pycryo.progress import Progress, check_listener, told_to
 from pycryo.refinement.data.halves import images_told
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -143,7 +144,8 @@ def abinitio(
     """
     began = time.perf_counter()
     instance("particles", particles, Particles, "from read_particles")
-    options = options or AbinitioOptions()
+    options = given_or_default(AbinitioOptions, options)
+    check_listener(progress)
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
