@@ -257,6 +257,19 @@ def scalar(name: str, value: Any, kind: str) -> NDArray[Any]:
     return given
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name}: expected True or False, got {described(value)}")
+    return bool(value)
+
+
 def path(name: str, value: Any) -> Path:
     """The path of a file or folder.
 

@@ -8,9 +8,7 @@ import types
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
-from pycryo.arguments import described, scalar, whole_number
+from pycryo.arguments import described, flag, scalar, whole_number
 from pycryo.errors import InputError
 
 
@@ -83,9 +81,7 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
         found = float(scalar(name, value, "a number"))  # the class knows which, and whether NaN is one
         return value if type(value) in (int, float) else found
     if kind is bool:
-        if isinstance(value, (bool, np.bool_)):
-            return bool(value)
-        raise InputError(f"{name}: expected True or False, got {described(value)}")
+        return flag(name, value)
     if kind is str and isinstance(value, os.PathLike):
         return os.fspath(value)
     if not isinstance(value, str if kind is Literal else kind):

@@ -132,7 +132,7 @@ def read_particles(
     """
     path = arguments.path("path", path)
     particles_dir = None if particles_dir is None else arguments.path("particles_dir", particles_dir)
-    arguments.instance("validate", validate, (bool, np.bool_), "True or False")
+    validate = arguments.flag("validate", validate)
     findings = Findings()
     particles = examine_particles(
         path, findings, particles_dir=particles_dir, validate=validate, ignore_optics=ignore_optics

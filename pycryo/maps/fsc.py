@@ -33,6 +33,8 @@ _TOO_SMALL = 0.4
 # px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
 # to 0.2, which moved the resolution by half a shell. Below this box it is the mean over draws.
 _STEADY_BOX = 128
+# A mask may go so far beyond 0 and 1.
+_BEYOND = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,8 @@ def _check(comm: Comm, maps: dict[str, ArrayLike], mask: Planes | None = None) -
             raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
         if mask is not None and not np.isfinite(mask).all():
             raise InputError("mask: expected finite numbers only, got NaN or infinity")
+        if mask is not None and not (mask.min(initial=0) >= -_BEYOND and mask.max(initial=0) <= 1 + _BEYOND):
+            raise InputError(f"mask: expected numbers from 0 to 1, got {mask.min():g} to {mask.max():g}")
         for name, which, half in zip(maps, ("first", "second"), (first, second), strict=True):
             if not np.isfinite(half).all():
                 raise InputError(f"{name}: the {which} map of the FSC has voxels that are not finite (NaN or infinite)")

@@ -191,7 +191,7 @@ def local_resolution(
     box = curves.box
     diameter = _diameter(options, curves)
     window = Window(diameter / pixel_size)
-    stride = max(1, round((options.step or diameter / _OVERLAP) / pixel_size))
+    stride = max(1, min(box, round((options.step or diameter / _OVERLAP) / pixel_size)))
     lattice = lattice_points(box, window, stride)
     inside = near_mask(comm, mask, lattice)
     if not inside.any():
@@ -250,7 +250,7 @@ def _diameter(options: LocalOptions, curves: Fsc) -> float:
     if diameter is None:
         diameter = min(max(LEAST_WINDOW, LEAST_RESOLUTIONS * curves.resolution_0143), field / 3)
         diameter = max(diameter, 4 * curves.pixel_size)  # of boxes below 12 px
-    if not 4 * curves.pixel_size <= diameter or Window(diameter / curves.pixel_size).box > curves.box:
+    if not 4 * curves.pixel_size <= diameter <= field or Window(diameter / curves.pixel_size).box > curves.box:
         raise InputError(
             f"the window is {diameter:.1f} Å; it must be at least 4 px, {4 * curves.pixel_size:.1f} Å, and at most "
             f"half the box, {field / 2:.1f} Å"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pycryo.arguments import instance, path
+from pycryo.arguments import flag, instance, path
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
@@ -136,6 +136,7 @@ def refine_slabs(
         raise InputError(f"observer: expected a callable or None, got {type(observer).__name__}")
     if mask is not None:
         instance("mask", mask, Map, "from read_map")
+    resume = flag("resume", resume)
     if checkpoint is not None:
         path("checkpoint", checkpoint)
     if options.threads is not None:

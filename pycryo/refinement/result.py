@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
-from pycryo.arguments import instance, path, whole_number
+from pycryo.arguments import flag, instance, path, whole_number
 from pycryo.display import html_columns
 from pycryo.errors import InputError
 from pycryo.io.particles import Particles
@@ -159,7 +159,7 @@ class Result:
             If it cannot be written, or holds a run; on all ranks.
         """
         comm, setup = self.setup.partition.comm, self.setup
-        where = path("folder", folder)
+        where, overwrite = path("folder", folder), flag("overwrite", overwrite)
         taken: list[tuple[JobFolder, FolderLock]] = []
         on_root(comm, lambda: taken.append(JobFolder.prepare(where, overwrite=overwrite)))
         try:

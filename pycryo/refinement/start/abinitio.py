@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import instance
+from pycryo.arguments import flag, instance
 from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.geometry.symmetry import symmetry
@@ -146,6 +146,7 @@ def abinitio(
     instance("particles", particles, Particles, "from read_particles")
     options = given_or_default(AbinitioOptions, options)
     check_listener(progress)
+    gather_map = flag("gather_map", gather_map)
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
