@@ -25,10 +25,10 @@ from pycryo.model.owners import Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
 from pycryo.model.symmetrise import choose_mates
 from pycryo.option_fields import choose
-from pycryo.parallel.collective_errors import on_root
+from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, check_listener, told_to
+from pycryo.progress import Progress, check_listener, raise_held, told_to
 from pycryo.refinement.data.halves import halves_of_pixels, images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -129,8 +129,9 @@ def reconstruct(
     chosen: ReconstructOptions = choose(ReconstructOptions, "reconstruct", options)
     check_listener(progress)
     comm = as_comm(comm)
-    with told_to(progress if comm.rank == 0 else None):
+    with told_to(progress if comm.rank == 0 else None, holds_errors=comm.size > 1):
         found = reconstruct_slabs(particles, chosen, comm=comm)
+        on_all(comm, raise_held)
     halves = None
     if found.half_maps is not None:
         first, second = (everywhere(half) for half in found.half_maps)
