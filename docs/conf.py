@@ -23,7 +23,6 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_disable_syntax = ["myst_line_comment"]  # a line may begin with %
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
-suppress_warnings = ["toc.not_readable"]
 
 # Notebooks are run at each build, and an error in one ends it.
 nb_execution_mode = "force"

@@ -180,10 +180,7 @@ class Particles:
     def updated(self, columns: Mapping[str, ArrayLike]) -> Particles:
         """The same particles with other values of some columns of their table: arrays (n,) by label.
 
-        Raises
-        ------
-        InputError
-            If a column is no array (n,), or holds what it cannot hold.
+        Others, and values that a column cannot hold, are an `InputError`.
         """
         columns = new_columns("columns", columns, self.n)
         order = np.argsort(self.rows, kind="stable")
@@ -212,8 +209,10 @@ class Particles:
         return self.subset(picked_rows(which, self.n))
 
     def __repr__(self) -> str:
-        boxes = sorted(set(self.optics.box[np.unique(self.optics_group)].tolist()))
-        sizes = sorted(set(self.optics.pixel_size[np.unique(self.optics_group)].tolist()))
+        if not self.n:
+            return f"Particles(0 of {self.path})"
+        groups = np.unique(self.optics_group)
+        boxes, sizes = (sorted(set(each[groups].tolist())) for each in (self.optics.box, self.optics.pixel_size))
         has = [word for word, there in (("CTF", self.has_ctf), ("poses", self.has_poses)) if there]
         return (
             f"Particles({self.n} of {self.path}: {' and '.join(map(str, boxes))} px, "

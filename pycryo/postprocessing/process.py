@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Relative; pixel sizes of half-maps within it are the same.
 _SAME_PIXEL = 1e-3
+# px; below it there are no shells to speak of.
+_LEAST_BOX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,8 @@ def _mask(mean: NDArray[np.float32], pixel_size: float, mask: Map | None) -> NDA
 
 
 def _check(options: PostprocessOptions, half: Map) -> None:
+    if half.box < _LEAST_BOX:
+        raise InputError(f"the half-maps are of {half.box} px: maps of at least {_LEAST_BOX} px can be sharpened")
     how, nyquist = options.filter, 2 * half.pixel_size
     if how.b_factor is not None:
         check_b_factor(how.b_factor)

@@ -169,6 +169,23 @@ def test_rows_and_columns(particles):
         particles.images("3")
 
 
+def test_sets_and_maps_that_hold_nothing(particles):
+    none = particles[:0]
+    assert repr(none) == "Particles(0 of particles in memory)"
+    assert none.images().shape == (0, 0, 0)
+    tiny = np.random.default_rng(1).normal(size=(2, 4, 4, 4))
+    for words, call in (
+        ("there are no particles", lambda: pycryo.refine(none, MAP)),
+        ("there are no particles", lambda: pycryo.reconstruct(none)),
+        ("usable particles are too few", lambda: pycryo.abinitio(none)),
+        ("the same value in all voxels", lambda: pycryo.refine(particles, pycryo.Map(np.ones((8, 8, 8)), 4.0))),
+        ("zero everywhere", lambda: pycryo.refine(particles, pycryo.Map(np.zeros((8, 8, 8)), 4.0))),
+        ("maps of at least 8 px", lambda: pycryo.postprocess(*tiny, pixel_size=2.0)),
+    ):
+        with pytest.raises(pycryo.InputError, match=words):
+            call()
+
+
 def test_callables_flags_and_options_of_runs(particles):
     for words, call in (
         ("options: expected RefineOptions", lambda: pycryo.refine(particles, MAP, {"symmetry": "D2"})),
