@@ -81,7 +81,7 @@ class ReconstructOptions:
             raise InputError(f"seed is {self.seed}, it must not be negative")
         if self.model not in MODELS:
             raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
-        if self.memory is not None and not 0 < self.memory < float("inf"):
+        if self.memory is not None and not 0 < self.memory < 1e9:
             raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
         if self.background_radius is not None and not 0 < self.background_radius < float("inf"):
             raise InputError(f"the background radius is {self.background_radius} Å, it must be positive")
