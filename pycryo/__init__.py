@@ -48,8 +48,8 @@ _HOMES = {
     "write_particles": "pycryo.io.particles",
 }
 __all__ = list(_HOMES)
-# Folders whose functions are public.
-_PARTS = ("filter", "kernels")
+# Folders and modules whose functions are public.
+_PARTS = ("filter", "kernels", "threads")
 
 
 def __getattr__(name: str) -> object:

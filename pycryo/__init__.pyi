@@ -1,5 +1,6 @@
 from pycryo import filter as filter
 from pycryo import kernels as kernels
+from pycryo import threads as threads
 from pycryo.errors import InputError as InputError
 from pycryo.errors import RunError as RunError
 from pycryo.geometry.rotations import euler_to_matrix as euler_to_matrix

@@ -6,7 +6,9 @@ the same one, if it is such an array already.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,12 +48,9 @@ def numbers(
         With the argument, what is expected and what came.
     """
     kind = "whole numbers" if issubclass(dtype, np.integer) else "numbers"
-    try:
-        given = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: expected an array of {kind}, got {_described(value)}") from error
+    given = array(name, value, kind)
     if given.dtype.kind not in "biuf":
-        raise InputError(f"{name}: expected an array of {kind}, got {_described(value)}")
+        raise InputError(f"{name}: expected an array of {kind}, got {described(value)}")
     if shape is not None and not _fits(given.shape, shape):
         expected = ", ".join("any" if each is None else str(each) for each in shape) + ("," if len(shape) == 1 else "")
         raise InputError(f"{name}: expected shape ({expected}), got {given.shape}")
@@ -61,6 +60,30 @@ def numbers(
     if finite and not np.isfinite(found).all():
         raise InputError(f"{name}: expected finite numbers only, got NaN or infinity")
     return found if found.flags.c_contiguous else np.ascontiguousarray(found)
+
+
+def array(name: str, value: Any, kind: str = "numbers") -> NDArray[Any]:
+    """Anything as the array that NumPy makes of it, of any type.
+
+    Parameters
+    ----------
+    name : str
+    value : array_like
+    kind : str
+        What the message says that is expected an array of.
+
+    Raises
+    ------
+    InputError
+        If NumPy makes none of it, such as of rows of several lengths or a tensor on a GPU, or elements are masked.
+    """
+    try:
+        given = np.asarray(value)
+    except Exception as error:  # of whatever type the object's own conversion raises
+        raise InputError(f"{name}: expected an array of {kind}, got {described(value)} ({error})") from error
+    if np.ma.is_masked(value):
+        raise InputError(f"{name}: expected an array without masked elements: fill them, with its method filled")
+    return given
 
 
 def _fits(shape: tuple[int, ...], expected: Sequence[int | None]) -> bool:
@@ -91,7 +114,7 @@ def split(name: str, value: ArrayLike) -> NDArray[np.float32]:
     InputError
         If they are neither.
     """
-    given = np.asarray(value)
+    given = array(name, value)
     if given.dtype.kind == "c":
         given = np.stack([given.real, given.imag], axis=-2)
     found = numbers(name, given, np.float32)
@@ -127,7 +150,7 @@ def rotations(name: str, value: Any) -> NDArray[np.float64]:
         found = found[None]
     if found.ndim != 3 or found.shape[1:] != (3, 3):
         raise InputError(
-            f"{name}: expected rotation matrices (n, 3, 3) or scipy's Rotation, got {_described(value)} of shape "
+            f"{name}: expected rotation matrices (n, 3, 3) or scipy's Rotation, got {described(value)} of shape "
             f"{found.shape}"
         )
     with np.errstate(invalid="ignore", over="ignore"):  # NaN fails the tests
@@ -147,7 +170,7 @@ def cube(name: str, value: Any) -> NDArray[Any]:
     InputError
         If it is none.
     """
-    given = np.asarray(value)
+    given = array(name, value)
     found = numbers(name, given, np.float64 if given.dtype == np.float64 else np.float32)
     if found.ndim != 3 or len(set(found.shape)) != 1 or not found.size:
         raise InputError(f"{name}: expected a cube (N, N, N), got shape {found.shape}")
@@ -168,7 +191,7 @@ def result(name: str, value: Any, shape: tuple[int, ...], dtype: type[np.generic
         return np.empty(shape, dtype)
     if not isinstance(value, np.ndarray) or value.dtype != dtype or not value.flags.carray:
         raise InputError(
-            f"{name}: expected a C-contiguous, writeable array of {np.dtype(dtype)}, got {_described(value)}"
+            f"{name}: expected a C-contiguous, writeable array of {np.dtype(dtype)}, got {described(value)}"
         )
     if value.shape != shape:
         raise InputError(f"{name}: expected shape {shape}, got {value.shape}")
@@ -183,10 +206,24 @@ def number(name: str, value: Any, *, least: float = -np.inf, most: float = np.in
     InputError
         If it is none.
     """
-    found = float(numbers(name, value, np.float64, ()))
+    found = float(scalar(name, value, "a number"))
     if not (np.isfinite(found) and least <= found <= most):
         limits = f" from {least:g} to {most:g}" if np.isfinite(most) else f" of at least {least:g}"
         raise InputError(f"{name}: expected a number{limits if np.isfinite(least) else ''}, got {found:g}")
+    return found
+
+
+def positive(name: str, value: Any, unit: str) -> float:
+    """One finite number above 0; `unit` is for the message.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    found = float(scalar(name, value, f"a positive number of {unit}"))
+    if not 0 < found < np.inf:
+        raise InputError(f"{name}: expected a positive number of {unit}, got {found:g}")
     return found
 
 
@@ -198,10 +235,52 @@ def whole_number(name: str, value: Any, least: int) -> int:
     InputError
         If it is none.
     """
-    found = int(numbers(name, value, np.int64, ()))
-    if found < least:
-        raise InputError(f"{name}: expected at least {least}, got {found}")
-    return found
+    given = scalar(name, value, "a whole number")
+    if (given.dtype.kind == "f" and given != np.floor(given)) or not abs(given) < 2.0**63:
+        raise InputError(f"{name}: expected a whole number, got {given[()]}")
+    if given < least:
+        raise InputError(f"{name}: expected at least {least}, got {given[()]}")
+    return int(given)
+
+
+def scalar(name: str, value: Any, kind: str) -> NDArray[Any]:
+    """One number, not a bool; `kind` is what the message says that is expected.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    given = array(name, value)
+    if given.shape or given.dtype.kind not in "iuf":
+        raise InputError(f"{name}: expected {kind}, got {described(value)}")
+    return given
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name}: expected True or False, got {described(value)}")
+    return bool(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """The path of a file or folder.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name}: expected a path, got {described(value)}")
+    return Path(value)
 
 
 def instance(name: str, value: Any, kind: type | tuple[type, ...], source: str) -> None:
@@ -222,7 +301,7 @@ def instance(name: str, value: Any, kind: type | tuple[type, ...], source: str) 
     """
     if not isinstance(value, kind):
         names = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise InputError(f"{name}: expected {names} ({source}), got {_described(value)}")
+        raise InputError(f"{name}: expected {names} ({source}), got {described(value)}")
 
 
 def complex_numbers(name: str, value: Any) -> NDArray[Any]:
@@ -233,9 +312,9 @@ def complex_numbers(name: str, value: Any) -> NDArray[Any]:
     InputError
         If it is none.
     """
-    given = np.asarray(value)
+    given = array(name, value)
     if given.dtype.kind not in "biufc":
-        raise InputError(f"{name}: expected an array of complex numbers, got {_described(value)}")
+        raise InputError(f"{name}: expected an array of complex numbers, got {described(value)}")
     return given
 
 
@@ -254,9 +333,12 @@ def transform(name: str, value: Any) -> NDArray[np.complexfloating]:
     return given.astype(np.complex64 if given.dtype == np.complex64 else np.complex128, copy=False)
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
     """A value in few words."""
     if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype}"
-    text = repr(value)
+        return f"an array of {value.dtype} of shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # of an object of the user's
+        text = ""
     return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from pycryo.errors import InputError
+
 T = TypeVar("T")
 
 # Gets the fraction done of a phase, 0 to 1, and the name of the phase.
@@ -27,20 +29,52 @@ class _Ear:
     is_busy: bool = False
 
 
+def check_listener(listener: object) -> None:
+    """Raise InputError if the argument ``progress`` of a function is neither None nor callable."""
+    if listener is not None and not callable(listener):
+        raise InputError(f"progress: expected a callable or None, got {type(listener).__name__}")
+
+
 _ear: ContextVar[_Ear | None] = ContextVar("pycryo progress", default=None)
 
 
+class _Patient:
+    """A listener among several ranks: its error waits for `raise_held`, where all ranks hear of it."""
+
+    def __init__(self, listener: Progress) -> None:
+        self.listener = listener
+        self.failure: Exception | None = None
+
+    def __call__(self, fraction: float, name: str) -> None:
+        if self.failure is None:
+            try:
+                self.listener(fraction, name)
+            except Exception as error:
+                self.failure = error
+
+
 @contextmanager
-def told_to(listener: Progress | None) -> Iterator[None]:
-    """Tell `listener` how far the phases of this thread are; None: who listens already goes on to."""
+def told_to(listener: Progress | None, *, holds_errors: bool = False) -> Iterator[None]:
+    """Tell `listener` how far the phases of this thread are; None: who listens already goes on to.
+
+    With `holds_errors` an exception of the listener is kept for `raise_held`, and it is called no more: other ranks
+    would wait for this one for ever.
+    """
     if listener is None:
         yield
         return
-    token = _ear.set(_Ear(listener))
+    token = _ear.set(_Ear(_Patient(listener) if holds_errors else listener))
     try:
         yield
     finally:
         _ear.reset(token)
+
+
+def raise_held() -> None:
+    """Raise the exception of the listener that `told_to` holds, if there is one."""
+    ear = _ear.get()
+    if ear is not None and isinstance(ear.listener, _Patient) and ear.listener.failure is not None:
+        raise ear.listener.failure
 
 
 @contextmanager

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import os
 
+from pycryo.errors import InputError
+
+# More are a mistake.
+_MOST_THREADS = 4096
 _threads: int | None = None
 
 
@@ -34,15 +39,34 @@ def get_threads() -> int:
     return available_cores()
 
 
+def threads_or_default(threads: int | None) -> int:
+    """The argument `threads` of a function; for None `get_threads`.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number of at least 1.
+    """
+    return get_threads() if threads is None else _checked(threads)
+
+
 def set_threads(threads: int | None) -> None:
     """Set the number of threads of all kernels of this process; None returns to the default.
 
     Raises
     ------
-    ValueError
-        If `threads` is less than 1.
+    InputError
+        If `threads` is no whole number of at least 1.
     """
     global _threads
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads: expected at least 1, got {threads}")
-    _threads = threads
+    _threads = None if threads is None else _checked(threads)
+
+
+def _checked(threads: int) -> int:
+    try:
+        found = 0 if isinstance(threads, bool) else operator.index(threads)
+    except Exception as error:  # of whatever type the object raises
+        raise InputError(f"threads: expected a whole number of at least 1, got {type(threads).__name__}") from error
+    if not 1 <= found <= _MOST_THREADS:
+        raise InputError(f"threads: expected a whole number from 1 to {_MOST_THREADS}, got {threads}")
+    return found

@@ -52,7 +52,10 @@ def take_over(args: argparse.Namespace) -> dict[str, Any]:
     run = FinishedRun(Path(args.out), read_object(path, _ADVICE))
     with fitting(path, _ADVICE):
         told = {each.name: run.options.get(each.name) for each in fields(RefineOptions)}
-        RefineOptions(**{name: value for name, value in told.items() if value is not None})
+        try:
+            RefineOptions(**{name: value for name, value in told.items() if value is not None})
+        except InputError as error:
+            raise InputError(f"{path} is not as pycryo writes it ({error}); {_ADVICE}") from error
         inputs = run.told["inputs"]
         told |= {"particles": str(inputs["particles"]), "ref": run.input_references or None, "mask": inputs.get("mask")}
     return {name: value for name, value in told.items() if value is not None and getattr(args, name, None) is None}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import described
 from pycryo.errors import InputError
 from pycryo.io.table import Table
 
@@ -38,6 +39,8 @@ def check_kinds(names: Collection[str]) -> None:
     InputError
         Naming them.
     """
+    if not isinstance(names, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"ignore_optics: expected a list of names, of {', '.join(KINDS)}; got {described(names)}")
     if unknown := sorted(set(names) - set(KINDS)):
         raise InputError(f"--ignore-optics does not know {', '.join(unknown)}; it takes {', '.join(KINDS)}")
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import instance, numbers
+from pycryo.arguments import instance, numbers, scalar
 from pycryo.errors import InputError
 from pycryo.io.mrc_header import read_header
 from pycryo.io.mrc_stacks import read_stack
@@ -63,8 +63,9 @@ def read_images(
         instance("source", source, (Particles, str, os.PathLike), "particles, or the path of a stack")
         header = read_header(source)
         total, box, read = header.nz, header.nx, partial(read_stack, header)
+    most = float(scalar("max_bytes", max_bytes, "a number"))
     chosen = np.arange(total) if rows is None else numbers("rows", rows, np.int64, (None,))
-    if (size := 4.0 * len(chosen) * box**2) > max_bytes:
+    if (size := 4.0 * len(chosen) * box**2) > most:
         raise InputError(f"{len(chosen)} images take {size / 2**30:.1f} GiB: give fewer rows, or more as max_bytes")
     return read(chosen)
 

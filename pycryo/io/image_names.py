@@ -308,3 +308,19 @@ def _misfit_text(names: ImageNames, number: int, where: str, header: MrcHeader) 
             "(3D sub-tomograms are not supported)"
         )
     return f"{where}, row {row}: {what}"
+
+
+def check_boxes(
+    where: str,
+    expected: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    names: ImageNames,
+    stacks: tuple[Path, ...],
+) -> None:
+    """Raise InputError if images are of another box (n,), px, than their optics group says."""
+    if np.any(bad := boxes != expected):
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"{where}, row {row + 1}: {stacks[names.stack[row]]} has images of {boxes[row]} px, but "
+            f"rlnImageSize is {expected[row]}; correct rlnImageSize or the image name"
+        )

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import number, numbers
+from pycryo import arguments
+from pycryo.arguments import instance, numbers, positive
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.atomic import Later, atomic_path_of_ranks, writing
 from pycryo.io.mrc_header import HEADER_BYTES, MrcHeader, Place, new_header, read_header, statistics_of, summary
 from pycryo.io.mrc_stacks import read_stack
-from pycryo.maps.density import Map, as_map
+from pycryo.maps.density import Map
 from pycryo.maps.masks import check_mask_values
 from pycryo.maps.slab_map import SlabMap
 from pycryo.parallel.collective_errors import on_all, on_root
@@ -53,6 +54,10 @@ def read_map(path: str | os.PathLike[str], *, pixel_size: float | None = None, f
     >>> reference.data.shape, round(reference.pixel_size, 2)
     ((48, 48, 48), 6.83)
     """
+    path = arguments.path("path", path)
+    pixel_size = None if pixel_size is None else positive("pixel_size", pixel_size, "Å")
+    if findings is not None:
+        instance("findings", findings, Findings, "pycryo.findings")
     header = read_header(path)
     if words := header.sign_words():
         if findings is None:
@@ -122,10 +127,16 @@ def write_map(
     >>> pycryo.read_map("cube.mrc")
     Map(8 px, 2 Å/px, density 0 to 511, mean 255.5)
     """
+    where = arguments.path("path", path)
     if pixel_size is None:
-        pixel_size = as_map("data", data).pixel_size
-    data, pixel_size = numbers("data", data, np.float32, (None, None, None)), number("pixel_size", pixel_size)
-    _write_planes(SerialComm(), path, data, (0, len(data)), pixel_size, place=place)
+        instance("data", data, Map, "or an array, and its pixel_size")
+        pixel_size = data.pixel_size  # type: ignore[union-attr]
+    data, pixel_size = numbers("data", data, np.float32, (None, None, None)), positive("pixel_size", pixel_size, "Å")
+    if not data.size:
+        raise InputError(f"data: expected a map, got shape {data.shape}")
+    if place is not None:
+        instance("place", place, Place, "from pycryo.io.mrc.read_place")
+    _write_planes(SerialComm(), where, data, (0, len(data)), pixel_size, place=place)
 
 
 def write_map_slabs(

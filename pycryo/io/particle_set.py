@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import numbers
+from pycryo.arguments import numbers, whole_number
 from pycryo.errors import InputError
 from pycryo.io.mrc_header import MrcHeader
 from pycryo.io.mrc_stacks import read_stack
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.sources.array_stack import ArrayStack
-from pycryo.io.sources.particle_arrays import fields_of_arrays
+from pycryo.io.sources.particle_arrays import chosen_rows, fields_of_arrays, new_columns, picked_rows
 from pycryo.io.table import Table
 
 if TYPE_CHECKING:
@@ -141,6 +141,10 @@ class Particles:
             if isinstance(value := getattr(self, field.name), np.ndarray):
                 value.flags.writeable = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Arrays of copies are read-only, too: NumPy's own copies are not.
+        return Particles, tuple(getattr(self, field.name) for field in fields(self))
+
     @classmethod
     def from_arrays(
         cls, images: ArrayLike, pixel_size: float, *, poses: Any = None, origins: ArrayLike | None = None, **values: Any
@@ -174,7 +178,11 @@ class Particles:
         return cls(**fields_of_arrays(images, pixel_size, values, poses, origins))
 
     def updated(self, columns: Mapping[str, ArrayLike]) -> Particles:
-        """The same particles with other values of some columns of their table: arrays (n,) by label."""
+        """The same particles with other values of some columns of their table: arrays (n,) by label.
+
+        Others, and values that a column cannot hold, are an `InputError`.
+        """
+        columns = new_columns("columns", columns, self.n)
         order = np.argsort(self.rows, kind="stable")
         new = {label: np.asarray(values)[order] for label, values in columns.items()}
         drop = _PIXEL_ORIGINS if "rlnOriginXAngst" in columns else ()
@@ -183,7 +191,7 @@ class Particles:
         rows[order] = np.arange(self.n)
         values: dict[str, Any] = {}
         for label in set(columns) & set(_FIELDS):
-            values[_FIELDS[label]] = np.array(columns[label], getattr(self, _FIELDS[label]).dtype)
+            values[_FIELDS[label]] = numbers(label, columns[label], getattr(self, _FIELDS[label]).dtype.type).copy()
         return replace(
             self,
             tables={**self.tables, self.table_name: table},
@@ -197,13 +205,14 @@ class Particles:
         return len(self.rows)
 
     def __getitem__(self, which: Any) -> Particles:
-        """Some of the particles, by slice, index, indices or mask."""
-        rows = np.arange(self.n)[which]
-        return self.subset(np.atleast_1d(rows))
+        """Some of the particles, by slice, index, indices or mask; see `picked_rows` for errors."""
+        return self.subset(picked_rows(which, self.n))
 
     def __repr__(self) -> str:
-        boxes = sorted(set(self.optics.box[np.unique(self.optics_group)].tolist()))
-        sizes = sorted(set(self.optics.pixel_size[np.unique(self.optics_group)].tolist()))
+        if not self.n:
+            return f"Particles(0 of {self.path})"
+        groups = np.unique(self.optics_group)
+        boxes, sizes = (sorted(set(each[groups].tolist())) for each in (self.optics.box, self.optics.pixel_size))
         has = [word for word, there in (("CTF", self.has_ctf), ("poses", self.has_poses)) if there]
         return (
             f"Particles({self.n} of {self.path}: {' and '.join(map(str, boxes))} px, "
@@ -230,9 +239,7 @@ class Particles:
         InputError, RunError
             If a stack cannot be read any more.
         """
-        chosen = numbers("rows", rows, np.int64, (None,))
-        if len(chosen) and not -self.n <= chosen.min() <= chosen.max() < self.n:
-            raise InputError(f"rows: expected numbers below {self.n}, got {chosen.min()} to {chosen.max()}")
+        chosen = chosen_rows(rows, self.n)
         boxes = np.unique(self.optics.box[self.optics_group[chosen]])
         if len(boxes) > 1:
             raise InputError(f"rows: expected images of one box, got boxes {boxes.tolist()}")
@@ -259,9 +266,8 @@ class Particles:
         """All images (n, N, N) in the order of the particles; or, with `batch`, so many at a time."""
         if batch is None:
             return self.read(np.arange(self.n))
-        if batch < 1:
-            raise InputError(f"batch: expected at least 1, got {batch}")
-        return (self.read(np.arange(first, min(first + batch, self.n))) for first in range(0, self.n, batch))
+        step = whole_number("batch", batch, 1)
+        return (self.read(np.arange(first, min(first + step, self.n))) for first in range(0, self.n, step))
 
     @property
     def n(self) -> int:
@@ -335,8 +341,7 @@ class Particles:
 
     def subset(self, rows: ArrayLike) -> Particles:
         """The particles of some rows: numbers (m,), in that order, or a mask (n,); stacks and optics groups stay."""
-        chosen = np.asarray(rows)
-        chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        chosen = chosen_rows(rows, self.n, takes_mask=True)
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
             if isinstance(value, np.ndarray):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycryo import arguments
 from pycryo.errors import InputError
 from pycryo.findings import Findings
 from pycryo.io.aberrations import LABELS, check_kinds
@@ -22,6 +23,7 @@ from pycryo.io.foreign.formats import relion_tables
 from pycryo.io.image_names import (
     NO_NUMBER,
     ImageNames,
+    check_boxes,
     check_stacks,
     find_stacks,
     folder_comments,
@@ -41,6 +43,7 @@ from pycryo.io.particle_order import by_image
 from pycryo.io.particle_set import POSE_LABELS, Particles
 from pycryo.io.selection import as_table, particle_table
 from pycryo.io.sources.on_disc import names_from_here, on_disc
+from pycryo.io.sources.particle_arrays import new_columns
 from pycryo.io.star import read_comments, write_star
 from pycryo.io.table import Table, check_finite, whole_numbers
 
@@ -127,6 +130,9 @@ def read_particles(
     >>> len(pycryo.read_particles(pycryo.betagal() / "particles.star"))
     150
     """
+    path = arguments.path("path", path)
+    particles_dir = None if particles_dir is None else arguments.path("particles_dir", particles_dir)
+    validate = arguments.flag("validate", validate)
     findings = Findings()
     particles = examine_particles(
         path, findings, particles_dir=particles_dir, validate=validate, ignore_optics=ignore_optics
@@ -164,7 +170,6 @@ def _read(
     ignore_optics: Collection[str],
     findings: Findings,
 ) -> Particles:
-    """See `examine_particles`."""
     tables, above, notes = relion_tables(path)
     for note in notes:
         findings.warn("converted", note)
@@ -186,7 +191,7 @@ def _read(
     found = resolve_optics(path, optics, table, columns, boxes, sizes, ignore_optics, findings)
     if boxes is not None:
         with findings.collect("box"):
-            _check_boxes(source.where, found, images, boxes)
+            check_boxes(source.where, found.groups.box[found.group], boxes, images.names, images.stacks)
     particles = _assemble(source, columns, images, found, findings)
     return by_image(particles, images.names.stacks) if validate else particles
 
@@ -218,8 +223,11 @@ def write_particles(
     >>> pycryo.read_particles("some.star").defocus_u[:2].tolist()
     [12000.0, 12000.0]
     """
-    particles = on_disc(particles, Path(path).parent)
-    table, updates = particles.table, updates or {}
+    path = arguments.path("path", path)
+    arguments.instance("particles", particles, Particles, "from read_particles")
+    updates = {} if updates is None else new_columns("updates", updates, particles.n)
+    particles = on_disc(particles, path.parent)
+    table = particles.table
     values: dict[str, ArrayLike] = {}
     drop = {label for label in _PIXEL_ORIGIN_LABELS if label in table.columns}
     if drop:
@@ -264,16 +272,6 @@ def _locate(
         more = f"; so are {len(told) - 1} further stacks" if len(told) > 1 else ""
         findings.warn("unsigned", told[0].sign_words() + more)
     return _Images(names, stacks.paths, stacks.folders, headers)
-
-
-def _check_boxes(where: str, found: Optics, images: _Images, boxes: NDArray[np.int64]) -> None:
-    expected = found.groups.box[found.group]
-    if np.any(bad := boxes != expected):
-        row = int(np.argmax(bad))
-        raise InputError(
-            f"{where}, row {row + 1}: {images.stacks[images.names.stack[row]]} has images of {boxes[row]} px, but "
-            f"rlnImageSize is {expected[row]}; correct rlnImageSize or the image name"
-        )
 
 
 def _assemble(source: _Source, columns: _Columns, images: _Images, found: Optics, findings: Findings) -> Particles:

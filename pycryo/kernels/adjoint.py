@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.arguments import complex_numbers
 from pycryo.errors import InputError
 from pycryo.fourier import ifft
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def adjoint_volume(dense: ArrayLike, box: int, *, padding: int = 2, threads: int | None = None) -> NDArray[np.float64]:
@@ -54,7 +54,7 @@ def adjoint_volume(dense: ArrayLike, box: int, *, padding: int = 2, threads: int
         raise InputError(f"dense: expected shape (2r + 1, 2r + 1, r + 1), got {samples.shape}")
     if box < 1 or padding < 1 or radius > -(-padding * box // 2) + 1:
         raise InputError(f"box, padding: expected a padded box of at least {2 * radius - 2} px, got {box} × {padding}")
-    padded, workers = padding * box, threads or get_threads()
+    padded, workers = padding * box, threads_or_default(threads)
     around = (np.arange(box) - box // 2) % padded
     full, half = np.arange(-radius, radius + 1) % padded, np.arange(radius + 1) % padded
     work = np.asarray(samples, np.complex128)

@@ -13,7 +13,7 @@ from pycryo.arguments import instance, number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.kernels.entries import Entries, checked_quanta, entry_arrays
 from pycryo.kernels.sphere import Sphere, sphere, sphere_radius
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def insert(
         accumulators.re,
         accumulators.im,
         accumulators.weight,
-        threads or get_threads(),
+        threads_or_default(threads),
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo import _core
 from pycryo.arguments import numbers, split, whole_number
 from pycryo.errors import InputError
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 CELL_SLICES = _core.compare_cell_slices
 """Slices of a cell, the unit in which `compare` chooses slices for an image."""
@@ -137,7 +137,7 @@ def pack_images(
     InputError
         If shapes disagree or `images_per_group` is below 1.
     """
-    threads = threads or get_threads()
+    threads = threads_or_default(threads)
     if images_per_group is not None and images_per_group < 1:
         raise InputError(f"images_per_group: expected at least 1, got {images_per_group}")
     images, weights = split("images", images), numbers("weights", weights, np.float32)
@@ -184,7 +184,7 @@ def pack_slices(slices: ArrayLike, *, out: SlicePanel | None = None, threads: in
     n_column = -(-n_slice // CELL_SLICES) * CELL_SLICES
     columns = _aligned(n_column * 2 * n_pixel) if out is None else out.columns
     norms = _aligned(n_column * n_pixel) if out is None else out.norms
-    _core.compare_pack_slices(slices, columns, norms, threads or get_threads())
+    _core.compare_pack_slices(slices, columns, norms, threads_or_default(threads))
     return SlicePanel(columns, norms, n_slice, n_pixel)
 
 
@@ -274,7 +274,7 @@ def compare(
     >>> best.index.ravel().tolist()
     [7, 30]
     """
-    threads = threads or get_threads()
+    threads = threads_or_default(threads)
     if not isinstance(slices, SlicePanel):
         slices = pack_slices(slices, threads=threads)
     cells = None if active is None else numbers("active", active, np.uint8)
@@ -327,7 +327,7 @@ def compare_scores(
     >>> kernels.compare_scores(kernels.pack_images(images, np.ones((2, 25))), slices).shape
     (2, 3, 50)
     """
-    threads = threads or get_threads()
+    threads = threads_or_default(threads)
     if not isinstance(slices, SlicePanel):
         slices = pack_slices(slices, threads=threads)
     out = np.empty((panel.n_image, panel.n_shift, slices.n_slice), np.float32)

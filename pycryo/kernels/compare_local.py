@@ -11,7 +11,7 @@ from pycryo import _core
 from pycryo.arguments import instance, matrices, numbers, split
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.projector import FourierVolume
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def compare_local(
@@ -88,7 +88,7 @@ def compare_local(
     classes = numbers("classes", np.zeros(rotations.shape[:2]) if classes is None else classes, np.int32)
     step = volumes[0].padding * float(scale)
     data = [volume.data for volume in volumes]
-    threads = threads or get_threads()
+    threads = threads_or_default(threads)
     _core.compare_local(
         data,
         classes,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo import _core
 from pycryo.arguments import numbers, result
 from pycryo.errors import InputError
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def electron_wavelength(voltage: ArrayLike) -> NDArray[np.float64]:
@@ -116,7 +116,10 @@ def ctf(
         "b_factor": b_factor,
         "scale": scale,
     }
-    coefficients = _coefficients(_checked(parameters))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is told
+        coefficients = _coefficients(_checked(parameters))
+    if not np.isfinite(coefficients).all():
+        raise InputError("frequency_step, voltage, defoci: expected those of a microscope, got too large ones")
     n = len(coefficients)
     kx, ky = numbers("kx", kx, np.int32, (None,)), numbers("ky", ky, np.int32)
     if (offset is None) != (which is None):
@@ -125,7 +128,7 @@ def ctf(
         offset, which = np.empty((0, len(kx))), np.full(n, -1, np.int32)
     offset, which = numbers("offset", offset, np.float64, finite=True), numbers("which", which, np.int32)
     out = result("out", out, (n, len(kx)), np.float32)
-    _core.ctf(coefficients, kx, ky, offset, which, out, threads or get_threads())
+    _core.ctf(coefficients, kx, ky, offset, which, out, threads_or_default(threads))
     return out
 
 
@@ -161,6 +164,8 @@ def _checked(parameters: dict[str, ArrayLike]) -> _Parameters:
             raise InputError(f"{name}: expected finite numbers only")
         if name == "voltage" and (array <= 0).any():
             raise InputError(f"voltage: expected positive kV, got {array.min()}")
+        if name == "frequency_step" and (array < 0).any():
+            raise InputError(f"frequency_step: expected 0 or more 1/Å, got {array.min()}")
         if name == "amplitude_contrast" and (np.abs(array) > 1).any():
             raise InputError(f"amplitude_contrast: expected -1 to 1, got {array[np.abs(array) > 1][0]}")
     return _Parameters(**dict(zip(parameters, np.broadcast_arrays(*arrays), strict=True)))

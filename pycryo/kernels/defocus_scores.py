@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
 from pycryo.arguments import numbers, split
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def defocus_sums(
@@ -64,7 +64,7 @@ def defocus_sums(
         numbers(name, each, np.float32) for name, each in (("weights", weights), ("sine", sine), ("cosine", cosine))
     )
     out = np.empty((*images.shape[:2], n_bin, 4))
-    _core.defocus_sums(images, slices, weights, sine, cosine, bin, out, threads or get_threads())
+    _core.defocus_sums(images, slices, weights, sine, cosine, bin, out, threads_or_default(threads))
     return out
 
 
@@ -118,5 +118,5 @@ def defocus_scores(
         for name, each in (("sums", sums), ("phase", phase), ("first", first), ("step", step))
     )
     out = np.empty((*sums.shape[:2], n_delta))
-    _core.defocus_scores(sums, phase, first, step, out, threads or get_threads())
+    _core.defocus_scores(sums, phase, first, step, out, threads_or_default(threads))
     return out

@@ -12,7 +12,7 @@ from pycryo import _core
 from pycryo.kernels.backprojector import Accumulators
 from pycryo.kernels.entries import Entries, checked_quanta, curvatures, entry_arrays, finite
 from pycryo.kernels.sphere import Sphere
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def to_key_values(
             sphere.radius,
             sphere.start,
             *(layers or (0, sphere.layers)),
-            threads or get_threads(),
+            threads_or_default(threads),
         )
     )
 
@@ -134,7 +134,7 @@ def count_key_values(
         sphere.radius,
         sphere.start,
         *(layers or (0, sphere.layers)),
-        threads or get_threads(),
+        threads_or_default(threads),
     )
 
 
@@ -165,7 +165,7 @@ def merge_key_values(parts: Sequence[KeyValues], *, threads: int | None = None) 
     ([3, 5, 9], [1.0, 2.0, 1.0])
     """
     lists = [(each.key, each.re, each.im, each.weight) for each in parts]
-    return KeyValues(*_core.merge_key_values(lists, threads or get_threads()))
+    return KeyValues(*_core.merge_key_values(lists, threads_or_default(threads)))
 
 
 def add_key_values(accumulators: Accumulators, key_values: KeyValues, *, threads: int | None = None) -> None:
@@ -188,5 +188,5 @@ def add_key_values(accumulators: Accumulators, key_values: KeyValues, *, threads
         accumulators.re,
         accumulators.im,
         accumulators.weight,
-        threads or get_threads(),
+        threads_or_default(threads),
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pycryo import _core
 from pycryo.errors import InputError
 from pycryo.kernels.sphere import Sphere
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 Layers = tuple[int, int]
 
@@ -59,5 +59,5 @@ def add_mates(
         source,
         *layers,
         target,
-        threads or get_threads(),
+        threads_or_default(threads),
     )

@@ -11,7 +11,7 @@ from pycryo.arguments import number, numbers, split, whole_number
 from pycryo.errors import InputError
 from pycryo.fourier import irfft2, rfft2
 from pycryo.kernels._samples import columns, pick
-from pycryo.threads import get_threads
+from pycryo.threads import get_threads, threads_or_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Pixels:
         """
         given = numbers("images", images, np.float32, (None, self.box, self.box))
         moved = np.fft.ifftshift(given, axes=(1, 2))
-        return self.take(rfft2(moved, workers=threads or get_threads()))
+        return self.take(rfft2(moved, workers=threads_or_default(threads)))
 
     def to_images(self, samples: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
         """Images (n, N, N) of samples (n, 2, n_pixel), or complex (n, n_pixel): back from `from_images`.
@@ -101,7 +101,7 @@ class Pixels:
         given = split("samples", samples)
         if given.ndim != 3 or given.shape[2] != len(self):
             raise InputError(f"samples: expected shape (n, 2, {len(self)}), got {given.shape}")
-        images = irfft2(self.put(given), self.box, workers=threads or get_threads())
+        images = irfft2(self.put(given), self.box, workers=threads_or_default(threads))
         return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
 
 
@@ -125,7 +125,7 @@ def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
     >>> [*zip(pixels.kx.tolist(), pixels.ky.tolist(), pixels.shell.tolist())]
     [(1, -1, 1), (0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
     """
-    box, r_high, r_low = whole_number("box", box, 1), number("r_high", r_high), number("r_low", r_low)
+    box, r_high, r_low = whole_number("box", box, 1), number("r_high", r_high, least=0), number("r_low", r_low)
     reach = min(int(np.ceil(r_high)), (box - 1) // 2)
     ky, kx = np.meshgrid(np.arange(-reach, reach + 1), np.arange(reach + 1), indexing="ij")
     radius = np.hypot(kx, ky)

@@ -16,7 +16,7 @@ from pycryo.fourier import fft, rfft
 from pycryo.kernels.entries import curvatures
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shift import shift
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 _BATCH_BYTES = 64 * 2**20  # of the temporaries of `project`
 _CACHE_BYTES = 2**20  # of a core, for lines that are transformed together
@@ -127,7 +127,7 @@ def fourier_volume(
     limit = box / 2 if r_high is None else arguments.number("r_high", r_high)
     if not 0 < limit <= box / 2:
         raise InputError(f"r_high: expected more than 0 and at most box/2 = {box / 2:g} Fourier px, got {limit:g}")
-    workers = threads or get_threads()
+    workers = threads_or_default(threads)
     dtype = np.float64 if map.dtype == np.float64 else np.float32
     padded, radius = padding * box, volume_radius(padding, limit)
     half = np.arange(radius + 1)
@@ -232,7 +232,7 @@ def project_slices(
         ky,
         volume.padding * float(scale),
         out,
-        threads or get_threads(),
+        threads_or_default(threads),
     )
     return out
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo import _core
 from pycryo.arguments import numbers, split, transform
 from pycryo.errors import InputError
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def image_shells(
@@ -50,7 +50,7 @@ def image_shells(
     """
     a, b, shell = split("a", a), split("b", b), numbers("shell", shell, np.int32)
     out = np.empty((len(a), n_shell, 3))
-    _core.image_shells(a, b, shell, out, threads or get_threads())
+    _core.image_shells(a, b, shell, out, threads_or_default(threads))
     return out
 
 
@@ -138,7 +138,7 @@ def layer_shells(
     if n_shell is None:
         n_shell = a.shape[1] // 2 + 1
     out = np.empty((len(a), n_shell, 3))
-    _core.layer_shells(_parts(a, real), _parts(b, real), np.asarray(number, np.int64), out, threads or get_threads())
+    _core.layer_shells(_parts(a, real), _parts(b, real), np.asarray(number, np.int64), out, threads_or_default(threads))
     return out
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
 from pycryo.arguments import numbers, result, split
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 
 def shift(
@@ -62,5 +62,5 @@ def shift(
     shifts = numbers("shifts", shifts, np.float64, (len(images), None, 2))
     out = result("out", out, (*shifts.shape[:2], 2, len(kx)), np.float32)
     k_max = int(max(np.abs(kx).max(initial=0), np.abs(ky).max(initial=0)))
-    _core.shift(images, kx, ky, shifts, float(box), k_max, out, threads or get_threads())
+    _core.shift(images, kx, ky, shifts, float(box), k_max, out, threads_or_default(threads))
     return out

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import cube, instance, number, numbers, whole_number
+from pycryo.arguments import cube, instance, number, numbers, positive, whole_number
 from pycryo.display import html_table
 from pycryo.errors import InputError
 from pycryo.parallel.comm import Comm, SerialComm
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 # Old voxels: a new voxel that is this little outside the old field of view is on its edge.
 _NO_STEP = 1e-6
+# Relative; pixel sizes of maps that are compared are the same within it.
+_SAME_PIXEL = 1e-3
+# Lengths given in pixels are not longer.
+MOST_PX = 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +62,9 @@ class Map:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", numbers("data", self.data, np.float32))
-        object.__setattr__(self, "pixel_size", number("pixel_size", self.pixel_size))
+        object.__setattr__(self, "pixel_size", positive("pixel_size", self.pixel_size, "Å"))
         if self.data.ndim != 3 or len(set(self.data.shape)) != 1 or self.data.size == 0:
             raise InputError(f"data: a map must be a cube, not {' × '.join(map(str, self.data.shape))} voxels")
-        if not (np.isfinite(self.pixel_size) and self.pixel_size > 0):
-            raise InputError(
-                f"pixel_size: the pixel size of a map must be a positive number of Å, not {self.pixel_size}"
-            )
 
     @property
     def box(self) -> int:
@@ -115,13 +116,23 @@ def as_map(name: str, value: Any, pixel_size: float | None = None) -> Map:
     InputError
         If it is neither, or an array comes without pixel size.
     """
+    size = None if pixel_size is None else positive("pixel_size", pixel_size, "Å")
     if isinstance(value, Map):
-        if pixel_size is not None and pixel_size != value.pixel_size:
-            return Map(value.data, pixel_size)
-        return value
-    if pixel_size is None:
+        if not np.isfinite(value.data).all():
+            raise InputError(f"{name}: expected finite numbers only, got NaN or infinity")
+        return value if size in (None, value.pixel_size) else Map(value.data, size)
+    if size is None:
         raise InputError(f"{name}: expected a Map, or an array and its pixel_size; got {type(value).__name__}")
-    return Map(cube(name, value), pixel_size)
+    return Map(cube(name, value), size)
+
+
+def same_sampling(sizes: Sequence[float]) -> None:
+    """Raise InputError if pixel sizes (Å) of maps that are compared voxel by voxel differ by more than a thousandth."""
+    if sizes and max(sizes) - min(sizes) > _SAME_PIXEL * min(sizes):
+        raise InputError(
+            f"the maps differ in pixel size ({', '.join(f'{size:g}' for size in sizes)} Å): they must agree; "
+            "pycryo.resample brings one to the other's"
+        )
 
 
 def check_maps(name: str, value: Any) -> None:
@@ -166,11 +177,7 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     (64, 64, 64)
     """
     source = as_map("source", source)
-    box, pixel_size = whole_number("box", box, -(2**62)), number("pixel_size", pixel_size)
-    if box < 1:
-        raise InputError(f"the new box of a map must be at least 1 px, not {box}")
-    if not (np.isfinite(pixel_size) and pixel_size > 0):
-        raise InputError(f"the new pixel size of a map must be a positive number of Å, not {pixel_size}")
+    box, pixel_size = whole_number("box", box, 1), positive("pixel_size", pixel_size, "Å")
     step = pixel_size / source.pixel_size
     if abs(step - 1) * source.box < 0.02:
         return Map(_crop_or_pad(source.data, box), pixel_size)
@@ -240,7 +247,8 @@ def low_pass(source: Map, resolution: float, *, edge_px: float = 2.0) -> Map:
     True
     """
     source = as_map("source", source)
-    resolution, edge_px = number("resolution", resolution), number("edge_px", edge_px)
+    resolution = positive("resolution", resolution, "Å")
+    edge_px = number("edge_px", edge_px, least=0, most=MOST_PX)
     data = low_pass_planes(SerialComm(), source.data, source.pixel_size, resolution, edge_px=edge_px)
     return Map(data, source.pixel_size)
 

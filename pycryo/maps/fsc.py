@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import number, numbers
+from pycryo.arguments import described, number, numbers, positive, whole_number
 from pycryo.display import html_columns
 from pycryo.errors import InputError
-from pycryo.maps.density import as_map
+from pycryo.maps.density import Map, same_sampling
 from pycryo.maps.slab_transform import Rows, SlabTransform
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
@@ -33,6 +33,8 @@ _TOO_SMALL = 0.4
 # px. A shell of a box has ~ box² samples, so that the FSC of random phases scatters as 1 / box: for a box of 32 by up
 # to 0.2, which moved the resolution by half a shell. Below this box it is the mean over draws.
 _STEADY_BOX = 128
+# A mask may go so far beyond 0 and 1.
+_BEYOND = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,17 @@ class Fsc:
         return self.resolution_at(0.143, "corrected")
 
     def resolution_at(self, threshold: float, curve: str = "corrected") -> float:
-        """Resolution (Å) at which the named curve first falls below `threshold`; see `resolution_at`."""
-        return resolution_at(getattr(self, curve), self.box, self.pixel_size, threshold)
+        """Resolution (Å) at which the named curve first falls below `threshold`; see `resolution_at`.
+
+        Raises
+        ------
+        InputError
+            If there is no such curve, or the threshold is no number.
+        """
+        names = ("unmasked", "masked", "randomised", "corrected")
+        if not isinstance(curve, str) or curve not in names:
+            raise InputError(f"curve: expected {', '.join(names)}, got {described(curve)}")
+        return resolution_at(getattr(self, curve), self.box, self.pixel_size, number("threshold", threshold))
 
 
 def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = None) -> NDArray[np.float64]:
@@ -145,6 +156,7 @@ def fsc(a: ArrayLike, b: ArrayLike, *, comm: Any = None, threads: int | None = N
     ((25,), True, True)
     """
     comm = SerialComm() if comm is None else as_comm(comm)
+    same_sampling([each.pixel_size for each in (a, b) if isinstance(each, Map)])
     halves = _check(comm, {"a": a, "b": b})
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
     return _curve(slabs.sums(slabs.rows(halves[0]), slabs.rows(halves[1])))
@@ -208,7 +220,14 @@ def corrected_fsc(
     ['frequency', 'resolution', 'unmasked', 'masked', 'randomised', 'corrected']
     """
     comm = SerialComm() if comm is None else as_comm(comm)
-    pixel_size = as_map("half1", half1).pixel_size if pixel_size is None else number("pixel_size", pixel_size)
+    sizes = [each.pixel_size for each in (half1, half2, mask) if isinstance(each, Map)]
+    if pixel_size is None and not isinstance(half1, Map):
+        raise InputError(f"half1: expected a Map, or an array and its pixel_size; got {type(half1).__name__}")
+    pixel_size = sizes[0] if pixel_size is None else positive("pixel_size", pixel_size, "Å")
+    same_sampling(sizes)
+    seed = whole_number("seed", seed, 0)
+    if not isinstance(randomise_by, str) or randomise_by not in ("masked", "unmasked"):
+        raise InputError(f"randomise_by: expected 'masked' or 'unmasked', got {described(randomise_by)}")
     mask = None if mask is None else numbers("mask", mask, np.float32)
     halves = _check(comm, {"half1": half1, "half2": half2}, mask)
     slabs = SlabTransform(comm, halves[0].shape[1], threads)
@@ -311,6 +330,8 @@ def _check(comm: Comm, maps: dict[str, ArrayLike], mask: Planes | None = None) -
             raise InputError(f"the mask has {mask.shape} voxels but the half-maps {first.shape}")
         if mask is not None and not np.isfinite(mask).all():
             raise InputError("mask: expected finite numbers only, got NaN or infinity")
+        if mask is not None and not (mask.min(initial=0) >= -_BEYOND and mask.max(initial=0) <= 1 + _BEYOND):
+            raise InputError(f"mask: expected numbers from 0 to 1, got {mask.min():g} to {mask.max():g}")
         for name, which, half in zip(maps, ("first", "second"), (first, second), strict=True):
             if not np.isfinite(half).all():
                 raise InputError(f"{name}: the {which} map of the FSC has voxels that are not finite (NaN or infinite)")

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import number
+from pycryo.arguments import number, positive
 from pycryo.errors import InputError
-from pycryo.maps.density import Map, as_map, low_pass_planes, resample, soft_sphere
+from pycryo.maps.density import MOST_PX, Map, as_map, low_pass_planes, resample, soft_sphere
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.components import fill_holes, find_parts
@@ -143,7 +143,10 @@ def mask(source: Any, pixel_size: float | None = None, **options: float) -> Map:
     if unknown := set(options) - set(known):
         raise InputError(f"mask has no argument {', '.join(sorted(unknown))}: use {', '.join(known)}")
     given = as_map("source", source, pixel_size)
-    values = {name: number(name, value) for name, value in options.items()}
+    values = {name: number(name, value) for name, value in options.items() if name == "threshold"}
+    values |= {name: number(name, options[name], least=0, most=MOST_PX) for name in known[2:] if name in options}
+    if "resolution" in options:
+        values["resolution"] = positive("resolution", options["resolution"], "Å")
     return Map(auto_mask(given, **values), given.pixel_size)  # type: ignore[arg-type]
 
 

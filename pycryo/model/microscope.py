@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import instance, numbers
+from pycryo.arguments import instance
 from pycryo.errors import InputError
 from pycryo.geometry.aberrations import even_sum, magnified_defocus, odd_sum, tilt_phase
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.particle_set import Particles
+from pycryo.io.sources.particle_arrays import chosen_rows
 from pycryo.kernels.ctf import ctf, electron_wavelength
 from pycryo.kernels.pixels import Pixels
 from pycryo.kernels.shells import shell_sums
@@ -75,9 +76,7 @@ def ctf_of(particles: Particles, pixels: Pixels, rows: ArrayLike | None = None) 
     """
     instance("particles", particles, Particles, "from read_particles")
     particles.require_ctf()
-    chosen = np.arange(particles.n) if rows is None else numbers("rows", rows, np.int64, (None,))
-    if len(chosen) and not -particles.n <= chosen.min() <= chosen.max() < particles.n:
-        raise InputError(f"rows: expected numbers below {particles.n}, got {chosen.min()} to {chosen.max()}")
+    chosen = np.arange(particles.n) if rows is None else chosen_rows(rows, particles.n)
     boxes = np.unique(particles.optics.box[particles.optics_group[chosen]]).tolist()
     if not isinstance(pixels, Pixels) or any(box != pixels.box for box in boxes):
         told = f"those of {pixels.box} px" if isinstance(pixels, Pixels) else type(pixels).__name__

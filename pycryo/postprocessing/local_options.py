@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pycryo.errors import InputError
+from pycryo.option_fields import check_types
 
 # An FSC of 0.143 is within the scatter of a window's FSC, 0.1 to 0.3: limits at 0.5 scatter by up to half as much.
 THRESHOLD = 0.5
@@ -47,6 +48,7 @@ class LocalOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("window", "step"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

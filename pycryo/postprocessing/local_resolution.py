@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from pycryo.arguments import numbers
 from pycryo.errors import InputError
 from pycryo.kernels.shells import shell_counts, volume_shells
-from pycryo.maps.density import as_map
+from pycryo.maps.density import Map, as_map, same_sampling
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.masks import auto_mask, check_mask_values
 from pycryo.maps.slab_map import SlabMap
+from pycryo.option_fields import choose
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.quantiles import quantiles
@@ -32,7 +33,7 @@ from pycryo.postprocessing.local_options import THRESHOLD as THRESHOLD
 from pycryo.postprocessing.local_options import LocalOptions as LocalOptions
 from pycryo.postprocessing.process import check_pair
 from pycryo.postprocessing.spectral_window import Leakage, Window, limits
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 logger = logging.getLogger(__name__)
 
@@ -128,19 +129,18 @@ def localres(
     >>> found.resolution.data.shape, len(found.quantiles)
     ((48, 48, 48), 5)
     """
-    known = [each.name for each in fields(LocalOptions)]
-    if unknown := set(options) - set(known):
-        raise InputError(f"localres has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
+    chosen: LocalOptions = choose(LocalOptions, "localres", options)
     first, second = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
     check_pair(first, second)
     ranks = SerialComm() if comm is None else as_comm(comm)
     bounds = even_bounds(first.box, ranks.size)
     mine = slice(int(bounds[ranks.rank]), int(bounds[ranks.rank + 1]))
+    if isinstance(mask, Map):
+        same_sampling([first.pixel_size, mask.pixel_size])
     inside = None if mask is None else numbers("mask", mask, np.float32, first.data.shape)
     if inside is not None:
         check_mask_values(inside)
         inside = inside[mine]
-    chosen = LocalOptions(**options)
     return local_resolution(first.data[mine], second.data[mine], first.pixel_size, inside, chosen, comm=ranks)
 
 
@@ -191,12 +191,12 @@ def local_resolution(
     box = curves.box
     diameter = _diameter(options, curves)
     window = Window(diameter / pixel_size)
-    stride = max(1, round((options.step or diameter / _OVERLAP) / pixel_size))
+    stride = max(1, min(box, round((options.step or diameter / _OVERLAP) / pixel_size)))
     lattice = lattice_points(box, window, stride)
     inside = near_mask(comm, mask, lattice)
     if not inside.any():
         raise InputError(f"the mask is nowhere above {INSIDE}: there is nothing to look at")
-    measure = partial(_limits_at, comm, [first, second], options.threshold, threads or get_threads())
+    measure = partial(_limits_at, comm, [first, second], options.threshold, threads_or_default(threads))
     found, n_doubled = _measured(measure, lattice, inside, window, box, may_widen=options.window is None)
     found = everywhere(medians(found))
     planes = pixel_size / interpolated(found, lattice, range(*_own(comm, box)), box)
@@ -250,7 +250,7 @@ def _diameter(options: LocalOptions, curves: Fsc) -> float:
     if diameter is None:
         diameter = min(max(LEAST_WINDOW, LEAST_RESOLUTIONS * curves.resolution_0143), field / 3)
         diameter = max(diameter, 4 * curves.pixel_size)  # of boxes below 12 px
-    if not 4 * curves.pixel_size <= diameter or Window(diameter / curves.pixel_size).box > curves.box:
+    if not 4 * curves.pixel_size <= diameter <= field or Window(diameter / curves.pixel_size).box > curves.box:
         raise InputError(
             f"the window is {diameter:.1f} Å; it must be at least 4 px, {4 * curves.pixel_size:.1f} Å, and at most "
             f"half the box, {field / 2:.1f} Å"

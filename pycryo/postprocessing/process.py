@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.arguments import described, numbers
 from pycryo.errors import InputError
 from pycryo.maps.density import Map, as_map, low_pass
 from pycryo.maps.fsc import Fsc, corrected_fsc, mask_warning
 from pycryo.maps.masks import auto_mask, fitted_mask
 from pycryo.maps.returned import Band, independence, returned_resolution, with_returned
+from pycryo.option_fields import check_types, given_or_default
 from pycryo.postprocessing.guinier import check_b_factor
 from pycryo.postprocessing.sharpen import Filter, Guinier, sharpen
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Relative; pixel sizes of half-maps within it are the same.
 _SAME_PIXEL = 1e-3
+# px; below it there are no shells to speak of.
+_LEAST_BOX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,11 @@ class PostprocessOptions:
         Shells beyond the first fall of the FSC where there is signal. Default: those that are beyond chance
         (`pycryo.maps.returned.returned_bands`).
 
+    Raises
+    ------
+    InputError
+        If a value is of another type.
+
     Examples
     --------
     >>> from pycryo.postprocessing.sharpen import Filter
@@ -54,6 +63,16 @@ class PostprocessOptions:
     order: int = 1
     seed: int = 0
     bands: tuple[Band, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.order < 1:
+            raise InputError(f"order: expected the number of operators of a point group, 1 or more, got {self.order}")
+        for band in self.bands or ():
+            if not (
+                isinstance(band, tuple) and len(band) == 2 and all(isinstance(each, (int, np.integer)) for each in band)
+            ):
+                raise InputError(f"bands: expected pairs of shells, first and last, got {described(band)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +161,9 @@ def postprocess(
     (True, 48)
     """
     half1, half2 = as_map("half1", half1, pixel_size), as_map("half2", half2, pixel_size)
-    mask = None if mask is None else as_map("mask", mask, None if isinstance(mask, Map) else half1.pixel_size)
-    options = options or PostprocessOptions()
+    if mask is not None and not isinstance(mask, Map):
+        mask = Map(numbers("mask", mask, np.float32, half1.data.shape), half1.pixel_size)
+    options = given_or_default(PostprocessOptions, options)
     check_pair(half1, half2)
     _check(options, half1)
     pixel_size = half1.pixel_size
@@ -190,6 +210,8 @@ def _mask(mean: NDArray[np.float32], pixel_size: float, mask: Map | None) -> NDA
 
 
 def _check(options: PostprocessOptions, half: Map) -> None:
+    if half.box < _LEAST_BOX:
+        raise InputError(f"the half-maps are of {half.box} px: maps of at least {_LEAST_BOX} px can be sharpened")
     how, nyquist = options.filter, 2 * half.pixel_size
     if how.b_factor is not None:
         check_b_factor(how.b_factor)

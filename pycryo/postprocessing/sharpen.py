@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.returned import Band
+from pycryo.option_fields import check_types
 from pycryo.postprocessing.guinier import FIT_FROM, Line, fit_b_factor, log_amplitudes, shell_amplitudes
 from pycryo.postprocessing.mtf import Mtf
 from pycryo.threads import get_threads
@@ -58,6 +59,11 @@ class Filter:
         Å; limits of the fit. 0: the resolution of the FSC.
     is_weighted : bool
         By the FSC.
+
+    Raises
+    ------
+    InputError
+        If a value is of another type.
     """
 
     mtf: Mtf | None = None
@@ -65,6 +71,9 @@ class Filter:
     fit_from: float = FIT_FROM
     fit_to: float = 0.0
     is_weighted: bool = True
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
 
 def fsc_weights(curve: NDArray[np.float64], returned: tuple[Band, ...] = ()) -> NDArray[np.float64]:

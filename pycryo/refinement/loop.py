@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pycryo.arguments import instance
+from pycryo.arguments import flag, instance, path
 from pycryo.errors import InputError
 from pycryo.io.aberrations import parse_kinds
 from pycryo.io.mrc import read_mask
@@ -22,10 +22,11 @@ from pycryo.io.particles import Particles
 from pycryo.io.sources.scratch import on_scratch
 from pycryo.maps.density import Map
 from pycryo.maps.slab_map import gather, resample_grid
-from pycryo.parallel.collective_errors import on_root
+from pycryo.option_fields import given_or_default
+from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, told_to
+from pycryo.progress import Progress, check_listener, raise_held, told_to
 from pycryo.refinement.data.figure_of_merit import describe as describe_quality
 from pycryo.refinement.files.saved.checkpoint import check, checkpoint_file, load, save
 from pycryo.refinement.files.saved.measured import Measured
@@ -75,10 +76,11 @@ def refine(
     observer : callable, optional
         Called on every rank after each iteration with the `Setup`, the `Outcome` and the records so far;
         `pycryo.half_maps` brings its maps to rank 0. If it returns True on rank 0, the run ends with one more iteration
-        and the final one. examples/observer.py draws and ends a run so.
+        and the final one. examples/observer.py draws and ends a run so. An exception on one rank ends the run on all.
     progress : callable, optional
         Called on rank 0 with the fraction done, 0 to 1, and the name of the phase, such as "iteration 3, scan": often,
-        and at the beginning and end of each phase. It changes nothing.
+        and at the beginning and end of each phase. It changes nothing. An exception ends the run on all ranks, among
+        several ones after the iteration.
     checkpoint : path, optional
         Folder for the state of the run, written before the first iteration and after each but the final one; what an
         iteration of many minutes has found is written during it, too.
@@ -107,8 +109,9 @@ def refine(
     (24, ['global', 'final'])
     """
     instance("particles", particles, Particles, "from read_particles")
+    check_listener(progress)
     comm = as_comm(comm)
-    with told_to(progress if comm.rank == 0 else None):
+    with told_to(progress if comm.rank == 0 else None, holds_errors=comm.size > 1):
         found = refine_slabs(
             particles, reference, options, comm=comm, mask=mask, observer=observer, checkpoint=checkpoint, resume=resume
         )
@@ -129,7 +132,14 @@ def refine_slabs(
     resume: bool = False,
 ) -> Result:
     """`refine` whose maps stay dealt to the ranks, in `Result.outcome`; those of the classes are None. Collective."""
-    options = options or RefineOptions()
+    options = given_or_default(RefineOptions, options)
+    if observer is not None and not callable(observer):
+        raise InputError(f"observer: expected a callable or None, got {type(observer).__name__}")
+    if mask is not None:
+        instance("mask", mask, Map, "from read_map")
+    resume = flag("resume", resume)
+    if checkpoint is not None:
+        path("checkpoint", checkpoint)
     if options.threads is not None:
         set_threads(options.threads)
     if resume and checkpoint is None:
@@ -144,6 +154,7 @@ def refine_slabs(
     with on_scratch(comm, particles, options.scratch) as copied:
         setup, starts = set_up(comm, copied, reference, mask, options, measured)
         try:
+            on_all(comm, raise_held)
             outcome, history = _iterations(setup, starts, observer, checkpoint, resume=resume)
         finally:
             setup.background.close()
@@ -195,7 +206,7 @@ def _iterations(
         log.log(_level(line), "%s", line)
 
     def after_iteration(setup: Setup, outcome: Outcome, history: list[Record]) -> bool:
-        wants_end = observer is not None and observer(setup, outcome, history) is True
+        wants_end = on_all(setup.partition.comm, lambda: _observed(observer, setup, outcome, history))
         if checkpoint is None or unfinished is None:
             return wants_end
         final = outcome.record.stage == "final"
@@ -206,6 +217,12 @@ def _iterations(
         return wants_end
 
     return run(setup, state, after_iteration, history, unfinished)
+
+
+def _observed(observer: Observer | None, setup: Setup, outcome: Outcome, history: list[Record]) -> bool:
+    """What the user's observer says, after what the user's progress callback has raised."""
+    raise_held()
+    return observer is not None and observer(setup, outcome, history) is True
 
 
 def _gathered(setup: Setup, maps: ClassMaps, share: float) -> ClassResult:

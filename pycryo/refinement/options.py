@@ -11,6 +11,7 @@ from pycryo.geometry.symmetry import symmetry as point_group
 from pycryo.io.aberrations import KINDS
 from pycryo.model.ewald import check_ctf, check_hand
 from pycryo.model.owners import MODELS, Model
+from pycryo.option_fields import check_types
 from pycryo.parallel.conveyor import WAYS, Way
 
 Keep = Literal["none", "last", "all"]
@@ -21,6 +22,8 @@ _STAGES = ("global", "local", "defocus", "optics")
 _OPTICS_RESOLUTION = 4.0
 # Å: below it a particle's own defocus begins to matter, and to be seen. An error of 300 Å turns the CTF at 6 Å by 30°.
 _DEFOCUS_RESOLUTION = 6.0
+# GiB; more are a mistake.
+MOST_MEMORY = 1e9
 # Degrees; the filter's kernels are not wider than 11 degrees, with heavy tails.
 _MOST_SIGMA_ANG = 30.0
 
@@ -179,6 +182,7 @@ class RefineOptions:
     seed: int = _option(1, "Computation", "seed of all random draws", "--random_seed", metavar="N")
 
     def __post_init__(self) -> None:
+        check_types(self)
         point_group(self.symmetry)
         for name in ("diameter", "ini_high", "sigma_ang", "sigma_offset"):
             value = getattr(self, name)
@@ -200,7 +204,7 @@ class RefineOptions:
             raise InputError(f"keep-iterations is '{self.keep_iterations}', use none, last or all")
         if self.model not in MODELS:
             raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
-        if self.memory is not None and not 0 < self.memory < float("inf"):
+        if self.memory is not None and not 0 < self.memory < MOST_MEMORY:
             raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
         for name in ("classes", "max_iter", "padding", "threads", "ring_size"):
             value = getattr(self, name)

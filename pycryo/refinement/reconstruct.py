@@ -5,7 +5,7 @@ See docs/method.md, Insertion and reconstruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,16 @@ from pycryo.kernels.backprojector import Accumulators
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc
 from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
-from pycryo.model.ewald import Ewald, check_ctf, check_images
+from pycryo.model.ewald import Ewald, check_images
 from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Owners, all_own, deal_map, halves_own
 from pycryo.model.solve import grid_box, solve
 from pycryo.model.symmetrise import choose_mates
-from pycryo.parallel.collective_errors import on_root
+from pycryo.option_fields import choose
+from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, told_to
+from pycryo.progress import Progress, check_listener, raise_held, told_to
 from pycryo.refinement.data.halves import halves_of_pixels, images_told, split_halves
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -124,13 +125,13 @@ def reconstruct(
     >>> bool(pycryo.fsc(found.map, truth)[4] > 0.99)
     True
     """
-    known = [each.name for each in fields(ReconstructOptions)]
-    if unknown := set(options) - set(known):
-        raise InputError(f"reconstruct has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
     instance("particles", particles, Particles, "from read_particles")
+    chosen: ReconstructOptions = choose(ReconstructOptions, "reconstruct", options)
+    check_listener(progress)
     comm = as_comm(comm)
-    with told_to(progress if comm.rank == 0 else None):
-        found = reconstruct_slabs(particles, ReconstructOptions(**options), comm=comm)
+    with told_to(progress if comm.rank == 0 else None, holds_errors=comm.size > 1):
+        found = reconstruct_slabs(particles, chosen, comm=comm)
+        on_all(comm, raise_held)
     halves = None
     if found.half_maps is not None:
         first, second = (everywhere(half) for half in found.half_maps)
@@ -171,17 +172,12 @@ def reconstruct_slabs(
     """
     options = options or ReconstructOptions()
     particles.require_poses("reconstruct needs particles with poses")
-    if options.padding < 1:
-        raise InputError(f"padding is {options.padding}, it must be at least 1")
     model = commonest_geometry(particles)
     r_high = _limit(model, options.max_resolution)
-    point_group(options.symmetry)
     ewald = _ewald(particles, options, model)
     radius = options.background_radius
     if radius is None:
         radius = 0.5 * model.field_of_view
-    elif not radius > 0:
-        raise InputError(f"the background radius is {radius} Å, it must be positive")
     comm = as_comm(comm)
     partition, statistics, left_out = _usable(comm, particles, options, radius)
     owners = halves_own(comm, options.model) if options.half_maps else (all_own(comm, options.model),)
@@ -274,7 +270,6 @@ def _ewald(particles: Particles, options: ReconstructOptions, model: Geometry) -
     """The surfaces that images are inserted on; None: central slices."""
     if not options.ewald:
         return None
-    check_ctf(has_ewald=True, has_ctf=options.ctf)
     check_images(particles)
     diameter = 2 / 3 * model.field_of_view if options.diameter is None else options.diameter
     return Ewald(options.ewald_hand, diameter)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pycryo.model.owners import Model
+from pycryo.errors import InputError
+from pycryo.geometry.symmetry import symmetry as point_group
+from pycryo.model.ewald import check_ctf, check_hand
+from pycryo.model.owners import MODELS, Model
+from pycryo.option_fields import check_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,11 @@ class ReconstructOptions:
         See `pycryo.model.ewald.Ewald`.
     diameter : float, optional
         Of the particle, Å, for the Ewald sphere. Default: two thirds of the box.
+
+    Raises
+    ------
+    InputError
+        If a value is of another type or out of range.
     """
 
     symmetry: str = "C1"
@@ -60,3 +69,23 @@ class ReconstructOptions:
     ewald: bool = False
     ewald_hand: int = 1
     diameter: float | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        point_group(self.symmetry)
+        if self.padding < 1:
+            raise InputError(f"padding is {self.padding}, it must be at least 1")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise InputError(f"max-bad-fraction is {self.max_bad_fraction}, it must be between 0 and 1")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, it must not be negative")
+        if self.model not in MODELS:
+            raise InputError(f"model is '{self.model}', use {', '.join(MODELS[:-1])} or {MODELS[-1]}")
+        if self.memory is not None and not 0 < self.memory < 1e9:
+            raise InputError(f"memory is {self.memory}, it must be a positive number of GiB")
+        if self.background_radius is not None and not 0 < self.background_radius < float("inf"):
+            raise InputError(f"the background radius is {self.background_radius} Å, it must be positive")
+        if self.diameter is not None and not 0 < self.diameter < float("inf"):
+            raise InputError(f"the diameter of the particle is {self.diameter} Å, it must be positive")
+        check_hand(self.ewald_hand)
+        check_ctf(has_ewald=self.ewald, has_ctf=self.ctf)

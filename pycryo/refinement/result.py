@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pycryo.arguments import instance
+from pycryo.arguments import flag, instance, path, whole_number
 from pycryo.display import html_columns
+from pycryo.errors import InputError
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc
@@ -54,6 +54,9 @@ def half_maps(setup: Setup, outcome: Outcome, k: int = 1) -> tuple[Map, Map] | N
     """
     instance("setup", setup, Setup, "as the observer gets it")
     instance("outcome", outcome, Outcome, "as the observer gets it")
+    k = whole_number("k", k, 1)
+    if k > len(outcome.classes):
+        raise InputError(f"k: expected a class from 1 to {len(outcome.classes)}, got {k}")
     first, second = (gather(resample_grid(each, setup.box)) for each in outcome.classes[k - 1].half_maps)
     return None if first is None or second is None else (first, second)
 
@@ -156,15 +159,15 @@ class Result:
             If it cannot be written, or holds a run; on all ranks.
         """
         comm, setup = self.setup.partition.comm, self.setup
-        path = Path(folder)
+        where, overwrite = path("folder", folder), flag("overwrite", overwrite)
         taken: list[tuple[JobFolder, FolderLock]] = []
-        on_root(comm, lambda: taken.append(JobFolder.prepare(path, overwrite=overwrite)))
+        on_root(comm, lambda: taken.append(JobFolder.prepare(where, overwrite=overwrite)))
         try:
             options = replace(setup.options, keep_iterations="none")
-            on_root(comm, lambda: remove_results(path))
-            Writer(path, setup.partition.particles, options, comm)(setup, self.outcome, self.history)
-            on_root(comm, lambda: closing.sharpen(path))
-            on_root(comm, lambda: closing.report(path))
+            on_root(comm, lambda: remove_results(where))
+            Writer(where, setup.partition.particles, options, comm)(setup, self.outcome, self.history)
+            on_root(comm, lambda: closing.sharpen(where))
+            on_root(comm, lambda: closing.report(where))
             on_root(comm, lambda: taken[0][0].end(SUCCESS))
         finally:
             for _, lock in taken:

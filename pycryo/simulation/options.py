@@ -11,6 +11,7 @@ from pycryo.errors import InputError
 from pycryo.io.aberrations import group_values
 from pycryo.io.optics import OpticsGroups
 from pycryo.io.table import Table, make_table
+from pycryo.option_fields import check_types
 
 # Options that are lists -> their columns of an optics table.
 _LISTED = {
@@ -44,14 +45,16 @@ class SimulateOptions:
     seed: int = field(default=1, metadata={"help": "seed of everything random"})
 
     def __post_init__(self) -> None:
+        check_types(self)
         checks = (
             ("n", self.n >= 1, "at least 1"),
             ("snr", 0 < self.snr < np.inf, "positive"),
-            ("defocus-min", self.defocus_min <= self.defocus_max, "at most --defocus-max"),
-            ("astigmatism", self.astigmatism >= 0, "0 or more"),
-            ("voltage", self.voltage > 0, "positive"),
+            ("defocus-min", -np.inf < self.defocus_min <= self.defocus_max < np.inf, "at most --defocus-max"),
+            ("astigmatism", 0 <= self.astigmatism < np.inf, "0 or more"),
+            ("voltage", 0 < self.voltage < np.inf, "positive"),
+            ("spherical-aberration", np.isfinite(self.spherical_aberration), "a finite number"),
             ("amplitude-contrast", 0 <= self.amplitude_contrast <= 1, "between 0 and 1"),
-            ("shift-sd", self.shift_sd >= 0, "0 or more"),
+            ("shift-sd", 0 <= self.shift_sd < np.inf, "0 or more"),
             ("junk", 0 <= self.junk < 1, "at least 0 and less than 1"),
             ("padding", self.padding >= 1, "at least 1"),
             ("ewald-hand", self.ewald_hand in (0, 1, -1), "0, 1 or -1"),

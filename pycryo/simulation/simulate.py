@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from pycryo.errors import InputError
 from pycryo.io.particle_set import Particles
 from pycryo.maps.density import Map, check_maps
-from pycryo.progress import Progress, told_to
+from pycryo.option_fields import choose
+from pycryo.progress import Progress, check_listener, told_to
 from pycryo.simulation.options import SimulateOptions
 from pycryo.simulation.simulator import Simulator, tracked
 
@@ -47,12 +48,10 @@ def simulate(model: Map | Sequence[Map], *, progress: Progress | None = None, **
     >>> particles.images().shape, particles.tilt.shape
     ((20, 48, 48), (20,))
     """
-    known = [each.name for each in fields(SimulateOptions)]
-    if unknown := set(options) - set(known):
-        raise InputError(f"simulate has no option {', '.join(sorted(unknown))}: use {', '.join(known)}")
-    chosen = SimulateOptions(**options)
+    chosen: SimulateOptions = choose(SimulateOptions, "simulate", options)
+    check_listener(progress)
     check_maps("model", model)
-    maps = [model] if isinstance(model, Map) else list(model)
+    maps = [model] if isinstance(model, Map) else list(model or ())
     if not maps:
         raise InputError("model: expected a Map, or several; got none")
     simulator = Simulator.from_maps(maps, chosen)

@@ -30,7 +30,19 @@ KERNEL_FILES = (
 # the refinement are storeys within its floor, its modules beside the folders are on none.
 FLOORS = (
     ("_core", "_version"),
-    ("arguments", "display", "errors", "findings", "fourier", "memory", "progress", "threads", "timer", "version"),
+    (
+        "arguments",
+        "display",
+        "errors",
+        "findings",
+        "fourier",
+        "memory",
+        "option_fields",
+        "progress",
+        "threads",
+        "timer",
+        "version",
+    ),
     ("geometry", "kernels", "parallel"),
     ("filter", "maps"),
     ("io", "model"),

@@ -165,3 +165,20 @@ def test_simulations_and_initial_maps_are_told(particles, truth):
     names = [name for name, _ in ear.phases()]
     assert names[0] == "reading images"
     assert names[-1] == "all images"
+
+
+def test_errors_of_a_listener_are_held_until_asked_for():
+    heard = []
+
+    def fails(fraction, name):
+        heard.append(fraction)
+        raise KeyError(name)
+
+    with progress.told_to(fails, holds_errors=True):
+        assert list(progress.track(range(3), 3, "scan")) == [0, 1, 2]
+        with pytest.raises(KeyError, match="scan"):
+            progress.raise_held()
+    assert heard == [0.0]  # it is called no more
+    progress.raise_held()
+    with progress.told_to(fails), pytest.raises(KeyError, match="scan"):
+        list(progress.track(range(3), 3, "scan"))

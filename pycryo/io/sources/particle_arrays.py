@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import number, numbers, rotations
+from pycryo.arguments import array, described, number, numbers, positive, rotations
 from pycryo.errors import InputError
 from pycryo.geometry.rotations import matrix_to_quaternion, quaternion_to_euler
 from pycryo.io.aberrations import group_values
@@ -47,9 +48,11 @@ def fields_of_arrays(
     if unknown := set(values) - _VALUES:
         raise InputError(f"from_arrays has no argument {', '.join(sorted(unknown))}: use {', '.join(sorted(_VALUES))}")
     given = {name: value for name, value in values.items() if value is not None}
-    microscope: dict[str, float] = {
-        name: number(name, given[name]) for name in ("voltage", "spherical_aberration") if name in given
-    }
+    microscope: dict[str, float] = {}
+    if "voltage" in given:
+        microscope["voltage"] = positive("voltage", given["voltage"], "kV")
+    if "spherical_aberration" in given:
+        microscope["spherical_aberration"] = number("spherical_aberration", given["spherical_aberration"])
     if "amplitude_contrast" in given:
         microscope["amplitude_contrast"] = number("amplitude_contrast", given["amplitude_contrast"], least=-1, most=1)
     columns = {name: _column(name, value, n) for name, value in given.items() if name not in microscope}
@@ -139,10 +142,70 @@ def _whole(name: str, values: NDArray[np.float64], limits: tuple[int, int]) -> N
 def _angles(poses: Any, n: int) -> NDArray[np.float64]:
     """(n, 3) RELION's angles, degrees, of poses that are angles or rotations."""
     if not hasattr(poses, "as_matrix"):
-        found = np.asarray(poses)
+        found = array("poses", poses)
         if found.shape == (n, 3):
             return numbers("poses", found, np.float64, finite=True)
     matrices = rotations("poses", poses)
     if len(matrices) != n:
         raise InputError(f"poses: expected {n}, one for each image, got {len(matrices)}")
     return np.stack(quaternion_to_euler(matrix_to_quaternion(matrices)), axis=1)
+
+
+def new_columns(name: str, columns: Mapping[str, ArrayLike], n: int) -> dict[str, NDArray[Any]]:
+    """Columns for a table of `n` particles: numbers or text (n,) by label; `name` is that of the argument.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    if not isinstance(columns, Mapping) or not all(isinstance(label, str) for label in columns):
+        raise InputError(f"{name}: expected arrays by label, such as {{'rlnAngleRot': rot}}, got {described(columns)}")
+    found = {}
+    for label, values in columns.items():
+        column = array(f"{name}, {label}", values)
+        if column.shape != (n,):
+            raise InputError(f"{name}, {label}: expected shape ({n},), a value for each particle, got {column.shape}")
+        if column.dtype.kind not in "biufUO" or (
+            column.dtype.kind == "O" and not all(isinstance(value, (str, int, float)) for value in column)
+        ):
+            raise InputError(f"{name}, {label}: expected numbers or text, got {described(values)}")
+        found[label] = column
+    return found
+
+
+def chosen_rows(rows: ArrayLike, n: int, *, takes_mask: bool = False) -> NDArray[np.int64]:
+    """(m,) numbers of some of `n` particles; of a mask (n,), too, with `takes_mask`.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    given = array("rows", rows, "whole numbers")
+    if given.dtype == np.bool_ and takes_mask:
+        return np.flatnonzero(numbers("rows", given, np.uint8, (n,)))
+    chosen = numbers("rows", given, np.int64, (None,))
+    if len(chosen) and not -n <= chosen.min() <= chosen.max() < n:
+        raise InputError(f"rows: expected numbers below {n}, got {chosen.min()} to {chosen.max()}")
+    return chosen
+
+
+def picked_rows(which: Any, n: int) -> NDArray[np.int64]:
+    """(m,) numbers of those of `n` particles that are in brackets: a slice, number, numbers or mask.
+
+    Raises
+    ------
+    IndexError
+        If one number is too large, which ends loops over the particles.
+    InputError
+        If numbers are too large or are none.
+    """
+    if isinstance(which, slice):
+        return np.arange(n)[which]
+    found = array("rows", which, "whole numbers")
+    if not found.shape and found.dtype.kind in "iu":
+        if not -n <= found < n:
+            raise IndexError(f"there are {n} particles, there is no number {which}")
+        found = found[None]
+    return chosen_rows(found, n, takes_mask=True)

@@ -22,7 +22,7 @@ from pycryo.parallel.slabs.row_batches import RowMemory, batches, in_cache
 from pycryo.parallel.slabs.slab_exchange import Exchange
 from pycryo.parallel.slabs.slab_rounds import Rounds
 from pycryo.parallel.slabs.thread_team import Team, team_of
-from pycryo.threads import get_threads
+from pycryo.threads import threads_or_default
 
 # Grids below so many points per axis are transformed by one thread: two take 1.4 (128 points) to 4 times (48) as long.
 _LEAST_THREADED = 160
@@ -85,7 +85,7 @@ class SlabFft:
         self.bounds = even_bounds(len(self.place), comm.size) if bounds is None else bounds
         self.real: Any = np.float64 if double else np.float32
         self.complex: Any = np.complex128 if double else np.complex64
-        self.threads = threads or get_threads()
+        self.threads = threads_or_default(threads)
         self.rows = range(*self.bounds[comm.rank : comm.rank + 2].tolist())
         self._buffer = np.zeros((0, n, self.half), self.complex)
         self._rounds = Rounds(comm, n, self.bounds, self.widths, self.complex)

@@ -168,7 +168,15 @@ def geometries(partition: Partition) -> list[Geometry]:
 
 
 def commonest_geometry(particles: Particles, rows: NDArray[np.int64] | slice = slice(None)) -> Geometry:
-    """Box and pixel size of most of some particles, the smallest of equals."""
+    """Box and pixel size of most of some particles, the smallest of equals.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if not particles.n:
+        raise InputError(f"there are no particles (0 of {particles.path}): give at least one")
     optics = particles.optics
     geometry = np.stack([optics.box, optics.pixel_size], axis=1)[particles.optics_group[rows]]
     kinds, count = np.unique(geometry, axis=0, return_counts=True)

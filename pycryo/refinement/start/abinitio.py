@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.arguments import instance
+from pycryo.arguments import flag, instance
 from pycryo.errors import InputError
 from pycryo.filter.draws import uniform
 from pycryo.geometry.symmetry import symmetry
@@ -22,10 +22,11 @@ from pycryo.maps.density import Map
 from pycryo.maps.fsc import resolution_at
 from pycryo.maps.slab_map import SlabMap, gather, resample_grid
 from pycryo.model.owners import halves_own
-from pycryo.parallel.collective_errors import on_root
+from pycryo.option_fields import given_or_default
+from pycryo.parallel.collective_errors import on_all, on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import as_comm
-from pycryo.progress import Progress, told_to
+from pycryo.progress import Progress, check_listener, raise_held, told_to
 from pycryo.refinement.data.halves import images_told
 from pycryo.refinement.data.image_statistics import ImageStatistics, measure_images, without_defocus
 from pycryo.refinement.data.left_out import LeftOut, refuse_too_many_bad
@@ -143,14 +144,17 @@ def abinitio(
     """
     began = time.perf_counter()
     instance("particles", particles, Particles, "from read_particles")
-    options = options or AbinitioOptions()
+    options = given_or_default(AbinitioOptions, options)
+    check_listener(progress)
+    gather_map = flag("gather_map", gather_map)
     if options.threads is not None:
         set_threads(options.threads)
     comm = as_comm(comm)
-    with told_to(progress if comm.rank == 0 else None):
+    with told_to(progress if comm.rank == 0 else None, holds_errors=comm.size > 1):
         setup, left_out, n_mended = _set_up(comm, particles, options)
         contest = Contest(setup, options)
         last = contest.run()
+        on_all(comm, raise_held)
     ((reference, _),) = last.state.references
     resolution = resolution_at(last.curve, reference.box, reference.pixel_size, 0.143)
     poses = gather_poses(setup.partition, last.results, last.figures.score)

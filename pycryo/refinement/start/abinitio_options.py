@@ -7,6 +7,7 @@ from typing import Any
 
 from pycryo.errors import InputError
 from pycryo.model.owners import Model
+from pycryo.option_fields import check_types
 from pycryo.refinement.options import RefineOptions
 
 # Resolutions of the search, as parts of the particle's diameter and at best, Å: where it begins there are no features
@@ -73,6 +74,7 @@ class AbinitioOptions:
     seed: int = _shared("seed")
 
     def __post_init__(self) -> None:
+        check_types(self)
         self.refine_options()
         for name in ("first_resolution", "last_resolution"):
             value = getattr(self, name)

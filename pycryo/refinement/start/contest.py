@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pycryo.progress import track
+from pycryo.parallel.collective_errors import on_all
+from pycryo.progress import raise_held, track
 from pycryo.refinement.maximization.noise import first_noise
 from pycryo.refinement.schedule import Schedule
 from pycryo.refinement.setup import Setup
@@ -130,6 +131,7 @@ class Contest:
         return kept
 
     def _round(self, each: Try, k: int) -> Round:
+        on_all(self.setup.partition.comm, raise_held)
         setup = draw_batch(self.setup, self._batch_size(k), _KEYS * each.number + k)
         r_high = r_high_of(k, *self.limits)
         return run_round(setup, each.state, _KEYS * each.number + k, r_high, self.timer)

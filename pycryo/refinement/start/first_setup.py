@@ -177,6 +177,8 @@ def _on_model(reference: Map, model: Geometry) -> Map:
     """The reference with the box and pixel size of the model."""
     if not np.isfinite(reference.data).all() or not np.any(reference.data):
         raise InputError("the reference map is zero everywhere or has voxels that are not finite")
+    if reference.data.min() == reference.data.max():
+        raise InputError("the reference map has the same value in all voxels; give one that shows the molecule")
     return resample(reference, model.box, model.pixel_size)
 
 

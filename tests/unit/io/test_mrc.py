@@ -98,7 +98,8 @@ def test_bad_maps(tmp_path, rng, change, words):
 def test_missing_and_unequal_pixel_size(tmp_path, rng):
     path = tmp_path / "a.mrc"
     data = rng.normal(0, 1, (6, 6, 6)).astype(np.float32)
-    write_map(path, data, 0.0)
+    write_map(path, data, 1.0)
+    patched(path, mx=0, my=0, mz=0)
     with pytest.raises(InputError, match="no pixel size in its header; set it first"):
         read_map(path)
     assert read_map(path, pixel_size=1.3).pixel_size == 1.3

@@ -123,9 +123,9 @@ def test_map_refuses_what_is_no_map(shape, pixel_size):
 
 def test_errors():
     source = Map(np.zeros((4, 4, 4), np.float32), 1.0)
-    with pytest.raises(InputError, match="at least 1 px"):
+    with pytest.raises(InputError, match="box: expected at least 1, got 0"):
         resample(source, 0, 1.0)
-    with pytest.raises(InputError, match="pixel size"):
+    with pytest.raises(InputError, match="pixel_size"):
         resample(source, 4, -1.0)
     with pytest.raises(InputError, match="resolution"):
         low_pass(source, 0.0)
