@@ -112,9 +112,9 @@ def test_paths_in_pages_are_there():
 
 
 def public() -> set[str]:
-    """Public names of pycryo and of its folders whose functions are public."""
-    names = {f"pycryo.{name}" for name in pycryo.__all__}
-    for part in pycryo._PARTS:
+    """Public names of pycryo, of its folders whose functions are public, and of its threads."""
+    names = {f"pycryo.{name}" for name in pycryo.__all__} | {"pycryo.threads.get_threads", "pycryo.threads.set_threads"}
+    for part in set(pycryo._PARTS) - {"threads"}:
         tree = ast.parse((ROOT / "pycryo" / part / "__init__.py").read_text(encoding="utf-8"))
         imported = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
         names |= {f"pycryo.{part}.{alias.name}" for node in imported for alias in node.names}
