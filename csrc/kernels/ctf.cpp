@@ -14,6 +14,9 @@ constexpr double kPerTurn = 0.15915494309189533577;  // of a radian
 // Half as many 64-bit fractions of a turn as there are lanes.
 typedef std::uint64_t Fractions __attribute__((vector_size(4 * kLanes)));
 
+// Fractions of a turn in 32 bits, whose sums wrap.
+typedef std::uint32_t Wrapped __attribute__((vector_size(4 * kLanes)));
+
 // The lanes of a vector of floats lie in two of fractions, so that their high halves are put together within 16 bytes:
 // 0, 1, 4, 5 ... and 2, 3, 6, 7 ...
 constexpr int lane_of(int part, int i) { return 4 * (i / 2) + i % 2 + 2 * part; }
@@ -109,9 +112,9 @@ struct Sine {
 
   // Of a phase less a quarter of a turn: the cosine, which is even, is the sine of a quarter less the distance.
   Floats operator()(Ints phase) const noexcept {
-    const Ints quarter = Ints{} + (1 << 30);
-    const Ints distance = phase < 0 ? -phase : phase;
-    const Floats v = __builtin_convertvector(quarter - distance, Floats) * 0x1p-30f, u = v * v;
+    const Wrapped quarter = Wrapped{} + (1u << 30), turned = (Wrapped)phase;
+    const Wrapped distance = phase < 0 ? -turned : turned;
+    const Floats v = __builtin_convertvector((Ints)(quarter - distance), Floats) * 0x1p-30f, u = v * v;
     return v * linear + (v * u) * (c[0] + u * (c[1] + u * (c[2] + u * c[3])));
   }
 };
@@ -155,7 +158,7 @@ template <bool decaying, bool moved>
 inline void evaluate_run(const Sine& sine, RowPhases phases, const Row& row, std::int64_t n, std::int64_t room,
                          float* out) noexcept {
   const auto value = [&](std::int64_t i, Ints more) {
-    const Floats value = sine(phases.next() + load(row.column + i) + more);
+    const Floats value = sine((Ints)((Wrapped)phases.next() + (Wrapped)load(row.column + i) + (Wrapped)more));
     return decaying ? value * load(row.envelope + i) * row.row_envelope : value;
   };
   std::int64_t i = 0;
