@@ -21,7 +21,7 @@ Progress = Callable[[float, str], object]
 
 
 @dataclass(slots=True)
-class _Ear:
+class _Listener:
     """Who listens; the names of what goes on around a phase; whether a phase is on."""
 
     listener: Progress
@@ -35,7 +35,7 @@ def check_listener(listener: object) -> None:
         raise InputError(f"progress: expected a callable or None, got {type(listener).__name__}")
 
 
-_ear: ContextVar[_Ear | None] = ContextVar("pycryo progress", default=None)
+_current: ContextVar[_Listener | None] = ContextVar("pycryo progress", default=None)
 
 
 class _Patient:
@@ -63,32 +63,32 @@ def told_to(listener: Progress | None, *, holds_errors: bool = False) -> Iterato
     if listener is None:
         yield
         return
-    token = _ear.set(_Ear(_Patient(listener) if holds_errors else listener))
+    token = _current.set(_Listener(_Patient(listener) if holds_errors else listener))
     try:
         yield
     finally:
-        _ear.reset(token)
+        _current.reset(token)
 
 
 def raise_held() -> None:
     """Raise the exception of the listener that `told_to` holds, if there is one."""
-    ear = _ear.get()
-    if ear is not None and isinstance(ear.listener, _Patient) and ear.listener.failure is not None:
-        raise ear.listener.failure
+    current = _current.get()
+    if current is not None and isinstance(current.listener, _Patient) and current.listener.failure is not None:
+        raise current.listener.failure
 
 
 @contextmanager
 def within(name: str) -> Iterator[None]:
     """Put `name`, such as that of an iteration, before the names of the phases inside."""
-    ear = _ear.get()
-    if ear is None:
+    current = _current.get()
+    if current is None:
         yield
         return
-    ear.around.append(name)
+    current.around.append(name)
     try:
         yield
     finally:
-        ear.around.pop()
+        current.around.pop()
 
 
 @contextmanager
@@ -97,25 +97,25 @@ def phase(name: str, total: float) -> Iterator[Callable[[float], None]]:
 
     The listener hears 0 at the beginning and 1 at the end. A phase inside another one is not told.
     """
-    ear = _ear.get()
-    if ear is None or ear.is_busy:
+    current = _current.get()
+    if current is None or current.is_busy:
         yield lambda size: None
         return
-    label, done = ", ".join([*ear.around, name]), 0.0
+    label, done = ", ".join([*current.around, name]), 0.0
 
     def advance(size: float) -> None:
         nonlocal done
         done += size
         if done < total:
-            ear.listener(done / total, label)
+            current.listener(done / total, label)
 
-    ear.is_busy = True
+    current.is_busy = True
     try:
-        ear.listener(0.0, label)
+        current.listener(0.0, label)
         yield advance
-        ear.listener(1.0, label)
+        current.listener(1.0, label)
     finally:
-        ear.is_busy = False
+        current.is_busy = False
 
 
 def track(

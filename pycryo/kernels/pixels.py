@@ -65,8 +65,20 @@ class Pixels:
         return pick(parts.reshape(n, self.box * width, 2), places, get_threads())
 
     def columns(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them."""
-        flat = np.ascontiguousarray(rows).reshape(-1, len(self))
+        """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them.
+
+        Raises
+        ------
+        InputError
+            If the rows are of other samples, or a place is beyond them.
+        """
+        rows, places = numbers("rows", rows, np.float32), numbers("places", places, np.int64, (None,))
+        if rows.shape[-1:] != (len(self),):
+            raise InputError(f"rows: expected shape (..., {len(self)}), got {rows.shape}")
+        if len(places) and not 0 <= places.min() <= places.max() < len(self):
+            span = f"{places.min()} to {places.max()}"
+            raise InputError(f"places: expected numbers from 0 to {len(self) - 1}, got {span}")
+        flat = rows.reshape(-1, len(self))
         return columns(flat, places, get_threads()).reshape(*rows.shape[:-1], len(places))
 
     def put(self, samples: NDArray[np.floating]) -> NDArray[np.complex64]:

@@ -105,7 +105,7 @@ def test_other_threads_are_not_heard():
 
 def test_a_bar_needs_a_terminal(monkeypatch):
     with progress.on_terminal():
-        assert progress._ear.get() is None  # stderr of a test is a file
+        assert progress._current.get() is None  # stderr of a test is a file
 
     class Terminal(io.StringIO):
         def isatty(self):
@@ -113,16 +113,16 @@ def test_a_bar_needs_a_terminal(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Terminal())
     with progress.on_terminal(False):
-        assert progress._ear.get() is None
+        assert progress._current.get() is None
     monkeypatch.setenv("TERM", "xterm")
     with progress.on_terminal():
         for _ in progress.track(range(2), 2, "work to be shown"):
             pass
         with progress.phase("left open", 2) as advance:
             advance(1)
-            assert progress._ear.get().listener._shown is not None
+            assert progress._current.get().listener._shown is not None
     assert "work to be shown" in sys.stderr.getvalue()
-    assert progress._ear.get() is None
+    assert progress._current.get() is None
 
 
 def test_a_refinement_is_told_and_stays_the_same(particles, truth):

@@ -116,3 +116,17 @@ def test_samples_of_no_images_and_of_another_box():
     for shape in ((2, 6, 4), (2, 8, 4), (8, 5)):
         with pytest.raises(pycryo.InputError, match=r"transform: expected shape \("):
             pixels.take(np.zeros(shape, np.complex64))
+
+
+@pytest.mark.parametrize(
+    "rows, places, words",
+    [
+        (np.zeros((2, 3)), [0], "rows: expected shape"),
+        (np.zeros((2, 13)), [13], "places: expected numbers from 0 to 12, got 13 to 13"),
+        (np.zeros((2, 13)), [-1, 2], "places: expected numbers from 0 to 12, got -1 to 2"),
+        (np.zeros((2, 13)), [0.5], "places: expected whole numbers"),
+    ],
+)
+def test_wrong_columns(rows, places, words):
+    with pytest.raises(pycryo.InputError, match=words):
+        half_plane(8, 3).columns(rows, places)
