@@ -13,6 +13,12 @@ def turn_rotations(
     tangent: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> NDArray[np.float64]: ...
+def move_shifts(
+    shifts: NDArray[np.float64],
+    pick: NDArray[np.int64],
+    tangent: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> NDArray[np.float64]: ...
 def rotation_proposal_density(
     points: NDArray[np.float64],
     centres: NDArray[np.float64],

@@ -148,6 +148,20 @@ def turn_rotations(const double[:, :, ::1] rotations, const int64_t[:, ::1] pick
     return out
 
 
+def move_shifts(const double[:, :, ::1] shifts, const int64_t[:, ::1] pick, const double[:, :, ::1] tangent,
+                const double[::1] scale):
+    """(n, c, 2) shifts: those of `shifts` (n, a, 2) that are picked, `pick` (n, c), plus `scale` (n,) times `tangent`."""
+    cdef Py_ssize_t n = pick.shape[0], c = pick.shape[1], i, j, d
+    out = np.empty((n, c, 2))
+    cdef double[:, :, ::1] view = out
+    with nogil:
+        for i in range(n):
+            for j in range(c):
+                for d in range(2):
+                    view[i, j, d] = shifts[i, pick[i, j], d] + tangent[i, j, d] * scale[i]
+    return out
+
+
 cdef Py_ssize_t end_of_repeats(const int64_t* pick, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t k = first + 1
     while k < count and pick[k] == pick[first]:

@@ -187,6 +187,48 @@ def find_modes(const double[:, :, ::1] quaternions, const double[:, ::1] weight,
     return out
 
 
+def gather_mode(const double[:, :, ::1] quaternion, const double[:, :, ::1] shift, const double[:, ::1] weight,
+                const int32_t[:, ::1] classes, const int64_t[:, ::1] mode, const int64_t[::1] rows, int64_t number):
+    """The points of the images `rows` (k,) that are of mode `number`: rotations, shifts, weights, sum 1, and classes.
+
+    `mode` (n, m) is that of each point. All get room for as many (k, width, ...) as the richest has; what is not used
+    has no weight.
+    """
+    cdef Py_ssize_t k = rows.shape[0], m = mode.shape[1], i, j, c, here, width = 1
+    cdef int64_t row
+    cdef double total
+    for i in range(k):
+        here = 0
+        for j in range(m):
+            here += mode[rows[i], j] == number
+        width = here if here > width else width
+    rotations, shifts = np.zeros((k, width, 4)), np.zeros((k, width, 2))
+    weights, its_classes = np.zeros((k, width)), np.zeros((k, width), np.int32)
+    cdef double[:, :, ::1] rotation_view = rotations
+    cdef double[:, :, ::1] shift_view = shifts
+    cdef double[:, ::1] weight_view = weights
+    cdef int32_t[:, ::1] class_view = its_classes
+    with nogil:
+        for i in range(k):
+            row = rows[i]
+            here = 0
+            total = 0
+            for j in range(m):
+                if mode[row, j] != number:
+                    continue
+                for c in range(4):
+                    rotation_view[i, here, c] = quaternion[row, j, c]
+                for c in range(2):
+                    shift_view[i, here, c] = shift[row, j, c]
+                class_view[i, here] = classes[row, j]
+                weight_view[i, here] = weight[row, j]
+                total += weight[row, j]
+                here += 1
+            for j in range(here):
+                weight_view[i, j] /= total
+    return rotations, shifts, weights, its_classes
+
+
 cdef void flatten_row(const double* log_weight, double* relative, double* out, Py_ssize_t m,
                       double goal) noexcept nogil:
     cdef double total, top = -INFINITY
@@ -304,15 +346,40 @@ def draw_pairs(const float[:, :, ::1] pairs, const double[:, ::1] of_rotation, c
     return picked, figures
 
 
+def place_pairs(const int64_t[:, ::1] index, const double[:, :, ::1] rotations, const double[:, :, ::1] shifts,
+                const int32_t[:, ::1] classes, const int64_t[::1] rows, double[:, :, ::1] quaternion,
+                double[:, :, ::1] shift, int32_t[:, ::1] class_index):
+    """Copy the pairs `index` (k, count), r·T + t, to the rows `rows` (k,) of `quaternion`, `shift` and `class_index`.
+
+    They are those of `rotations` (k, R, 4) with their `classes` (k, R) and `shifts` (k, T, 2).
+    """
+    cdef Py_ssize_t i, j, c
+    cdef int64_t row, r, t, n_shift = shifts.shape[1]
+    if quaternion.shape[1] != index.shape[1] or shift.shape[1] != index.shape[1] or class_index.shape[1] != index.shape[1]:
+        raise ValueError(f"expected room for {index.shape[1]} points")
+    with nogil:
+        for i in range(index.shape[0]):
+            row = rows[i]
+            for j in range(index.shape[1]):
+                r = index[i, j] // n_shift
+                t = index[i, j] - r * n_shift
+                for c in range(4):
+                    quaternion[row, j, c] = rotations[i, r, c]
+                for c in range(2):
+                    shift[row, j, c] = shifts[i, t, c]
+                class_index[row, j] = classes[i, r]
+
+
 cdef double spread(double total, double squares, int n_axis) noexcept nogil:
     return sqrt(squares / (total if total > 1e-300 else 1e-300) / n_axis)
 
 
-def rotation_spread(const double[:, ::1] weight, const double[:, :, ::1] rotations, const double[:, ::1] centre,
-                    const double[::1] reach):
+def rotation_spread(const double[:, ::1] weight, const double[:, :, ::1] rotations, const int32_t[:, ::1] classes,
+                    const int32_t[::1] its_class, const double[:, ::1] centre, const double[::1] reach):
     """(n,) standard deviations per axis, radians, of `rotations` (n, R, 4) about `centre` (n, 4).
 
-    They count by their `weight` (n, R), those not within `reach` (n,), radians, not at all.
+    They count by their `weight` (n, R); those whose `classes` (n, R) are not `its_class` (n,), or not within `reach`
+    (n,), radians, not at all.
     """
     cdef Py_ssize_t n = rotations.shape[0], i, r
     cdef double total, squares, cosine, square
@@ -323,7 +390,7 @@ def rotation_spread(const double[:, ::1] weight, const double[:, :, ::1] rotatio
             total = 0
             squares = 0
             for r in range(rotations.shape[1]):
-                if weight[i, r] == 0:
+                if weight[i, r] == 0 or classes[i, r] != its_class[i]:
                     continue
                 cosine = fabs(rotations[i, r, 0] * centre[i, 0] + rotations[i, r, 1] * centre[i, 1]
                               + rotations[i, r, 2] * centre[i, 2] + rotations[i, r, 3] * centre[i, 3])
@@ -358,11 +425,12 @@ def shift_spread(const double[:, ::1] weight, const double[:, :, ::1] shifts, co
     return out
 
 
-def mean_rotation(const double[:, ::1] weight, const double[:, :, ::1] rotations, const double[:, ::1] centre,
-                  const double[::1] reach):
+def mean_rotation(const double[:, ::1] weight, const double[:, :, ::1] rotations, const int32_t[:, ::1] classes,
+                  const int32_t[::1] its_class, const double[:, ::1] centre, const double[::1] reach):
     """(n, 4) unit quaternion of the weighted mean of `rotations` (n, R, 4) within `reach` (n,), radians, of `centre`.
 
-    `centre` (n, 4) itself where none of them has weight. Summed in one order: NumPy's depends on where arrays begin.
+    Of those whose `classes` (n, R) are `its_class` (n,); `centre` (n, 4) itself where none of them has weight. Summed in
+    one order: NumPy's depends on where arrays begin.
     """
     cdef Py_ssize_t n = rotations.shape[0], i, r, c
     cdef double cosine, least, w, length
@@ -375,6 +443,8 @@ def mean_rotation(const double[:, ::1] weight, const double[:, :, ::1] rotations
             for c in range(4):
                 total[c] = 0
             for r in range(rotations.shape[1]):
+                if classes[i, r] != its_class[i]:
+                    continue
                 cosine = 0
                 for c in range(4):
                     cosine += rotations[i, r, c] * centre[i, c]

@@ -36,7 +36,7 @@ class Draws:
     stream: int
     ids: NDArray[np.int64]
 
-    def of(self, rows: NDArray[np.int64]) -> Draws:
+    def of(self, rows: NDArray[np.int64] | slice) -> Draws:
         """The draws of some of the particles."""
         return replace(self, ids=self.ids[rows])
 

@@ -209,9 +209,16 @@ class _Modes:
 
 def _members(candidates: Support, mode: NDArray[np.int64], rows: NDArray[np.int64], number: int) -> Support:
     """The candidates of one mode of the images `rows`."""
-    weight = np.where(mode[rows] == number, candidates.weight[rows], 0)
     return Support(
-        candidates.quaternion[rows], candidates.shift[rows], _normalised(weight), candidates.class_index[rows]
+        *_weights.gather_mode(
+            np.ascontiguousarray(candidates.quaternion),
+            np.ascontiguousarray(candidates.shift),
+            np.ascontiguousarray(candidates.weight),
+            np.ascontiguousarray(candidates.class_index),
+            mode,
+            rows,
+            number,
+        )
     )
 
 

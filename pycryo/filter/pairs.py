@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pycryo.filter._weights as _weights
-from pycryo.filter.support import Array
+from pycryo.filter.support import Array, Rows
 from pycryo.threads import get_threads
 
 
@@ -68,7 +68,7 @@ class Pairs:
     of_rotation: Array
     of_shift: Array
 
-    def of(self, rows: NDArray[np.bool_]) -> Pairs:
+    def of(self, rows: Rows) -> Pairs:
         """Those of some images."""
         return Pairs(self.of_pair[rows], self.of_rotation[rows], self.of_shift[rows])
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._weights import mean_rotation, mean_shift, merge_repeats, rotation_spread, shift_spread
+from pycryo.filter._weights import (
+    mean_rotation,
+    mean_shift,
+    merge_repeats,
+    place_pairs,
+    rotation_spread,
+    shift_spread,
+)
 from pycryo.filter.draws import Draws
 from pycryo.filter.pairs import Marginals, Pairs
 from pycryo.filter.proposals import Classes, Cloud, Proposals, Widths, propose
@@ -111,8 +118,8 @@ def run_phases(
         result.n_slices[active] += settings.n_rotation
         result.n_phases[active] += 1
         if done.any():
-            last = here.of(np.flatnonzero(done))
-            _finish(result, active[done], drawn.of(done), log_weight.of(done), widths.of(done), last)
+            some = slice(None) if done.all() else np.flatnonzero(done)
+            _finish(result, active[some], drawn.of(some), log_weight.of(some), widths.of(some), here.of(some))
         keep = ~done
         active = active[keep]
         if not len(active):
@@ -138,9 +145,11 @@ def _spread(
     result: Posterior, rows: NDArray[np.int64], drawn: Proposals, weight: Marginals, reach_r: Array, reach_t: Array
 ) -> tuple[Array, Array]:
     """Standard deviations per axis about the modes of the images `rows`, of what is of their class and in reach."""
-    alike = np.where(drawn.classes == result.mode_class[rows, None], weight.rotation, 0)
+    its_class = result.mode_class[rows]
     return (
-        rotation_spread(alike, drawn.rotations, result.mode_quaternion[rows], reach_r),
+        rotation_spread(
+            weight.rotation, drawn.rotations, drawn.classes, its_class, result.mode_quaternion[rows], reach_r
+        ),
         shift_spread(weight.shift_alike, drawn.shifts, result.mode_shift[rows], reach_t),
     )
 
@@ -176,11 +185,18 @@ def _finish(
 ) -> None:
     """Draw the final support points of the images `rows` and note their figures."""
     picked = log_weight.draw(draws.at(draws.stream + 3).offset(), result.support.weight.shape[1])
-    index_r, index_t = np.divmod(picked.index, drawn.shifts.shape[1])
-    result.support.quaternion[rows] = np.take_along_axis(drawn.rotations, index_r[..., None], axis=1)
-    result.support.shift[rows] = np.take_along_axis(drawn.shifts, index_t[..., None], axis=1)
-    result.support.weight[rows] = merge_repeats(picked.index)
-    result.support.class_index[rows] = np.take_along_axis(drawn.classes, index_r, axis=1)
+    points = result.support
+    place_pairs(
+        picked.index,
+        drawn.rotations,
+        drawn.shifts,
+        drawn.classes,
+        rows,
+        points.quaternion,
+        points.shift,
+        points.class_index,
+    )
+    points.weight[rows] = merge_repeats(picked.index)
     weight = log_weight.marginals(drawn.classes, result.mode_class[rows], 0.0)
     for k in range(result.class_probability.shape[1]):
         result.class_probability[rows, k] = np.where(drawn.classes == k, weight.rotation, 0).sum(axis=1)
@@ -199,9 +215,9 @@ def _centre_modes(
 
     The best of some hundred points is further from the truth than their mean.
     """
-    of_class = np.where(drawn.classes == result.mode_class[rows, None], weight.rotation, 0)
+    its_class, around = result.mode_class[rows], result.mode_quaternion[rows]
     result.mode_quaternion[rows] = mean_rotation(
-        of_class, drawn.rotations, result.mode_quaternion[rows], _REACH * widths.rotation
+        weight.rotation, drawn.rotations, drawn.classes, its_class, around, _REACH * widths.rotation
     )
     result.mode_shift[rows] = mean_shift(
         weight.shift_alike, drawn.shifts, result.mode_shift[rows], _REACH * widths.shift

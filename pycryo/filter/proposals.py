@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density, turn_rotations
+from pycryo.filter._sampling import move_shifts, rotation_proposal_density, shift_proposal_density, turn_rotations
 from pycryo.filter.draws import Draws, student
 from pycryo.filter.resampling import resample
-from pycryo.filter.support import Array, Support
+from pycryo.filter.support import Array, Rows, Support
 from pycryo.threads import get_threads
 
 Classes = NDArray[np.int32]
@@ -39,7 +39,7 @@ class Widths:
     least_rotation: float
     least_shift: float
 
-    def of(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Widths:
+    def of(self, rows: Rows) -> Widths:
         """Those of some images."""
         return replace(self, rotation=self.rotation[rows], shift=self.shift[rows])
 
@@ -96,7 +96,7 @@ class Proposals:
     density_rotation: Array
     density_shift: Array
 
-    def of(self, rows: NDArray[np.bool_]) -> Proposals:
+    def of(self, rows: Rows) -> Proposals:
         """Those of some images."""
         return Proposals(*(getattr(self, field.name)[rows] for field in fields(self)))
 
@@ -109,10 +109,10 @@ def propose(cloud: Cloud, widths: Widths, draws: Draws, n_rotation: int, n_shift
     pick_t = resample(cloud.weight_shift, np.ascontiguousarray(offset[:, 1]), n_shift)
     scale_r = 0.5 * widths.rotation
     rotations = turn_rotations(cloud.rotations, pick_r, student(draws.at(key + 1), n_rotation, 3), scale_r)
-    shifts = np.take_along_axis(cloud.shifts, pick_t[..., None], axis=1)
-    shifts += student(draws.at(key + 2), n_shift, 2) * widths.shift[:, None, None]
-    classes, other = np.take_along_axis(cloud.classes, pick_r, axis=1), _SWITCH / n_class
+    shifts = move_shifts(cloud.shifts, pick_t, student(draws.at(key + 2), n_shift, 2), widths.shift)
+    classes, other = np.zeros(pick_r.shape, np.int32), _SWITCH / n_class
     if n_class > 1:
+        classes = np.take_along_axis(cloud.classes, pick_r, axis=1)
         draw = draws.at(_SWITCH_STREAM + key).uniform(n_rotation)
         drawn = np.minimum(draw / other, n_class - 1).astype(np.int32)
         classes = np.where(draw < _SWITCH, drawn, classes)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pycryo.geometry.rotations import multiply
 
 Array = NDArray[np.float64]
+# Some images: a slice of them is no copy.
+Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
 
 # About the step of the finest scan.
 _BROAD = np.deg2rad(10.0)

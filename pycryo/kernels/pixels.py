@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycryo.arguments import number, numbers, split, whole_number
+from pycryo.arguments import number, numbers, result, split, whole_number
 from pycryo.errors import InputError
 from pycryo.fourier import irfft2, rfft2
 from pycryo.kernels._samples import columns, pick
@@ -49,20 +49,26 @@ class Pixels:
         radius = np.hypot(self.kx, self.ky)
         return np.flatnonzero((radius >= r_low) & (radius < r_high))
 
-    def take(self, transform: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    def take(
+        self, transform: NDArray[np.complexfloating], *, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Samples of (n, box, box//2+1) half-plane transforms: (n, 2, n_pixel) float32, real, then imaginary parts.
+
+        They are written to `out` if it is given.
 
         Raises
         ------
         InputError
-            If the transforms are none of this box.
+            If the transforms are none of this box, or `out` has another shape.
         """
         n, width = len(transform), self.box // 2 + 1
         if transform.shape != (n, self.box, width):
             raise InputError(f"transform: expected shape (n, {self.box}, {width}), got {transform.shape}")
         places = np.asarray(self.ky % self.box * width + self.kx, np.int64)
         parts = np.ascontiguousarray(transform, np.complex64).view(np.float32)
-        return pick(parts.reshape(n, self.box * width, 2), places, get_threads())
+        out = result("out", out, (n, 2, len(self)), np.float32)
+        pick(parts.reshape(n, self.box * width, 2), places, out, get_threads())
+        return out
 
     def columns(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them.

@@ -25,7 +25,7 @@ CYTHON = [_sampling, _weights, _turns, _pixels, _samples, _background, _families
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
 # In Cython's signatures, less const and the layout of memory views.
-C_TYPES = {"uint64_t": int, "int64_t": int, "Py_ssize_t": int, "int": int, "double": float}
+C_TYPES = {"bool": bool, "uint64_t": int, "int64_t": int, "Py_ssize_t": int, "int": int, "double": float}
 C_ELEMENTS = {"int32_t": np.int32, "int64_t": np.int64, "float": np.float32, "uint8_t": np.uint8, "double": np.float64}
 
 
@@ -178,6 +178,7 @@ def test_results_of_what_cython_compiled(tmp_path):
             "uniform": _sampling.uniform(1, 2, ids, 3),
             "normal": _sampling.normal(1, 2, ids, 3),
             "student": _sampling.student(1, 2, 3, ids, 3, 2, 1),
+            "move_shifts": _sampling.move_shifts(shifts, pick, shifts, offset),
             "turn_rotations": _sampling.turn_rotations(rotations, pick, rotations[..., 1:].copy(), offset),
             "rotation_proposal_density": _sampling.rotation_proposal_density(
                 rotations, rotations, pick, offset, classes, classes, 0.9, 0.1, 1
@@ -189,12 +190,18 @@ def test_results_of_what_cython_compiled(tmp_path):
             "merge_repeats": _weights.merge_repeats(pick),
             "flatten_weights": _weights.flatten_weights(weight, 2.0, 1),
             "find_modes": _weights.find_modes(rotations, weight, classes, offset, 2),
+            "gather_mode": _weights.gather_mode(rotations, shifts, weight, classes, pick, ids, 1),
+            "place_pairs": _weights.place_pairs(pick, rotations, shifts, classes, ids, rotations, shifts, classes),
             "best_pairs": _weights.best_pairs(*densities),
             "pair_marginals": _weights.pair_marginals(*densities, classes, classes[:, 0].copy(), 2.0, 1),
             "draw_pairs": _weights.draw_pairs(*densities, offset, 3, 1),
-            "rotation_spread": _weights.rotation_spread(weight, rotations, rotations[:, 0].copy(), offset),
+            "rotation_spread": _weights.rotation_spread(
+                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
+            ),
             "shift_spread": _weights.shift_spread(weight, shifts, shifts[:, 0].copy(), offset),
-            "mean_rotation": _weights.mean_rotation(weight, rotations, rotations[:, 0].copy(), offset),
+            "mean_rotation": _weights.mean_rotation(
+                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
+            ),
             "mean_shift": _weights.mean_shift(weight, shifts, shifts[:, 0].copy(), offset),
         },
         _turns: {
@@ -206,7 +213,7 @@ def test_results_of_what_cython_compiled(tmp_path):
             "read_turned_float32": _pixels.read_turned_float32(pixels, 0, np.zeros(2, np.float32)),
         },
         _samples: {
-            "pick": _samples.pick(np.zeros((2, 3, 2), np.float32), np.arange(2), 1),
+            "pick": _samples.pick(np.zeros((2, 3, 2), np.float32), ids, np.zeros((2, 2, 2), np.float32), 1),
             "columns": _samples.columns(np.zeros((2, 3), np.float32), np.arange(2), 1),
         },
         _background: {
@@ -221,6 +228,15 @@ def test_results_of_what_cython_compiled(tmp_path):
             ),
             "count_beyond": _background.count_beyond(
                 np.zeros((1, 3, 3), np.float32), np.arange(1), np.zeros(1, np.float32), np.ones(1, np.float32), 1
+            ),
+            "weigh": _background.weigh(
+                np.zeros((2, 2, 3), np.float32),
+                np.ones((2, 2), np.float32),
+                np.arange(3, dtype=np.int32) // 2,
+                np.ones((2, 3), np.float32),
+                np.ones(2, np.float32),
+                False,
+                1,
             ),
         },
         _families: {
@@ -237,5 +253,8 @@ def test_results_of_what_cython_compiled(tmp_path):
         for name, result in found.items():
             ((_, told),) = stub.functions[name]
             parts = result if type(result) is tuple else [result]
-            types_of = [int if type(each) is int else np.typing.NDArray[each.dtype.type] for each in parts]
+            types_of = [
+                np.typing.NDArray[each.dtype.type] if isinstance(each, np.ndarray) else None if each is None else int
+                for each in parts
+            ]
             assert told == (types_of[0] if len(types_of) == 1 else tuple[tuple(types_of)]), name

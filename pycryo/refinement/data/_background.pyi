@@ -23,3 +23,12 @@ def count_beyond(
     reach: NDArray[np.float32],
     threads: int,
 ) -> NDArray[np.int64]: ...
+def weigh(
+    samples: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    shell: NDArray[np.int32],
+    transfer: NDArray[np.float32],
+    amplitude: NDArray[np.float32],
+    is_premultiplied: bool,
+    threads: int,
+) -> None: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: embedsignature=True, embedsignature.format=c
-"""The first steps from an image to its Fourier samples."""
+"""What is done to the pixels of an image, and to its Fourier samples, before it is compared."""
 
 import numpy as np
 
@@ -240,3 +240,36 @@ def count_beyond(
     for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
         view[i] = count_of(&images[chosen[i], 0, 0], size, centre[i], reach[i])
     return out
+
+
+cdef void weigh_row(float* re, float* im, const float* gain, const int32_t* shell, const float* transfer,
+                    float amplitude, bint is_premultiplied, Py_ssize_t m, float* weight) noexcept nogil:
+    # `weight` may be `transfer`.
+    cdef Py_ssize_t j
+    cdef float its_gain, ctf, weighted, factor
+    for j in range(m):
+        its_gain = gain[shell[j]]
+        ctf = transfer[j]
+        weighted = its_gain * ctf * amplitude
+        factor = its_gain * amplitude if is_premultiplied else weighted
+        re[j] *= factor
+        im[j] *= factor
+        weight[j] = weighted * ctf * amplitude
+
+
+def weigh(float[:, :, ::1] samples, const float[:, ::1] gain, const int32_t[::1] shell, float[:, ::1] transfer,
+          const float[::1] amplitude, bint is_premultiplied, int threads):
+    """Multiply the samples (n, 2, m) by gain · CTF · amplitude, and the CTF `transfer` (n, m) by the same once more.
+
+    That makes their weights of it. `gain` (n, n_shell) is that of each image's shells, `shell` (m,) those of the
+    samples. The samples of images that were multiplied by their CTF get gain · amplitude only.
+    """
+    cdef Py_ssize_t n = samples.shape[0], m = samples.shape[2], i
+    if samples.shape[1] != 2 or shell.shape[0] != m or transfer.shape[0] != n or transfer.shape[1] != m:
+        raise ValueError(f"expected samples and CTF of {n} images, {m} samples each")
+    if gain.shape[0] != n or amplitude.shape[0] != n or m and not 0 <= np.min(shell) <= np.max(shell) < gain.shape[1]:
+        raise ValueError(f"expected gains and amplitudes of {n} images, gains of all shells")
+    if m > 0:
+        for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+            weigh_row(&samples[i, 0, 0], &samples[i, 1, 0], &gain[i, 0], &shell[0], &transfer[i, 0], amplitude[i],
+                      is_premultiplied, m, &transfer[i, 0])

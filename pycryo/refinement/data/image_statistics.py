@@ -22,7 +22,7 @@ from pycryo.refinement.data.mend import Mends, mended_counts
 from pycryo.refinement.data.norm import norm_corrections
 from pycryo.refinement.data.outliers import N_BAND, Judged, judge, levels
 from pycryo.refinement.data.partition import Partition, by_row
-from pycryo.refinement.data.prepare import particle_power, transform
+from pycryo.refinement.data.prepare import particle_power, samples_of
 from pycryo.report.verdict import ODD_LEVEL
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class _Pass:
         box, group = images.shape[-1], particles.optics_group[good]
         pixels = half_plane(box, box / 2)
         radius = background_radius / particles.optics.pixel_size[group[0]]
-        samples = pixels.take(transform(images, radius))
+        samples = samples_of(images, radius, pixels)
         # A copy: a view would keep all three sums of each image.
         power = image_shells(samples, samples, pixels.shell, self.n_shell)[:, :, 1].copy()
         self.levels.append(levels(power, box))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,11 +15,14 @@ from pycryo.io.particles import Particles
 from pycryo.kernels.pixels import Pixels, half_plane
 from pycryo.kernels.shells import image_shells
 from pycryo.model.microscope import are_premultiplied, magnification, particle_ctf, turn_phases, unflip
+from pycryo.refinement.data._background import weigh as multiply_weights
 from pycryo.refinement.data._background import without_background
 from pycryo.threads import get_threads
 
 # px; width of the rim between what is inside a circle and what is around it.
 _RIM = 4.0
+# px that a core transforms at a time.
+_CHUNK = 1 << 17
 # Share of the image that tells what is around a particle.
 _LEAST_AROUND = 0.1
 
@@ -79,12 +83,23 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
     if not len(around):
         around = np.arange(box * box)
     images = np.ascontiguousarray(images, np.float32)
-    return _half_plane_transform(without_background(images, around.astype(np.int32), get_threads()))
+    return _transform(without_background(images, around.astype(np.int32), get_threads()))
 
 
-def _half_plane_transform(moved: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Of images whose centre pixel is at [0, 0]."""
-    return rfft2(moved, workers=get_threads())
+def samples_of(
+    images: NDArray[np.float32], background_radius: float, pixels: Pixels, factor: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """(n, 2, n_pixel) samples of the `transform` of images (n, N, N), each times its `factor` (n,)."""
+    samples = np.empty((len(images), 2, len(pixels)), np.float32)
+    for some in _chunks(len(images), pixels.box):
+        pixels.take(transform(images[some], background_radius), out=samples[some])
+        if factor is not None:
+            samples[some] *= factor[some, None, None]
+    return samples
+
+
+def _transform(images: NDArray[np.float32]) -> NDArray[np.complex64]:
+    return rfft2(images, workers=get_threads())
 
 
 def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> NDArray[np.float64]:
@@ -100,14 +115,23 @@ def particle_power(images: NDArray[np.float32], radius: float, n_shell: int) -> 
     area_inside, area_around = np.square(inside).sum(), np.square(around).sum()
     if area_around < _LEAST_AROUND * box * box:
         return np.zeros((len(images), n_shell))
-    mean = (images * around).sum(axis=(1, 2), dtype=np.float64) / around.sum(dtype=np.float64)
-    centred = images - mean.astype(np.float32)[:, None, None]
-    pixels = half_plane(box, box / 2)
-    powers = []
-    for window in (inside, around):
-        samples = pixels.take(_half_plane_transform(np.fft.ifftshift(centred * window, axes=(1, 2))))
-        powers.append(image_shells(samples, samples, pixels.shell, n_shell)[:, :, 1])
-    return np.asarray(powers[0] - area_inside / area_around * powers[1])
+    pixels, share = half_plane(box, box / 2), area_inside / area_around
+    result = np.empty((len(images), n_shell))
+    for some in _chunks(len(images), box):
+        few = images[some]
+        mean = (few * around).sum(axis=(1, 2), dtype=np.float64) / around.sum(dtype=np.float64)
+        centred = few - mean.astype(np.float32)[:, None, None]
+        # Where the origin is makes no difference to the power.
+        samples = (pixels.take(_transform(centred * window)) for window in (inside, around))
+        within, beyond = (image_shells(each, each, pixels.shell, n_shell)[:, :, 1] for each in samples)
+        result[some] = within - share * beyond
+    return result
+
+
+def _chunks(n: int, box: int) -> Iterator[slice]:
+    """Images few enough to stay in the caches of the cores that transform them."""
+    size = max(1, _CHUNK // box**2) * get_threads()
+    return (slice(first, first + size) for first in range(0, n, size))
 
 
 def weigh(
@@ -134,11 +158,9 @@ def weigh(
     is_premultiplied : bool
         X were multiplied by the CTF.
     """
-    gain = np.take(1 / noise, pixels.shell, axis=1).astype(np.float32)  # C order, which noise[:, shell] is not
-    amplitude = scale.astype(np.float32)[:, None]
-    weighted = gain * amplitude if transfer is None else gain * transfer * amplitude
-    samples *= (gain * amplitude if is_premultiplied else weighted)[:, None]
-    weights = weighted * amplitude if transfer is None else weighted * transfer * amplitude
+    weights = np.ones((len(samples), len(pixels)), np.float32) if transfer is None else transfer
+    gain, amplitude = (1 / noise).astype(np.float32), scale.astype(np.float32)
+    multiply_weights(samples, gain, pixels.shell, weights, amplitude, is_premultiplied, get_threads())
     return Target(pixels, samples, weights, is_premultiplied=is_premultiplied)
 
 
@@ -215,8 +237,7 @@ class Weighting:
         box = images.shape[-1]
         radius = self.background_radius / particles.optics.pixel_size[group[0]]
         pixels = half_plane(box, min(r_high / self.model_scale(particles, rows), box / 2))
-        samples = pixels.take(transform(images, radius))
-        samples *= (self.sign / self.norm[rows]).astype(np.float32)[:, None, None]
+        samples = samples_of(images, radius, pixels, (self.sign / self.norm[rows]).astype(np.float32))
         return weighted_target(
             samples,
             particles,

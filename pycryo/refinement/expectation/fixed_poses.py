@@ -23,7 +23,7 @@ from pycryo.model.symmetrise import Mates, symmetrise
 from pycryo.progress import phase
 from pycryo.refinement.data.image_statistics import ImageStatistics
 from pycryo.refinement.data.partition import Geometry, Partition
-from pycryo.refinement.data.prepare import transform, weighted_target
+from pycryo.refinement.data.prepare import samples_of, weighted_target
 from pycryo.refinement.expectation.entries import both_bands, on_both_surfaces
 from pycryo.refinement.expectation.rounds import parts, round_count
 
@@ -153,9 +153,9 @@ def _entries(particles: Particles, batch: Batch, job: Job) -> Entries:
     box, pixel_size = int(optics.box[group[0]]), float(optics.pixel_size[group[0]])
     ratio = frame.box * job.pixel_size / (box * pixel_size)  # Fourier px of the map per Fourier px of the image
     pixels = half_plane(box, min(frame.r_high / ratio, box / 2))
-    samples = pixels.take(transform(batch.images, job.weighting.background_radius / pixel_size))
     weighting = job.weighting
-    samples *= (weighting.sign / weighting.norm[rows]).astype(np.float32)[:, None, None]
+    factor = (weighting.sign / weighting.norm[rows]).astype(np.float32)
+    samples = samples_of(batch.images, weighting.background_radius / pixel_size, pixels, factor)
     noise, scale = weighting.noise[group], weighting.scale[group]
     target = weighted_target(
         samples, particles, rows, pixels, noise, scale, use_ctf=weighting.use_ctf, is_bare=job.ewald is not None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from pycryo.filter import _weights
 from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known, assign_modes, search_modes, with_known
 from pycryo.filter.pairs import Pairs
@@ -230,3 +231,23 @@ def test_modes_are_of_one_class():
     classes = np.array([[1, 0, 1, 0]], np.int32)
     mode = assign_modes(Support(turns, np.zeros((1, 4, 2)), weight, classes), 3, np.array([0.1]))
     np.testing.assert_array_equal(mode, [[0, 1, 0, 1]])
+
+
+def test_points_of_one_mode_are_gathered(rng):
+    n, m = 5, 9
+    points = rng.random((n, m, 4)), rng.random((n, m, 2)), rng.random((n, m)), rng.integers(0, 3, (n, m), np.int32)
+    mode, rows = rng.integers(-1, 2, (n, m)), np.array([3, 0, 4])
+    mode[4] = -1
+    mode[4, 6] = 1
+    found = _weights.gather_mode(*points, mode, rows, 1)
+    width = (mode[rows] == 1).sum(axis=1).max()
+    for i, row in enumerate(rows.tolist()):
+        chosen = np.flatnonzero(mode[row] == 1)
+        for array, source in zip(found, points, strict=True):
+            assert array.shape[:2] == (3, width)
+            expected = source[row, chosen]
+            if source is points[2]:
+                expected = expected / expected.sum()
+            np.testing.assert_allclose(array[i, : len(chosen)], expected, rtol=1e-15)
+        assert not found[2][i, len(chosen) :].any()
+    assert [each.shape[1] for each in _weights.gather_mode(*points, mode, rows, 7)] == [1, 1, 1, 1]

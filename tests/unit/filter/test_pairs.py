@@ -96,13 +96,32 @@ def test_spreads_are_weighted_standard_deviations(reach, rng):
     centre, shifts, centre_t = quaternion[:, 0].copy(), rng.standard_normal((N, T, 2)), rng.standard_normal((N, 2))
     weight_r, weight_t = rng.random((N, R)), rng.random((N, T))
     weight_r[:, 1] = 0
+    classes, its_class = rng.integers(0, 2, (N, R), np.int32), rng.integers(0, 2, N, np.int32)
+    classes[:, 0] = its_class
     angle = 2 * np.arccos(np.minimum(np.abs(np.einsum("nri,ni->nr", quaternion, centre)), 1))
     distance = np.linalg.norm(shifts - centre_t[:, None], axis=-1)
-    near_r, near_t = weight_r * (angle < 2 * reach), weight_t * (distance < reach)
+    near_r, near_t = weight_r * (angle < 2 * reach) * (classes == its_class[:, None]), weight_t * (distance < reach)
     variance_r = (near_r * np.square(angle)).sum(axis=1) / near_r.sum(axis=1) / 3
     variance_t = (near_t * np.square(distance)).sum(axis=1) / np.maximum(near_t.sum(axis=1), 1e-300) / 2
-    found_r = _weights.rotation_spread(weight_r, quaternion, centre, np.full(N, 2 * reach))
+    found_r = _weights.rotation_spread(weight_r, quaternion, classes, its_class, centre, np.full(N, 2 * reach))
     found_t = _weights.shift_spread(weight_t, shifts, centre_t, np.full(N, reach))
     # The angle of a rotation to itself is √ε.
     np.testing.assert_allclose(found_r, np.sqrt(variance_r), atol=1e-7)
     np.testing.assert_allclose(found_t, np.sqrt(variance_t), rtol=1e-13)
+
+
+def test_drawn_pairs_are_copied_to_their_rows(rng):
+    rotations, shifts = rng.standard_normal((N, R, 4)), rng.standard_normal((N, T, 2))
+    classes, index = rng.integers(0, 3, (N, R), np.int32), rng.integers(0, R * T, (N, 6))
+    rows = np.array([7, 2, 0, 5, 3])
+    quaternion, shift, class_index = np.full((8, 6, 4), 9.0), np.full((8, 6, 2), 9.0), np.full((8, 6), 9, np.int32)
+    _weights.place_pairs(index, rotations, shifts, classes, rows, quaternion, shift, class_index)
+    each, (r, t) = np.arange(N)[:, None], np.divmod(index, T)
+    np.testing.assert_array_equal(quaternion[rows], rotations[each, r])
+    np.testing.assert_array_equal(shift[rows], shifts[each, t])
+    np.testing.assert_array_equal(class_index[rows], classes[each, r])
+    others = np.setdiff1d(np.arange(8), rows)
+    assert (quaternion[others] == 9).all()
+    assert (class_index[others] == 9).all()
+    with pytest.raises(ValueError, match="expected room for 6 points"):
+        _weights.place_pairs(index, rotations, shifts, classes, rows, quaternion[:, :5].copy(), shift, class_index)

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from scipy.spatial.transform import Rotation
 
-from pycryo.filter._sampling import rotation_proposal_density, shift_proposal_density, turn_rotations
+from pycryo.filter._sampling import move_shifts, rotation_proposal_density, shift_proposal_density, turn_rotations
 from pycryo.filter.draws import Draws
 from pycryo.filter.proposals import Cloud, Widths, propose
 
@@ -103,6 +103,17 @@ def test_turned_rotations(rng):
     # Roundings of quaternions, and of angles that are made of them.
     assert (to_rotation(turned) * expected.inv()).magnitude().max() < 1e-14
     np.testing.assert_allclose(np.linalg.norm(turned, axis=-1), 1, rtol=1e-15)
+
+
+def test_moved_shifts(rng):
+    shifts, pick, tangent, scale = (
+        rng.random((3, 4, 2)),
+        rng.integers(0, 4, (3, 6)),
+        rng.random((3, 6, 2)),
+        rng.random(3),
+    )
+    expected = np.take_along_axis(shifts, pick[..., None], 1) + tangent * scale[:, None, None]
+    np.testing.assert_allclose(move_shifts(shifts, pick, tangent, scale), expected, rtol=1e-15)
 
 
 def test_shift_density_is_students(rng):
