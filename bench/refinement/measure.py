@@ -28,13 +28,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-# Shared objects by what runs in them; the rest is Python, NumPy, the system and messages. The kernels call libm
-# (97 % of its time by a profile with call stacks), NumPy has functions of its own.
+# Shared objects by what runs in them, with what they call of the C library and the system; the rest is Python, NumPy,
+# files and messages.
 _KINDS = {
-    "kernels": r"(_core|_sampling|_weights|_turns|_background|_families|_pixels|libm)\.",
+    "kernels": r"/(_core|_sampling|_weights|_turns|_background|_families|_pixels|_samples)\.",
     "BLAS": r"openblas",
     "FFT": r"pocketfft|_duccfft",
 }
+_INTERPRETER = r"libpython|/python[\d.]*\)$"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def refine(folder: Path, symmetry: str, ranks: int, extra: list[str], *, with_sh
             *extra,
         ]
         if with_shares:
-            command = ["perf", "record", "-q", "-F", "99", "-o", str(record), *command]
+            command = ["perf", "record", "-q", "-F", "197", "--call-graph", "dwarf,8192", "-o", str(record), *command]
         cpu, begin = children_cpu(), time.perf_counter()
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         wall, cpu = time.perf_counter() - begin, children_cpu() - cpu
@@ -102,15 +103,25 @@ def refine(folder: Path, symmetry: str, ranks: int, extra: list[str], *, with_sh
 
 
 def shares_of(record: Path) -> dict[str, float]:
-    """Share of the samples of each kind, percent."""
-    command = ["perf", "report", "-i", str(record), "--sort", "dso", "--stdio"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    shares = dict.fromkeys(_KINDS, 0.0)
-    for percent, name in re.findall(r"^\s*([\d.]+)%\s+(\S+)", text, re.MULTILINE):
-        for kind, pattern in _KINDS.items():
-            if re.search(pattern, name):
-                shares[kind] += float(percent)
-    return shares
+    """Share of the samples of each kind, percent: of what is called last of these, by the interpreter or in itself."""
+    found, n_sample = Counter[str](), 0
+    command = ["perf", "script", "-i", str(record), "-F", "ip,sym,dso", "--no-inline"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as script:
+        assert script.stdout is not None
+        is_new, is_told = True, False
+        for line in script.stdout:  # one call each, the innermost first; empty lines between the samples
+            if not line.strip():
+                is_new, is_told = True, False
+                continue
+            n_sample += is_new
+            is_new = False
+            if is_told:
+                continue
+            kind = next((kind for kind, pattern in _KINDS.items() if re.search(pattern, line)), None)
+            is_told = kind is not None or re.search(_INTERPRETER, line) is not None
+            if kind is not None:
+                found[kind] += 1
+    return {kind: 100 * found[kind] / max(n_sample, 1) for kind in _KINDS}
 
 
 def main() -> None:
