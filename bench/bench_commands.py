@@ -47,12 +47,15 @@ class Work:
 def call(command: Command, threads: int, folder: Path) -> None:
     """Run a command quietly in a folder, where RELION takes the names of images to begin.
 
+    Python keeps there what it compiles of the modules, as pip does when it installs them.
+
     Raises
     ------
     CalledProcessError
         If it fails.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYCRYO_THREADS": str(threads)}
+    environment |= {"PYTHONPYCACHEPREFIX": str(folder / "modules"), "PYTHONDONTWRITEBYTECODE": ""}
     subprocess.run(
         command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -4,3 +4,11 @@ from numpy.typing import NDArray
 
 def pick(transforms: NDArray[np.float32], places: NDArray[np.int64], threads: int) -> NDArray[np.float32]: ...
 def columns(rows: NDArray[np.float32], places: NDArray[np.int64], threads: int) -> NDArray[np.float32]: ...
+def place(
+    samples: NDArray[np.float32],
+    places: NDArray[np.int64],
+    mates: NDArray[np.int64],
+    factors: NDArray[np.float32],
+    transforms: NDArray[np.float32],
+    threads: int,
+) -> None: ...
