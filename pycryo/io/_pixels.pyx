@@ -4,10 +4,13 @@
 
 import os
 
+import numpy as np
+
 from libc.stdint cimport int64_t
 
 cdef extern from *:
     """
+    #include <fcntl.h>
     #include <unistd.h>
 
     #include <algorithm>
@@ -139,6 +142,15 @@ cdef extern from *:
       return value;
     }
 
+    bool begin_writing(int descriptor, long long offset, long long n) {
+    #ifdef SYNC_FILE_RANGE_WRITE
+      return sync_file_range(descriptor, offset, n, SYNC_FILE_RANGE_WRITE) == 0;
+    #else
+      static_cast<void>(descriptor), static_cast<void>(offset), static_cast<void>(n);
+      return false;
+    #endif
+    }
+
     // Minimum, maximum, sum and sum of squares of n numbers, eight at a time: the sums have an order of their own.
     void sum_up(const float* pixels, std::size_t n, double* out) {
       const float infinity = std::numeric_limits<float>::infinity();
@@ -180,14 +192,28 @@ cdef extern from *:
     """
     long long read_numbers(int descriptor, long long offset, int size, bint turn, long long n, float* out) noexcept nogil
     void sum_up(const float* pixels, size_t n, double* out) noexcept nogil
+    bint begin_writing(int descriptor, long long offset, long long n) noexcept nogil
 
 
-def sums_of(const float[::1] pixels, double[::1] out):
-    """Minimum, maximum, sum and sum of squares of finite numbers into `out` (4,); NaN are no minimum and no maximum."""
+def send_to_disc(int descriptor, int64_t offset, int64_t n):
+    """Let the system begin to write n bytes of a file from byte `offset` on to the disc, and do not wait.
+
+    1, or 0 where it cannot be told: errors of the disc are for fsync to tell.
+    """
+    cdef bint was_told
+    with nogil:
+        was_told = begin_writing(descriptor, offset, n)
+    return int(was_told)
+
+
+def sums_of(const float[::1] pixels):
+    """(4,) minimum, maximum, sum and sum of squares of finite numbers; NaN are no minimum and no maximum."""
     cdef size_t n = pixels.shape[0]
-    if n:
-        with nogil:
-            sum_up(&pixels[0], n, &out[0])
+    out = np.empty(4)
+    cdef double[::1] view = out
+    with nogil:
+        sum_up(&pixels[0] if n else NULL, n, &view[0])
+    return out
 
 
 def read_float16(int descriptor, int64_t offset, int is_turned, float[::1] out):

@@ -133,10 +133,9 @@ def statistics_of(image: NDArray[Any]) -> NDArray[np.float64]:
     if image.size == 0:
         return np.array([[np.inf, -np.inf, 0, 0]])
     if image.dtype == np.float32 and image.dtype.isnative:
-        sums = np.empty((1, 4))
-        sums_of(np.ascontiguousarray(image).reshape(-1), sums[0])
-        if math.isfinite(sums[0, 3]):
-            return sums + 0.0
+        sums = sums_of(np.ascontiguousarray(image).reshape(-1))
+        if math.isfinite(sums[3]):
+            return sums[None] + 0.0
     values = image.reshape(-1).astype(np.float64)
     found = np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
     return found + 0.0  # no -0.0, whose sign would depend on the order of the planes

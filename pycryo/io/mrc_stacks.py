@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
-from pycryo.io._pixels import read_float16, read_turned_float32
+from pycryo.io._pixels import read_float16, read_turned_float32, send_to_disc
 from pycryo.io.atomic import atomic_path
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
 from pycryo.io.sources.array_stack import ArrayStack
@@ -68,7 +68,10 @@ def write_stack(
             images = np.ascontiguousarray(block, dtype).reshape((-1, *block.shape[-2:]))
             if images.shape[1:] != tuple(shape):
                 raise ValueError(f"images: expected shape {tuple(shape)}, got {images.shape[1:]}")
+            # The disc works while the next images are made: little is left for the end, which waits for it.
+            begin = file.tell()
             file.write(images.data)
+            send_to_disc(file.fileno(), begin, images.nbytes)
             statistics = summary(np.concatenate([statistics, *map(statistics_of, images)]))
             n += len(images)
         file.seek(0)

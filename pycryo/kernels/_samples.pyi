@@ -9,6 +9,6 @@ def place(
     places: NDArray[np.int64],
     mates: NDArray[np.int64],
     factors: NDArray[np.float32],
-    transforms: NDArray[np.float32],
+    size: int,
     threads: int,
-) -> None: ...
+) -> NDArray[np.float32]: ...

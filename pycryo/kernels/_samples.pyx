@@ -6,7 +6,6 @@ import numpy as np
 
 from cython.parallel cimport prange
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 
 def pick(const float[:, :, ::1] transforms, const int64_t[::1] places, int threads):
@@ -37,25 +36,21 @@ def place(
     const int64_t[::1] places,
     const int64_t[::1] mates,
     const float[::1] factors,
-    float[:, :, ::1] transforms,
+    int64_t size,
     int threads,
 ):
-    """Put samples (n, 2, m) times `factors` (m,) at their `places` in transforms (n, size, 2), 0 elsewhere.
+    """(n, size, 2) float32: samples (n, 2, m) times `factors` (m,) at their `places`, 0 elsewhere.
 
-    Their conjugates are put at `mates` (m,), where these are not negative.
+    Their conjugates are at `mates` (m,), where these are not negative.
     """
-    cdef Py_ssize_t n = samples.shape[0], m = places.shape[0], size = transforms.shape[1], i, j
-    cdef const float* re
-    cdef const float* im
-    cdef float* out
+    cdef Py_ssize_t n = samples.shape[0], m = places.shape[0], i, j
+    transforms = np.zeros((n, size, 2), np.float32)
+    cdef float[:, :, ::1] out = transforms
     for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
-        re = &samples[i, 0, 0]
-        im = &samples[i, 1, 0]
-        out = &transforms[i, 0, 0]
-        memset(out, 0, 2 * size * sizeof(float))
         for j in range(m):
-            out[2 * places[j]] = factors[j] * re[j]
-            out[2 * places[j] + 1] = factors[j] * im[j]
+            out[i, places[j], 0] = factors[j] * samples[i, 0, j]
+            out[i, places[j], 1] = factors[j] * samples[i, 1, j]
             if mates[j] >= 0:
-                out[2 * mates[j]] = factors[j] * re[j]
-                out[2 * mates[j] + 1] = -factors[j] * im[j]
+                out[i, mates[j], 0] = factors[j] * samples[i, 0, j]
+                out[i, mates[j], 1] = -factors[j] * samples[i, 1, j]
+    return transforms

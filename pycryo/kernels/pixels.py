@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import number, numbers, split, whole_number
 from pycryo.errors import InputError
-from pycryo.fourier import ifft, irfft, rfft2
-from pycryo.kernels._samples import columns, pick, place
-from pycryo.memory import core_cache
+from pycryo.fourier import rfft2
+from pycryo.kernels._samples import columns, pick
+from pycryo.kernels.images import half_planes, images
 from pycryo.threads import get_threads, threads_or_default
 
 
@@ -62,7 +62,8 @@ class Pixels:
         if transform.shape != (n, self.box, width):
             raise InputError(f"transform: expected shape (n, {self.box}, {width}), got {transform.shape}")
         places = np.asarray(self.ky % self.box * width + self.kx, np.int64)
-        return pick(_parts(np.ascontiguousarray(transform, np.complex64)), places, get_threads())
+        parts = np.ascontiguousarray(transform, np.complex64).view(np.float32)
+        return pick(parts.reshape(n, self.box * width, 2), places, get_threads())
 
     def columns(self, rows: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(..., n_place) of rows (..., n_pixel): some of the samples, as `index` finds them.
@@ -83,17 +84,7 @@ class Pixels:
 
     def put(self, samples: NDArray[np.floating]) -> NDArray[np.complex64]:
         """Inverse of `take`: (n, box, box//2+1) complex64 half-plane transforms, zero where no sample is."""
-        out = np.empty((len(samples), self.box, self.box // 2 + 1), np.complex64)
-        values = np.ascontiguousarray(samples, np.float32)
-        place(values, *self._places(), np.ones(len(self), np.float32), _parts(out), get_threads())
-        return out
-
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(n_pixel,) places of the samples in a half plane, row by row; those of their conjugates in it, or -1."""
-        width = self.box // 2 + 1
-        places, mates = (np.asarray(ky % self.box * width + self.kx, np.int64) for ky in (self.ky, -self.ky))
-        mates[(self.kx > 0) | (self.ky == 0)] = -1
-        return places, mates
+        return half_planes(np.asarray(samples, np.float32), self.kx, self.ky, self.box)
 
     def from_images(self, images: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
         """Samples (n, 2, n_pixel) of images (n, N, N) whose origin is the centre pixel N//2.
@@ -118,25 +109,7 @@ class Pixels:
         given = split("samples", samples)
         if given.ndim != 3 or given.shape[2] != len(self):
             raise InputError(f"samples: expected shape (n, 2, {len(self)}), got {given.shape}")
-        # exp(πi (kx + ky)) moves the origin of an even box to its centre. Some images at a time stay in the cache.
-        workers, box = threads_or_default(threads), self.box
-        is_even = box % 2 == 0
-        signs = 1 - 2 * ((self.kx + self.ky) & 1) if is_even else np.ones(len(self))
-        factors, places = np.asarray(signs / box**2, np.float32), self._places()
-        images = np.empty((len(given), box, box), np.float32)
-        step = max(1, workers * core_cache() // (16 * box**2))
-        for first in range(0, len(given), step):
-            some = given[first : first + step]
-            transforms = np.empty((len(some), box, box // 2 + 1), np.complex64)
-            place(some, *places, factors, _parts(transforms), workers)
-            lines = ifft(transforms, 1, scaled=False, overwrite=True, workers=workers)
-            irfft(lines, box, 2, scaled=False, out=images[first : first + step], workers=workers)
-        return images if is_even else np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
-
-
-def _parts(transforms: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """(n, size, 2) real and imaginary parts of half planes (n, box, box//2+1); the same memory."""
-    return transforms.view(np.float32).reshape(len(transforms), transforms[:1].size, 2)
+        return images(given, self.kx, self.ky, self.box, threads=threads)
 
 
 def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:
