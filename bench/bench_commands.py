@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from pycryo.benchmark.cases import Case, Skipped
 from pycryo.benchmark.limits import Limit
@@ -47,12 +48,15 @@ class Work:
 def call(command: Command, threads: int, folder: Path) -> None:
     """Run a command quietly in a folder, where RELION takes the names of images to begin.
 
+    Python keeps there what it compiles of the modules, as pip does when it installs them.
+
     Raises
     ------
     CalledProcessError
         If it fails.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYCRYO_THREADS": str(threads)}
+    environment |= {"PYTHONPYCACHEPREFIX": str(folder / "modules"), "PYTHONDONTWRITEBYTECODE": ""}
     subprocess.run(
         command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -84,11 +88,11 @@ def of_maps(ours: Path, theirs: Path) -> float:
 
 
 def make_map(path: Path) -> None:
-    """A ball of noise with a soft rim."""
+    """A ball of smooth noise that ends within the box, and has little at the Nyquist frequency."""
     line = np.arange(BOX) - BOX // 2
     radius = np.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + line**2)
-    noise = np.random.default_rng(0).standard_normal((BOX, BOX, BOX), dtype=np.float32)
-    write_map(path, (np.exp(-((radius / 30) ** 2)) * (1 + 0.2 * noise)).astype(np.float32), PIXEL_SIZE)
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal((BOX, BOX, BOX), dtype=np.float32), 1.0)
+    write_map(path, (np.exp(-((radius / 40) ** 8)) * (1 + 5 * noise)).astype(np.float32), PIXEL_SIZE)
 
 
 def cases() -> list[Case | Skipped]:

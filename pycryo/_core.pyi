@@ -61,6 +61,17 @@ def project_slices(
     threads: int,
 ) -> None: ...
 
+# images
+def image_box_is_quick(box: int) -> bool: ...
+def images(
+    samples: NDArray[np.float32],
+    kx: NDArray[np.int32],
+    ky: NDArray[np.int32],
+    box: int,
+    out: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+
 # compare
 def compare_pack_images(
     images: NDArray[np.float32], weights: NDArray[np.float32], rows: NDArray[np.float32], n_group: int, threads: int

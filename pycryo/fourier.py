@@ -49,14 +49,26 @@ def rfft(x: NDArray[Any], n: int | None = None, axis: int = -1, *, workers: int 
     return np.asarray(_compiled.r2c(fitted, (axis,), True, _UNSCALED, None, workers))
 
 
-def irfft(x: NDArray[Any], n: int, axis: int = -1, *, scaled: bool = True, workers: int = 1) -> NDArray[Any]:
-    """Inverse of `rfft`, n points; without the factor 1/n if not `scaled`."""
+def irfft(
+    x: NDArray[Any],
+    n: int,
+    axis: int = -1,
+    *,
+    scaled: bool = True,
+    out: NDArray[Any] | None = None,
+    workers: int = 1,
+) -> NDArray[Any]:
+    """Inverse of `rfft`, n points, into `out` if it is given; without the factor 1/n if not `scaled`."""
     if _compiled is None:
         import scipy.fft
 
-        return np.asarray(scipy.fft.irfft(x, n, axis, norm=None if scaled else "forward", workers=workers))
+        found = np.asarray(scipy.fft.irfft(x, n, axis, norm=None if scaled else "forward", workers=workers))
+        if out is None:
+            return found
+        out[...] = found
+        return out
     fitted, _ = _fitted(x, n // 2 + 1, axis)
-    return np.asarray(_compiled.c2r(fitted, (axis,), n, False, _SCALED if scaled else _UNSCALED, None, workers))
+    return np.asarray(_compiled.c2r(fitted, (axis,), n, False, _SCALED if scaled else _UNSCALED, out, workers))
 
 
 def fft(

@@ -23,6 +23,7 @@ import test_compare_local
 import test_ctf
 import test_defocus_scores
 import test_gridding
+import test_images
 import test_keyvalue
 import test_mates
 import test_projector
@@ -39,6 +40,7 @@ from pycryo.kernels.reference import (
     ctf,
     defocus_scores,
     gridding,
+    images,
     keyvalue,
     mates,
     projector,
@@ -112,6 +114,15 @@ def projector_cases(rng: np.random.Generator) -> Iterator[Case]:
         bent = {} if curvature is None else {"curvature": curvature}
         atol = 6 * 33 * 3 * EPSILON * 10 + 10 * 10 * EPSILON
         yield Case("projector", "project_slices", arguments | bent, {"out": (expected.astype(np.float32), atol)})
+
+
+def images_cases(rng: np.random.Generator) -> Iterator[Case]:
+    for box in (30, 32):
+        pixels = half_plane(box, box / 2)
+        samples = rng.standard_normal((3, 2, len(pixels))).astype(np.float32)
+        arguments = {"samples": samples, "kx": pixels.kx, "ky": pixels.ky, "box": np.int32(box)}
+        expected = images.images(samples.astype(float), pixels.kx, pixels.ky, box).astype(np.float32)
+        yield Case("images", "images", arguments, {"out": (expected, test_images.tolerance(box))})
 
 
 def compare_cases(rng: np.random.Generator) -> Iterator[Case]:
@@ -255,7 +266,7 @@ def gridding_layer(ball: Any, layer: int, n: int, real: Any, rng: np.random.Gene
 
 
 SOURCES = (ctf_cases, shift_cases, shells_cases, projector_cases, compare_cases, compare_local_cases, defocus_cases)
-SOURCES += (insertion_cases, merge_cases, mates_cases, gridding_cases)
+SOURCES += (insertion_cases, merge_cases, mates_cases, gridding_cases, images_cases)
 
 
 def all_cases() -> list[Case]:

@@ -15,6 +15,7 @@ from pycryo.kernels.compare_local import compare_local
 from pycryo.kernels.ctf import ctf
 from pycryo.kernels.defocus_scores import defocus_scores, defocus_sums
 from pycryo.kernels.entries import Entries
+from pycryo.kernels.images import images
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.reference import backprojector as backprojector_twin
 from pycryo.kernels.reference import compare as compare_twin
@@ -22,6 +23,7 @@ from pycryo.kernels.reference import compare_local as compare_local_twin
 from pycryo.kernels.reference import ctf as ctf_twin
 from pycryo.kernels.reference import defocus_scores as defocus_scores_twin
 from pycryo.kernels.reference import gridding as gridding_twin
+from pycryo.kernels.reference import images as images_twin
 from pycryo.kernels.reference import projector as projector_twin
 from pycryo.kernels.reference import shells as shells_twin
 from pycryo.kernels.reference import shift as shift_twin
@@ -63,6 +65,12 @@ def of_shift() -> float:
     images, shifts = noise(4, 2, len(PIXELS)), 3.0 * noise(4, 5, 2).astype(np.float64)
     found = shift(images, *K, shifts, BOX)
     return relative([found], [shift_twin.shift(images.astype(np.float64), *K, shifts, BOX)])
+
+
+def of_images() -> float:
+    """Images of noise."""
+    samples = noise(4, 2, len(PIXELS))
+    return relative([images(samples, *K, BOX)], [images_twin.images(samples.astype(np.float64), *K, BOX)])
 
 
 def of_shells() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.io._pixels import sums_of
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -130,6 +132,10 @@ def statistics_of(image: NDArray[Any]) -> NDArray[np.float64]:
     """(1, 4) minimum, maximum, sum and sum of squares of an image."""
     if image.size == 0:
         return np.array([[np.inf, -np.inf, 0, 0]])
+    if image.dtype == np.float32 and image.dtype.isnative:
+        sums = sums_of(np.ascontiguousarray(image).reshape(-1))
+        if math.isfinite(sums[3]):
+            return sums[None] + 0.0
     values = image.reshape(-1).astype(np.float64)
     found = np.array([[values.min(), values.max(), values.sum(), np.einsum("i,i->", values, values)]])
     return found + 0.0  # no -0.0, whose sign would depend on the order of the planes

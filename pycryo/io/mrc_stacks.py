@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError, RunError
-from pycryo.io._pixels import read_float16, read_turned_float32
+from pycryo.io._pixels import read_float16, read_turned_float32, send_to_disc
 from pycryo.io.atomic import atomic_path
 from pycryo.io.mrc_header import HEADER_BYTES, MODES, MrcHeader, new_header, read_header, statistics_of, summary
 from pycryo.io.sources.array_stack import ArrayStack
@@ -23,6 +23,9 @@ from pycryo.threads import get_threads
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 4 << 20  # neighbouring images are read in one call of at most this size, several by as many threads
+# Written in one call. The page cache makes pages as large as a call, and large ones may have to be cleared first, by a
+# virtual machine's host too: 1 MiB takes up to ten times as long as four of these.
+_WRITE_BYTES = 256 << 10
 # A file of a network's file system may be out of sight for a while: seconds to wait for it, and between two looks.
 LATE, _LOOK = 10.0, 0.1
 _OUT_OF_SIGHT = (errno.ENOENT, errno.ESTALE)
@@ -68,7 +71,11 @@ def write_stack(
             images = np.ascontiguousarray(block, dtype).reshape((-1, *block.shape[-2:]))
             if images.shape[1:] != tuple(shape):
                 raise ValueError(f"images: expected shape {tuple(shape)}, got {images.shape[1:]}")
-            file.write(images.data)
+            # The disc works while the next images are made: little is left for the end, which waits for it.
+            begin, pixels = file.tell(), images.reshape(-1).view(np.uint8).data
+            for first in range(0, images.nbytes, _WRITE_BYTES):
+                file.write(pixels[first : first + _WRITE_BYTES])
+            send_to_disc(file.fileno(), begin, images.nbytes)
             statistics = summary(np.concatenate([statistics, *map(statistics_of, images)]))
             n += len(images)
         file.seek(0)

@@ -28,3 +28,28 @@ def columns(const float[:, ::1] rows, const int64_t[::1] places, int threads):
         for j in range(m):
             view[i, j] = rows[i, places[j]]
     return out
+
+
+def place(
+    const float[:, :, ::1] samples,
+    const int64_t[::1] places,
+    const int64_t[::1] mates,
+    const float[::1] factors,
+    int64_t size,
+    int threads,
+):
+    """(n, size, 2) float32: samples (n, 2, m) times `factors` (m,) at their `places`, 0 elsewhere.
+
+    Their conjugates are at `mates` (m,), where these are not negative.
+    """
+    cdef Py_ssize_t n = samples.shape[0], m = places.shape[0], i, j
+    transforms = np.zeros((n, size, 2), np.float32)
+    cdef float[:, :, ::1] out = transforms
+    for i in prange(n, nogil=True, num_threads=threads, schedule="static"):
+        for j in range(m):
+            out[i, places[j], 0] = factors[j] * samples[i, 0, j]
+            out[i, places[j], 1] = factors[j] * samples[i, 1, j]
+            if mates[j] >= 0:
+                out[i, mates[j], 0] = factors[j] * samples[i, 0, j]
+                out[i, mates[j], 1] = -factors[j] * samples[i, 1, j]
+    return transforms

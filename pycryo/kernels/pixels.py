@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo.arguments import number, numbers, result, split, whole_number
 from pycryo.errors import InputError
-from pycryo.fourier import irfft2, rfft2
+from pycryo.fourier import rfft2
 from pycryo.kernels._samples import columns, pick
+from pycryo.kernels.images import half_planes, images
 from pycryo.threads import get_threads, threads_or_default
 
 
@@ -89,12 +90,7 @@ class Pixels:
 
     def put(self, samples: NDArray[np.floating]) -> NDArray[np.complex64]:
         """Inverse of `take`: (n, box, box//2+1) complex64 half-plane transforms, zero where no sample is."""
-        out = np.zeros((len(samples), self.box, self.box // 2 + 1), np.complex64)
-        values = samples[:, 0] + 1j * samples[:, 1]
-        out[:, self.ky % self.box, self.kx] = values
-        on_axis = (self.kx == 0) & (self.ky > 0)
-        out[:, -self.ky[on_axis] % self.box, 0] = values[:, on_axis].conj()
-        return out
+        return half_planes(np.asarray(samples, np.float32), self.kx, self.ky, self.box)
 
     def from_images(self, images: ArrayLike, *, threads: int | None = None) -> NDArray[np.float32]:
         """Samples (n, 2, n_pixel) of images (n, N, N) whose origin is the centre pixel N//2.
@@ -119,8 +115,7 @@ class Pixels:
         given = split("samples", samples)
         if given.ndim != 3 or given.shape[2] != len(self):
             raise InputError(f"samples: expected shape (n, 2, {len(self)}), got {given.shape}")
-        images = irfft2(self.put(given), self.box, workers=threads_or_default(threads))
-        return np.asarray(np.fft.fftshift(images, axes=(1, 2)), np.float32)
+        return images(given, self.kx, self.ky, self.box, threads=threads)
 
 
 def half_plane(box: int, r_high: float, r_low: float = 0.0) -> Pixels:

@@ -143,13 +143,15 @@ def fourier_volume(
     lines = np.where(beyond, padded - half, half)
     kind = np.complex128 if dtype == np.float64 else np.complex64
     along_x, along_y = (_centre_phase(each, box, padded, np.dtype(kind)) for each in (half, full))
-    planes = np.empty((box, len(full), len(half)), kind)
+    data = np.empty((len(full), len(full), len(half)), np.complex64)
+    # Memory that is not touched need not be cleared by the system: planes are kept where the result will be.
+    fits = kind is np.complex64 and box <= len(full)
+    planes = data[:box] if fits else np.empty((box, len(full), len(half)), kind)
     for block in _blocks(box, padded * len(half) * planes.itemsize, workers):
         some = rfft(work[block], padded, axis=2, workers=workers)[:, :, lines]
         some[:, :, beyond] = some[:, :, beyond].conj()
         some *= along_x
         np.multiply(fft(some, padded, axis=1, workers=workers)[:, full % padded], along_y[:, None], out=planes[block])
-    data = np.empty((len(full), len(full), len(half)), np.complex64)
     for block in _blocks(len(full), padded * len(half) * planes.itemsize, workers):
         some = fft(planes[:, block], padded, axis=0, workers=workers)[full % padded]
         some *= along_y[:, None, None]

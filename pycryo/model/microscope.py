@@ -215,9 +215,11 @@ def put_into_images(
     transfer = particle_ctf(particles, rows, pixels)
     optics, group = particles.optics, particles.optics_group[rows]
     flipped, multiplied = optics.is_phase_flipped[group], optics.is_premultiplied[group]
-    factor = np.where(flipped[:, None], np.abs(transfer), transfer)
-    factor = np.where(multiplied[:, None], np.square(transfer), factor)
-    samples *= factor[:, None]
+    if flipped.any():
+        transfer[flipped] = np.abs(transfer[flipped])
+    if multiplied.any():
+        transfer[multiplied] = np.square(transfer[multiplied])
+    samples *= transfer[:, None]
     turn_phases(samples, optics, group, pixels, sign=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pycryo.fourier import next_fast_length
 from pycryo.kernels import gridding
 from pycryo.kernels.backprojector import Accumulators
+from pycryo.model.measured_ssnr import measured_ssnr
 from pycryo.model.owners import MODELS, Model
 from pycryo.model.padded_grid import PaddedGrid, SlabGrid, WholeGrid, for_layers
 from pycryo.parallel.comm import Comm, SerialComm
@@ -23,6 +25,11 @@ Weight = NDArray[np.float64]
 # few percent of their shell's T hold amplified noise; against the truth (sim64, sim128) every shell gains from 300 down
 # to 60, the low ones begin to lose at 30.
 _SSNR = 60.0
+# Least and greatest ratio that is measured from F and T: below it the weights are nearly equal within a shell, above it
+# voxels with little T would hold amplified errors of the interpolation.
+_MEASURED = 1.0, 300.0
+# Parts of the volume whose difference tells how sure it is.
+_BLOCKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +139,26 @@ class Solver:
         self.map_extent = int(ends[0]) - self.points // 2, int(ends[1]) - self.points // 2
         self.mean_weight = self._radial_mean()
 
+    def measured_ssnr(self) -> NDArray[np.float64]:
+        """(n_shell,) signal-to-noise ratio of each shell, as `solve` takes it, from F and T alone. Collective."""
+
+        def moments(layer: int, weight: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+            re, im = (self._of(part, layer) for part in (self._accumulators.re, self._accumulators.im))
+            power, square = re * re + im * im, weight * weight
+            return weight, square, square * weight, power, power * weight
+
+        # What is between padded Fourier px is known from them.
+        sums = self._shell_sums(5, moments, every=self._accumulators.padding)
+        blocks = np.add.reduceat(sums, np.unique(np.linspace(0, sums.shape[1], _BLOCKS, endpoint=False).astype(int)), 1)
+        return measured_ssnr(np.concatenate([blocks[:1, ..., 1], blocks[..., 0]]), _SSNR, _MEASURED)
+
     def solve(
-        self, *, ssnr: NDArray[np.float64] | None = None, max_iterations: int = 10, tolerance: float = 1e-2
+        self,
+        *,
+        ssnr: NDArray[np.float64] | None = None,
+        keeps_scale: bool = False,
+        max_iterations: int = 10,
+        tolerance: float = 1e-2,
     ) -> Solution:
         """Reconstruct a map. Collective.
 
@@ -142,6 +167,8 @@ class Solver:
         ssnr : (n_shell,) float64, optional
             Signal-to-noise ratio of the reconstruction per shell; adds mean(T)/ssnr to T (Wiener). None: only as much
             as keeps voxels with little T from blowing up, and the grey values unchanged.
+        keeps_scale : bool
+            Multiply shells so that their grey values are those without a filter.
         max_iterations, tolerance : int, float
             Stop at max|C - 1| < tolerance, when it no longer falls, or after this many iterations. The start, the
             quotient 1/T, meets the condition away from the rim already, because the insertion spreads T by the same
@@ -149,7 +176,8 @@ class Solver:
         """
         add = self._addend(ssnr)
         w, iterations, deviation = self._iterate(add, max_iterations, tolerance)
-        planes = self._to_map(w, add, 1 + 1 / _SSNR if ssnr is None else 1.0)
+        scale = 1 + 1 / _SSNR if ssnr is None else 1.0
+        planes = self._to_map(w, add, scale, self._unfiltered(add) if keeps_scale else None)
         return Solution(planes, self.points, self.mean_weight, iterations, deviation)
 
     def _of(self, values: NDArray[np.float64], layer: int) -> NDArray[np.float64]:
@@ -159,18 +187,44 @@ class Solver:
         first, last = sphere.voxels(layer, layer + 1)
         return values[first - begin : last - begin]
 
-    def _radial_mean(self) -> NDArray[np.float64]:
-        """(n_shell,) mean of T over the voxels of each shell. Collective."""
-        sums = np.zeros((len(self._ball.layers), self._ball.n_shell, 2))
+    def _shell_sums(
+        self, n: int, values: Callable[[int, NDArray[np.float64]], tuple[NDArray[np.float64], ...]], every: int = 1
+    ) -> NDArray[np.float64]:
+        """(n, n_layer, n_shell, 2) sums of `n` values over each layer's voxels of each shell; their number. Collective.
+
+        `values` returns them for a layer, given its number and T. Of `every` layers one is taken, the others have 0.
+        """
+        sums = np.zeros((n, len(self._ball.layers), self._ball.n_shell, 2))
 
         def add_up(layer: int) -> None:
             weight = self._of(self._accumulators.weight, layer)
-            sums[layer - self._ball.layers.start] = gridding.shell_sums(self._ball, layer, weight)
+            for of_value, each in zip(sums, values(layer, weight), strict=True):
+                of_value[layer - self._ball.layers.start] = gridding.shell_sums(self._ball, layer, each)
 
-        for_layers(self._layers, add_up)
+        first = self._layers.start + -self._layers.start % every
+        for_layers(range(first, self._layers.stop, every), add_up)
         self._holders.sum_array(sums)
-        total, count = sums.sum(axis=0).T
+        return sums
+
+    def _shell_mean(self, value: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(n_shell,) mean of one such value."""
+        total, count = self._shell_sums(1, lambda layer, weight: (value(layer, weight),))[0].sum(axis=0).T
         return np.asarray(total / np.maximum(count, 1))
+
+    def _radial_mean(self) -> NDArray[np.float64]:
+        """(n_shell,) mean of T over the voxels of each shell. Collective."""
+        return self._shell_mean(lambda _, weight: weight)
+
+    def _unfiltered(self, add: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_shell,) factors that give F / (T + add) the grey values of F / T, in a mean weighted by T. Collective."""
+
+        def filtered(layer: int, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+            w = np.empty_like(weight)
+            gridding.first_weight(self._ball, layer, weight, add, w)
+            return w * weight * weight
+
+        mean = self._shell_mean(filtered)
+        return np.divide(self.mean_weight, mean, out=np.ones_like(mean), where=mean > 0)
 
     def _addend(self, ssnr: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """(n_shell,) what is added to T."""
@@ -248,8 +302,13 @@ class Solver:
         self.grid.store(divide)
         return result
 
-    def _to_map(self, w: Weight | None, add: NDArray[np.float64], scale: float) -> NDArray[np.float32]:
-        """This rank's planes of the inverse transform of F·W, corrected for the interpolation kernel. Collective."""
+    def _to_map(
+        self, w: Weight | None, add: NDArray[np.float64], scale: float, factors: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        """This rank's planes of the inverse transform of F·W, corrected for the interpolation kernel. Collective.
+
+        W is multiplied by `scale` and by the `factors` (n_shell,) of shells.
+        """
         fft, points, half = self.grid.fft, self.points, self.points // 2
         accumulators = self._accumulators
         line = 1 / np.sinc((np.arange(points) - half) / self._n) ** 2
@@ -259,6 +318,9 @@ class Solver:
         def values(layer: int, arrays: list[NDArray[np.float64]]) -> None:
             re, im = arrays
             self._write_weight(w, add, layer, im)
+            if factors is not None:
+                re.fill(0)
+                gridding.product(self._ball, layer, re, factors, im.copy(), im)
             np.multiply(self._of(accumulators.re, layer), im, out=re)
             im *= self._of(accumulators.im, layer)
 

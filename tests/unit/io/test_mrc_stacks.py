@@ -162,6 +162,13 @@ def test_stack_is_streamed_and_valid(tmp_path, rng, mode):
     assert read_header(path).nz == 5
 
 
+def test_blocks_larger_than_a_piece_are_written_whole(tmp_path, rng):
+    data = rng.standard_normal((5, 200, 201), dtype=np.float32)
+    assert data[:3].nbytes > mrc_stacks._WRITE_BYTES
+    write_stack(tmp_path / "a.mrcs", [data[:3], data[3:]], data.shape[1:], 1.0)
+    np.testing.assert_array_equal(mrcfile.read(tmp_path / "a.mrcs"), data)
+
+
 def test_stack_of_nothing_is_refused_on_reading(tmp_path):
     assert write_stack(tmp_path / "a.mrcs", [], (4, 4), 1.0) == 0
     with pytest.raises(InputError):

@@ -1,4 +1,4 @@
-"""Pixels of files become float32 to the last bit: every float16, and float32 in the other order."""
+"""Pixels of files become float32 to the last bit: every float16, and float32 in the other order. Their statistics."""
 
 import errno
 import os
@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from pycryo.io._pixels import read_float16, read_turned_float32
+from pycryo.io._pixels import read_float16, read_turned_float32, send_to_disc, sums_of
+from pycryo.io.mrc_header import statistics_of
 
 
 @pytest.fixture
@@ -58,3 +59,39 @@ def test_a_file_that_ends_or_cannot_be_read(descriptor):
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)) as error:
         read_float16(-1, 0, 0, found)
     assert error.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 1003])
+def test_sums(n, rng):
+    values = rng.normal(3, 1, n).astype(np.float32)
+    exact = values.astype(float)
+    expected = [exact.min(), exact.max(), exact.sum(), np.square(exact).sum()]
+    np.testing.assert_allclose(sums_of(values), expected, rtol=1e-14 * n)
+    np.testing.assert_array_equal(sums_of(values[:0]), [np.inf, -np.inf, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "f2", "f8"])
+def test_statistics_do_not_depend_on_the_kind_of_numbers(dtype, rng):
+    image = rng.integers(-9, 9, (6, 7)).astype(np.float32)
+    expected = [[image.min(), image.max(), image.sum(), np.square(image).sum()]]
+    np.testing.assert_array_equal(statistics_of(image.astype(dtype)), expected)
+    np.testing.assert_array_equal(statistics_of(image.astype(dtype).T), expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_statistics_of_what_is_not_finite(value):
+    image = np.ones((3, 5), np.float32)
+    image[1, 2] = value
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(statistics_of(image), statistics_of(image.astype(float)))
+
+
+def test_zeros_have_no_sign():
+    assert not np.signbit(statistics_of(np.full((4, 4), -0.0, np.float32))).any()
+
+
+def test_what_cannot_be_sent_to_a_disc_is_no_error():
+    reader, writer = os.pipe()
+    assert send_to_disc(writer, 0, 1) == 0
+    os.close(reader)
+    os.close(writer)

@@ -52,9 +52,11 @@ def test_models_and_ranks_agree_to_the_last_bit(box, r_high, double, rng, monkey
         solver = Solver(comm, accumulators(transform, weight, r_high, *parts), model=model, double=double)
         first = solver.solve(tolerance=1e-3)
         second = solver.solve(ssnr=ssnr, max_iterations=0)
+        third = solver.solve(ssnr=solver.measured_ssnr(), keeps_scale=True, max_iterations=0)
         bounds = even_bounds(first.points, comm.size)
         assert len(first.planes) == bounds[comm.rank + 1] - bounds[comm.rank]
-        return first.planes, second.planes, solver.mean_weight, first.iterations, first.deviation
+        planes = first.planes, second.planes, third.planes
+        return *planes, solver.mean_weight, first.iterations, first.deviation
 
     expected = maps(SerialComm(), "slab")
     monkeypatch.setattr(padded_grid, "_GATHER_BYTES", 4000)
@@ -62,12 +64,12 @@ def test_models_and_ranks_agree_to_the_last_bit(box, r_high, double, rng, monkey
     for model in ("replicated", "sharded", "slab"):
         for size in (1, 2, 3, 4, 7):
             results = run_ranks(size, lambda comm, model=model: maps(comm, model))
-            for part in (0, 1):
+            for part in (0, 1, 2):
                 found = np.concatenate([result[part] for result in results])
                 np.testing.assert_array_equal(found, expected[part])
             for result in results:
-                np.testing.assert_array_equal(result[2], expected[2])
-                assert result[3:] == expected[3:]
+                np.testing.assert_array_equal(result[3], expected[3])
+                assert result[4:] == expected[4:]
 
 
 def test_more_ranks_than_planes(rng):

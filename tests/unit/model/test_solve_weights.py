@@ -42,9 +42,12 @@ def test_start_meets_the_condition_in_the_interior(box, r_high, rng):
 
 
 @pytest.mark.parametrize("box, r_high", [(20, 10.0), (19, 9.5)])
-@pytest.mark.parametrize("with_ssnr", [False, True])
-def test_weights_are_those_of_the_formula(box, r_high, with_ssnr, rng):
-    """White spectrum, uneven T with gaps: every voxel is divided by its own T + mean(T)/SSNR of its shell."""
+@pytest.mark.parametrize("with_ssnr, keeps_scale", [(False, False), (True, False), (True, True)])
+def test_weights_are_those_of_the_formula(box, r_high, with_ssnr, keeps_scale, rng):
+    """White spectrum, uneven T with gaps: every voxel is divided by its own T + mean(T)/SSNR of its shell.
+
+    With `keeps_scale` a shell is multiplied so that the mean of what T becomes, weighted by T, is 1.
+    """
     size = PADDING * box
     transform = interpolated_transform(rng.standard_normal((box,) * 3))
     weight = hermitian_weight(size, rng)
@@ -54,17 +57,24 @@ def test_weights_are_those_of_the_formula(box, r_high, with_ssnr, rng):
     source = accumulators(transform, weight, r_high)
     # The mean is taken over the voxels of the sphere, as far as the padded grid reaches.
     within = ball(source.sphere, PADDING, size, r_high)
-    sums = sum(
-        twin.shell_sums(within, layer, packed(weight, source.sphere, range(layer, layer + 1)))
-        for layer in within.layers
-    )
-    mean = sums[:, 0] / np.maximum(sums[:, 1], 1)
-    mean = np.append(mean, np.zeros(max(0, shell.max() + 1 - len(mean))))
+
+    def shell_mean(values):
+        sums = sum(
+            twin.shell_sums(within, layer, packed(values, source.sphere, range(layer, layer + 1)))
+            for layer in within.layers
+        )
+        mean = sums[:, 0] / np.maximum(sums[:, 1], 1)
+        return np.append(mean, np.zeros(max(0, shell.max() + 1 - len(mean))))
+
+    mean = shell_mean(weight)
     if with_ssnr:
         ssnr = 10 ** rng.uniform(-4, 2, box // 2 - 1)  # the last shells are not given: SSNR 1/1000, as the least
         ratio = np.full(len(mean), 1e-3)
         ratio[: len(ssnr)] = np.maximum(ssnr, 1e-3)
         target = weight + (mean / ratio)[shell]
+        if keeps_scale:
+            filtered = shell_mean(weight**2 / np.where(target > 0, target, 1))
+            target *= np.where(filtered > 0, filtered / np.where(mean > 0, mean, 1), 1)[shell]
     else:
         ssnr = None
         target = (weight + (mean / 60)[shell]) / (1 + 1 / 60)
@@ -76,7 +86,8 @@ def test_weights_are_those_of_the_formula(box, r_high, with_ssnr, rng):
     at = slice(size // 2 - box // 2, size // 2 - box // 2 + box)
     expected = real[at, at, at] / outer(np.sinc(centred(box) / size) ** 2)
     for double in (False, True):
-        found = solve(SerialComm(), source, ssnr=ssnr, max_iterations=0, double=double)
+        solver = Solver(SerialComm(), source, double=double)
+        found = solver.solve(ssnr=ssnr, keeps_scale=keeps_scale, max_iterations=0)
         # The result is float32; a transform in single precision rounds at 6e-8 in each of some 16 stages.
         np.testing.assert_allclose(found.planes, expected, atol=1e-6 * np.abs(expected).max())
         np.testing.assert_allclose(found.mean_weight, mean[: len(found.mean_weight)], rtol=1e-12)
