@@ -1,17 +1,16 @@
 """What lies side by side: parts of a set of voxels, distances from it, chains of pairs.
 
-The first two are those of `scipy.ndimage`, to the last bit, without its long import.
+SciPy's compiled functions do the work, without the long imports of `scipy.ndimage` and `scipy.spatial`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.scipy_modules import load_compiled
-
-_labels = load_compiled("scipy.ndimage._ni_label")
-_images = load_compiled("scipy.ndimage._nd_image")
 
 # Voxels of which the labels of all parts fit into 32 bits.
 _MOST_NARROW = 2**31 - 2
@@ -25,12 +24,13 @@ def label_parts(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32 | np.int64]
     label = np.zeros(inside.shape, np.int32 if inside.size < _MOST_NARROW else np.int64)
     if not inside.size:
         return label, 0
-    if _labels is None:
+    compiled = load_compiled("scipy.ndimage._ni_label")
+    if compiled is None:
         from scipy import ndimage
 
         return label, int(ndimage.label(inside, output=label))
     beside = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
-    return label, int(_labels._label(inside, beside, label))
+    return label, int(compiled._label(inside, beside, label))
 
 
 def linked(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -48,14 +48,25 @@ def linked(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def distances(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(nz, ny, nx) distance of each voxel from the nearest one that is `inside`; there must be one."""
-    if _images is None:
+    compiled = load_compiled("scipy.ndimage._nd_image")
+    if compiled is None:
         from scipy import ndimage
 
         return np.asarray(ndimage.distance_transform_edt(~inside))
     nearest = np.zeros((3, *inside.shape), np.int32)
-    _images.euclidean_feature_transform((~inside).view(np.int8), None, nearest)
+    compiled.euclidean_feature_transform((~inside).view(np.int8), None, nearest)
     square = np.zeros(inside.shape)
     for axis, place in enumerate(nearest):
         along = np.arange(inside.shape[axis]).reshape([-1 if each == axis else 1 for each in range(3)])
         square += np.square(place - along)
     return np.sqrt(square)
+
+
+def point_tree(points: NDArray[np.float64]) -> Any:
+    """A `scipy.spatial.cKDTree` of points (n, n_axis)."""
+    compiled = load_compiled("scipy.spatial._ckdtree")
+    if compiled is None:
+        from scipy.spatial import cKDTree
+
+        return cKDTree(points)
+    return compiled.cKDTree(points)

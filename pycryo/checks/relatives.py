@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.neighbours import linked
+from pycryo.neighbours import linked, point_tree
 
 Rows = NDArray[np.int64]
 
@@ -103,8 +103,6 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
 
     Of points at the same place each is paired with the first only.
     """
-    from scipy.spatial import cKDTree
-
     order = np.lexsort((position[:, 1], position[:, 0], micrograph))
     at, places = micrograph[order], position[order]
     is_new = np.ones(len(order), bool)
@@ -113,6 +111,6 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
     together = np.stack([first[np.cumsum(is_new) - 1], order], axis=1)[~is_new]
     # Micrographs lie above each other, further apart than any pair.
     height = 4 * reach * at[is_new]
-    tree = cKDTree(np.column_stack([places[is_new], height]))
+    tree = point_tree(np.column_stack([places[is_new], height]))
     apart = first[tree.query_pairs(reach, output_type="ndarray")]
     return np.concatenate([together, apart.reshape(-1, 2)])

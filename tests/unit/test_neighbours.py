@@ -10,14 +10,13 @@ from scipy import ndimage, sparse
 from pycryo import neighbours
 
 
-@pytest.fixture(params=["compiled", "scipy.ndimage"])
+@pytest.fixture(params=["compiled", "packages"])
 def way(request, monkeypatch):
-    for name in ("_labels", "_images"):
-        if request.param == "scipy.ndimage":
-            monkeypatch.setattr(neighbours, name, None)
-        else:
-            assert getattr(neighbours, name) is not None
-    return request.param
+    if request.param == "packages":
+        monkeypatch.setattr(neighbours, "load_compiled", lambda name: None)
+    else:
+        for name in ("scipy.ndimage._ni_label", "scipy.ndimage._nd_image", "scipy.spatial._ckdtree"):
+            assert neighbours.load_compiled(name) is not None
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 8), (1, 5, 3), (0, 4, 4)])
@@ -35,6 +34,15 @@ def test_distances(rng):
     inside = rng.random((9, 12, 10)) < 0.02
     for each in (inside, inside.T, inside[::2, 1:]):
         np.testing.assert_array_equal(neighbours.distances(each), ndimage.distance_transform_edt(~each))
+
+
+@pytest.mark.usefixtures("way")
+def test_tree(rng):
+    points, others = rng.standard_normal((50, 4)), rng.standard_normal((20, 4))
+    away, found = neighbours.point_tree(points).query(others)
+    expected = np.linalg.norm(others[:, None] - points, axis=2)
+    np.testing.assert_array_equal(found, expected.argmin(axis=1))
+    np.testing.assert_allclose(away, expected.min(axis=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("n_pair", [0, 3, 40, 100])
@@ -55,11 +63,14 @@ def test_a_long_chain_in_any_order(rng):
     assert (neighbours.linked(n, np.empty((0, 2), np.int64)) == np.arange(n)).all()
 
 
-def test_scipy_ndimage_is_not_imported_and_can_be_later():
+def test_the_packages_are_not_imported_and_can_be_later():
     code = (
         "import sys, numpy as np; from pycryo import neighbours; x = np.eye(3, dtype=bool)[None]; "
-        "a = neighbours.distances(x); n = neighbours.label_parts(x)[1]; assert 'scipy.ndimage' not in sys.modules; "
-        "from scipy import ndimage; assert ndimage.label(x)[1] == n; "
-        "assert (ndimage.distance_transform_edt(~x) == a).all()"
+        "a = neighbours.distances(x); n = neighbours.label_parts(x)[1]; "
+        "b = neighbours.point_tree(a[0]).query(a[0])[1]; "
+        "assert not {'scipy.ndimage', 'scipy.spatial'} & {*sys.modules}; "
+        "from scipy import ndimage, spatial; assert ndimage.label(x)[1] == n; "
+        "assert (ndimage.distance_transform_edt(~x) == a).all(); "
+        "assert (spatial.KDTree(a[0]).query(a[0])[1] == b).all()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
