@@ -40,10 +40,11 @@ def png(figure: Figure) -> bytes:
     figure.set_dpi(_DOTS_PER_INCH)
     # Drawn once: `savefig` draws before it prints.
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     buffer = io.BytesIO()
     # Figures are opaque: a fourth channel would take a fifth of the time.
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(drawn).convert("RGB")
     picture.save(buffer, "png", compress_level=_COMPRESSION, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
     return buffer.getvalue()
 
