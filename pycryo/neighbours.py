@@ -57,7 +57,7 @@ def distances(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     compiled.euclidean_feature_transform((~inside).view(np.int8), None, nearest)
     square = np.zeros(inside.shape)
     for axis, place in enumerate(nearest):
-        along = np.arange(inside.shape[axis]).reshape([-1 if each == axis else 1 for each in range(3)])
+        along = np.arange(inside.shape[axis], dtype=np.int32).reshape([-1 if each == axis else 1 for each in range(3)])
         square += np.square(place - along)
     return np.sqrt(square)
 
