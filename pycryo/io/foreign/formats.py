@@ -8,9 +8,6 @@ from pathlib import Path
 from pycryo.errors import InputError
 from pycryo.io.foreign.cistem import is_cistem, read_cistem
 from pycryo.io.foreign.conversion import Converted, Given
-from pycryo.io.foreign.cryosparc import read_cryosparc
-from pycryo.io.foreign.eman2 import is_list, read_list
-from pycryo.io.foreign.frealign import read_par
 from pycryo.io.foreign.structured import is_structured
 from pycryo.io.star import read_tables
 from pycryo.io.table import Table
@@ -34,6 +31,10 @@ def convert(paths: Sequence[Path], given: Given) -> Converted:
     InputError
         If a file cannot be read, is of none of these programs, or lacks what all need.
     """
+    from pycryo.io.foreign.cryosparc import read_cryosparc
+    from pycryo.io.foreign.eman2 import is_list, read_list
+    from pycryo.io.foreign.frealign import read_par
+
     first = paths[0]
     if is_structured(first) or first.suffix.lower() == ".cs":
         return read_cryosparc(paths)
@@ -62,6 +63,8 @@ def relion_tables(path: Path) -> tuple[dict[str, Table | dict[str, str]], list[P
         What was assumed, for the user.
     """
     if is_structured(path):
+        from pycryo.io.foreign.cryosparc import read_cryosparc
+
         found = read_cryosparc([path])
         return found.tables(), image_folders(path), found.notes
     tables = read_tables(path)
