@@ -47,7 +47,7 @@ def linked(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def distances(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(nz, ny, nx) distance of each voxel from the nearest one that is `inside`; there must be one."""
+    """(nz, ny, nx) distance, px, of each voxel from the nearest one that is `inside`; there must be one."""
     compiled = load_compiled("scipy.ndimage._nd_image")
     if compiled is None:
         from scipy import ndimage
