@@ -7,6 +7,7 @@ the same one, if it is such an array already.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def array(name: str, value: Any, kind: str = "numbers") -> NDArray[Any]:
         given = np.asarray(value)
     except Exception as error:  # of whatever type the object's own conversion raises
         raise InputError(f"{name}: expected an array of {kind}, got {described(value)} ({error})") from error
-    if np.ma.is_masked(value):
+    masked = sys.modules.get("numpy.ma")  # who has a masked array has imported it
+    if masked is not None and masked.is_masked(value):
         raise InputError(f"{name}: expected an array without masked elements: fill them, with its method filled")
     return given
 

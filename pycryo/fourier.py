@@ -1,4 +1,4 @@
-"""Fast Fourier transforms along one or two axes: those of `scipy.fft`, to the last bit, without its long import.
+"""Fast Fourier transforms along one, two or three axes: those of `scipy.fft`, to the last bit, without its long import.
 
 To import `scipy.fft` takes longer than a short command needs for everything else, nearly all of it for array libraries
 other than NumPy. Its compiled transforms are therefore loaded alone; where they are not where they have always been,
@@ -7,36 +7,15 @@ other than NumPy. Its compiled transforms are therefore loaded alone; where they
 
 from __future__ import annotations
 
-import os
-import sys
-from importlib.machinery import PathFinder
-from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NAME = "scipy.fft._pocketfft.pypocketfft"
+from pycryo.scipy_modules import load_compiled
+
+_compiled = load_compiled("scipy.fft._pocketfft.pypocketfft")
 _UNSCALED, _SCALED = 0, 2  # as pypocketfft calls them
-
-
-def _load() -> Any:
-    """The compiled transforms; None if they are not there."""
-    if _NAME in sys.modules:
-        return sys.modules[_NAME]
-    scipy = find_spec("scipy")
-    places = [] if scipy is None else scipy.submodule_search_locations or []
-    found = PathFinder.find_spec(_NAME, [os.path.join(place, *_NAME.split(".")[1:-1]) for place in places])
-    if found is None or found.loader is None:
-        return None
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
-    # So that scipy.fft, if it is imported later, finds it instead of loading it again.
-    sys.modules[_NAME] = module
-    return module
-
-
-_compiled = _load()
 
 
 def rfft(x: NDArray[Any], n: int | None = None, axis: int = -1, *, workers: int = 1) -> NDArray[Any]:
@@ -114,6 +93,25 @@ def irfft2(x: NDArray[Any], n: int, *, workers: int = 1) -> NDArray[Any]:
         return np.asarray(scipy.fft.irfft2(x, s=(x.shape[-2], n), workers=workers))
     fitted, _ = _fitted(x, n // 2 + 1, x.ndim - 1)
     return np.asarray(_compiled.c2r(fitted, (x.ndim - 2, x.ndim - 1), n, False, _SCALED, None, workers))
+
+
+def rfftn(x: NDArray[Any], *, workers: int = 1) -> NDArray[Any]:
+    """Transform (l, m, n // 2 + 1) of a real map (l, m, n)."""
+    if _compiled is None:
+        import scipy.fft
+
+        return np.asarray(scipy.fft.rfftn(x, workers=workers))
+    return np.asarray(_compiled.r2c(x, (0, 1, 2), True, _UNSCALED, None, workers))
+
+
+def irfftn(x: NDArray[Any], n: int, *, workers: int = 1) -> NDArray[Any]:
+    """Inverse of `rfftn`: a map (l, m, n)."""
+    if _compiled is None:
+        import scipy.fft
+
+        return np.asarray(scipy.fft.irfftn(x, s=(*x.shape[:2], n), workers=workers))
+    fitted, _ = _fitted(x, n // 2 + 1, 2)
+    return np.asarray(_compiled.c2r(fitted, (0, 1, 2), n, False, _SCALED, None, workers))
 
 
 def next_fast_length(n: int) -> int:

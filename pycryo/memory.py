@@ -55,12 +55,18 @@ def core_cache() -> int:
 
 
 @contextmanager
-def without_collections() -> Iterator[None]:
-    """Look for no unreachable cycles of objects meanwhile: for imports and the like, which make much that stays."""
+def without_collections(*, for_good: bool = False) -> Iterator[None]:
+    """Look for no unreachable cycles of objects meanwhile: for imports and the like, which make much that stays.
+
+    With `for_good` all objects that are there at the end are left out of later searches, too: for commands only, whose
+    process has nothing but pycryo's own.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if for_good:
+            gc.freeze()
         if was_enabled:
             gc.enable()

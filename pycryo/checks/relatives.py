@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.neighbours import linked, point_tree
+
 Rows = NDArray[np.int64]
 
 
@@ -63,7 +65,7 @@ def same_image(stack: NDArray[np.integer[Any]], index: NDArray[np.integer[Any]])
 def joined(one: Rows, other: Rows) -> Rows:
     """(n,) the first row of the sets that two ways (n,) to call the first row of a set make together."""
     rows = np.arange(len(one))
-    return _families(len(one), np.concatenate([np.stack([rows, one], axis=1), np.stack([rows, other], axis=1)]))
+    return linked(len(one), np.concatenate([np.stack([rows, one], axis=1), np.stack([rows, other], axis=1)]))
 
 
 def first_rows(rows: Rows) -> Rows:
@@ -93,7 +95,7 @@ def find_relatives(image: Rows, picks: Picks | None = None, reach: float = 0.0) 
             places, at = position[known], picks.micrograph[known]
             if len(known) > 1 and np.ptp(places, axis=0).any():
                 pairs.append(known[near_pairs(at, places, reach)])
-    return Relatives(image, _families(len(image), np.concatenate(pairs)))
+    return Relatives(image, linked(len(image), np.concatenate(pairs)))
 
 
 def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) -> NDArray[np.intp]:
@@ -101,8 +103,6 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
 
     Of points at the same place each is paired with the first only.
     """
-    from scipy.spatial import cKDTree
-
     order = np.lexsort((position[:, 1], position[:, 0], micrograph))
     at, places = micrograph[order], position[order]
     is_new = np.ones(len(order), bool)
@@ -111,19 +111,6 @@ def near_pairs(micrograph: Rows, position: NDArray[np.float64], reach: float) ->
     together = np.stack([first[np.cumsum(is_new) - 1], order], axis=1)[~is_new]
     # Micrographs lie above each other, further apart than any pair.
     height = 4 * reach * at[is_new]
-    tree = cKDTree(np.column_stack([places[is_new], height]))
+    tree = point_tree(np.column_stack([places[is_new], height]))
     apart = first[tree.query_pairs(reach, output_type="ndarray")]
     return np.concatenate([together, apart.reshape(-1, 2)])
-
-
-def _families(n: int, pairs: NDArray[np.int64]) -> Rows:
-    """(n,) the first of the rows that chains of pairs (m, 2) lead to."""
-    if (pairs[:, 0] == pairs[:, 1]).all():
-        return np.arange(n)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    _, label = connected_components(graph, directed=False)
-    _, first, which = np.unique(label, return_index=True, return_inverse=True)
-    return np.asarray(first[which], np.int64)

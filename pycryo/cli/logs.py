@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from logging.handlers import MemoryHandler
 from pathlib import Path
 
 _ROOT = "pycryo"
@@ -22,7 +21,7 @@ class Logs:
         stream.setLevel(level if rank == 0 else max(level, logging.WARNING))
         stream.setFormatter(ByLevel(prefix))
         # What is said before the file is open waits here.
-        self._waiting = MemoryHandler(1_000_000, logging.CRITICAL + 1)
+        self._waiting = _Waiting()
         self.handlers: list[logging.Handler] = [stream]
         if rank == 0:
             self.handlers.append(self._waiting)
@@ -43,8 +42,8 @@ class Logs:
             file = _LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
         self.handlers.append(file)
-        self._waiting.setTarget(file)
-        self._waiting.flush()
+        for record in self._waiting.records:
+            file.handle(record)
         logger = logging.getLogger(_ROOT)
         logger.removeHandler(self._waiting)
         logger.addHandler(file)
@@ -63,6 +62,17 @@ class Logs:
         for handler in self.handlers:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _Waiting(logging.Handler):
+    """Keeps all records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 class _LogFile(logging.FileHandler):

@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Matrices are small outside of the kernels: threads of NumPy's BLAS would only wait, busily.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     rank = launched_rank()
-    with contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext(), without_collections():
+    silent = contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext()
+    with silent, without_collections(for_good=True):
         args = build_parser(command, argv[argv.index(command) + 1 :] if command else ()).parse_args(argv)
     if rank and args.command not in ON_ALL_RANKS:
         return 0

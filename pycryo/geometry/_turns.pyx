@@ -1,10 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: embedsignature=True, embedsignature.format=c
-"""Of many rotations: their matrices, and the nearest of their symmetry mates."""
+"""Of many rotations: their matrices, the nearest of their symmetry mates, the nearest of others."""
 
 import numpy as np
 
 from libc.math cimport fabs
+from libc.stdint cimport int64_t
+from libc.stdlib cimport labs
 
 
 def matrices(const double[:, ::1] quaternions):
@@ -63,4 +65,40 @@ def nearest_mates(const double[:, :, ::1] quaternions, const double[:, ::1] anch
                         sign = -1.0 if cosine < 0 else 1.0
                         for c in range(4):
                             view[i, j, c] = sign * mate[c]
+    return out
+
+
+def nearest_points(const double[:, ::1] points, const int64_t[::1] first, Py_ssize_t side, const double[:, ::1] others):
+    """(m,) the nearest of (n, 4) points to each of (m, 4) others, by its number.
+
+    The points are sorted by cells of a cube about the unit ball that their last three numbers lie in, `side` along each
+    axis: those of cell i are ``first[i]`` to ``first[i + 1] - 1``.
+    """
+    cdef Py_ssize_t n = points.shape[0], m = others.shape[0], i, j, k, best, x, y, z, ring
+    cdef Py_ssize_t at[3]
+    cdef double distance, least, width = 2.0 / side
+    if points.shape[1] != 4 or others.shape[1] != 4 or first.shape[0] != side**3 + 1 or first[side**3] != n or n == 0:
+        raise ValueError("expected (n, 4) points, (side³ + 1,) their cells and (m, 4) others")
+    out = np.empty(m, np.int64)
+    cdef int64_t[::1] view = out
+    with nogil:
+        for i in range(m):
+            for k in range(3):
+                at[k] = min(max(<Py_ssize_t>((others[i, k + 1] + 1) / width), 0), side - 1)
+            best, least, ring = -1, 1e300, 0
+            # What is further away than this ring of cells is further away than it is wide.
+            while best < 0 or least > (ring - 1) * width * (ring - 1) * width:
+                for x in range(max(at[0] - ring, 0), min(at[0] + ring + 1, side)):
+                    for y in range(max(at[1] - ring, 0), min(at[1] + ring + 1, side)):
+                        for z in range(max(at[2] - ring, 0), min(at[2] + ring + 1, side)):
+                            if max(labs(x - at[0]), labs(y - at[1]), labs(z - at[2])) < ring:
+                                continue
+                            k = (x * side + y) * side + z
+                            for j in range(first[k], first[k + 1]):
+                                distance = (points[j, 0] - others[i, 0]) ** 2 + (points[j, 1] - others[i, 1]) ** 2 + (
+                                    points[j, 2] - others[i, 2]) ** 2 + (points[j, 3] - others[i, 3]) ** 2
+                                if distance < least:
+                                    best, least = j, distance
+                ring += 1
+            view[i] = best
     return out

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.geometry.rotations import angle_between
+from pycryo.geometry._turns import nearest_points
+from pycryo.geometry.rotations import angle_between, multiply
 from pycryo.geometry.symmetry import Symmetry
 
 # Constants of the super-Fibonacci spiral: Alexa, CVPR 2022, "Super-Fibonacci spirals: fast, low-discrepancy sampling
@@ -92,6 +93,23 @@ def _signs(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n,) ±1 that bring all quaternions, q and -q being one rotation, to the side of their main direction."""
     _, vectors = np.linalg.eigh(rotations.T @ rotations)
     return np.where(rotations @ vectors[:, -1] < 0, -1.0, 1.0)
+
+
+def nearest_rotations(
+    rotations: NDArray[np.float64], others: NDArray[np.float64], symmetry: Symmetry
+) -> NDArray[np.int64]:
+    """(m,) number of the rotation (n, 4) next to each of the others (m, 4), modulo the symmetry."""
+    n = len(rotations)
+    mates = multiply(np.tile(rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
+    points = np.concatenate([mates, -mates])  # q and -q are the same rotation
+    # About one point in each cell of the cube about their vectors' ball.
+    side = round(len(points) ** (1 / 3))
+    cell = np.zeros(len(points), np.int64)
+    for along in points.T[1:]:
+        cell = cell * side + np.clip((along + 1) * (side / 2), 0, side - 1).astype(np.int64)
+    order = np.argsort(cell, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=side**3))])
+    return np.asarray(order[nearest_points(points[order], first, side, np.ascontiguousarray(others))] % n)
 
 
 def shift_grid(radius: float, step: float) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pycryo.arguments import number, positive
 from pycryo.errors import InputError
 from pycryo.maps.density import MOST_PX, Map, as_map, low_pass_planes, resample, soft_sphere
+from pycryo.neighbours import distances
 from pycryo.parallel.collective_errors import on_all
 from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.components import fill_holes, find_parts
@@ -251,26 +252,20 @@ def fitted_mask(mask: Map, box: int, pixel_size: float, name: str = "mask") -> N
 
 def _soften(comm: Comm, inside: NDArray[np.bool_], extend_px: float, edge_px: float) -> NDArray[np.float32]:
     """1 up to `extend_px` outside the voxels of `inside`, then a cosine down to 0 over `edge_px`. Collective."""
-    from scipy import ndimage
-
     reach = int(np.ceil(extend_px + edge_px)) + 1
     # What is further away than the halo has no part in the mask of these planes.
     around, before = with_halo(comm, inside, even_bounds(inside.shape[1], comm.size), reach)
     mask = np.zeros(inside.shape, np.float32)
-    parts = ndimage.find_objects(around.view(np.uint8)) if inside.size else []
-    if not parts:
+    if not inside.size or not around.any():
         return mask
     # The distances are wanted near the molecule only: they cost as much as everything else on the full box.
-    near = tuple(
-        slice(max(0, part.start - reach), min(n, part.stop + reach))
-        for part, n in zip(parts[0], around.shape, strict=True)
-    )
-    distance = ndimage.distance_transform_edt(~around[near])
+    places = [np.flatnonzero(around.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
+    near = tuple(slice(max(0, int(place[0]) - reach), int(place[-1]) + 1 + reach) for place in places)
+    distance = distances(around[near])
     first, last = max(near[0].start, before), min(near[0].stop, before + len(inside))
     distance = distance[first - near[0].start : last - near[0].start] - extend_px
     own = (slice(first - before, last - before), *near[1:])
-    if edge_px > 0:
-        mask[own] = 0.5 * (1 + np.cos(np.pi * np.clip(distance / edge_px, 0, 1)))
-    else:
-        mask[own] = distance <= 0
+    mask[own] = distance <= 0
+    edge = (distance > 0) & (distance < edge_px)
+    mask[own][edge] = 0.5 * (1 + np.cos(np.pi * (distance[edge] / edge_px)))
     return mask

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import rfftn
 from pycryo.geometry.frames import single_axis
 from pycryo.geometry.rotations import from_rotation_vector, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
@@ -297,8 +298,6 @@ def _half_ball(data: Array, r_high: float) -> tuple[Array, Complex, Complex]:
 
     Its values (n,) and their slopes (n, 3) along x, y, z: those are transforms, too, of V times -2πi u / box.
     """
-    import scipy.fft
-
     line = np.arange(-int(r_high), int(r_high) + 1)
     z, y, x = (each.ravel() for each in np.meshgrid(line, line, line[line >= 0], indexing="ij"))
     chosen = (x**2 + y**2 + z**2 <= r_high**2) & ((x > 0) | (y > 0) | ((y == 0) & (z > 0)))
@@ -306,8 +305,7 @@ def _half_ball(data: Array, r_high: float) -> tuple[Array, Complex, Complex]:
     n = len(data)
     u = np.arange(n) - n // 2
     values, *slopes = (
-        scipy.fft.rfftn(scipy.fft.ifftshift(each), workers=1)[z, y, x]
-        for each in (data, data * u, data * u[:, None], data * u[:, None, None])
+        rfftn(np.fft.ifftshift(each))[z, y, x] for each in (data, data * u, data * u[:, None], data * u[:, None, None])
     )
     return np.stack([x, y, z], axis=1).astype(np.float64), values, -2j * np.pi / n * np.stack(slopes, axis=1)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycryo.fourier import fft, ifft, irfft2, rfft2
 from pycryo.maps import density
 from pycryo.maps.density import Map
-from pycryo.parallel.comm import Comm
+from pycryo.parallel.comm import Comm, SerialComm
 from pycryo.parallel.rows import Bounds, even_bounds, gather_rows, move_rows
 from pycryo.parallel.slabs.slab_fft import SlabFft
 from pycryo.threads import get_threads
@@ -78,6 +78,11 @@ def gather(source: SlabMap, root: int = 0) -> Map | None:
     """The whole map on rank `root`, None elsewhere. Collective."""
     data = gather_rows(source.comm, source.data, source.bounds, root)
     return None if data is None else Map(data, source.pixel_size)
+
+
+def alone(*maps: SlabMap) -> list[SlabMap]:
+    """The whole maps on rank 0, as those of a single process; none elsewhere. Collective."""
+    return [from_map(SerialComm(), each) for each in map(gather, maps) if each is not None]
 
 
 def everywhere(source: SlabMap) -> Map:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.fourier import irfftn, rfftn
 from pycryo.geometry.frames import (
     best_apart,
     frame_grid,
@@ -190,14 +191,12 @@ def _without_average(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _levelled(data: NDArray[np.float32]) -> NDArray[np.float32]:
     """A map whose shells have the square root of their amplitudes, in the end: powers as amplitudes were."""
-    import scipy.fft
-
-    spectrum = scipy.fft.rfftn(data)
+    spectrum = rfftn(data)
     line = np.fft.fftfreq(len(data), 1 / len(data)) ** 2
     shell = np.sqrt(line[:, None, None] + line[:, None] + line[: spectrum.shape[2]]).round().astype(np.int64)
     power = np.bincount(shell.ravel(), np.square(np.abs(spectrum)).ravel()) / np.bincount(shell.ravel())
     factor = np.maximum(power, max(_LEAST_POWER * float(power.max()), 1e-300)) ** -0.25
-    return np.asarray(scipy.fft.irfftn(spectrum * factor[shell], data.shape), np.float32)
+    return np.asarray(irfftn(spectrum * factor[shell], len(data)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

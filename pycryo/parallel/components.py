@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.neighbours import label_parts, linked
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.rows import Bounds
 
@@ -49,15 +50,12 @@ def find_parts(comm: Comm, inside: NDArray[np.bool_], bounds: Bounds) -> Parts:
     bounds : (comm.size + 1,) int64
         Planes bounds[rank] ... bounds[rank + 1] - 1 are a rank's.
     """
-    from scipy import ndimage, sparse
-
-    label, n_label = ndimage.label(inside) if inside.size else (np.zeros(inside.shape, np.int32), 0)
+    label, n_label = label_parts(inside)
     sizes = comm.all_gather(_sizes(label, n_label))
     first = np.cumsum([0, *map(len, sizes)])
     pairs = np.concatenate(comm.all_gather(_touching(comm, label, bounds, first)))
-    links = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(first[-1],) * 2)
-    n_part, part = sparse.csgraph.connected_components(links, directed=False) if first[-1] else (0, first[:0])
-    volume = np.zeros(n_part, np.int64)
+    leaders, part = np.unique(linked(int(first[-1]), pairs), return_inverse=True)
+    volume = np.zeros(len(leaders), np.int64)
     np.add.at(volume, part, np.concatenate(sizes))
     return Parts(label, part[first[comm.rank] : first[comm.rank + 1]].astype(np.int64), volume)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median
 from typing import Literal, Protocol
 
 import numpy as np
@@ -276,4 +275,4 @@ def _step_seconds(comm: Comm, n_byte: int, n_step: int = 12) -> float:
         begin = time.perf_counter()
         comm.begin_shift(leaving, (comm.rank + 1) % comm.size, coming, (comm.rank - 1) % comm.size).wait()
         seconds.append(time.perf_counter() - begin)
-    return median(seconds)
+    return float(np.median(seconds))

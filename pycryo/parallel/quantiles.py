@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def quantiles(comm: Comm, pieces: Sequence[NDArray[np.float32]], fractions: Sequ
     (n_fraction,) float64
     """
     counts = np.zeros(1 << 16, np.int64)
-    for piece in pieces:
+    for piece in _joined(pieces):
         counts += np.bincount(_key(piece) >> 16, minlength=len(counts))
     comm.sum_array(counts)
     position = (counts.sum() - 1) * np.asarray(fractions)
@@ -42,6 +42,18 @@ def quantiles(comm: Comm, pieces: Sequence[NDArray[np.float32]], fractions: Sequ
     return np.asarray(np.where(part < 0.5, low + step * part, high - step * (1 - part)), np.float64)
 
 
+def _joined(pieces: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The values in pieces of at least as many as there are counters, where there are so many."""
+    some: list[NDArray[np.float32]] = []
+    for piece in pieces:
+        some.append(piece)
+        if sum(map(len, some)) >= 1 << 16:
+            yield np.concatenate(some)
+            some = []
+    if some:
+        yield np.concatenate(some)
+
+
 def _values_at(
     comm: Comm, pieces: Sequence[NDArray[np.float32]], counts: NDArray[np.int64], ranks: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -50,7 +62,7 @@ def _values_at(
     upper = np.searchsorted(ends, ranks, side="right")
     wanted, which = np.unique(upper, return_inverse=True)
     lower_counts = np.zeros((len(wanted), 1 << 16), np.int64)
-    for piece in pieces:
+    for piece in _joined(pieces):
         key = _key(piece)
         for row, bucket in zip(lower_counts, wanted, strict=True):
             row += np.bincount(key[key >> 16 == bucket] & 0xFFFF, minlength=1 << 16)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pycryo.fourier import irfftn, rfftn
 from pycryo.maps.fsc import Fsc
 from pycryo.maps.returned import Band
 from pycryo.option_fields import check_types
@@ -106,12 +107,10 @@ def sharpen(mean: NDArray[np.float32], fsc: Fsc, how: Filter) -> tuple[NDArray[n
         B-factor used, Å²; None where none was given and none could be fitted: then the map is not sharpened.
     Guinier
     """
-    import scipy.fft
-
     n = fsc.box
     field = n * fsc.pixel_size
     square = np.square(np.rint(np.fft.fftfreq(n, 1 / n)))
-    transform = scipy.fft.rfftn(mean, workers=get_threads())
+    transform = rfftn(mean, workers=get_threads())
     curves = [shell_amplitudes(transform)]
 
     def multiply(factor_of: _OfRadius) -> None:
@@ -133,7 +132,7 @@ def sharpen(mean: NDArray[np.float32], fsc: Fsc, how: Filter) -> tuple[NDArray[n
     if b_factor is not None:
         multiply(lambda radius: np.exp(-b_factor / 4 * np.square(radius / field)))
         sharpened = log_amplitudes(curves[-1] / n**3)
-    data = scipy.fft.irfftn(transform, s=(n, n, n), workers=get_threads(), overwrite_x=True)
+    data = irfftn(transform, n, workers=get_threads())
     squared = np.square(np.arange(n // 2 + 1) / field)
     corrected = logs[1] if how.mtf is not None else None
     return data.astype(np.float32), b_factor, Guinier(squared, logs[0], corrected, logs[-1], sharpened, line)

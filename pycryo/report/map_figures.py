@@ -52,7 +52,8 @@ def slices_figure(maps: Mapping[str, Map], diameter: float, mask: Map | None = N
             axis.imshow(section, cmap="gray", origin="lower", vmin=low, vmax=high, extent=_extent(volume))
             _outline(axis, mask, volume, place)
             _frame(axis, volume, diameter, (right, up))
-            axis.set_title(f"{name}, across {across}", fontsize=9)
+            # At a place that is given matplotlib need not look for what is in the way.
+            axis.set_title(f"{name}, across {across}", fontsize=9, y=1.0)
     return figure
 
 

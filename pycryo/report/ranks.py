@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.report.figures import iteration_axis, new_figure
+from pycryo.report.figures import iteration_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,15 +58,19 @@ def ranks_text(iterations: Iterations) -> str:
 
 def ranks_figure(iterations: Iterations) -> Figure:
     """The ranks of the iteration that took longest; over the iterations `with_ranks` the shares of idle and hidden."""
-    figure = new_figure(9.6, 3.8)
-    axes, shares = figure.subplots(1, 2)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.8))
+    axes, shares = figure.subplots(
+        1, 2, gridspec_kw={"left": 0.08, "right": 0.99, "bottom": 0.27, "top": 0.93, "wspace": 0.18}
+    )
     chosen = longest(iterations)
     parts = {name: np.array(chosen["load"][name], np.float64) for name, _ in _PARTS}
     if len(parts["busy"]) > _MOST_BARS:
         _spread(axes, parts)
     else:
         _bars(axes, parts)
-    axes.set_title(f"iteration {chosen['number']}", fontsize="medium")
+    axes.set_title(f"iteration {chosen['number']}", fontsize="medium", y=1.0)
     axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     number = [each["number"] for each in iterations]
     iteration_axis(shares, iterations)

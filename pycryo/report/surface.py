@@ -33,6 +33,8 @@ _STILL_BOX = 180
 MOST_MAPS = 6
 _LIGHT = np.array([0.8, 0.4, 0.45]) / np.linalg.norm([0.8, 0.4, 0.45])
 _SCRIPT = "plotly.min.js"
+# 1 to 9: the highest saves 4 % of the library and takes 2.4 times as long.
+_COMPRESSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def still_figure(source: Shown) -> Figure:
         bar *= max(each for each in (1, 2, 5) if each * bar <= extent / 3)
         axes.plot([-0.45 * extent, -0.45 * extent + bar], [-0.46 * extent] * 2, color="black", linewidth=2)
         axes.text(-0.45 * extent, -0.44 * extent, f"{bar:g} Å", fontsize=8, va="bottom")
-        axes.set_title(f"seen {name}", fontsize=10)
+        axes.set_title(f"seen {name}", fontsize=10, y=1.0)
         axes.set_axis_off()
     return figure
 
@@ -241,7 +243,7 @@ def _content(name: str, each: Shown) -> dict[str, Any]:
 
 def _packed(data: bytes) -> str:
     # Without a time in it: the same run makes the same page.
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(data, _COMPRESSION, mtime=0)).decode("ascii")
 
 
 @cache

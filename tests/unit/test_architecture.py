@@ -37,8 +37,10 @@ FLOORS = (
         "findings",
         "fourier",
         "memory",
+        "neighbours",
         "option_fields",
         "progress",
+        "scipy_modules",
         "threads",
         "timer",
         "version",
@@ -135,7 +137,7 @@ def test_only_parallel_imports_mpi4py(name):
 
 @pytest.mark.parametrize("name", [name for name in INNER if part(name, 1) == "parallel"])
 def test_parallel_knows_no_cryo_em(name):
-    assert {part(each, 1) for each in OURS[name]} <= {"parallel", "errors", "fourier", "threads"}
+    assert {part(each, 1) for each in OURS[name]} <= {"parallel", "errors", "fourier", "neighbours", "threads"}
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES - {"pycryo", "pycryo.cli.commands", "pycryo.kernels.reference"}))

@@ -57,6 +57,16 @@ def test_images(shape, rng):
     np.testing.assert_array_equal(fourier.irfft2(spectrum, shape[1]), scipy.fft.irfft2(spectrum, s=shape))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(6, 5, 8), (7, 7, 7)])
+@pytest.mark.usefixtures("way")
+def test_maps(shape, dtype, rng):
+    data = rng.standard_normal(shape).astype(dtype)
+    spectrum = fourier.rfftn(data)
+    np.testing.assert_array_equal(spectrum, scipy.fft.rfftn(data))
+    np.testing.assert_array_equal(fourier.irfftn(spectrum, shape[2]), scipy.fft.irfftn(spectrum, s=shape))
+
+
 @pytest.mark.usefixtures("way")
 def test_quick_lengths():
     assert [fourier.next_fast_length(n) for n in (13, 17, 64, 97)] == [14, 18, 64, 98]

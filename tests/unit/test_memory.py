@@ -26,6 +26,18 @@ def test_collections_are_left_out_and_then_as_before(is_enabled):
         (gc.enable if before else gc.disable)()
 
 
+def test_what_is_there_is_left_out_for_good():
+    code = (
+        "import gc; from pycryo.memory import without_collections\n"
+        "with without_collections(): pass\n"
+        "print(gc.get_freeze_count())\n"
+        "with without_collections(for_good=True): made = [[] for _ in range(5000)]\n"
+        "print(gc.get_freeze_count() > 5000, gc.isenabled(), len(gc.get_objects()) < 5000)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert told == "0\nTrue True True\n"
+
+
 def test_freed_memory_is_kept():
     """Arrays of 8 MiB, four at a time, take new pages once, not in each of ten rounds; in a process of its own."""
     code = (

@@ -207,6 +207,9 @@ def test_results_of_what_cython_compiled(tmp_path):
         _turns: {
             "matrices": _turns.matrices(rotations[0]),
             "nearest_mates": _turns.nearest_mates(rotations, rotations[:, 0].copy(), rotations[0]),
+            "nearest_points": _turns.nearest_points(
+                rotations[0], np.array([0, len(rotations[0])]), 1, rotations[:, 0].copy()
+            ),
         },
         _pixels: {
             "read_float16": _pixels.read_float16(pixels, 0, 0, np.zeros(2, np.float32)),

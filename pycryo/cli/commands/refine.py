@@ -22,6 +22,7 @@ from pycryo.io.aberrations import parse_kinds
 from pycryo.io.json_file import read_object
 from pycryo.io.particles import Particles
 from pycryo.maps.density import Map
+from pycryo.memory import without_collections
 from pycryo.parallel.collective_errors import on_root
 from pycryo.parallel.comm import Comm
 from pycryo.parallel.world import world
@@ -202,7 +203,8 @@ class _Job(Job):
         assert self.folder is not None
         if self.live is not None:
             self.live.close()
-        closing.report(self.folder.path)
+        with without_collections(for_good=True):  # the process ends soon
+            closing.report(self.folder.path)
 
     def end(self, code: int, message: str) -> None:
         """Leave the output folder in order. Not collective: one rank."""

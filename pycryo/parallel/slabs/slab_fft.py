@@ -30,6 +30,8 @@ _LEAST_THREADED = 160
 # Called with the number of a row and its samples (n, width), axes (z, x), both in the order of `numpy.fft`; the array
 # is used for other rows afterwards.
 RowWork = Callable[[int, NDArray[Any]], None]
+# The same for several rows (n_row, n, width).
+RowsWork = Callable[[Sequence[int], NDArray[Any]], None]
 # Called with the number z of a plane and its grid points, axes (y, x), to be changed in place; the array is used for
 # other planes afterwards.
 PlaneWork = Callable[[int, NDArray[Any]], None]
@@ -140,7 +142,7 @@ class SlabFft:
             if self.comm.size == 1:
                 list(team.map(lambda rows: self._put(rows, work(rows)[:, self._z(0)]), chosen))
             else:
-                self._exchange_rows(team, lambda row: work([row])[0])
+                self._exchange_rows(team, work)
 
     def store(self, take: RowWork, rows: Sequence[int] | None = None) -> None:
         """Give `take` each of this rank's rows, made of `planes`, transformed along z; `planes` stay as they are.
@@ -168,7 +170,7 @@ class SlabFft:
             if self.comm.size == 1:
                 list(team.map(lambda rows: work(rows, self._samples(rows, memory)), chosen))
             else:
-                self._exchange_planes(team, lambda row, samples: work([row], samples[None]), memory)
+                self._exchange_planes(team, work, memory)
 
     def fill_planes(self, fill: PlaneWork) -> None:
         """Make `planes` from the grid: `fill` writes each of this rank's planes into an array of zeros."""
@@ -299,18 +301,19 @@ class SlabFft:
             self._buffer[:, np.setdiff1d(np.arange(self.n), self.place)] = 0
         self._is_stale = False
 
-    def _exchange_rows(self, team: Team, work: Callable[[int], NDArray[Any]]) -> None:
+    def _exchange_rows(self, team: Team, work: Callable[[Sequence[int]], NDArray[Any]]) -> None:
         """Compute rows and send them as planes; those of a round travel during the work of the next."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
         def write(exchange: Exchange) -> None:
-            def one(row: int) -> None:
-                samples = work(row)
-                self._put([row], samples[None, planes[self.comm.rank]])
+            def some(rows: Sequence[int]) -> None:
+                samples = work(rows)
+                self._put(rows, samples[:, planes[self.comm.rank]])
                 for rank in exchange.others:
-                    exchange.outgoing_row(rank, row)[:] = samples[planes[rank]]
+                    for row, each in zip(rows, samples, strict=True):
+                        exchange.outgoing_row(rank, row)[:] = each[planes[rank]]
 
-            list(team.map(one, exchange.rows_of[self.comm.rank]))
+            list(team.map(some, batches(exchange.rows_of[self.comm.rank], self.widths, self.n, self.complex)))
 
         def read(exchange: Exchange) -> None:
             def one(item: tuple[int, int]) -> None:
@@ -321,7 +324,7 @@ class SlabFft:
 
         self._rounds.run(write, read, np.diff(self.plane_bounds), to_planes=True)
 
-    def _exchange_planes(self, team: Team, work: RowWork, memory: RowMemory) -> None:
+    def _exchange_planes(self, team: Team, work: RowsWork, memory: RowMemory) -> None:
         """Send planes' parts of rows to their owners, who work on them while the next ones travel."""
         planes = [self._z(rank) for rank in range(self.comm.size)]
 
@@ -333,12 +336,13 @@ class SlabFft:
             list(team.map(one, [(rank, row) for rank in exchange.others for row in exchange.rows_of[rank]]))
 
         def read(exchange: Exchange) -> None:
-            def one(row: int) -> None:
-                (samples,) = self._samples([row], memory)
+            def some(rows: Sequence[int]) -> None:
+                samples = self._samples(rows, memory)
                 for rank in exchange.others:
-                    samples[planes[rank]] = exchange.incoming_row(rank, row)
-                work(row, samples)
+                    for row, each in zip(rows, samples, strict=True):
+                        each[planes[rank]] = exchange.incoming_row(rank, row)
+                work(rows, samples)
 
-            list(team.map(one, exchange.rows_of[self.comm.rank]))
+            list(team.map(some, batches(exchange.rows_of[self.comm.rank], self.widths, self.n, self.complex)))
 
         self._rounds.run(write, read, np.diff(self.plane_bounds), to_planes=False)

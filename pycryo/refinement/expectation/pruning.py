@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.geometry.rotations import multiply
+from pycryo.geometry.grids import nearest_rotations
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.geometry.symmetry import symmetry as symmetry_of
 from pycryo.kernels.compare import CELL_SLICES, BestPoses
@@ -60,7 +60,7 @@ def find_neighbours(coarse: Scan, fine: Scan, symmetry: Symmetry) -> Neighbours:
 def _find_neighbours(n_coarse: int, n_fine: int, group: str) -> Neighbours:
     """Of the grids before they are turned: the search takes longer than some scans."""
     coarse, fine = (ordered_grid(count, group) for count in (n_coarse, n_fine))
-    nearest, child = (_nearest(*pair, symmetry_of(group)) for pair in ((coarse, fine), (fine, coarse)))
+    nearest, child = (nearest_rotations(*pair, symmetry_of(group)) for pair in ((coarse, fine), (fine, coarse)))
     parent = np.concatenate([nearest, np.arange(len(child))])
     family = np.concatenate([np.arange(len(nearest)), child])[np.argsort(parent, kind="stable")]
     first = np.concatenate([[0], np.cumsum(np.bincount(parent, minlength=len(child)))])
@@ -92,17 +92,6 @@ def nest(neighbours: Neighbours, coarse: Scan, fine: Scan) -> Nesting:
     away = np.linalg.norm(coarse.shifts[:, None] - fine.shifts, axis=2)
     near = (away <= _SHIFT_REACH * coarse.step_shift) | (away == away.min(axis=0))
     return Nesting(neighbours, near)
-
-
-def _nearest(rotations: NDArray[np.float64], others: NDArray[np.float64], symmetry: Symmetry) -> NDArray[np.int64]:
-    """The rotation next to each of the others, modulo the symmetry."""
-    from scipy.spatial import KDTree
-
-    n = len(rotations)
-    mates = multiply(np.tile(rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
-    # q and -q are the same rotation.
-    _, found = KDTree(np.concatenate([mates, -mates])).query(others)
-    return np.asarray(found % n, np.int64)
 
 
 @dataclass(frozen=True, slots=True)

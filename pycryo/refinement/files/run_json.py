@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def machine(n_ranks: int) -> dict[str, str | int]:
     }
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on; MPI's where it is in use."""
     import sys

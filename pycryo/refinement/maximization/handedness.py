@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from pycryo.geometry.rotations import multiply
 from pycryo.maps.fsc import Fsc, fsc, resolution_at
-from pycryo.maps.slab_map import inverted
+from pycryo.maps.slab_map import alone, inverted
+from pycryo.parallel.collective_errors import on_root
 from pycryo.refinement.expectation.half_pass import HalfResult
+from pycryo.refinement.maximization.resolution import SMALL
 from pycryo.refinement.state import Pair
 
 # Shells by which the halves must agree further, and what FSC must be gained in all, before one is inverted.
@@ -25,6 +27,10 @@ _HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])
 
 def hands_differ(pair: Pair, curves: Fsc) -> bool:
     """Whether half 1 agrees better with the inverse of half 2 than with half 2, see `curves`. Collective."""
+    comm = pair[0].comm
+    if comm.size > 1 and pair[0].box <= SMALL:
+        whole = alone(*pair)
+        return on_root(comm, lambda: hands_differ((whole[0], whole[1]), curves))
     first, second = pair
     here = curves.unmasked
     other = fsc(first.data, inverted(second).data, comm=first.comm)[: len(here)] * (here != 0)

@@ -11,16 +11,16 @@ from pycryo.maps.density import Map
 from pycryo.maps.fsc import Fsc, corrected_fsc, resolution_at
 from pycryo.maps.masks import auto_mask
 from pycryo.maps.returned import independence, kept_shells, reach, with_returned
-from pycryo.maps.slab_map import SlabMap, everywhere, from_map
-from pycryo.parallel.comm import SerialComm
+from pycryo.maps.slab_map import SlabMap, alone, from_root
+from pycryo.parallel.collective_errors import on_root
 from pycryo.refinement.data.solvent import Solvent
 from pycryo.refinement.outcome import ClassMaps
 from pycryo.refinement.state import Pair
 
 # Å; the automatic mask is made of maps filtered to this at best.
 _MASK_RESOLUTION = 15.0
-# px. Up to this box every rank measures for itself: the many short messages took longer than the transforms.
-_SMALL = 64
+# px. Up to this box one rank measures for all: the many short messages took longer than the transforms.
+SMALL = 64
 # Å; how far it reaches beyond their surface.
 _MASK_EXTEND = 3.0
 
@@ -33,12 +33,19 @@ def measure_fsc(solvent: Solvent, pair: Pair, r_insert: float, seed: int) -> tup
     comm = solvent.comm
     limit = solvent.mask(pair[0].box)
     is_given = solvent.user_mask is not None
-    if comm.size == 1 or pair[0].box > _SMALL:
+    if comm.size == 1 or pair[0].box > SMALL:
         return _measured(pair, limit, r_insert, seed, is_given=is_given)
-    alone = SerialComm()
-    first, second, mask = (from_map(alone, everywhere(each)) for each in (*pair, limit))
-    fsc, mask = _measured((first, second), mask, r_insert, seed, is_given=is_given)
-    return fsc, from_map(comm, Map(mask.data, mask.pixel_size))
+    whole = alone(*pair, limit)
+    masks: list[Map] = []
+
+    def measure() -> Fsc:
+        first, second, mask = whole
+        fsc, mask = _measured((first, second), mask, r_insert, seed, is_given=is_given)
+        masks.append(Map(mask.data, mask.pixel_size))
+        return fsc
+
+    fsc = on_root(comm, measure)
+    return fsc, from_root(comm, masks[0] if masks else None)
 
 
 def _measured(pair: Pair, mask: SlabMap, r_insert: float, seed: int, *, is_given: bool) -> tuple[Fsc, SlabMap]:

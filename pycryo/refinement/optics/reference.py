@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycryo.errors import InputError
+from pycryo.fourier import irfftn, rfftn
 from pycryo.geometry.rotations import conjugate, multiply, quaternion_to_matrix
 from pycryo.geometry.symmetry import Symmetry
 from pycryo.maps.density import Map
@@ -126,14 +127,12 @@ def from_map(whole: Map, mask: Map | None, resolution: float) -> Reference:
 
 def _filtered(data: NDArray[np.float32], curve: Array) -> NDArray[np.float32]:
     """The map with its shells multiplied by `curve` (box // 2 + 1,), beyond which nothing is left."""
-    import scipy.fft
-
     box = len(data)
     line, half = np.fft.fftfreq(box) * box, np.arange(box // 2 + 1)
     radius = np.sqrt(line[:, None, None] ** 2 + line[None, :, None] ** 2 + half**2)
     gain = np.interp(radius, np.arange(len(curve)), curve, right=0.0)
     gain[radius > len(curve) - 1] = 0
-    return np.asarray(scipy.fft.irfftn(scipy.fft.rfftn(data) * gain, s=data.shape), np.float32)
+    return np.asarray(irfftn(rfftn(data) * gain, box), np.float32)
 
 
 def _fall(curve: Array) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from pycryo.io.particles import Particles
 from pycryo.maps.density import Map, check_maps, resample
 from pycryo.maps.masks import fitted_mask
 from pycryo.maps.slab_map import from_root
-from pycryo.memory import without_collections
 from pycryo.model.ewald import check_images
 from pycryo.model.owners import halves_own
 from pycryo.parallel.collective_errors import on_root
@@ -58,10 +56,6 @@ def set_up(
     InputError
         On every rank, if images, references or mask cannot be used.
     """
-    # All ranks at the same time: they need them by and by, and would wait for each other.
-    with without_collections():
-        for name in ("scipy.ndimage", "scipy.sparse.csgraph"):
-            importlib.import_module(name)
     group = symmetry(options.symmetry)
     if options.ewald:
         check_images(particles)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from pycryo.errors import InputError
-from pycryo.geometry.grids import rotation_count, rotation_grid, rotation_step, shift_grid
+from pycryo.geometry.grids import nearest_rotations, rotation_count, rotation_grid, rotation_step, shift_grid
 from pycryo.geometry.rotations import (
     angle_between,
     conjugate,
@@ -175,3 +175,16 @@ def test_nearest_equivalent(name, rng):
     hidden = multiply(close, group.quaternions[rng.integers(0, len(group), 50)])
     found = group.nearest(hidden, anchor)
     np.testing.assert_allclose(found, close * np.sign(np.sum(close * anchor, axis=1, keepdims=True)), atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["C1", "C5", "D2", "O"])
+@pytest.mark.parametrize("count", [1, 60, 700])
+def test_nearest_rotations(name, count, rng):
+    """Those of smallest angle, of all turned by all mates; of a grid and of rotations anywhere."""
+    group = symmetry(name)
+    grid = rotation_grid(count, group)
+    for others in (rotation_grid(300, group), Rotation.random(200, random_state=7).as_quat(scalar_first=True)):
+        mates = multiply(grid[:, None], group.quaternions)
+        angle = angle_between(others[:, None, None], mates).min(axis=2)
+        found = nearest_rotations(grid, others, group)
+        np.testing.assert_allclose(angle[np.arange(len(others)), found], angle.min(axis=1), rtol=0, atol=1e-7)

@@ -12,6 +12,7 @@ from pycryo.maps import density
 from pycryo.maps.density import Map, resample
 from pycryo.maps.slab_map import (
     SlabMap,
+    alone,
     from_map,
     from_root,
     gather,
@@ -152,3 +153,13 @@ def test_inverted(size, box):
     expected = source.data[np.ix_(partner, partner, partner)]
     assert expected[box // 2, box // 2, box // 2] == source.data[box // 2, box // 2, box // 2]
     np.testing.assert_array_equal(on_ranks(size, source, inverted).data, expected)
+
+
+@pytest.mark.parametrize("size", RANKS)
+def test_alone(size):
+    first, second = noise(9), noise(9, 1)
+    found = run_ranks(size, lambda comm: alone(from_map(comm, first), from_map(comm, second)))
+    assert found[1:] == [[]] * (size - 1)
+    for each, source in zip(found[0], (first, second), strict=True):
+        assert (each.comm.size, each.pixel_size) == (1, source.pixel_size)
+        np.testing.assert_array_equal(each.data, source.data)

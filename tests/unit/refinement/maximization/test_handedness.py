@@ -26,7 +26,7 @@ def noisy(data, rng, share):
     return (data + share * data.std() * rng.standard_normal(data.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("box", [32, 33])
+@pytest.mark.parametrize("box", [32, 33, 66])
 def test_opposite_hands_are_noticed(box, rng):
     """The phantom has no symmetry: it differs from its inverse by far more than by this noise."""
     truth = blobs().volume(box, PIXEL)
