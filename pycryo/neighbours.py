@@ -1,10 +1,12 @@
 """What lies side by side: parts of a set of voxels, distances from it, chains of pairs.
 
-SciPy's compiled functions do the work, without the long imports of `scipy.ndimage` and `scipy.spatial`.
+SciPy's compiled functions do the work, without the long imports of `scipy.ndimage` and `scipy.spatial`; these packages
+do it where such a function is not there, or takes other arguments.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from pycryo.scipy_modules import load_compiled
 
 # Voxels of which the labels of all parts fit into 32 bits.
 _MOST_NARROW = 2**31 - 2
+# What a compiled function raises that is not as it was.
+_CHANGED = (AttributeError, TypeError, ValueError, RuntimeError)
 
 
 def label_parts(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32 | np.int64], int]:
@@ -24,13 +28,12 @@ def label_parts(inside: NDArray[np.bool_]) -> tuple[NDArray[np.int32 | np.int64]
     label = np.zeros(inside.shape, np.int32 if inside.size < _MOST_NARROW else np.int64)
     if not inside.size:
         return label, 0
-    compiled = load_compiled("scipy.ndimage._ni_label")
-    if compiled is None:
-        from scipy import ndimage
-
-        return label, int(ndimage.label(inside, output=label))
     beside = np.abs(np.indices((3, 3, 3)) - 1).sum(axis=0) <= 1
-    return label, int(compiled._label(inside, beside, label))
+    with suppress(*_CHANGED):
+        return label, int(load_compiled("scipy.ndimage._ni_label")._label(inside, beside, label))
+    from scipy import ndimage
+
+    return label, int(ndimage.label(inside, output=label))
 
 
 def linked(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -48,14 +51,14 @@ def linked(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def distances(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(nz, ny, nx) distance, px, of each voxel from the nearest one that is `inside`; there must be one."""
-    compiled = load_compiled("scipy.ndimage._nd_image")
-    if compiled is None:
+    nearest, square = np.zeros((3, *inside.shape), np.int32), np.zeros(inside.shape)
+    try:
+        compiled = load_compiled("scipy.ndimage._nd_image")
+        compiled.euclidean_feature_transform((~inside).view(np.int8), None, nearest)
+    except _CHANGED:
         from scipy import ndimage
 
         return np.asarray(ndimage.distance_transform_edt(~inside))
-    nearest = np.zeros((3, *inside.shape), np.int32)
-    compiled.euclidean_feature_transform((~inside).view(np.int8), None, nearest)
-    square = np.zeros(inside.shape)
     for axis, place in enumerate(nearest):
         along = np.arange(inside.shape[axis], dtype=np.int32).reshape([-1 if each == axis else 1 for each in range(3)])
         square += np.square(place - along)
@@ -64,9 +67,8 @@ def distances(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def point_tree(points: NDArray[np.float64]) -> Any:
     """A `scipy.spatial.cKDTree` of points (n, n_axis)."""
-    compiled = load_compiled("scipy.spatial._ckdtree")
-    if compiled is None:
-        from scipy.spatial import cKDTree
+    with suppress(*_CHANGED):
+        return load_compiled("scipy.spatial._ckdtree").cKDTree(points)
+    from scipy.spatial import cKDTree
 
-        return cKDTree(points)
-    return compiled.cKDTree(points)
+    return cKDTree(points)

@@ -18,7 +18,7 @@ _lock = threading.RLock()
 
 
 def load_compiled(name: str) -> Any:
-    """The module of this full name, ``scipy.package.module``; None where SciPy does not have it."""
+    """The module of this full name, ``scipy.package.module``; None where it cannot be had."""
     with _lock:
         if name not in sys.modules:
             scipy = find_spec("scipy")
@@ -27,7 +27,10 @@ def load_compiled(name: str) -> Any:
             if found is None or found.loader is None:
                 return None
             module = module_from_spec(found)
-            found.loader.exec_module(module)
+            try:
+                found.loader.exec_module(module)
+            except ImportError:  # it needs more of its package
+                return None
             # So that its package, if it is imported later, finds it instead of loading it again.
             sys.modules[name] = module
         return sys.modules[name]

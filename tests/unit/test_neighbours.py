@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,17 @@ from scipy import ndimage, sparse
 from pycryo import neighbours
 
 
-@pytest.fixture(params=["compiled", "packages"])
+def changed():
+    """A function that takes no arguments."""
+
+
+@pytest.fixture(params=["compiled", "packages", "changed"])
 def way(request, monkeypatch):
     if request.param == "packages":
         monkeypatch.setattr(neighbours, "load_compiled", lambda name: None)
+    elif request.param == "changed":
+        module = SimpleNamespace(_label=changed, euclidean_feature_transform=changed, cKDTree=changed)
+        monkeypatch.setattr(neighbours, "load_compiled", lambda name: module)
     else:
         for name in ("scipy.ndimage._ni_label", "scipy.ndimage._nd_image", "scipy.spatial._ckdtree"):
             assert neighbours.load_compiled(name) is not None
