@@ -153,9 +153,32 @@ void for_each_image(const Shared& shared, int threads, const Finish& finish) {
   }
 }
 
-// Parts into which the groups are cut, as many for each thread.
-std::int64_t chunk_count(const ImagePanel& panel, int threads) {
-  return std::min(panel.n_group, parts(parts(panel.n_image, chunk_images), threads) * threads);
+// The first group of each chunk, and the end: consecutive groups that have about as many active cells, as many chunks
+// for each thread.
+std::vector<std::int64_t> chunk_starts(const Shared& shared, int threads) {
+  const ImagePanel& panel = shared.panel;
+  const std::int64_t n_cell = column_count(shared.task.slices.n_slice) / cell_slices;
+  std::vector<std::int64_t> work(panel.n_group + 1);
+  for (std::int64_t g = 0; g < panel.n_group; ++g) {
+    const Group group = group_of(panel, g);
+    std::int64_t cells = 0;
+    for (std::int64_t cell = 0; cell < n_cell; ++cell) {
+      bool is_active = false;
+      for (std::int64_t i = group.first; i < group.first + group.n_image; ++i)
+        is_active |= shared.task.active[i * n_cell + cell] != 0;
+      cells += is_active;
+    }
+    work[g + 1] = work[g] + cells * group.n_image;
+  }
+  const std::int64_t n_chunk = std::min(panel.n_group, parts(parts(panel.n_image, chunk_images), threads) * threads);
+  std::vector<std::int64_t> starts;
+  for (std::int64_t chunk = 0, g = 0; chunk < n_chunk; ++chunk) {
+    // A group belongs to the chunk in whose part of the work its middle lies.
+    while (g < panel.n_group && (work[g] + work[g + 1]) * n_chunk < 2 * work.back() * chunk) ++g;
+    starts.push_back(g);
+  }
+  starts.push_back(panel.n_group);
+  return starts;
 }
 
 // The images of groups g0 ... g1 - 1 for which a cell is active.
@@ -181,19 +204,21 @@ template <class Scratch, class Finish>
 void for_each_active(const Shared& shared, int threads, const Finish& finish) {
   const ImagePanel& panel = shared.panel;
   const std::int64_t n_slice = shared.task.slices.n_slice;
-  const std::int64_t n_chunk = chunk_count(panel, threads);
-  if (n_chunk == 0) return;
+  const std::vector<std::int64_t> starts = chunk_starts(shared, threads);
+  const std::int64_t n_chunk = static_cast<std::int64_t>(starts.size()) - 1;
+  std::int64_t most_groups = 0;
+  for (std::int64_t chunk = 0; chunk < n_chunk; ++chunk)
+    most_groups = std::max(most_groups, starts[chunk + 1] - starts[chunk]);
 #pragma omp parallel num_threads(threads)
   {
-    Products products(shared, parts(panel.n_group, n_chunk) * greatest_group(panel), cell_slices);
+    Products products(shared, most_groups * greatest_group(panel), cell_slices);
     ActiveImages active;
     Scratch scratch;
 #pragma omp for schedule(dynamic) nowait
     for (std::int64_t chunk = 0; chunk < n_chunk; ++chunk) {
-      const std::int64_t g0 = chunk * panel.n_group / n_chunk, g1 = (chunk + 1) * panel.n_group / n_chunk;
       for (std::int64_t first = 0; first < n_slice; first += cell_slices) {
         const Block block = shared.block_at(first, cell_slices);
-        active.find(shared, g0, g1, first / cell_slices);
+        active.find(shared, starts[chunk], starts[chunk + 1], first / cell_slices);
         products.multiply_norms(active.weights, block);
         const std::int64_t n_active = static_cast<std::int64_t>(active.images.size());
         for (std::int64_t i = 0; i < n_active;) {

@@ -276,6 +276,26 @@ inline float greatest(Vector a) noexcept {
   return value;
 }
 
+// sum += exp(score - max) of n runs; four exponentials are added in single precision.
+inline void add_exps(const Run* runs, std::int64_t n, float max, DoubleVector* sum) noexcept {
+  const auto exps = [max](const Run& run) {
+    return exp_negative(run.score[0] - max) + exp_negative(run.score[1] - max);
+  };
+  // Apart from the loop below, whose sums would find no register here.
+  Vector four[most_runs / 2];
+  for (std::int64_t i = 0; i < n / 2; ++i) four[i] = exps(runs[2 * i]) + exps(runs[2 * i + 1]);
+  if (n % 2) four[n / 2] = exps(runs[n - 1]);
+  DoubleVector low = {}, high = {};
+  for (std::int64_t i = 0; i < (n + 1) / 2; ++i) {
+    DoubleVector wide[2];
+    widen(four[i], wide[0], wide[1]);
+    low += wide[0];
+    high += wide[1];
+  }
+  sum[0] += low;
+  sum[1] += high;
+}
+
 }  // namespace
 
 int compare_panel_columns() noexcept { return columns; }
@@ -406,14 +426,7 @@ std::int64_t compare_finish(const CompareImage& image, CompareState& state, std:
           max = new_max;
         }
       }
-      for (std::int64_t i = 0; i < n; i += 2) {
-        Vector exps = exp_negative(runs[i].score[0] - max) + exp_negative(runs[i].score[1] - max);
-        if (i + 1 < n) exps += exp_negative(runs[i + 1].score[0] - max) + exp_negative(runs[i + 1].score[1] - max);
-        DoubleVector wide[2];
-        widen(exps, wide[0], wide[1]);
-        sum[0] += wide[0];
-        sum[1] += wide[1];
-      }
+      add_exps(runs, n, max, sum);
     }
   }
   double total = 0;
