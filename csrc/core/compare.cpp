@@ -139,7 +139,7 @@ void for_each_image(const Shared& shared, int threads, const Finish& finish) {
     Scratch scratch;
     for (std::int64_t first = 0; first < n_slice; first += block_slices) {
       const Block block = shared.block_at(first, block_slices);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
       for (std::int64_t g = 0; g < panel.n_group; ++g) {
         const Group group = group_of(panel, g);
         weights.clear();
@@ -148,6 +148,10 @@ void for_each_image(const Shared& shared, int threads, const Finish& finish) {
         products.multiply_norms(weights, block);
         for (std::int64_t i = 0; i < group.n_image; ++i)
           finish(group.first + i, products.part(group, group.first + i, i, block), block, scratch);
+      }
+      // An image meets the blocks in their order. After the last one the threads meet anyway.
+      if (first + block_slices < n_slice) {
+#pragma omp barrier
       }
     }
   }
