@@ -108,19 +108,22 @@ inline Vector exp_negative(Vector x) noexcept {
   return (Vector)((IntVector)y + ((IntVector)shifted << 23));
 }
 
-// The halves of a vector, in double precision.
-inline void widen(Vector a, DoubleVector& low, DoubleVector& high) noexcept {
+// Adds the halves of a vector in double precision.
+inline void add_halves(Vector a, DoubleVector& low, DoubleVector& high) noexcept {
 #if defined(PYCRYO_ISA_avx512)
-  low = _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 0));
-  high = _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 1));
+  low += _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 0));
+  high += _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 1));
 #elif defined(PYCRYO_ISA_avx2)
-  low = _mm256_cvtps_pd(_mm256_castps256_ps128(a));
-  high = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+  low += _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+  high += _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
 #elif defined(__SSE2__)
-  low = _mm_cvtps_pd(a);
-  high = _mm_cvtps_pd(_mm_movehl_ps(a, a));
+  low += _mm_cvtps_pd(a);
+  high += _mm_cvtps_pd(_mm_movehl_ps(a, a));
 #else
-  for (int i = 0; i < lanes / 2; ++i) low[i] = a[i], high[i] = a[lanes / 2 + i];
+  for (int i = 0; i < lanes / 2; ++i) {
+    low[i] += a[i];
+    high[i] += a[lanes / 2 + i];
+  }
 #endif
 }
 
@@ -286,12 +289,7 @@ inline void add_exps(const Run* runs, std::int64_t n, float max, DoubleVector* s
   for (std::int64_t i = 0; i < n / 2; ++i) four[i] = exps(runs[2 * i]) + exps(runs[2 * i + 1]);
   if (n % 2) four[n / 2] = exps(runs[n - 1]);
   DoubleVector low = {}, high = {};
-  for (std::int64_t i = 0; i < (n + 1) / 2; ++i) {
-    DoubleVector wide[2];
-    widen(four[i], wide[0], wide[1]);
-    low += wide[0];
-    high += wide[1];
-  }
+  for (std::int64_t i = 0; i < (n + 1) / 2; ++i) add_halves(four[i], low, high);
   sum[0] += low;
   sum[1] += high;
 }
