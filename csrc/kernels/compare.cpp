@@ -173,17 +173,15 @@ void multiply_pair(const float* __restrict a, const float* __restrict b, std::in
   Vector sum[rows][2 * n_vector] = {};
   for (std::int64_t k = 0; k < depth; ++k, b += columns) {
     __builtin_prefetch(a + k * rows + 1024, 0, 2);
-    Vector column[2 * n_vector];
-#pragma GCC unroll 8
-    for (int v = 0; v < n_vector; ++v) {
-      column[v] = load(b + v * lanes);
-      column[n_vector + v] = load(b + b_stride + v * lanes);
-    }
+    // One vector of columns at a time: there are no registers for all.
+    Vector x[rows];
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
-      const Vector x = a[k * rows + r] - Vector{};
+    for (int r = 0; r < rows; ++r) x[r] = a[k * rows + r] - Vector{};
 #pragma GCC unroll 8
-      for (int v = 0; v < 2 * n_vector; ++v) sum[r][v] += x * column[v];
+    for (int v = 0; v < 2 * n_vector; ++v) {
+      const Vector column = load(v < n_vector ? b + v * lanes : b + b_stride + (v - n_vector) * lanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) sum[r][v] += x[r] * column;
     }
   }
 #pragma GCC unroll 16
@@ -399,7 +397,7 @@ std::int64_t compare_finish(const CompareImage& image, CompareState& state, std:
         const Vector larger = greater(run.score[0], run.score[1]);
         if (!at_least(larger, least)) continue;
         greatest_scores = greater(larger, greatest_scores);
-        runs[n] = run;
+        for (int v = 0; v < n_vector; ++v) runs[n].score[v] = run.score[v];  // a whole Run goes in pieces
         shift_of[n] = static_cast<std::uint32_t>(shift);
         with_candidates[n_with] = static_cast<std::uint32_t>(n++);
         n_with += at_least(larger, state.threshold) != 0;
