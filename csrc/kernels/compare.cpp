@@ -277,6 +277,55 @@ inline float greatest(Vector a) noexcept {
   return value;
 }
 
+// Runs of a panel with a score that may count.
+struct Kept {
+  std::int64_t n, n_with;
+  Run run[most_runs];
+  std::uint32_t shift[most_runs];           // of each of them
+  std::uint32_t with_candidate[most_runs];  // n_with of them have a score at or above the threshold
+  Vector greatest;                          // of their scores
+};
+
+// Keeps the runs of shifts `first` ... that reach the threshold or `cut`. Without a branch for what changes from run to
+// run.
+inline void keep_runs(const CompareImage& image, std::int64_t panel, std::int64_t first, const Vector* bias,
+                      float threshold, float cut, Kept& kept) noexcept {
+  const std::int64_t end = image.n_shift - first < most_runs ? image.n_shift : first + most_runs;
+  const float least = threshold < cut ? threshold : cut;
+  std::int64_t n = 0, n_with = 0;
+  Vector greatest_scores = Vector{} - FLT_MAX;
+  for (std::int64_t shift = first; shift < end; ++shift) {
+    const Run run = run_scores(image, panel, shift, bias);
+    const Vector larger = greater(run.score[0], run.score[1]);
+    if (!at_least(larger, least)) continue;
+    greatest_scores = greater(larger, greatest_scores);
+    for (int v = 0; v < n_vector; ++v) kept.run[n].score[v] = run.score[v];  // a whole Run goes in pieces
+    kept.shift[n] = static_cast<std::uint32_t>(shift);
+    kept.with_candidate[n_with] = static_cast<std::uint32_t>(n++);
+    n_with += at_least(larger, threshold) != 0;
+  }
+  kept.n = n;
+  kept.n_with = n_with;
+  kept.greatest = greatest_scores;
+}
+
+// Appends the keys of the scores at or above the threshold, whose columns count from `first_column`; returns the end.
+inline std::uint64_t* list_candidates(const Kept& kept, std::int64_t first_column, std::int64_t n_shift,
+                                      float threshold, std::uint64_t* next) noexcept {
+  for (std::int64_t i = 0; i < kept.n_with; ++i) {
+    const std::uint32_t which = kept.with_candidate[i];
+    for (int v = 0; v < n_vector; ++v)
+      for (unsigned bits = at_least(kept.run[which].score[v], threshold); bits; bits &= bits - 1) {
+        const int lane = __builtin_ctz(bits);
+        const std::uint64_t column = static_cast<std::uint64_t>(first_column + v * lanes + lane);
+        const std::uint32_t index =
+            static_cast<std::uint32_t>(column * static_cast<std::uint64_t>(n_shift)) + kept.shift[which];
+        *next++ = ordered_bits(kept.run[which].score[v][lane]) << 32 | static_cast<std::uint32_t>(~index);
+      }
+  }
+  return next;
+}
+
 // sum += exp(score - max) of n runs; four exponentials are added in single precision.
 inline void add_exps(const Run* runs, std::int64_t n, float max, DoubleVector* sum) noexcept {
   const auto exps = [max](const Run& run) {
@@ -380,49 +429,23 @@ std::int64_t compare_finish(const CompareImage& image, CompareState& state, std:
   float max = state.max;
   DoubleVector sum[2] = {};
   sum[0][0] = state.sum;
-  Run runs[most_runs];
-  std::uint32_t with_candidates[most_runs], shift_of[most_runs];
+  Kept kept;
   for (std::int64_t panel = 0; panel < image.n_panel; ++panel) {
     Vector bias[n_vector];
     slice_bias(image, panel, bias);
     for (std::int64_t first = 0; first < image.n_shift; first += most_runs) {
-      const std::int64_t end = image.n_shift - first < most_runs ? image.n_shift : first + most_runs;
       const float cut = max - negligible > -FLT_MAX ? max - negligible : -FLT_MAX;
-      const float least = state.threshold < cut ? state.threshold : cut;
-      // What may count is put together without a branch: it changes from run to run.
-      std::int64_t n = 0, n_with = 0;
-      Vector greatest_scores = Vector{} - FLT_MAX;
-      for (std::int64_t shift = first; shift < end; ++shift) {
-        const Run run = run_scores(image, panel, shift, bias);
-        const Vector larger = greater(run.score[0], run.score[1]);
-        if (!at_least(larger, least)) continue;
-        greatest_scores = greater(larger, greatest_scores);
-        for (int v = 0; v < n_vector; ++v) runs[n].score[v] = run.score[v];  // a whole Run goes in pieces
-        shift_of[n] = static_cast<std::uint32_t>(shift);
-        with_candidates[n_with] = static_cast<std::uint32_t>(n++);
-        n_with += at_least(larger, state.threshold) != 0;
+      keep_runs(image, panel, first, bias, state.threshold, cut, kept);
+      if (kept.n == 0) continue;
+      next = list_candidates(kept, panel * columns, image.n_shift, state.threshold, next);
+      const float new_max = at_least(kept.greatest, max) ? greatest(kept.greatest) : max;
+      if (new_max > max) {
+        const double scale = __builtin_exp(static_cast<double>(max) - new_max);
+        sum[0] *= scale;
+        sum[1] *= scale;
+        max = new_max;
       }
-      for (std::int64_t i = 0; i < n_with; ++i) {
-        const Run& run = runs[with_candidates[i]];
-        for (int v = 0; v < n_vector; ++v)
-          for (unsigned bits = at_least(run.score[v], state.threshold); bits; bits &= bits - 1) {
-            const int lane = __builtin_ctz(bits);
-            const std::uint64_t column = static_cast<std::uint64_t>(panel * columns + v * lanes + lane);
-            const std::uint32_t index =
-                static_cast<std::uint32_t>(column * image.n_shift) + shift_of[with_candidates[i]];
-            *next++ = ordered_bits(run.score[v][lane]) << 32 | static_cast<std::uint32_t>(~index);
-          }
-      }
-      if (at_least(greatest_scores, max)) {
-        const float new_max = greatest(greatest_scores);
-        if (new_max > max) {
-          const double scale = __builtin_exp(static_cast<double>(max) - new_max);
-          sum[0] *= scale;
-          sum[1] *= scale;
-          max = new_max;
-        }
-      }
-      add_exps(runs, n, max, sum);
+      add_exps(kept.run, kept.n, max, sum);
     }
   }
   double total = 0;

@@ -164,6 +164,8 @@ def test_priors_exclude(rng):
     prior_slice[:] = -np.inf
     nothing = run(images, weights, slices, prior_shift, prior_slice)
     assert np.all(np.isneginf(nothing.log_evidence()))
+    assert np.all(np.isneginf(nothing.log_max))
+    assert np.all(nothing.index == -1)
 
 
 def test_great_scores_do_not_overflow(rng):
