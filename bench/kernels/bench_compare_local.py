@@ -13,7 +13,8 @@ from pycryo.kernels.compare_local import compare_local
 from pycryo.kernels.pixels import half_plane
 from pycryo.kernels.projector import FourierVolume, project_slices, volume_radius
 
-N_IMAGE, N_ROTATION = 4, 120
+# As many images as make waking the threads a small part of a call; a refinement compares hundreds in one.
+N_IMAGE, N_ROTATION = 16, 120
 
 
 def cases() -> list[Case]:

@@ -139,7 +139,7 @@ void for_each_image(const Shared& shared, int threads, const Finish& finish) {
     Scratch scratch;
     for (std::int64_t first = 0; first < n_slice; first += block_slices) {
       const Block block = shared.block_at(first, block_slices);
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
       for (std::int64_t g = 0; g < panel.n_group; ++g) {
         const Group group = group_of(panel, g);
         weights.clear();
@@ -149,13 +149,40 @@ void for_each_image(const Shared& shared, int threads, const Finish& finish) {
         for (std::int64_t i = 0; i < group.n_image; ++i)
           finish(group.first + i, products.part(group, group.first + i, i, block), block, scratch);
       }
+      // An image meets the blocks in their order. After the last one the threads meet anyway.
+      if (first + block_slices < n_slice) {
+#pragma omp barrier
+      }
     }
   }
 }
 
-// Parts into which the groups are cut, as many for each thread.
-std::int64_t chunk_count(const ImagePanel& panel, int threads) {
-  return std::min(panel.n_group, parts(parts(panel.n_image, chunk_images), threads) * threads);
+// The first group of each chunk, and the end: consecutive groups that have about as many active cells, as many chunks
+// for each thread.
+std::vector<std::int64_t> chunk_starts(const Shared& shared, int threads) {
+  const ImagePanel& panel = shared.panel;
+  const std::int64_t n_cell = column_count(shared.task.slices.n_slice) / cell_slices;
+  std::vector<std::int64_t> work(panel.n_group + 1);
+  for (std::int64_t g = 0; g < panel.n_group; ++g) {
+    const Group group = group_of(panel, g);
+    std::int64_t cells = 0;
+    for (std::int64_t cell = 0; cell < n_cell; ++cell) {
+      bool is_active = false;
+      for (std::int64_t i = group.first; i < group.first + group.n_image; ++i)
+        is_active |= shared.task.active[i * n_cell + cell] != 0;
+      cells += is_active;
+    }
+    work[g + 1] = work[g] + cells * group.n_image;
+  }
+  const std::int64_t n_chunk = std::min(panel.n_group, parts(parts(panel.n_image, chunk_images), threads) * threads);
+  std::vector<std::int64_t> starts;
+  for (std::int64_t chunk = 0, g = 0; chunk < n_chunk; ++chunk) {
+    // A group belongs to the chunk in whose part of the work its middle lies.
+    while (g < panel.n_group && (work[g] + work[g + 1]) * n_chunk < 2 * work.back() * chunk) ++g;
+    starts.push_back(g);
+  }
+  starts.push_back(panel.n_group);
+  return starts;
 }
 
 // The images of groups g0 ... g1 - 1 for which a cell is active.
@@ -181,19 +208,21 @@ template <class Scratch, class Finish>
 void for_each_active(const Shared& shared, int threads, const Finish& finish) {
   const ImagePanel& panel = shared.panel;
   const std::int64_t n_slice = shared.task.slices.n_slice;
-  const std::int64_t n_chunk = chunk_count(panel, threads);
-  if (n_chunk == 0) return;
+  const std::vector<std::int64_t> starts = chunk_starts(shared, threads);
+  const std::int64_t n_chunk = static_cast<std::int64_t>(starts.size()) - 1;
+  std::int64_t most_groups = 0;
+  for (std::int64_t chunk = 0; chunk < n_chunk; ++chunk)
+    most_groups = std::max(most_groups, starts[chunk + 1] - starts[chunk]);
 #pragma omp parallel num_threads(threads)
   {
-    Products products(shared, parts(panel.n_group, n_chunk) * greatest_group(panel), cell_slices);
+    Products products(shared, most_groups * greatest_group(panel), cell_slices);
     ActiveImages active;
     Scratch scratch;
 #pragma omp for schedule(dynamic) nowait
     for (std::int64_t chunk = 0; chunk < n_chunk; ++chunk) {
-      const std::int64_t g0 = chunk * panel.n_group / n_chunk, g1 = (chunk + 1) * panel.n_group / n_chunk;
       for (std::int64_t first = 0; first < n_slice; first += cell_slices) {
         const Block block = shared.block_at(first, cell_slices);
-        active.find(shared, g0, g1, first / cell_slices);
+        active.find(shared, starts[chunk], starts[chunk + 1], first / cell_slices);
         products.multiply_norms(active.weights, block);
         const std::int64_t n_active = static_cast<std::int64_t>(active.images.size());
         for (std::int64_t i = 0; i < n_active;) {
@@ -227,18 +256,46 @@ float score_of(std::uint64_t key) {
 
 std::int64_t index_of(std::uint64_t key) { return static_cast<std::uint32_t>(~key); }
 
-// Merges `n` candidates, whose indices count from `offset`, into the n_best descending places of one image.
+// Moves the keys above `pivot` to the front and returns their number, without a branch that depends on a key.
+std::int64_t part_above(std::uint64_t* keys, std::int64_t n, std::uint64_t pivot) {
+  std::int64_t above = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::uint64_t key = keys[i];
+    keys[i] = keys[above];
+    keys[above] = key;
+    above += key > pivot;
+  }
+  return above;
+}
+
+// Moves the `wanted` < n greatest keys to the front, in any order. No two keys are the same.
+void select_greatest(std::uint64_t* keys, std::int64_t n, std::int64_t wanted) {
+  constexpr std::int64_t few = 16;
+  while (n > few && wanted > 0 && wanted < n) {
+    const std::uint64_t a = keys[0], b = keys[n / 2], c = keys[n - 1];
+    const std::uint64_t middle = std::max(std::min(a, b), std::min(std::max(a, b), c));
+    const std::int64_t above = part_above(keys, n, middle);
+    if (wanted <= above) {
+      n = above;
+    } else {
+      keys += above;
+      n -= above;
+      wanted -= above;
+    }
+  }
+  if (wanted > 0 && wanted < n) std::nth_element(keys, keys + wanted, keys + n, std::greater<>());
+}
+
+// Merges `n` ≤ n_best candidates, whose indices count from `offset`, into the n_best descending places of one image.
 void merge_best(std::uint64_t* keys, std::int64_t n, std::int64_t offset, float* score, std::int64_t* index,
                 std::int64_t n_best) {
-  std::uint64_t* const last = keys + std::min(n, n_best);
-  if (last != keys + n) std::nth_element(keys, last, keys + n, std::greater<>());
-  std::sort(keys, last, std::greater<>());
-  std::int64_t old = n_best - 1, came = last - keys - 1;
+  std::sort(keys, keys + n, std::greater<>());
+  std::int64_t old = n_best - 1, came = n - 1;
   const auto old_is_worse = [&] {
     const float s = score_of(keys[came]);
     return score[old] < s || (score[old] == s && index[old] > offset + index_of(keys[came]));
   };
-  for (std::int64_t dropped = last - keys; dropped > 0; --dropped) --(old_is_worse() ? old : came);
+  for (std::int64_t dropped = n; dropped > 0; --dropped) --(old_is_worse() ? old : came);
   for (std::int64_t place = n_best - 1; came >= 0; --place) {
     if (old >= 0 && old_is_worse()) {
       score[place] = score[old];
@@ -261,17 +318,27 @@ void update_best(Finish finish, const CompareImage& part, std::int64_t first_sli
   std::int64_t* index = best.index + image * n_best;
   CompareState state{static_cast<float>(best.log_max[image]), FLT_MAX, best.log_sum[image]};
   // Until the places are full every score is a candidate: a growing number of panels keeps them few.
-  std::int64_t n = n_best == 0 || index[n_best - 1] >= 0 ? part.n_panel : 1;
+  std::int64_t n = n_best == 0 || index[n_best - 1] >= 0 ? part.n_panel : 1, n_key = 0;
+  float last = n_best ? score[n_best - 1] : 0.0f;
   for (std::int64_t p = 0; p < part.n_panel; p += n, n *= 2) {
     n = std::min(n, part.n_panel - p);
     if (n_best) {
-      const float floor = score[0] - best.margin - best.relative_margin * std::max(score[0], 0.0f);
-      state.threshold = std::max({score[n_best - 1], floor, -FLT_MAX});
+      const float floor = state.max - best.margin - best.relative_margin * std::max(state.max, 0.0f);
+      state.threshold = std::max({last, floor, -FLT_MAX});
     }
-    const std::int64_t came = finish(panels_of(part, p, n, columns), state, keys.data());
-    const std::int64_t first = (first_slice + p * columns) * part.n_shift;
-    if (came && n_best) merge_best(keys.data(), came, first, score, index, n_best);
+    const std::int64_t came = finish(panels_of(part, p, n, columns), state, keys.data() + n_key);
+    if (n_best == 0) continue;
+    // Their indices count from panel p: ~(index + first) = ~index - first.
+    const std::uint64_t first = static_cast<std::uint64_t>(p * columns * part.n_shift);
+    for (std::int64_t i = n_key; i < n_key + came; ++i) keys[i] -= first;
+    n_key += came;
+    if (n_key > n_best) {
+      select_greatest(keys.data(), n_key, n_best);
+      n_key = n_best;
+    }
+    if (came && n_key == n_best) last = std::max(last, score_of(*std::min_element(keys.data(), keys.data() + n_best)));
   }
+  if (n_key) merge_best(keys.data(), n_key, first_slice * part.n_shift, score, index, n_best);
   best.log_max[image] = state.max;
   best.log_sum[image] = state.sum;
 }

@@ -125,7 +125,8 @@ void compare_local(const CompareLocal& in, float* scores, int threads) {
 #pragma omp parallel num_threads(threads)
   {
     Scratch scratch(in, std::min(part, in.n_rotation));
-#pragma omp for schedule(dynamic)
+    // The threads meet at the end of the parallel region: to meet twice is to sleep and be woken twice.
+#pragma omp for schedule(dynamic) nowait
     for (std::int64_t work = 0; work < in.n_image * n_part; ++work) {
       const std::int64_t begin = work % n_part * part;
       compare_image(common, work / n_part, begin, std::min(part, in.n_rotation - begin), scratch, scores);

@@ -62,7 +62,7 @@ void ctf(const CtfCoefficients* coefficients, std::int64_t n_image, const std::i
 #pragma omp parallel num_threads(threads)
   {
     const Tables tables(runs);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t work = 0; work < n_image * n_part; ++work) {
       const std::int64_t image = work / n_part, which = offsets.which[image];
       ctf_tables(coefficients[image], tables.all);

@@ -30,7 +30,7 @@ void defocus_sums(const DefocusImages& in, double* sums, int threads) {
 #pragma omp parallel num_threads(threads)
   {
     std::vector<ShellSums> bins(in.n_bin);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t work = 0; work < in.n_image * in.n_pose; ++work) {
       std::fill(bins.begin(), bins.end(), ShellSums{});
       const std::int64_t pose = work * 2 * in.n_pixel, image = work / in.n_pose * in.n_pixel;
@@ -49,7 +49,7 @@ void defocus_scores(const DefocusGrid& in, double* scores, int threads) {
 #pragma omp parallel num_threads(threads)
   {
     std::vector<double> wave(4 * in.n_delta);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t image = 0; image < in.n_image; ++image)
       for (std::int64_t bin = 0; bin < in.n_bin; ++bin) {
         fill_wave(in.phase[image * in.n_bin + bin], in.first[image], in.step[image], in.n_delta, wave.data());

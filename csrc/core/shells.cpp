@@ -40,7 +40,7 @@ void image_shells(const float* a, const float* b, std::int64_t n_image, std::int
   {
     std::vector<ShellSums> sums(n_shell);
     std::vector<FourShellSums> four_sums(n_four ? n_shell : 0);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t work = 0; work < n_work; ++work) {
       const std::int64_t image = work < n_four ? 4 * work : work + 3 * n_four, first = image * 2 * n_pixel;
       double* of_image = out + image * n_shell * 3;
@@ -66,7 +66,7 @@ void layer_shells(const Real* a, const Real* b, const std::int64_t* number, std:
 #pragma omp parallel num_threads(threads)
   {
     std::vector<ShellSums> sums(n_shell);
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t layer = 0; layer < n_layer; ++layer) {
       std::fill(sums.begin(), sums.end(), ShellSums{});
       const std::int64_t first = frequency(number[layer]);

@@ -18,7 +18,7 @@ void shift(const ShiftImages& in, float* out, int threads) {
       const double angle = 2 * M_PI * shift / in.box;
       shift_ramp(std::cos(angle), std::sin(angle), in.k_max, scratch.data(), ramp);
     };
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
     for (std::int64_t work = 0; work < in.n_image * in.n_shift; ++work) {
       fill(in.shifts[2 * work], ramp_x.data());
       fill(in.shifts[2 * work + 1], ramp_y.data());

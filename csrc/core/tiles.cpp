@@ -284,7 +284,7 @@ void for_each_list(const InsertImages& images, const InsertEntries& entries, con
 #pragma omp parallel num_threads(threads)
     {
       const auto worker = make_worker();
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(dynamic) nowait
       for (std::size_t i = 0; i < order.size(); ++i) {
         const std::int64_t begin = patches.start[order[i]], end = patches.start[order[i] + 1];
         worker(source, tiling.tile(row * tiling.per_y() + order[i]), patches.patch.data() + begin, end - begin);

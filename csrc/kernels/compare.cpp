@@ -27,6 +27,12 @@ constexpr int lanes = 4, max_rows = 6;
 constexpr int n_vector = 2;
 // Rows of a tile of rows that lie anywhere: each takes a pointer register.
 constexpr int max_scattered = 6;
+// Rows that are left beside full tiles: so few are multiplied with two panels at a time, as one has too few sums.
+#if defined(PYCRYO_ISA_avx2)
+constexpr int max_paired = 3;
+#else
+constexpr int max_paired = 0;
+#endif
 constexpr int columns = lanes * n_vector;
 static_assert(cell_slices % columns == 0);
 // A panel's depth block (columns × max_depth floats) stays in the first-level cache.
@@ -35,7 +41,7 @@ constexpr float negligible = 40;
 
 typedef float Vector __attribute__((vector_size(4 * lanes)));
 typedef std::int32_t IntVector __attribute__((vector_size(4 * lanes)));
-typedef double DoubleVector __attribute__((vector_size(8 * lanes)));
+typedef double DoubleVector __attribute__((vector_size(4 * lanes)));
 typedef float Quad __attribute__((vector_size(16)));
 typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4)));
 
@@ -47,6 +53,13 @@ inline std::int64_t part(std::int64_t i, std::int64_t n, std::int64_t total) noe
 inline std::int64_t parts(std::int64_t total, std::int64_t greatest) noexcept {
   return (total + greatest - 1) / greatest;
 }
+// Rows of the next tile if `n` are left.
+inline int next_tile(std::int64_t n) noexcept {
+  if (max_paired == 0) return static_cast<int>(n / parts(n, max_rows));
+  if (n > max_rows) return n == max_rows + 1 ? max_rows - 2 : max_rows;
+  return static_cast<int>(n == max_rows - 1 ? n - 2 : n);
+}
+
 inline std::int64_t depth_blocks(std::int64_t depth) noexcept { return depth ? parts(depth, max_depth) : 1; }
 
 // One bit per lane with a >= limit.
@@ -66,21 +79,52 @@ inline unsigned at_least(Vector a, float limit) noexcept {
 #endif
 }
 
+inline Vector greater(Vector a, Vector b) noexcept {
+#if defined(PYCRYO_ISA_avx512)
+  return _mm512_maskz_max_ps(0xffff, a, b);  // GCC warns of the one without a mask
+#elif defined(PYCRYO_ISA_avx2)
+  return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+  return _mm_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
 // exp(x) for x ≤ 0, relative error < 2e-7; below -87 it stays at exp(-87).
-// x = n·ln2 + r, |r| ≤ ½ ln2: Taylor series of degree 6 (remainder 1e-7·r⁷/5040 < 2e-7), scaled by the exponent bits.
+// x = n·ln2 + r, |r| ≤ ½ ln2: 1 + r + r²·(the polynomial with the least greatest error, 1.1e-7), scaled by the exponent
+// bits.
 inline Vector exp_negative(Vector x) noexcept {
   constexpr float round_magic = 12582912.0f;  // 1.5·2²³
-  x = x > -87.0f ? x : Vector{} - 87.0f;
+  x = greater(x, Vector{} - 87.0f);
   const Vector shifted = x * 1.44269504f + round_magic;
   const Vector n = shifted - round_magic;
   const Vector r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vector y = r * (1.0f / 720) + 1.0f / 120;
-  y = y * r + 1.0f / 24;
-  y = y * r + 1.0f / 6;
-  y = y * r + 0.5f;
+  Vector y = r * 0.008312502f + 0.04189033f;
+  y = y * r + 0.16667116f;
+  y = y * r + 0.4999923f;
   y = y * r + 1.0f;
   y = y * r + 1.0f;
   return (Vector)((IntVector)y + ((IntVector)shifted << 23));
+}
+
+// Adds the halves of a vector in double precision.
+inline void add_halves(Vector a, DoubleVector& low, DoubleVector& high) noexcept {
+#if defined(PYCRYO_ISA_avx512)
+  low += _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 0));
+  high += _mm512_maskz_cvtps_pd(0xff, _mm512_maskz_extractf32x8_ps(0xff, a, 1));
+#elif defined(PYCRYO_ISA_avx2)
+  low += _mm256_cvtps_pd(_mm256_castps256_ps128(a));
+  high += _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+#elif defined(__SSE2__)
+  low += _mm_cvtps_pd(a);
+  high += _mm_cvtps_pd(_mm_movehl_ps(a, a));
+#else
+  for (int i = 0; i < lanes / 2; ++i) {
+    low[i] += a[i];
+    high[i] += a[lanes / 2 + i];
+  }
+#endif
 }
 
 // A tile of packed rows, and one of rows that lie anywhere. Packed rows of one image are fetched 4 KiB ahead: with 21
@@ -122,6 +166,34 @@ inline void multiply_tile(const Rows& a, const float* __restrict b, std::int64_t
   }
 }
 
+// Few rows with two panels, whose depths begin `b_stride` and whose products `c_stride` floats apart.
+template <int rows>
+void multiply_pair(const float* __restrict a, const float* __restrict b, std::int64_t b_stride, std::int64_t depth,
+                   bool add, float* __restrict c, std::int64_t c_stride) noexcept {
+  Vector sum[rows][2 * n_vector] = {};
+  for (std::int64_t k = 0; k < depth; ++k, b += columns) {
+    __builtin_prefetch(a + k * rows + 1024, 0, 2);
+    // One vector of columns at a time: there are no registers for all.
+    Vector x[rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) x[r] = a[k * rows + r] - Vector{};
+#pragma GCC unroll 8
+    for (int v = 0; v < 2 * n_vector; ++v) {
+      const Vector column = load(v < n_vector ? b + v * lanes : b + b_stride + (v - n_vector) * lanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < rows; ++r) sum[r][v] += x[r] * column;
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < rows; ++r, c += columns)
+#pragma GCC unroll 8
+    for (int v = 0; v < n_vector; ++v) {
+      float* const there = c + c_stride + v * lanes;
+      at(c + v * lanes) = add ? at(c + v * lanes) + sum[r][v] : sum[r][v];
+      at(there) = add ? at(there) + sum[r][n_vector + v] : sum[r][n_vector + v];
+    }
+}
+
 template <int rows>
 void multiply_packed(const float* a, const float* b, std::int64_t depth, bool add, float* c) noexcept {
   multiply_tile<rows>(PackedRows<rows>{a}, b, depth, add, c);
@@ -138,6 +210,12 @@ void multiply_scattered(const float* const* a, std::int64_t k0, const float* b, 
 template <int... rows>
 constexpr auto packed_tile(std::int64_t n, std::integer_sequence<int, rows...>) noexcept {
   constexpr decltype(&multiply_packed<1>) tiles[] = {&multiply_packed<rows + 1>...};
+  return tiles[n - 1];
+}
+
+template <int... rows>
+constexpr auto paired_tile(int n, std::integer_sequence<int, rows...>) noexcept {
+  constexpr decltype(&multiply_pair<1>) tiles[] = {&multiply_pair<rows + 1>..., nullptr};
   return tiles[n - 1];
 }
 
@@ -171,6 +249,9 @@ inline std::uint64_t ordered_bits(float score) noexcept {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+// Shifts whose scores of a panel are looked at together.
+constexpr std::int64_t most_runs = 32;
+
 // The scores of one panel and shift of an image.
 struct Run {
   Vector score[n_vector];
@@ -196,19 +277,83 @@ inline float greatest(Vector a) noexcept {
   return value;
 }
 
+// Runs of a panel with a score that may count.
+struct Kept {
+  std::int64_t n, n_with;
+  Run run[most_runs];
+  std::uint32_t shift[most_runs];           // of each of them
+  std::uint32_t with_candidate[most_runs];  // n_with of them have a score at or above the threshold
+  Vector greatest;                          // of their scores
+};
+
+// Keeps the runs of shifts `first` ... that reach the threshold or `cut`. Without a branch for what changes from run to
+// run.
+inline void keep_runs(const CompareImage& image, std::int64_t panel, std::int64_t first, const Vector* bias,
+                      float threshold, float cut, Kept& kept) noexcept {
+  const std::int64_t end = image.n_shift - first < most_runs ? image.n_shift : first + most_runs;
+  const float least = threshold < cut ? threshold : cut;
+  std::int64_t n = 0, n_with = 0;
+  Vector greatest_scores = Vector{} - FLT_MAX;
+  for (std::int64_t shift = first; shift < end; ++shift) {
+    const Run run = run_scores(image, panel, shift, bias);
+    const Vector larger = greater(run.score[0], run.score[1]);
+    if (!at_least(larger, least)) continue;
+    greatest_scores = greater(larger, greatest_scores);
+    for (int v = 0; v < n_vector; ++v) kept.run[n].score[v] = run.score[v];  // a whole Run goes in pieces
+    kept.shift[n] = static_cast<std::uint32_t>(shift);
+    kept.with_candidate[n_with] = static_cast<std::uint32_t>(n++);
+    n_with += at_least(larger, threshold) != 0;
+  }
+  kept.n = n;
+  kept.n_with = n_with;
+  kept.greatest = greatest_scores;
+}
+
+// Appends the keys of the scores at or above the threshold, whose columns count from `first_column`; returns the end.
+inline std::uint64_t* list_candidates(const Kept& kept, std::int64_t first_column, std::int64_t n_shift,
+                                      float threshold, std::uint64_t* next) noexcept {
+  for (std::int64_t i = 0; i < kept.n_with; ++i) {
+    const std::uint32_t which = kept.with_candidate[i];
+    for (int v = 0; v < n_vector; ++v)
+      for (unsigned bits = at_least(kept.run[which].score[v], threshold); bits; bits &= bits - 1) {
+        const int lane = __builtin_ctz(bits);
+        const std::uint64_t column = static_cast<std::uint64_t>(first_column + v * lanes + lane);
+        const std::uint32_t index =
+            static_cast<std::uint32_t>(column * static_cast<std::uint64_t>(n_shift)) + kept.shift[which];
+        *next++ = ordered_bits(kept.run[which].score[v][lane]) << 32 | static_cast<std::uint32_t>(~index);
+      }
+  }
+  return next;
+}
+
+// sum += exp(score - max) of n runs; four exponentials are added in single precision.
+inline void add_exps(const Run* runs, std::int64_t n, float max, DoubleVector* sum) noexcept {
+  const auto exps = [max](const Run& run) {
+    return exp_negative(run.score[0] - max) + exp_negative(run.score[1] - max);
+  };
+  // Apart from the loop below, whose sums would find no register here.
+  Vector four[most_runs / 2];
+  for (std::int64_t i = 0; i < n / 2; ++i) four[i] = exps(runs[2 * i]) + exps(runs[2 * i + 1]);
+  if (n % 2) four[n / 2] = exps(runs[n - 1]);
+  DoubleVector low = {}, high = {};
+  for (std::int64_t i = 0; i < (n + 1) / 2; ++i) add_halves(four[i], low, high);
+  sum[0] += low;
+  sum[1] += high;
+}
+
 }  // namespace
 
 int compare_panel_columns() noexcept { return columns; }
 
 void compare_pack_rows(const float* __restrict rows, std::int64_t n_row, std::int64_t depth,
                        float* __restrict packed) noexcept {
-  const std::int64_t n_tile = parts(n_row, max_rows), n_block = depth_blocks(depth);
+  const std::int64_t n_block = depth_blocks(depth);
   for (std::int64_t block = 0; block < n_block; ++block) {
     const std::int64_t k0 = part(block, n_block, depth), k1 = part(block + 1, n_block, depth);
-    for (std::int64_t tile = 0; tile < n_tile; ++tile) {
-      const std::int64_t r0 = part(tile, n_tile, n_row), r1 = part(tile + 1, n_tile, n_row);
+    for (std::int64_t r0 = 0, n = 0; r0 < n_row; r0 += n) {
+      n = next_tile(n_row - r0);
       for (std::int64_t k = k0; k < k1; ++k)
-        for (std::int64_t r = r0; r < r1; ++r) *packed++ = rows[r * depth + k];
+        for (std::int64_t r = r0; r < r0 + n; ++r) *packed++ = rows[r * depth + k];
     }
   }
 }
@@ -242,27 +387,36 @@ void compare_pack_panel(const float* __restrict slices, std::int64_t n_slice, st
 
 void compare_multiply(const float* rows, std::int64_t n_row, const float* b, std::int64_t n_panel, std::int64_t depth,
                       float* out) noexcept {
-  const std::int64_t n_tile = parts(n_row, max_rows), n_block = depth_blocks(depth);
+  const std::int64_t n_block = depth_blocks(depth), out_stride = n_row * columns;
   for (std::int64_t block = 0; block < n_block; ++block) {
     const std::int64_t k0 = part(block, n_block, depth), n_depth = part(block + 1, n_block, depth) - k0;
-    for (std::int64_t panel = 0; panel < n_panel; ++panel)
-      for (std::int64_t tile = 0; tile < n_tile; ++tile) {
-        const std::int64_t r0 = part(tile, n_tile, n_row), n = part(tile + 1, n_tile, n_row) - r0;
-        const auto multiply = packed_tile(n, std::make_integer_sequence<int, max_rows>{});
-        multiply(rows + n_row * k0 + r0 * n_depth, b + (panel * depth + k0) * columns, n_depth, block > 0,
-                 out + (panel * n_row + r0) * columns);
+    const float *const a = rows + n_row * k0, *const b0 = b + k0 * columns;
+    for (std::int64_t panel = 0; panel < n_panel; ++panel) {
+      const float* const from = b0 + panel * depth * columns;
+      float* const to = out + panel * out_stride;
+      const bool is_paired = panel % 2 || panel + 1 < n_panel;
+      for (std::int64_t r0 = 0, n = 0; r0 < n_row; r0 += n) {
+        n = next_tile(n_row - r0);
+        if (n > max_paired || !is_paired)
+          packed_tile(n, std::make_integer_sequence<int, max_rows>{})(a + r0 * n_depth, from, n_depth, block > 0,
+                                                                      to + r0 * columns);
+        else if (panel % 2)
+          paired_tile(n, std::make_integer_sequence<int, max_paired>{})(a + r0 * n_depth, from - depth * columns,
+                                                                        depth * columns, n_depth, block > 0,
+                                                                        to - out_stride + r0 * columns, out_stride);
       }
+    }
   }
 }
 
 void compare_multiply_norms(const float* const* weights, std::int64_t n_image, const float* norms, std::int64_t n_panel,
                             std::int64_t n_pixel, float* out) noexcept {
-  const std::int64_t n_tile = parts(n_image, max_scattered), n_block = depth_blocks(n_pixel);
+  const std::int64_t n_block = depth_blocks(n_pixel);
   for (std::int64_t block = 0; block < n_block; ++block) {
     const std::int64_t k0 = part(block, n_block, n_pixel), n_depth = part(block + 1, n_block, n_pixel) - k0;
     for (std::int64_t panel = 0; panel < n_panel; ++panel)
-      for (std::int64_t tile = 0; tile < n_tile; ++tile) {
-        const std::int64_t i0 = part(tile, n_tile, n_image), n = part(tile + 1, n_tile, n_image) - i0;
+      for (std::int64_t i0 = 0, n = 0; i0 < n_image; i0 += n) {
+        n = (n_image - i0) / parts(n_image - i0, max_scattered);
         const auto multiply = scattered_tile(n, std::make_integer_sequence<int, max_scattered>{});
         multiply(weights + i0, k0, norms + (panel * n_pixel + k0) * columns, n_depth, block > 0,
                  out + (panel * n_image + i0) * columns);
@@ -273,36 +427,30 @@ void compare_multiply_norms(const float* const* weights, std::int64_t n_image, c
 std::int64_t compare_finish(const CompareImage& image, CompareState& state, std::uint64_t* candidates) noexcept {
   std::uint64_t* next = candidates;
   float max = state.max;
-  DoubleVector sum = {};
-  sum[0] = state.sum;
+  DoubleVector sum[2] = {};
+  sum[0][0] = state.sum;
+  Kept kept;
   for (std::int64_t panel = 0; panel < image.n_panel; ++panel) {
     Vector bias[n_vector];
     slice_bias(image, panel, bias);
-    for (std::int64_t shift = 0; shift < image.n_shift; ++shift) {
-      const Run run = run_scores(image, panel, shift, bias);
-      const Vector larger = run.score[0] > run.score[1] ? run.score[0] : run.score[1];
+    for (std::int64_t first = 0; first < image.n_shift; first += most_runs) {
       const float cut = max - negligible > -FLT_MAX ? max - negligible : -FLT_MAX;
-      if (!at_least(larger, state.threshold < cut ? state.threshold : cut)) continue;
-      for (int v = 0; v < n_vector; ++v)
-        for (unsigned bits = at_least(run.score[v], state.threshold); bits; bits &= bits - 1) {
-          const int lane = __builtin_ctz(bits);
-          const std::uint64_t column = static_cast<std::uint64_t>(panel * columns + v * lanes + lane);
-          const std::uint32_t index = static_cast<std::uint32_t>(column * image.n_shift + shift);
-          *next++ = ordered_bits(run.score[v][lane]) << 32 | static_cast<std::uint32_t>(~index);
-        }
-      if (!at_least(larger, cut)) continue;
-      if (at_least(larger, max)) {
-        const float new_max = greatest(larger);
-        if (new_max > max) {
-          sum *= __builtin_exp(static_cast<double>(max) - new_max);
-          max = new_max;
-        }
+      keep_runs(image, panel, first, bias, state.threshold, cut, kept);
+      if (kept.n == 0) continue;
+      next = list_candidates(kept, panel * columns, image.n_shift, state.threshold, next);
+      const float new_max = at_least(kept.greatest, max) ? greatest(kept.greatest) : max;
+      if (new_max > max) {
+        const double scale = __builtin_exp(static_cast<double>(max) - new_max);
+        sum[0] *= scale;
+        sum[1] *= scale;
+        max = new_max;
       }
-      for (int v = 0; v < n_vector; ++v) sum += __builtin_convertvector(exp_negative(run.score[v] - max), DoubleVector);
+      add_exps(kept.run, kept.n, max, sum);
     }
   }
   double total = 0;
-  for (int i = 0; i < lanes; ++i) total += sum[i];
+  for (const DoubleVector& half : sum)
+    for (int i = 0; i < lanes / 2; ++i) total += half[i];
   state.max = max;
   state.sum = total;
   return next - candidates;

@@ -18,8 +18,8 @@
 //                      unused places hold -∞ and -1. Scores below the best one by more than margin + relative_margin
 //                      · (the best, at least 0) may be left out.
 //   log_max, log_sum   Σ exp(score) = exp(log_max)·log_sum, log_max the greatest score. A run of scores of one shift
-//                      and `columns` consecutive slices is left out when all of it lies 40 below log_max (e⁻⁴⁰ =
-//                      4e-18).
+//                      and `columns` consecutive slices may be left out where all of it lies 40 below the greatest
+//                      score so far (e⁻⁴⁰ = 4e-18).
 //
 // Parallel over groups of images. Every score is summed over k in an order that depends on n_pixel alone, and an
 // image's scores are visited in the order of shifts and slices of the call, so neither threads nor other images nor
@@ -27,7 +27,7 @@
 //
 // Without `active` groups are multiplied with blocks of slices, with it cell by cell: a group is multiplied with a cell
 // if one of its images needs it, so groups of one image compute nothing in vain. It changes no bit of a score, but
-// log_sum is then summed up cell by cell.
+// log_sum is then summed up cell by cell. The threads get as many active cells each.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,7 @@ EVIDENCE_ERROR = SCORE_ERROR + 1e-6
 
 
 @pytest.mark.parametrize("n_pixel", [0, 1, 3, 4, 5, 127, 128, 129, 300])
-@pytest.mark.parametrize("n_image, n_shift, n_slice", [(1, 1, 1), (3, 5, 33), (15, 1, 64), (2, 29, 31)])
+@pytest.mark.parametrize("n_image, n_shift, n_slice", [(1, 1, 1), (3, 5, 33), (15, 1, 64), (2, 29, 31), (1, 67, 40)])
 def test_equals_twin(n_image, n_shift, n_slice, n_pixel, rng):
     images, weights, slices, *priors = problem(rng, n_image, n_shift, n_slice, n_pixel)
     expected = twin.scores(*(a.astype(float) for a in (images, weights, slices, *priors)))
@@ -164,6 +164,8 @@ def test_priors_exclude(rng):
     prior_slice[:] = -np.inf
     nothing = run(images, weights, slices, prior_shift, prior_slice)
     assert np.all(np.isneginf(nothing.log_evidence()))
+    assert np.all(np.isneginf(nothing.log_max))
+    assert np.all(nothing.index == -1)
 
 
 def test_great_scores_do_not_overflow(rng):
@@ -189,6 +191,17 @@ def test_other_images_change_no_bit(rng):
         alone = run(images[keep], weights[keep], slices, prior_shift[keep], prior_slice)
         for a, b in zip(fields(together), fields(alone), strict=True):
             np.testing.assert_array_equal(a[keep], b)
+
+
+@pytest.mark.parametrize("n_slice", [1, 17, 40, 64])
+def test_number_of_rows_changes_no_score(n_slice, rng):
+    # Few rows are multiplied with two panels of slices at a time, and an odd panel is left.
+    images, weights, slices, *_ = problem(rng, 30, 1, n_slice, 130)
+    together = compare_scores(pack_images(images, weights, images_per_group=30), slices)
+    np.testing.assert_allclose(together, twin.scores(*(a.astype(float) for a in (images, weights, slices))), atol=1e-4)
+    for n_row in range(1, 30):
+        panel = pack_images(images[:n_row], weights[:n_row], images_per_group=n_row)
+        np.testing.assert_array_equal(compare_scores(panel, slices), together[:n_row])
 
 
 def test_place_of_a_slice_changes_no_score(rng):
@@ -303,6 +316,21 @@ def test_groups_threads_and_other_images_change_no_bit_of_active_cells(rng):
         alone = run_masked((images[keep], weights[keep], slices, prior_shift[keep], prior_slice), active[keep])
         for a, b in zip(fields(expected), fields(alone), strict=True):
             np.testing.assert_array_equal(a[keep], b)
+
+
+@pytest.mark.parametrize("kept", [slice(0, 1), slice(39, 40), slice(20, 23), slice(0, 0)])
+@pytest.mark.parametrize("images_per_group", [1, 3])
+def test_uneven_active_cells_are_shared_out(kept, images_per_group, rng):
+    """Nearly all the work is that of a few images, wherever they are."""
+    data = problem(rng, 40, 3, 100, 20)
+    active = np.zeros((40, 4), bool)
+    active[kept] = True
+    active[7, 2] = True
+    expected = run_masked(data, active, 1, threads=1)
+    for threads in (2, 3, 50):
+        best = run_masked(data, active, images_per_group, threads=threads)
+        for a, b in zip(fields(expected), fields(best), strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_blocks_of_active_cells_in_calls(rng):
