@@ -98,7 +98,15 @@ def _signs(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
 def nearest_rotations(
     rotations: NDArray[np.float64], others: NDArray[np.float64], symmetry: Symmetry
 ) -> NDArray[np.int64]:
-    """(m,) number of the rotation (n, 4) next to each of the others (m, 4), modulo the symmetry."""
+    """(m,) number of the rotation (n, 4) next to each of the others (m, 4), modulo the symmetry.
+
+    Raises
+    ------
+    ValueError
+        If there is no rotation, or one of them or of the others is not finite.
+    """
+    if not (np.isfinite(rotations).all() and np.isfinite(others).all()):
+        raise ValueError("expected finite quaternions")
     n = len(rotations)
     mates = multiply(np.tile(rotations, (len(symmetry), 1)), np.repeat(symmetry.quaternions, n, axis=0))
     points = np.concatenate([mates, -mates])  # q and -q are the same rotation

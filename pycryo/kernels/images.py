@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pycryo import _core
 from pycryo.arguments import numbers, result, split, whole_number
+from pycryo.errors import InputError
 from pycryo.fourier import ifft, irfft
 from pycryo.kernels._samples import place
 from pycryo.memory import core_cache
@@ -64,9 +65,11 @@ def images(
     if _core.image_box_is_quick(box):
         _core.images(samples, kx, ky, box, out, workers)
         return out
+    _check_range("kx", kx, 0, (box - 1) // 2)
+    _check_range("ky", ky, -((box - 1) // 2), (box - 1) // 2)
     # exp(πi (kx + ky)) moves the origin of an even box to its centre. Some images at a time stay in the cache.
     is_even = box % 2 == 0
-    factors = np.asarray((1 - 2 * ((kx + ky) & 1) if is_even else np.ones(len(kx))) / box**2, np.float32)
+    factors = np.asarray((1 - 2 * ((kx + ky) & 1) if is_even else np.ones(kx.shape)) / box**2, np.float32)
     step = max(1, workers * core_cache() // (16 * box**2))
     for first in range(0, len(samples), step):
         some = slice(first, first + step)
@@ -87,7 +90,20 @@ def half_planes(
     factors: NDArray[np.float32] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.complex64]:
-    """(n, box, box//2+1) transforms of samples (n, 2, n_pixel) times `factors` (n_pixel,); zero where no sample is."""
+    """(n, box, box//2+1) transforms of samples (n, 2, n_pixel) times `factors` (n_pixel,); zero where no sample is.
+
+    `kx` and `ky` (n_pixel,) are in the range that `images` takes.
+
+    Raises
+    ------
+    InputError
+        If shapes disagree.
+    """
+    if samples.ndim != 3:
+        raise InputError(f"samples: expected shape (n, 2, n_pixel), got {samples.shape}")
+    for name, index in (("kx", kx), ("ky", ky)):
+        if index.shape != samples.shape[2:]:
+            raise InputError(f"{name}: expected shape {samples.shape[2:]}, got {index.shape}")
     width = box // 2 + 1
     places, mates = (np.asarray(y % box * width + kx, np.int64) for y in (ky, -ky))
     mates[(kx > 0) | (ky == 0)] = -1
@@ -95,3 +111,9 @@ def half_planes(
         factors = np.ones(len(kx), np.float32)
     parts = place(np.ascontiguousarray(samples), places, mates, factors, box * width, threads or get_threads())
     return parts.view(np.complex64).reshape(len(samples), box, width)
+
+
+def _check_range(name: str, index: NDArray[np.int32], low: int, high: int) -> None:
+    beyond = np.flatnonzero((index < low) | (index > high))
+    if len(beyond):
+        raise InputError(f"{name}: element {beyond[0]} is {index[beyond[0]]}, expected {low} to {high}")

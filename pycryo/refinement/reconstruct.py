@@ -148,9 +148,10 @@ def reconstruct_slabs(
     """Reconstruct a map from the poses that the particles have. Collective.
 
     Every image, multiplied by its CTF, and its squared CTF are summed at the pose and its symmetry mates; their
-    quotient is the map's transform (`pycryo.model.solve.solve`), held down only where hardly any image
-    contributes. The noise is taken as white, with one level per optics group. The result does not depend, to the last
-    bit, on the number of ranks and threads.
+    quotient is the map's transform (`pycryo.model.solve.Solver`), held down where few images contribute to a
+    shell that holds much noise (`pycryo.model.measured_ssnr`), with the grey values of each shell kept. The noise is
+    taken as white, with one level per optics group. The result does not depend, to the last bit, on the number of ranks
+    and threads.
 
     Parameters
     ----------

@@ -188,3 +188,11 @@ def test_nearest_rotations(name, count, rng):
         angle = angle_between(others[:, None, None], mates).min(axis=2)
         found = nearest_rotations(grid, others, group)
         np.testing.assert_allclose(angle[np.arange(len(others)), found], angle.min(axis=1), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("rotations, others", [((0, 1), (np.nan, 1)), ((np.nan, 1), (0, 1)), ((), (0, 1))])
+def test_nearest_rotations_of_none(rotations, others):
+    """What is not a number is near to nothing."""
+    grids = [np.array([[1.0, each, 0, 0] for each in some]).reshape(-1, 4) for some in (rotations, others)]
+    with pytest.raises(ValueError, match="expected"):
+        nearest_rotations(*grids, symmetry("C1"))

@@ -83,11 +83,23 @@ def test_half_planes(factors, rng):
         ({"kx": np.full(23, 4)}, "kx: element 0 is 4, expected 0 to 3"),
         ({"kx": np.full(23, -1)}, "kx: element 0 is -1, expected 0 to 3"),
         ({"ky": np.full(23, -4)}, "ky: element 0 is -4, expected -3 to 3"),
+        ({"ky": np.full(23, 4)}, "ky: element 0 is 4, expected -3 to 3"),
+        ({"ky": np.zeros(22)}, "ky: expected shape"),
         ({"box": 0}, "box: expected"),
     ],
 )
-def test_wrong_arguments(change, words):
+@pytest.mark.parametrize("box", [8, 7])
+def test_wrong_arguments(change, words, box):
+    """Of a box that the kernel transforms, and of another one."""
     pixels = half_plane(8, 4)
-    arguments = {"samples": np.zeros((2, 2, 23)), "kx": pixels.kx, "ky": pixels.ky, "box": 8}
+    arguments = {"samples": np.zeros((2, 2, 23)), "kx": pixels.kx, "ky": pixels.ky, "box": box}
     with pytest.raises(pycryo.InputError, match=words):
         images(**arguments | change)
+
+
+def test_half_planes_of_other_samples():
+    pixels = half_plane(8, 4)
+    with pytest.raises(pycryo.InputError, match="kx: expected shape"):
+        pixels.put(np.zeros((2, 2, 3)))
+    with pytest.raises(pycryo.InputError, match="samples: expected shape"):
+        pixels.put(np.zeros((2, 23)))
