@@ -58,11 +58,13 @@ def atomic_path(path: str | os.PathLike[str], later: Later | None = None) -> Ite
     Raises
     ------
     InputError
-        If the folder does not exist or cannot be written.
+        If the folder does not exist or cannot be written, or `path` is a device or a pipe, which the file would replace.
     RunError
         If the disc is full or fails. Nothing is left behind and an older file at `path` is intact.
     """
     path = Path(path)
+    if _is_device(path):
+        raise InputError(f"cannot write {path}: it is a device or a pipe; give the name of a file")
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         with writing(path, temporary):
@@ -74,6 +76,15 @@ def atomic_path(path: str | os.PathLike[str], later: Later | None = None) -> Ite
         _appear(path, temporary)
     else:
         later(partial(_appear, path, temporary), partial(_remove, temporary))
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is there and neither a file nor a folder, or stands for what the process has open (/dev/stdout)."""
+    with suppress(OSError):
+        if path.is_symlink() and os.readlink(path).startswith("/proc/"):
+            return True
+        return path.exists() and not path.is_file() and not path.is_dir()
+    return False
 
 
 def _appear(path: Path, temporary: Path) -> None:

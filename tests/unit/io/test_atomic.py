@@ -36,6 +36,25 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["a.mrc"]
 
 
+def test_devices_and_pipes_are_not_replaced(tmp_path):
+    pipe, name = tmp_path / "pipe.mrc", tmp_path / "stdout"
+    os.mkfifo(pipe)
+    name.symlink_to("/proc/self/fd/1")
+    for each in (pipe, name):
+        with pytest.raises(InputError, match=f"cannot write {each}: it is a device or a pipe; give the name of a file"):
+            write_bytes(each, b"new")
+    assert sorted(os.listdir(tmp_path)) == ["pipe.mrc", "stdout"]
+    assert pipe.is_fifo()
+    assert name.is_symlink()
+
+
+def test_a_link_to_a_file_can_be_written(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").read_text() == "new"
+
+
 def test_the_end_can_wait(tmp_path):
     target, kept = tmp_path / "a.mrc", []
     write_bytes(target, b"old")
