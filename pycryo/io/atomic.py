@@ -58,7 +58,7 @@ def atomic_path(path: str | os.PathLike[str], later: Later | None = None) -> Ite
     Raises
     ------
     InputError
-        If the folder does not exist or cannot be written, or `path` is a device or a pipe, which the file would replace.
+        If the folder does not exist or cannot be written, or `path` is a device or a pipe, which would be replaced.
     RunError
         If the disc is full or fails. Nothing is left behind and an older file at `path` is intact.
     """
