@@ -1,7 +1,9 @@
 """The table and the picture of docs/performance.md: the harness run with each instruction set of this machine.
 
-``python bench/performance_page.py`` measures (some minutes), writes docs/images/roofline.png and the table between the
-marks of the page; ``--record FOLDER`` keeps the records there, ``--draw FOLDER`` makes both again from them.
+``python bench/performance_page.py`` measures (some minutes) and writes the table between the marks of the page, and the
+picture docs/images/roofline_SET.png. The page has a table for each kind of machine: SET is the largest instruction set.
+``--twice`` measures all again afterwards, and tells below the table what differs. ``--record FOLDER`` keeps the records
+there, ``--draw FOLDER`` makes table and picture again from them.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from pycryo.benchmark.page import write_between
 from pycryo.benchmark.rows import si
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, PICTURE = ROOT / "docs/performance.md", ROOT / "docs/images/roofline.png"
-MARK = "measured"
+PAGE, IMAGES = ROOT / "docs/performance.md", ROOT / "docs/images"
 SETS = ("avx512", "avx2", "baseline")
 COLOURS = {"avx512": "#1b6ca8", "avx2": "#e07b39", "baseline": "#7a7a7a"}
+
+AGAIN = "again"  # folder of the second measurement within that of the first
+APART = 0.1  # of two measurements of a case: what is told
 
 Record = dict[str, Any]
 
@@ -87,6 +91,25 @@ def table(records: dict[str, Record]) -> str:
     return "\n".join([*lines, "", f"Not measured: {'; '.join(skipped)}." if skipped else "Nothing was left out."])
 
 
+def agreement(records: dict[str, Record], again: dict[str, Record]) -> str:
+    """One line: how many figures of a second measurement are those of the first, and which are not.
+
+    The figure of a case is its share of the limit; of a case without a limit, its rate.
+    """
+    apart, number = [], 0
+    for name, record in again.items():
+        before = {row["name"]: row for row in records[name]["results"]}
+        for row in record["results"]:
+            old = before[row["name"]]
+            ratio = row["rate"] / old["rate"] if row["ratio"] is None else row["ratio"] / old["ratio"]
+            number += 1
+            if not 1 / (1 + APART) <= ratio <= 1 + APART:
+                apart.append((ratio, f"{row['name']} ({name}) {ratio:.2f}"))
+    told = f"Measured twice, one after the other: {number - len(apart)} of {number} figures agree within {APART:.0%}."
+    rest = ", ".join(text for _, text in sorted(apart))
+    return f"{told} The second over the first of the others: {rest}." if apart else told
+
+
 def draw(records: dict[str, Record], picture: Path) -> None:
     """The roofline: useful flop/s over flops per byte that must move, below bandwidth and matrix product."""
     import matplotlib as mpl
@@ -143,19 +166,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="keep the records in this folder")
     parser.add_argument("--draw", type=Path, metavar="FOLDER", help="do not measure: take the records of this folder")
+    parser.add_argument("--twice", action="store_true", help="measure a second time, and tell what differs")
     parser.add_argument("--force", action="store_true", help="measure even on a machine that is busy")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions of each case (default 5)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.draw or args.record or Path(temporary)
         if args.draw is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            measure(folder, ["--repeat", str(args.repeat), *(["--force"] if args.force else [])])
-        records = read_records(folder)
+            for each in (folder, *([folder / AGAIN] if args.twice else [])):
+                each.mkdir(parents=True, exist_ok=True)
+                measure(each, ["--repeat", str(args.repeat), *(["--force"] if args.force else [])])
+        records, again = read_records(folder), read_records(folder / AGAIN)
         if not records:
             parser.error(f"{folder} has no record, such as avx2.json")
-    write_between(PAGE, MARK, table(records))
-    draw(records, PICTURE)
+    largest = next(iter(records))
+    text = table(records) + (f"\n\n{agreement(records, again)}" if again else "")
+    write_between(PAGE, f"measured {largest}", text)
+    draw(records, IMAGES / f"roofline_{largest}.png")
     return 0
 
 

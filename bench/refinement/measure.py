@@ -31,7 +31,7 @@ import numpy as np
 # Shared objects by what runs in them, with what they call of the C library and the system; the rest is Python, NumPy,
 # files and messages.
 _KINDS = {
-    "kernels": r"/(_core|_sampling|_weights|_turns|_background|_families|_pixels|_samples)\.",
+    "kernels": r"/(_core|_points|_sampling|_weights|_turns|_background|_families|_pixels|_samples)\.",
     "BLAS": r"openblas",
     "FFT": r"pocketfft|_duccfft",
 }

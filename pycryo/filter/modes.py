@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter import _weights
+from pycryo.filter import _points
 from pycryo.filter.draws import Draws
 from pycryo.filter.pairs import Pairs
 from pycryo.filter.phases import PhaseSettings, Score, run_phases
@@ -210,7 +210,7 @@ class _Modes:
 def _members(candidates: Support, mode: NDArray[np.int64], rows: NDArray[np.int64], number: int) -> Support:
     """The candidates of one mode of the images `rows`."""
     return Support(
-        *_weights.gather_mode(
+        *_points.gather_mode(
             np.ascontiguousarray(candidates.quaternion),
             np.ascontiguousarray(candidates.shift),
             np.ascontiguousarray(candidates.weight),
@@ -228,7 +228,7 @@ def assign_modes(candidates: Support, n_mode: int, radius: Array) -> NDArray[np.
     The best candidate and what is of its class and within `radius` (n,) of it, radians, are mode 0; the best of the
     rest with its neighbours is mode 1, and so on.
     """
-    return _weights.find_modes(
+    return _points.find_modes(
         np.ascontiguousarray(candidates.quaternion),
         np.ascontiguousarray(candidates.weight),
         np.ascontiguousarray(candidates.class_index, np.int32),

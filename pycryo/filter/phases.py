@@ -15,14 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycryo.filter._weights import (
-    mean_rotation,
-    mean_shift,
-    merge_repeats,
-    place_pairs,
-    rotation_spread,
-    shift_spread,
-)
+from pycryo.filter._points import mean_rotation, mean_shift, place_pairs, rotation_spread, shift_spread
+from pycryo.filter._weights import merge_repeats
 from pycryo.filter.draws import Draws
 from pycryo.filter.pairs import Marginals, Pairs
 from pycryo.filter.proposals import Classes, Cloud, Proposals, Widths, propose

@@ -7,7 +7,8 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from pycryo.threads import get_threads
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES = 4 << 20  # neighbouring images are read in one call of at most this size, several by as many threads
+# Bytes of neighbouring images that are read in one call. Where that is enough, each thread makes one: with more calls
+# the threads wait for each other.
+_LEAST_READ, _MOST_READ = 2 << 20, 16 << 20
 # Written in one call. The page cache makes pages as large as a call, and large ones may have to be cleared first, by a
 # virtual machine's host too: 1 MiB takes up to ten times as long as four of these.
 _WRITE_BYTES = 256 << 10
@@ -150,9 +153,10 @@ def _refuse_change(header: MrcHeader, now: os.stat_result) -> None:
     )
 
 
-def _runs(ordered: NDArray[np.int64], image_bytes: int) -> Iterable[slice]:
-    """Slices of the sorted indices that are neighbours (or equal) and fit into one read."""
-    most = max(1, _READ_BYTES // max(1, image_bytes))
+def _runs(ordered: NDArray[np.int64], image_bytes: int, threads: int) -> Iterable[slice]:
+    """Slices of the sorted indices that are neighbours (or equal) and are read in one call."""
+    share = -(-ordered.size * image_bytes // threads)
+    most = max(1, -(-min(max(share, _LEAST_READ), _MOST_READ) // max(1, image_bytes)))
     ends = [*(np.flatnonzero(np.diff(ordered) > 1) + 1).tolist(), ordered.size]
     first = 0
     for end in ends:
@@ -164,14 +168,26 @@ def _read_runs(
     descriptor: int, header: MrcHeader, wanted: NDArray[np.int64], order: NDArray[np.intp], out: NDArray[np.float32]
 ) -> None:
     """Read the images `wanted`, which `order` sorts, into `out`, by several threads."""
-    runs = list(_runs(wanted[order], header.image_bytes))
-    threads = min(get_threads(), len(runs))
-    if threads < 2:
+    threads = get_threads()
+    runs = list(_runs(wanted[order], header.image_bytes, threads))
+    if min(threads, len(runs)) < 2:
         for run in runs:
             _read_run(descriptor, header, wanted, order[run], out)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda run: _read_run(descriptor, header, wanted, order[run], out), runs))
+    pool = _readers(threads)
+    reads = [pool.submit(_read_run, descriptor, header, wanted, order[run], out) for run in runs]
+    wait(reads)  # for all: the file is closed after an error
+    for each in reads:
+        each.result()
+
+
+@lru_cache(maxsize=1)
+def _readers(threads: int) -> ThreadPoolExecutor:
+    """The threads that read; they are kept, as their start takes as long as the reading of a few images."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="pycryo-read")
+
+
+os.register_at_fork(after_in_child=_readers.cache_clear)  # a child has none of its parent's threads
 
 
 def _read_run(

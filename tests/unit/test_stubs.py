@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from pycryo import _core
-from pycryo.filter import _sampling, _weights
+from pycryo.filter import _points, _sampling, _weights
 from pycryo.geometry import _turns
 from pycryo.io import _pixels
 from pycryo.kernels import _samples
 from pycryo.refinement.data import _background
 from pycryo.refinement.expectation import _families
 
-CYTHON = [_sampling, _weights, _turns, _pixels, _samples, _background, _families]
+CYTHON = [_points, _sampling, _weights, _turns, _pixels, _samples, _background, _families]
 
 Argument = tuple[str, bool, object]  # name, whether it has a default, type
 
@@ -174,6 +174,19 @@ def test_results_of_what_cython_compiled(tmp_path):
     rotations, shifts, classes = np.ones((2, 3, 4)) / 2, np.zeros((2, 3, 2)), np.zeros((2, 3), np.int32)
     pick, densities = np.tile(np.arange(3), (2, 1)), (np.zeros((2, 3, 3), np.float32), weight, weight)
     results = {
+        _points: {
+            "find_modes": _points.find_modes(rotations, weight, classes, offset, 2),
+            "gather_mode": _points.gather_mode(rotations, shifts, weight, classes, pick, ids, 1),
+            "place_pairs": _points.place_pairs(pick, rotations, shifts, classes, ids, rotations, shifts, classes),
+            "rotation_spread": _points.rotation_spread(
+                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
+            ),
+            "shift_spread": _points.shift_spread(weight, shifts, shifts[:, 0].copy(), offset),
+            "mean_rotation": _points.mean_rotation(
+                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
+            ),
+            "mean_shift": _points.mean_shift(weight, shifts, shifts[:, 0].copy(), offset),
+        },
         _sampling: {
             "uniform": _sampling.uniform(1, 2, ids, 3),
             "normal": _sampling.normal(1, 2, ids, 3),
@@ -189,20 +202,9 @@ def test_results_of_what_cython_compiled(tmp_path):
             "systematic_resample": _weights.systematic_resample(weight, offset, 3),
             "merge_repeats": _weights.merge_repeats(pick),
             "flatten_weights": _weights.flatten_weights(weight, 2.0, 1),
-            "find_modes": _weights.find_modes(rotations, weight, classes, offset, 2),
-            "gather_mode": _weights.gather_mode(rotations, shifts, weight, classes, pick, ids, 1),
-            "place_pairs": _weights.place_pairs(pick, rotations, shifts, classes, ids, rotations, shifts, classes),
             "best_pairs": _weights.best_pairs(*densities),
             "pair_marginals": _weights.pair_marginals(*densities, classes, classes[:, 0].copy(), 2.0, 1),
             "draw_pairs": _weights.draw_pairs(*densities, offset, 3, 1),
-            "rotation_spread": _weights.rotation_spread(
-                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
-            ),
-            "shift_spread": _weights.shift_spread(weight, shifts, shifts[:, 0].copy(), offset),
-            "mean_rotation": _weights.mean_rotation(
-                weight, rotations, classes, classes[:, 0].copy(), rotations[:, 0].copy(), offset
-            ),
-            "mean_shift": _weights.mean_shift(weight, shifts, shifts[:, 0].copy(), offset),
         },
         _turns: {
             "matrices": _turns.matrices(rotations[0]),

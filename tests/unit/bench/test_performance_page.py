@@ -16,8 +16,9 @@ def page(tmp_path, monkeypatch):
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "PAGE", tmp_path / "performance.md")
-    monkeypatch.setattr(module, "PICTURE", tmp_path / "images" / "roofline.png")
-    module.PAGE.write_text(f"before\n<!-- {module.MARK}: begin -->\nold\n<!-- {module.MARK}: end -->\nafter\n")
+    monkeypatch.setattr(module, "IMAGES", tmp_path / "images")
+    blocks = (f"<!-- measured {name}: begin -->\nold {name}\n<!-- measured {name}: end -->" for name in module.SETS)
+    module.PAGE.write_text("\n".join(["before", *blocks, "after\n"]))
     return module
 
 
@@ -54,15 +55,42 @@ def test_page_and_picture_of_records(page, tmp_path):
     text = page.PAGE.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert "old" not in text
+    assert "old avx512" in text  # of another machine
+    assert "old avx2" not in text
+    assert "Measured twice" not in text
     assert "| case | held against | goal | avx2 | baseline |" in text
     assert "| ctf | copy_bandwidth | 70% | 5 GB/s, 75%, 4e-08 | 2 GB/s, 75%, 4e-08 |" in text
     assert "Not measured: rival: one (it is not on the PATH)." in text
     assert page.best_limit(page.read_records(tmp_path), "copy_bandwidth") == 2e10
-    with Image.open(page.PICTURE) as picture:
+    with Image.open(tmp_path / "images" / "roofline_avx2.png") as picture:
         assert picture.size[0] > 500
     assert page.main(["--draw", str(tmp_path)]) == 0
     assert page.PAGE.read_text() == text
+
+
+def test_two_measurements(page, tmp_path):
+    (tmp_path / page.AGAIN).mkdir()
+    for name in ("avx2", "baseline"):
+        first, second = record(5e9), record(4e9)  # slower with its limit: the share is the same
+        second["results"][0]["rate"] *= {"avx2": 1.09, "baseline": 0.8}[name]
+        (tmp_path / f"{name}.json").write_text(json.dumps(first))
+        (tmp_path / page.AGAIN / f"{name}.json").write_text(json.dumps(second))
+    assert page.main(["--draw", str(tmp_path)]) == 0
+    line = page.PAGE.read_text().split("Measured twice")[1].splitlines()[0]
+    assert "5 of 6 figures agree within 10%." in line
+    assert line.endswith("of the others: limit sgemm_peak (baseline) 0.80.")
+
+
+def test_both_measurements_are_made(page, tmp_path, monkeypatch):
+    folders = []
+    monkeypatch.setattr(
+        page,
+        "measure",
+        lambda folder, _: (folders.append(folder), (folder / "avx2.json").write_text(json.dumps(record(5e9)))),
+    )
+    assert page.main(["--record", str(tmp_path / "kept"), "--twice"]) == 0
+    assert folders == [tmp_path / "kept", tmp_path / "kept" / page.AGAIN]
+    assert "3 of 3 figures agree" in page.PAGE.read_text()
 
 
 def test_no_records(page, tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pycryo.filter import _weights
+from pycryo.filter import _points
 from pycryo.filter.draws import Draws
 from pycryo.filter.modes import Known, assign_modes, search_modes, with_known
 from pycryo.filter.pairs import Pairs
@@ -239,7 +239,7 @@ def test_points_of_one_mode_are_gathered(rng):
     mode, rows = rng.integers(-1, 2, (n, m)), np.array([3, 0, 4])
     mode[4] = -1
     mode[4, 6] = 1
-    found = _weights.gather_mode(*points, mode, rows, 1)
+    found = _points.gather_mode(*points, mode, rows, 1)
     width = (mode[rows] == 1).sum(axis=1).max()
     for i, row in enumerate(rows.tolist()):
         chosen = np.flatnonzero(mode[row] == 1)
@@ -250,4 +250,4 @@ def test_points_of_one_mode_are_gathered(rng):
                 expected = expected / expected.sum()
             np.testing.assert_allclose(array[i, : len(chosen)], expected, rtol=1e-15)
         assert not found[2][i, len(chosen) :].any()
-    assert [each.shape[1] for each in _weights.gather_mode(*points, mode, rows, 7)] == [1, 1, 1, 1]
+    assert [each.shape[1] for each in _points.gather_mode(*points, mode, rows, 7)] == [1, 1, 1, 1]

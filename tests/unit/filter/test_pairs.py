@@ -7,7 +7,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from pycryo.filter import _weights
+from pycryo.filter import _points, _weights
 from pycryo.filter.pairs import Pairs
 from pycryo.filter.resampling import flatten_weights, resample
 
@@ -103,8 +103,8 @@ def test_spreads_are_weighted_standard_deviations(reach, rng):
     near_r, near_t = weight_r * (angle < 2 * reach) * (classes == its_class[:, None]), weight_t * (distance < reach)
     variance_r = (near_r * np.square(angle)).sum(axis=1) / near_r.sum(axis=1) / 3
     variance_t = (near_t * np.square(distance)).sum(axis=1) / np.maximum(near_t.sum(axis=1), 1e-300) / 2
-    found_r = _weights.rotation_spread(weight_r, quaternion, classes, its_class, centre, np.full(N, 2 * reach))
-    found_t = _weights.shift_spread(weight_t, shifts, centre_t, np.full(N, reach))
+    found_r = _points.rotation_spread(weight_r, quaternion, classes, its_class, centre, np.full(N, 2 * reach))
+    found_t = _points.shift_spread(weight_t, shifts, centre_t, np.full(N, reach))
     # The angle of a rotation to itself is √ε.
     np.testing.assert_allclose(found_r, np.sqrt(variance_r), atol=1e-7)
     np.testing.assert_allclose(found_t, np.sqrt(variance_t), rtol=1e-13)
@@ -115,7 +115,7 @@ def test_drawn_pairs_are_copied_to_their_rows(rng):
     classes, index = rng.integers(0, 3, (N, R), np.int32), rng.integers(0, R * T, (N, 6))
     rows = np.array([7, 2, 0, 5, 3])
     quaternion, shift, class_index = np.full((8, 6, 4), 9.0), np.full((8, 6, 2), 9.0), np.full((8, 6), 9, np.int32)
-    _weights.place_pairs(index, rotations, shifts, classes, rows, quaternion, shift, class_index)
+    _points.place_pairs(index, rotations, shifts, classes, rows, quaternion, shift, class_index)
     each, (r, t) = np.arange(N)[:, None], np.divmod(index, T)
     np.testing.assert_array_equal(quaternion[rows], rotations[each, r])
     np.testing.assert_array_equal(shift[rows], shifts[each, t])
@@ -124,4 +124,4 @@ def test_drawn_pairs_are_copied_to_their_rows(rng):
     assert (quaternion[others] == 9).all()
     assert (class_index[others] == 9).all()
     with pytest.raises(ValueError, match="expected room for 6 points"):
-        _weights.place_pairs(index, rotations, shifts, classes, rows, quaternion[:, :5].copy(), shift, class_index)
+        _points.place_pairs(index, rotations, shifts, classes, rows, quaternion[:, :5].copy(), shift, class_index)

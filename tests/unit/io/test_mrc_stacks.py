@@ -47,7 +47,8 @@ def test_any_order_and_read_size(tmp_path_factory, indices, read_bytes):
     data = np.arange(9 * 4 * 4, dtype=np.float32).reshape(9, 4, 4)
     write_stack(path, [data], (4, 4), 1.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mrc_stacks, "_READ_BYTES", read_bytes)
+        patch.setattr(mrc_stacks, "_LEAST_READ", read_bytes)
+        patch.setattr(mrc_stacks, "_MOST_READ", 2 * read_bytes)
         np.testing.assert_array_equal(read_stack(path, indices), data[indices])
 
 
