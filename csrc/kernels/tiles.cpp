@@ -1,5 +1,6 @@
 #include "pycryo/tiles.hpp"
 
+#include "lanes.hpp"
 #include "shuffle.hpp"
 #include "trigonometry.hpp"
 
@@ -14,10 +15,8 @@ constexpr std::int32_t table_width = tile_width + 2;
 constexpr std::int32_t nowhere = table_width * table_width;  // cell of the samples that do not touch the tile
 
 typedef double Voxel __attribute__((vector_size(32), may_alias));
-typedef double RunDoubles __attribute__((vector_size(64), aligned(8), may_alias));
-typedef std::int32_t RunInts __attribute__((vector_size(32)));
 typedef float Floats8 __attribute__((vector_size(32), aligned(4), may_alias));
-typedef float Floats4 __attribute__((vector_size(16), may_alias));
+typedef float Four __attribute__((vector_size(16), may_alias));
 
 // Samples first ... first + count - 1 of an image, of one ky, kx = u ...
 struct Piece {
@@ -60,12 +59,10 @@ inline double smaller(double a, double b) noexcept { return a < b ? a : b; }
 inline double larger(double a, double b) noexcept { return a > b ? a : b; }
 inline std::int32_t smaller(std::int32_t a, std::int32_t b) noexcept { return a < b ? a : b; }
 
-// Numbers in memory as vectors; by reference, for wide vectors cannot be returned by every instruction set.
-inline const RunDoubles& runs_at(const double* from) noexcept { return *reinterpret_cast<const RunDoubles*>(from); }
+// Numbers in memory as vectors; by reference, as wide vectors cannot be returned with every instruction set.
 inline const Floats8& eight_at(const float* from) noexcept { return *reinterpret_cast<const Floats8*>(from); }
 inline Floats8& eight_at(float* from) noexcept { return *reinterpret_cast<Floats8*>(from); }
-inline const Floats4& four_at(const float* from) noexcept { return *reinterpret_cast<const Floats4*>(from); }
-inline Floats4& four_at(float* from) noexcept { return *reinterpret_cast<Floats4*>(from); }
+inline Four& four_at(float* from) noexcept { return *reinterpret_cast<Four*>(from); }
 
 // A patch: its entry, and the tile seen from there.
 class Cut {
@@ -115,31 +112,31 @@ class Cut {
   bool is_mate() const noexcept { return sign_ < 0; }
 
  private:
+  // n runs from run_ on, as many as there are lanes with those behind them.
   void list(std::int32_t n, Pieces& pieces) noexcept {
-    const RunDoubles ky = runs_at(runs_->ky + run_), kx_first = runs_at(runs_->kx_first + run_),
-                     kx_last = runs_at(runs_->kx_last + run_);
-    RunDoubles begin = kx_first, end = kx_last;
-    for (int axis = 0; axis < 3; ++axis) {
-      const RunDoubles middle = middle_[axis] * ky;
-      const RunDoubles enter = (near_[axis] - middle) * inverse_[axis], leave = (far_[axis] - middle) * inverse_[axis];
-      begin = begin > enter ? begin : enter;
-      end = end < leave ? end : leave;
+    const double *ky = runs_->ky + run_, *kx_first = runs_->kx_first + run_, *kx_last = runs_->kx_last + run_;
+    alignas(32) std::int32_t skip[run_lanes], count[run_lanes];
+    alignas(32) float u[run_lanes], v[run_lanes];
+#pragma omp simd
+    for (std::int32_t j = 0; j < run_lanes; ++j) {
+      double begin = kx_first[j], end = kx_last[j];
+      for (int axis = 0; axis < 3; ++axis) {
+        const double middle = middle_[axis] * ky[j];
+        begin = larger(begin, (near_[axis] - middle) * inverse_[axis]);
+        end = smaller(end, (far_[axis] - middle) * inverse_[axis]);
+      }
+      // Counted from the ends of the run, so that truncation rounds inwards.
+      const double before = smaller(begin - kx_first[j], 1e9), after = smaller(kx_last[j] - end, 1e9);
+      const std::int32_t whole_before = static_cast<std::int32_t>(before),
+                         whole_after = static_cast<std::int32_t>(after);
+      const std::int32_t first = whole_before + (whole_before < before), last = whole_after + (whole_after < after);
+      skip[j] = first;
+      count[j] = static_cast<std::int32_t>(kx_last[j] - kx_first[j]) + 1 - first - last;
+      u[j] = static_cast<float>(kx_first[j] + first);
+      v[j] = static_cast<float>(ky[j]);
     }
-    // Counted from the ends of the run, so that truncation rounds inwards.
-    const RunDoubles most = RunDoubles{} + 1e9;
-    RunDoubles before = begin - kx_first, after = kx_last - end;
-    before = before < most ? before : most;
-    after = after < most ? after : most;
-    const RunInts skip = __builtin_convertvector(before, RunInts), left = __builtin_convertvector(after, RunInts);
-    const RunDoubles whole_before = __builtin_convertvector(skip, RunDoubles),
-                     whole_after = __builtin_convertvector(left, RunDoubles);
-    const RunDoubles first = whole_before < before ? whole_before + 1 : whole_before;
-    const RunDoubles last = whole_after < after ? whole_after + 1 : whole_after;
-    const RunDoubles count = kx_last - kx_first + 1 - first - last, u = kx_first + first;
     for (std::int32_t j = 0; j < n; ++j) {
-      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + static_cast<std::int32_t>(first[j]),
-                                static_cast<std::int32_t>(count[j]), static_cast<float>(u[j]),
-                                static_cast<float>(ky[j])};
+      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + skip[j], count[j], u[j], v[j]};
       pieces.n += count[j] > 0;
     }
   }
@@ -151,33 +148,39 @@ class Cut {
   std::int32_t run_ = 0, end_ = 0;
 };
 
-inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
-  constexpr std::int32_t line = 64 / sizeof(float);
-  for (std::int32_t i = 0; i < pieces.n; ++i)
-    for (std::int32_t k = 0; k < pieces.piece[i].count + line - 1; k += line) {
-      const std::int32_t at = pieces.piece[i].first + smaller(k, pieces.piece[i].count - 1);
-      __builtin_prefetch(entry.re + at);
-      __builtin_prefetch(entry.im + at);
-      __builtin_prefetch(entry.weight + at);
-    }
+inline void prefetch(const PlacedImage& entry, std::int32_t sample) noexcept {
+  __builtin_prefetch(entry.re + sample);
+  __builtin_prefetch(entry.im + sample);
+  __builtin_prefetch(entry.weight + sample);
 }
 
-// Appends a piece, and garbage up to a multiple of run_lanes.
+inline void prefetch(const PlacedImage& entry, const Pieces& pieces) noexcept {
+  constexpr std::int32_t line = 64 / sizeof(float);
+  for (std::int32_t i = 0; i < pieces.n; ++i) {
+    const std::int32_t first = pieces.piece[i].first, last = first + pieces.piece[i].count - 1;
+    for (std::int32_t at = first; at < last; at += line) prefetch(entry, at);
+    prefetch(entry, last);
+  }
+}
+
+// Appends a piece, and garbage up to a multiple of `lanes`: most pieces have no more, and then nothing depends on how
+// many.
 inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& piece, Samples& to) noexcept {
   const float *re = entry.re + piece.first, *im = entry.im + piece.first, *weight = entry.weight + piece.first;
-  const std::int32_t rounded = (piece.count + run_lanes - 1) / run_lanes * run_lanes, at = to.n;
-  for (std::int32_t k = 0; k < rounded; k += run_lanes)
-    for (std::int32_t lane = 0; lane < run_lanes; ++lane) {
+  const std::int32_t rounded = (piece.count + lanes - 1) / lanes * lanes, at = to.n;
+  const std::int32_t n = piece.first + rounded <= n_pixel ? rounded : 0;
+  for (std::int32_t k = 0; k < rounded; k += lanes)
+    for (std::int32_t lane = 0; lane < lanes; ++lane) {
       to.u[at + k + lane] = piece.u + static_cast<float>(k + lane);
       to.v[at + k + lane] = piece.v;
     }
-  const std::int32_t n = piece.first + rounded <= n_pixel ? rounded : 0;
-  for (std::int32_t k = 0; k < n; k += run_lanes) {
-    const Floats8 a = eight_at(re + k), b = eight_at(im + k), c = eight_at(weight + k);
-    eight_at(to.re + at + k) = a;
-    eight_at(to.im + at + k) = b;
-    eight_at(to.weight + at + k) = c;
-  }
+  for (std::int32_t k = 0; k < n; k += lanes)
+    for (std::int32_t half = k; half < k + lanes; half += lanes / 2) {
+      const Floats8 a = eight_at(re + half), b = eight_at(im + half), c = eight_at(weight + half);
+      eight_at(to.re + at + half) = a;
+      eight_at(to.im + at + half) = b;
+      eight_at(to.weight + at + half) = c;
+    }
   for (std::int32_t k = n; k < piece.count; ++k) {
     to.re[at + k] = re[k];
     to.im[at + k] = im[k];
@@ -188,7 +191,7 @@ inline void append(const PlacedImage& entry, std::int64_t n_pixel, const Piece& 
 
 // Four samples.
 inline void interleave(const float* re, const float* im, const float* weight, float (*value)[4]) noexcept {
-  const Floats4 a = four_at(re), b = four_at(im), c = four_at(weight), zero = {};
+  const Floats4 a = load4(re), b = load4(im), c = load4(weight), zero = {};
   const Floats4 low = shuffle<0, 4, 1, 5>(a, b), high = shuffle<2, 6, 3, 7>(a, b);
   const Floats4 low_weight = shuffle<0, 4, 1, 5>(c, zero);
   const Floats4 high_weight = shuffle<2, 6, 3, 7>(c, zero);
@@ -263,10 +266,11 @@ inline void add(const Located& samples, std::int32_t n, const RowTable& table, c
                 double (*__restrict voxel)[4]) noexcept {
   // Adding and subtracting 1.5·2^52 quanta leaves a multiple of the quantum.
   const double a = 0x1.8p52 * quanta.value, b = 0x1.8p52 * quanta.weight;
-  const Voxel big = {a, a, b, 0};
+  const Doubles4 big = {a, a, b, 0};
   for (std::int32_t i = 0; i < n; ++i) {
-    const Voxel value = __builtin_convertvector(four_at(samples.value[i]), Voxel);
-    const Voxel upper = value * samples.upper[i], lower = value - upper;
+    Doubles4 value;
+    widen(load4(samples.value[i]), value);
+    const Doubles4 upper = value * samples.upper[i], lower = value - upper;
     const std::int64_t* rows = table.byte + samples.cell[i];
     char* first = reinterpret_cast<char*>(voxel + samples.x[i]);
     for (int j = 0; j < 4; ++j) {
