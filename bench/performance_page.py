@@ -132,8 +132,9 @@ def draw(records: dict[str, Record], picture: Path) -> None:
             label = short(row["name"])
             tops[label] = max(point, tops.get(label, point))
     for label, point in tops.items():
-        side, place = ("right", (-6, -9)) if point[0] > 100 else ("left", (6, 4))
-        at = {"xytext": place, "textcoords": "offset points", "ha": side, "fontsize": 8}
+        lines = [other for other in list(tops)[: list(tops).index(label)] if is_near(tops[other], point)]
+        side, (x, y) = ("right", (-6, -9)) if point[0] > 100 else ("left", (6, 4))
+        at = {"xytext": (x, y - 10 * len(lines)), "textcoords": "offset points", "ha": side, "fontsize": 8}
         axes.annotate(label, point, **at)
     axes.set(xscale="log", yscale="log", xlabel="useful flops per byte that must move", ylabel="useful flop/s")
     axes.set_xlim(0.1, 5e3)
@@ -147,6 +148,11 @@ def draw(records: dict[str, Record], picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)
     plt.close(figure)
+
+
+def is_near(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether labels of two points would be written over each other."""
+    return all(2 / 3 < a / b < 3 / 2 for a, b in zip(one, other, strict=True))
 
 
 def best_limit(records: dict[str, Record], name: str) -> float:

@@ -170,20 +170,24 @@ def _read_runs(
     """Read the images `wanted`, which `order` sorts, into `out`, by several threads."""
     threads = get_threads()
     runs = list(_runs(wanted[order], header.image_bytes, threads))
-    if min(threads, len(runs)) < 2:
-        for run in runs:
+    rest = iter(runs)  # each thread takes the next one
+
+    def read() -> None:
+        for run in rest:
             _read_run(descriptor, header, wanted, order[run], out)
-        return
-    pool = _readers(threads)
-    reads = [pool.submit(_read_run, descriptor, header, wanted, order[run], out) for run in runs]
-    wait(reads)  # for all: the file is closed after an error
-    for each in reads:
+
+    others = [_readers(threads - 1).submit(read) for _ in range(min(threads, len(runs)) - 1)]
+    try:
+        read()
+    finally:
+        wait(others)  # also after an error: the file is closed then
+    for each in others:
         each.result()
 
 
 @lru_cache(maxsize=1)
 def _readers(threads: int) -> ThreadPoolExecutor:
-    """The threads that read; they are kept, as their start takes as long as the reading of a few images."""
+    """Threads that read beside the caller's; they are kept, as their start takes as long as reading a few images."""
     return ThreadPoolExecutor(threads, thread_name_prefix="pycryo-read")
 
 
