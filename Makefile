@@ -32,10 +32,10 @@ demo: $(WHEELS)/installed
 	@echo 'report:  $(OUT)/report.html'
 
 # From inside tests/, so that the installed package is tested, not the source tree. PYTEST_ARGS="-n 0": one after the
-# other, as a plain pytest does.
+# other, as a plain pytest does. The files of tests that passed, a gigabyte, are removed.
 test: $(WHEELS)/installed
 	$(PIP) install --quiet "$$(ls $(WHEELS)/pycryo-*.whl)[mpich,test]"
-	cd tests && $(RUN) pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+	cd tests && $(RUN) pytest -n auto --maxprocesses 4 -o tmp_path_retention_policy=failed $(PYTEST_ARGS)
 
 dev: $(VENV)/pyvenv.cfg
 	$(BUILD_TOOLS)

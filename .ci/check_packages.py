@@ -13,6 +13,7 @@ from pathlib import Path
 
 MODULES = (
     "pycryo/_core",
+    "pycryo/filter/_points",
     "pycryo/filter/_sampling",
     "pycryo/filter/_weights",
     "pycryo/geometry/_turns",

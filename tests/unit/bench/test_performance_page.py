@@ -68,6 +68,14 @@ def test_page_and_picture_of_records(page, tmp_path):
     assert page.PAGE.read_text() == text
 
 
+def test_a_machine_that_the_page_has_no_place_for(page, tmp_path, capsys):
+    page.PAGE.write_text("nothing\n")
+    (tmp_path / "baseline.json").write_text(json.dumps(record(2e9)))
+    assert page.main(["--draw", str(tmp_path)]) == 0
+    assert page.PAGE.read_text() == "nothing\n"
+    assert "| ctf | copy_bandwidth |" in capsys.readouterr().out
+
+
 def test_two_measurements(page, tmp_path):
     (tmp_path / page.AGAIN).mkdir()
     for name in ("avx2", "baseline"):
