@@ -102,6 +102,8 @@ def agreement(records: dict[str, Record], again: dict[str, Record]) -> str:
     for name, record in again.items():
         before = {row["name"]: row for row in records[name]["results"]}
         for row in record["results"]:
+            if row["name"] not in before:  # skipped then
+                continue
             old = before[row["name"]]
             ratio = row["rate"] / old["rate"] if row["ratio"] is None else row["ratio"] / old["ratio"]
             number += 1
@@ -133,10 +135,10 @@ def draw(records: dict[str, Record], picture: Path) -> None:
         for row, point in zip(rows, points, strict=True):
             label = short(row["name"])
             tops[label] = max(point, tops.get(label, point))
-    for label, point in tops.items():
-        lines = [other for other in list(tops)[: list(tops).index(label)] if is_near(tops[other], point)]
+    for i, (label, point) in enumerate(tops.items()):
+        above = sum(is_near(other, point) for other in list(tops.values())[:i])
         side, (x, y) = ("right", (-6, -9)) if point[0] > 100 else ("left", (6, 4))
-        at = {"xytext": (x, y - 10 * len(lines)), "textcoords": "offset points", "ha": side, "fontsize": 8}
+        at = {"xytext": (x, y - 10 * above), "textcoords": "offset points", "ha": side, "fontsize": 8}
         axes.annotate(label, point, **at)
     axes.set(xscale="log", yscale="log", xlabel="useful flops per byte that must move", ylabel="useful flop/s")
     axes.set_xlim(0.1, 5e3)
@@ -184,7 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for each in (folder, *([folder / AGAIN] if args.twice else [])):
                 each.mkdir(parents=True, exist_ok=True)
                 measure(each, ["--repeat", str(args.repeat), *(["--force"] if args.force else [])])
-        records, again = read_records(folder), read_records(folder / AGAIN)
+        records = read_records(folder)
+        again = read_records(folder / AGAIN) if args.twice or args.draw else {}
         if not records:
             parser.error(f"{folder} has no record, such as avx2.json")
     largest = next(iter(records))

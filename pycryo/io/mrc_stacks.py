@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any
 
@@ -176,8 +176,10 @@ def _read_runs(
         for run in rest:
             _read_run(descriptor, header, wanted, order[run], out)
 
-    others = [_readers(threads - 1).submit(read) for _ in range(min(threads, len(runs)) - 1)]
+    others: list[Future[None]] = []
     try:
+        for _ in range(min(threads, len(runs)) - 1):
+            others.append(_readers(threads - 1).submit(read))
         read()
     finally:
         wait(others)  # also after an error: the file is closed then

@@ -81,6 +81,7 @@ def test_two_measurements(page, tmp_path):
     for name in ("avx2", "baseline"):
         first, second = record(5e9), record(4e9)  # slower with its limit: the share is the same
         second["results"][0]["rate"] *= {"avx2": 1.09, "baseline": 0.8}[name]
+        second["results"].append({**second["results"][0], "name": "rival: only now"})
         (tmp_path / f"{name}.json").write_text(json.dumps(first))
         (tmp_path / page.AGAIN / f"{name}.json").write_text(json.dumps(second))
     assert page.main(["--draw", str(tmp_path)]) == 0
@@ -99,6 +100,8 @@ def test_both_measurements_are_made(page, tmp_path, monkeypatch):
     assert page.main(["--record", str(tmp_path / "kept"), "--twice"]) == 0
     assert folders == [tmp_path / "kept", tmp_path / "kept" / page.AGAIN]
     assert "3 of 3 figures agree" in page.PAGE.read_text()
+    assert page.main(["--record", str(tmp_path / "kept")]) == 0
+    assert "figures agree" not in page.PAGE.read_text()  # with a second measurement of another day
 
 
 def test_no_records(page, tmp_path, capsys):
