@@ -56,6 +56,11 @@ COMMANDS = {
 }
 
 
+# Of NumPy, read when it is imported. Matrices are small outside of the kernels: threads of its BLAS would only wait,
+# busily. And the system makes a huge page whole at its first use, which most arrays here are too short-lived to gain from;
+# on some virtual machines that takes twenty times as long as small pages do.
+_SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}
+
 # The rest is the work of one process: under mpiexec rank 0 does it.
 ON_ALL_RANKS = ("refine", "abinitio", "reconstruct", "ctf-refine", "validate", "localres", "info", "demo")
 
@@ -84,9 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A process that ends need not look for cycles in all that its modules have made.
     atexit.register(gc.freeze)
     command = next((word for word in argv if not word.startswith("-")), None)
-    if command in ON_ALL_RANKS:
-        # Matrices are small outside of the kernels: threads of NumPy's BLAS would only wait, busily.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if command != "bench":
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
     rank = launched_rank()
     silent = contextlib.redirect_stderr(io.StringIO()) if rank else contextlib.nullcontext()
     with silent, without_collections(for_good=True):

@@ -206,7 +206,7 @@ def _usable(
     half = on_root(comm, lambda: _halves_by_pixels(particles, options, drawn, statistics.twin)).copy()
     half[blind] = -1
     half[statistics.bad] = -1
-    partition = deal(comm, particles, half, None)
+    partition = deal(comm, particles, half, None, before=first)
     if options.half_maps:
         refuse_empty_halves(partition)
     elif not partition.n:

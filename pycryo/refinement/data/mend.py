@@ -49,17 +49,31 @@ class Mends:
     ramp: list[int] = field(default_factory=list)
 
 
-def mended(batches: Iterable[Batch], mends: Mends | None = None) -> Iterator[Batch]:
+def mended(
+    batches: Iterable[Batch], mends: Mends | None = None, sound: NDArray[np.bool_] | None = None
+) -> Iterator[Batch]:
     """Batches as read from files, with images mended; which ones is added to `mends`.
 
-    An image does not depend on the batch that it is in. Those with pixels that are not finite stay as they are.
+    An image does not depend on the batch that it is in. Those with pixels that are not finite stay as they are. `sound`
+    (n_all,) are those that are known to need nothing: they are not looked at again, and others that are found to be so
+    are added.
     """
     for batch in batches:
-        images, has_hot, has_ramp = mend(batch.images)
+        unknown = np.ones(len(batch.rows), bool) if sound is None else ~sound[batch.rows]
+        rows, some = batch.rows, batch.images
+        if not unknown.all():
+            rows, some = rows[unknown], some[unknown]
+        found, has_hot, has_ramp = mend(some)
         if mends is not None:
-            mends.pixels += batch.rows[has_hot].tolist()
-            mends.ramp += batch.rows[has_ramp].tolist()
-        yield replace(batch, images=images)
+            mends.pixels += rows[has_hot].tolist()
+            mends.ramp += rows[has_ramp].tolist()
+        if sound is not None:
+            sound[rows] = ~(has_hot | has_ramp)
+        if len(rows) < len(batch.rows) and found is not some:
+            images = batch.images.copy()
+            images[unknown] = found
+            found = images
+        yield batch if found is some else replace(batch, images=found)
 
 
 def mended_counts(comm: Comm, mends: Mends, left_out: NDArray[np.int64]) -> dict[str, int]:

@@ -45,6 +45,8 @@ class Partition:
         Communicators of these ranks; None if this rank is not one of them.
     cache : dict of int to (N, N) float32, or None
         The images of `rows`, by row, if they are kept in memory.
+    sound : (n_all,) bool
+        Images of which this process knows that they need no mending; it learns that from `batches`.
     """
 
     comm: Comm
@@ -55,6 +57,7 @@ class Partition:
     half_ranks: tuple[range, range]
     half_comm: tuple[Comm | None, Comm | None]
     cache: dict[int, NDArray[np.float32]] | None
+    sound: NDArray[np.bool_]
 
     def rows_of(self, half: int) -> NDArray[np.int64]:
         """This rank's particles of one half."""
@@ -84,7 +87,8 @@ class Partition:
         if self.cache is not None:
             yield from _cached_batches(self.cache, self.particles, rows)
         elif len(rows):
-            yield from mended(iter_batches(self.particles, rows, max_images=batch_size(self.particles)), mends)
+            read = iter_batches(self.particles, rows, max_images=batch_size(self.particles))
+            yield from mended(read, mends, self.sound)
 
 
 def refuse_empty_halves(partition: Partition) -> None:
@@ -190,6 +194,8 @@ def deal(
     half: NDArray[np.int8],
     cache: dict[int, NDArray[np.float32]] | None,
     bounds: NDArray[np.int64] | None = None,
+    *,
+    before: Partition | None = None,
 ) -> Partition:
     """Cut the usable particles into one piece per rank. Collective.
 
@@ -203,6 +209,8 @@ def deal(
         Images in memory, by row: those of this rank's piece are kept, or read if they are not there. None: none are.
     bounds : (comm.size + 1,) int64, optional
         See `Partition`; default: pieces of equal length.
+    before : Partition, optional
+        Of the same particles, for what it knows of their images.
 
     Raises
     ------
@@ -217,7 +225,8 @@ def deal(
     ranks = _half_ranks(comm.size, bounds, int(np.count_nonzero(half == 0)))
     first, second = (comm.split(0 if comm.rank in each else None) for each in ranks)
     images = None if cache is None else _kept(cache, particles, rows)
-    return Partition(comm, particles, half, rows, bounds, ranks, (first, second), images)
+    sound = np.zeros(particles.n, bool) if before is None else before.sound
+    return Partition(comm, particles, half, rows, bounds, ranks, (first, second), images, sound)
 
 
 def _half_ranks(size: int, bounds: NDArray[np.int64], n_first: int) -> tuple[range, range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,13 +78,18 @@ def transform(images: NDArray[np.float32], background_radius: float) -> NDArray[
 
     The mean outside `background_radius` px is subtracted first (of the whole image, if nothing is outside).
     """
-    box = images.shape[-1]
-    line = np.arange(box) - box // 2
-    around = np.flatnonzero(np.hypot(line[:, None], line) > background_radius)
-    if not len(around):
-        around = np.arange(box * box)
     images = np.ascontiguousarray(images, np.float32)
-    return _transform(without_background(images, around.astype(np.int32), get_threads()))
+    return _transform(without_background(images, _surroundings(images.shape[-1], background_radius), get_threads()))
+
+
+@lru_cache(maxsize=16)
+def _surroundings(box: int, radius: float) -> NDArray[np.int32]:
+    """Numbers of the pixels more than `radius` px from the centre; of all, if there are none."""
+    line = np.arange(box) - box // 2
+    beyond = np.hypot(line[:, None], line) > radius
+    around = np.flatnonzero(beyond if beyond.any() else ~beyond).astype(np.int32)
+    around.flags.writeable = False
+    return around
 
 
 def samples_of(

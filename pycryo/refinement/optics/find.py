@@ -188,7 +188,7 @@ def _usable(comm: Comm, particles: Particles, options: FindOptions) -> tuple[Par
     half[statistics.bad] = -1
     if not (half >= 0).any():
         raise InputError(f"{particles.path}: there is no image that shows the optics")
-    return deal(comm, particles, half, None), statistics, radius
+    return deal(comm, particles, half, None, before=first), statistics, radius
 
 
 def _fit_all(

@@ -199,7 +199,7 @@ def redeal(setup: Setup, state: State, bounds: Bounds) -> tuple[Setup, State]:
         See `Partition`.
     """
     before = setup.partition
-    partition = deal(before.comm, before.particles, before.half, before.cache, bounds)
+    partition = deal(before.comm, before.particles, before.half, before.cache, bounds, before=before)
     columns = _moved(before.comm, to_columns(before, state.posteriors), before.bounds, bounds)
     before.free()
     # A rank that leaves a half forgets its rates: when it comes back, the others may have measured again.

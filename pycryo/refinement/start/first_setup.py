@@ -139,6 +139,7 @@ def _usable(
     half[blind] = -1
     marks = {"background_radius": background_radius, "n_blind": len(blind)}
     known = None if measured is None else measured.find(comm, particles, **marks)
+    first = None
     if known is None:
         first = deal(comm, particles, half, None)
         statistics, cache = measure_images(first, background_radius, options.preread, finds_particle=True)
@@ -151,7 +152,7 @@ def _usable(
     half[blind] = -1
     half[statistics.bad] = -1
     statistics = replace(statistics, left_out=statistics.left_out.also(NO_DEFOCUS, blind))
-    partition = deal(comm, particles, half, cache)
+    partition = deal(comm, particles, half, cache, before=first)
     refuse_empty_halves(partition)
     if measured is not None and known is None:
         measured.keep(comm, particles, told, **marks)

@@ -102,6 +102,7 @@ def read_small(
         half_ranks=(range(comm.size), range(comm.size)),
         half_comm=(comm.split(0), comm.split(0)),
         cache=cache,
+        sound=np.zeros(particles.n, bool),
     )
     return partition, left_out, mends
 
