@@ -48,6 +48,9 @@ def numbers(
     InputError
         With the argument, what is expected and what came.
     """
+    is_fit = type(value) is np.ndarray and value.dtype == dtype and value.flags.c_contiguous
+    if is_fit and not finite and (shape is None or _fits(value.shape, shape)):  # as in pycryo's own calls: they are many
+        return value
     kind = "whole numbers" if issubclass(dtype, np.integer) else "numbers"
     given = array(name, value, kind)
     if given.dtype.kind not in "biuf":
@@ -78,6 +81,8 @@ def array(name: str, value: Any, kind: str = "numbers") -> NDArray[Any]:
     InputError
         If NumPy makes none of it, such as of rows of several lengths or a tensor on a GPU, or elements are masked.
     """
+    if type(value) is np.ndarray:
+        return value
     try:
         given = np.asarray(value)
     except Exception as error:  # of whatever type the object's own conversion raises

@@ -182,10 +182,11 @@ def resample(source: Map, box: int, pixel_size: float) -> Map:
     if abs(step - 1) * source.box < 0.02:
         return Map(_crop_or_pad(source.data, box), pixel_size)
     basis = _interpolation_matrix(source.box, box, step)
-    data = source.data.astype(np.float64)
-    data = (basis @ data.reshape(source.box, -1)).reshape(box, source.box, source.box)
-    data = basis @ data @ basis.T
-    return Map(data.astype(np.float32), pixel_size)
+    along_z = (basis @ source.data.astype(np.float64).reshape(source.box, -1)).reshape(box, source.box, source.box)
+    data = np.empty((box, box, box), np.float32)
+    for plane, out in zip(along_z, data, strict=True):
+        out[:] = basis @ plane @ basis.T
+    return Map(data, pixel_size)
 
 
 def to_points(source: Map, points: int) -> Map:

@@ -290,9 +290,9 @@ class SlabFft:
 
     def _samples(self, rows: Sequence[int], memory: RowMemory) -> NDArray[Any]:
         """(n_row, n, width) the samples of rows at this rank's planes, 0 elsewhere."""
-        samples = memory.samples(len(rows), int(self.widths[rows[0]]))
+        samples, z = memory.samples(len(rows), int(self.widths[rows[0]])), self._z(self.comm.rank)
         for row, each in zip(rows, samples, strict=True):
-            each[self._z(self.comm.rank)] = self.planes[:, self.place[row], : each.shape[1]]
+            each[z] = self.planes[:, self.place[row], : each.shape[1]]
         return samples
 
     def _clear_rows(self) -> None:

@@ -179,8 +179,8 @@ def _compare(panel: Panel, slices: SlicePanel, first: int, threads: int | None) 
     active = panel.active
     if active is not None:
         cell = first // CELL_SLICES
-        active = np.ascontiguousarray(active[:, cell : cell - (-slices.n_slice // CELL_SLICES)])
-        if not active.any():
+        active = np.ascontiguousarray(active[:, cell : cell - (-slices.n_slice // CELL_SLICES)]).view(np.uint8)
+        if not np.count_nonzero(active):
             return
     compare(
         panel.images,
