@@ -70,10 +70,11 @@ inline void add_row(const Real* a, const Real* b, std::int64_t box, std::int64_t
     multiply<2>(a + 2 * start, a + 2 * start + 1, b + 2 * start, b + 2 * start + 1, size, products);
     if (start == 0) halve(products);
     if (box % 2 == 0 && start <= box / 2 && box / 2 < start + size) halve(products + 4 * (box / 2 - start));
+    const double first = static_cast<double>(start), square = static_cast<double>(distance2);
 #pragma omp simd
-    for (std::int64_t k = 0; k < size; ++k) {
-      const std::int64_t x = start + k;
-      shell[k] = static_cast<std::int32_t>(__builtin_sqrt(static_cast<double>(distance2 + x * x)) + 0.5);
+    for (std::int32_t k = 0; k < static_cast<std::int32_t>(size); ++k) {
+      const double x = first + k;
+      shell[k] = static_cast<std::int32_t>(__builtin_sqrt(square + x * x) + 0.5);
     }
     add<4>(products, shell, size, sums);
   }

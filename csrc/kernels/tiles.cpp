@@ -64,6 +64,43 @@ inline const Floats8& eight_at(const float* from) noexcept { return *reinterpret
 inline Floats8& eight_at(float* from) noexcept { return *reinterpret_cast<Floats8*>(from); }
 inline Four& four_at(float* from) noexcept { return *reinterpret_cast<Four*>(from); }
 
+// Of a tile, along each axis: the row of ky is inside while kx is from (near - middle·ky)·inverse to
+// (far - middle·ky)·inverse.
+struct Sides {
+  double near[3], far[3], middle[3], inverse[3];
+};
+
+// What of some rows is inside: samples that are skipped and that follow, and the place of the first of these.
+struct Rows {
+  alignas(32) std::int32_t skip[run_lanes], count[run_lanes];
+  alignas(32) float u[run_lanes], v[run_lanes];
+};
+
+inline void cut_rows(const double* __restrict ky, const double* __restrict kx_first, const double* __restrict kx_last,
+                     const Sides& sides, Rows& __restrict rows) noexcept {
+  const Sides of = sides;  // a copy: `rows` cannot change it
+#pragma omp simd
+  for (std::int32_t j = 0; j < run_lanes; ++j) {
+    const double v = ky[j], first = kx_first[j], last = kx_last[j], n = last - first + 1;
+    // Counted from the ends of the row, so that truncation rounds inwards. With other limits in another order GCC makes
+    // a loop with jumps of it.
+    const double before = smaller(larger(larger((of.near[0] - of.middle[0] * v) * of.inverse[0] - first,
+                                                (of.near[1] - of.middle[1] * v) * of.inverse[1] - first),
+                                         larger((of.near[2] - of.middle[2] * v) * of.inverse[2] - first, 0)),
+                                  n);
+    const double after = smaller(larger(larger(last - (of.far[0] - of.middle[0] * v) * of.inverse[0],
+                                               last - (of.far[1] - of.middle[1] * v) * of.inverse[1]),
+                                        larger(last - (of.far[2] - of.middle[2] * v) * of.inverse[2], 0)),
+                                 n);
+    const std::int32_t whole_before = static_cast<std::int32_t>(before), whole_after = static_cast<std::int32_t>(after);
+    const std::int32_t skip = whole_before + (whole_before < before), rest = whole_after + (whole_after < after);
+    rows.skip[j] = skip;
+    rows.count[j] = static_cast<std::int32_t>(n) - skip - rest;
+    rows.u[j] = static_cast<float>(first + skip);
+    rows.v[j] = static_cast<float>(v);
+  }
+}
+
 // A patch: its entry, and the tile seen from there.
 class Cut {
  public:
@@ -81,13 +118,13 @@ class Cut {
       v += 0.5 * across * (low + high);
       reach += 0.5 * (across < 0 ? -across : across) * (high - low);
       // A row parallel to the faces is inside for all or for no kx: any steep slope tells which.
-      middle_[axis] = sign_ * entry_->along[1][axis];
+      sides_.middle[axis] = sign_ * entry_->along[1][axis];
       const double slope = sign_ * entry_->along[0][axis];
-      inverse_[axis] = -1e-30 < slope && slope < 1e-30 ? 1e30 : 1 / slope;
-      if (inverse_[axis] < 0) {
-        near_[axis] = high + rise, far_[axis] = low - rise;
+      sides_.inverse[axis] = -1e-30 < slope && slope < 1e-30 ? 1e30 : 1 / slope;
+      if (sides_.inverse[axis] < 0) {
+        sides_.near[axis] = high + rise, sides_.far[axis] = low - rise;
       } else {
-        near_[axis] = low - rise, far_[axis] = high + rise;
+        sides_.near[axis] = low - rise, sides_.far[axis] = high + rise;
       }
     }
     const double begin = larger(v - reach, runs_->ky_min) - runs_->ky_min;
@@ -114,37 +151,18 @@ class Cut {
  private:
   // n runs from run_ on, as many as there are lanes with those behind them.
   void list(std::int32_t n, Pieces& pieces) noexcept {
-    const double *ky = runs_->ky + run_, *kx_first = runs_->kx_first + run_, *kx_last = runs_->kx_last + run_;
-    alignas(32) std::int32_t skip[run_lanes], count[run_lanes];
-    alignas(32) float u[run_lanes], v[run_lanes];
-#pragma omp simd
-    for (std::int32_t j = 0; j < run_lanes; ++j) {
-      double begin = kx_first[j], end = kx_last[j];
-      for (int axis = 0; axis < 3; ++axis) {
-        const double middle = middle_[axis] * ky[j];
-        begin = larger(begin, (near_[axis] - middle) * inverse_[axis]);
-        end = smaller(end, (far_[axis] - middle) * inverse_[axis]);
-      }
-      // Counted from the ends of the run, so that truncation rounds inwards.
-      const double before = smaller(begin - kx_first[j], 1e9), after = smaller(kx_last[j] - end, 1e9);
-      const std::int32_t whole_before = static_cast<std::int32_t>(before),
-                         whole_after = static_cast<std::int32_t>(after);
-      const std::int32_t first = whole_before + (whole_before < before), last = whole_after + (whole_after < after);
-      skip[j] = first;
-      count[j] = static_cast<std::int32_t>(kx_last[j] - kx_first[j]) + 1 - first - last;
-      u[j] = static_cast<float>(kx_first[j] + first);
-      v[j] = static_cast<float>(ky[j]);
-    }
+    Rows rows;
+    cut_rows(runs_->ky + run_, runs_->kx_first + run_, runs_->kx_last + run_, sides_, rows);
     for (std::int32_t j = 0; j < n; ++j) {
-      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + skip[j], count[j], u[j], v[j]};
-      pieces.n += count[j] > 0;
+      pieces.piece[pieces.n] = {runs_->pixel[run_ + j] + rows.skip[j], rows.count[j], rows.u[j], rows.v[j]};
+      pieces.n += rows.count[j] > 0;
     }
   }
 
   const Runs* runs_;
   const PlacedImage* entry_;
   double sign_;
-  double near_[3], far_[3], middle_[3], inverse_[3];
+  Sides sides_;
   std::int32_t run_ = 0, end_ = 0;
 };
 
@@ -261,6 +279,7 @@ inline void fill_table(const Tile& tile, RowTable& table) noexcept {
 }
 
 constexpr std::int32_t corner[4] = {0, 1, table_width, table_width + 1};
+constexpr std::int32_t ahead = 8;  // samples between the one whose voxels are asked for and the one that is added
 
 inline void add(const Located& samples, std::int32_t n, const RowTable& table, const Quanta& quanta,
                 double (*__restrict voxel)[4]) noexcept {
@@ -268,6 +287,11 @@ inline void add(const Located& samples, std::int32_t n, const RowTable& table, c
   const double a = 0x1.8p52 * quanta.value, b = 0x1.8p52 * quanta.weight;
   const Doubles4 big = {a, a, b, 0};
   for (std::int32_t i = 0; i < n; ++i) {
+    if (i + ahead < n) {
+      const std::int64_t* rows = table.byte + samples.cell[i + ahead];
+      const char* first = reinterpret_cast<const char*>(voxel + samples.x[i + ahead]);
+      for (int j = 0; j < 4; ++j) __builtin_prefetch(first + rows[corner[j]], 1);
+    }
     Doubles4 value;
     widen(load4(samples.value[i]), value);
     const Doubles4 upper = value * samples.upper[i], lower = value - upper;

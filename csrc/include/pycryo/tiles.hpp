@@ -65,7 +65,7 @@ struct Quanta {
   double value, weight;
 };
 
-constexpr std::int32_t tile_width = 20;       // most voxels of a tile along y and z
+constexpr std::int32_t tile_width = 26;       // most voxels of a tile along y and z; its sums take 1.4 MB
 constexpr std::int32_t tile_length = 62;      // and along x: with one more at either end, bits of a word
 constexpr std::int32_t tile_row_stride = 65;  // no power of two: rows would share few sets of the cache
 constexpr std::int32_t tile_rows = tile_width * tile_width + 1;
