@@ -48,8 +48,14 @@ def numbers(
     InputError
         With the argument, what is expected and what came.
     """
-    is_fit = type(value) is np.ndarray and value.dtype == dtype and value.flags.c_contiguous
-    if is_fit and not finite and (shape is None or _fits(value.shape, shape)):  # as in pycryo's own calls: they are many
+    # pycryo's own calls, which are many, give what is wanted.
+    if (
+        type(value) is np.ndarray
+        and value.dtype == dtype
+        and value.flags.c_contiguous
+        and not finite
+        and (shape is None or _fits(value.shape, shape))
+    ):
         return value
     kind = "whole numbers" if issubclass(dtype, np.integer) else "numbers"
     given = array(name, value, kind)

@@ -57,8 +57,8 @@ COMMANDS = {
 
 
 # Of NumPy, read when it is imported. Matrices are small outside of the kernels: threads of its BLAS would only wait,
-# busily. And the system makes a huge page whole at its first use, which most arrays here are too short-lived to gain from;
-# on some virtual machines that takes twenty times as long as small pages do.
+# busily. And huge pages are cleared whole at their first use, from which most arrays live too short to gain; on some
+# virtual machines that takes twenty times as long as with small pages.
 _SETTINGS = {"OPENBLAS_NUM_THREADS": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}
 
 # The rest is the work of one process: under mpiexec rank 0 does it.

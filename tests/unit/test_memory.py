@@ -1,6 +1,7 @@
 """How Python looks after memory."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,27 @@ def test_what_is_there_is_left_out_for_good():
     )
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert told == "0\nTrue True True\n"
+
+
+@pytest.mark.parametrize(
+    "command, given, expected",
+    [("info", (), ["1", "0"]), ("bench", (), [None, None]), ("info", ("2", "1"), ["2", "1"])],
+)
+def test_commands_set_what_numpy_does_with_memory_and_threads(command, given, expected):
+    """Before NumPy is imported; what the user has set stays, and benchmarks measure NumPy as it is."""
+    names = "OPENBLAS_NUM_THREADS", "NUMPY_MADVISE_HUGEPAGE"
+    code = (
+        "import contextlib, io, os, sys; from pycryo.cli.main import main\n"
+        "assert 'numpy' not in sys.modules\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main(['{command}', '--help'])\n"
+        f"print([os.environ.get(name) for name in {names}])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment |= dict(zip(names, given, strict=False))
+    told = [sys.executable, "-c", code]
+    found = subprocess.run(told, check=True, capture_output=True, text=True, env=environment).stdout
+    assert found == f"{expected}\n"
 
 
 def test_freed_memory_is_kept():

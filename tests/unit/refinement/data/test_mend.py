@@ -131,6 +131,26 @@ def test_an_image_does_not_depend_on_its_batch(rng):
     assert mends == Mends([3, 0], [3])
 
 
+def test_images_known_to_be_sound_are_not_looked_at_again(rng):
+    images = noise(rng, 4)
+    images[[0, 3], 7, 7] = 500.0
+    whole, sound = mend(images)[0], np.zeros(6, bool)
+    rows = np.array([4, 1, 5, 0])  # the images with hot pixels are rows 4 and 0
+    (first,) = mended([Batch(rows, images)], sound=sound)
+    np.testing.assert_array_equal(first.images, whole)
+    assert sound.nonzero()[0].tolist() == [1, 5]
+    again, mends = images.copy(), Mends()
+    again[1:3, 9, 9] = 400.0  # which nobody looks at
+    kept = again.copy()
+    (second,) = mended([Batch(rows, again)], mends, sound)
+    np.testing.assert_array_equal(second.images, np.stack([whole[0], again[1], again[2], whole[3]]))
+    np.testing.assert_array_equal(again, kept)
+    assert mends == Mends([4, 0], [])
+    (third,) = mended([Batch(rows[1:3], again[1:3])], mends, sound)
+    np.testing.assert_array_equal(third.images, again[1:3])
+    assert mends == Mends([4, 0], [])
+
+
 def slopes(values, x, y, rounds, reach):
     """float64 twin of `ramps` for one image."""
     columns = np.stack([np.ones(len(x)), x, y], axis=1)
