@@ -48,15 +48,10 @@ def numbers(
     InputError
         With the argument, what is expected and what came.
     """
-    # pycryo's own calls, which are many, give what is wanted.
-    if (
-        type(value) is np.ndarray
-        and value.dtype == dtype
-        and value.flags.c_contiguous
-        and not finite
-        and (shape is None or _fits(value.shape, shape))
-    ):
-        return value
+    given: Any = value
+    is_such = type(value) is np.ndarray and given.dtype == dtype and given.flags.c_contiguous
+    if is_such and not finite and (shape is None or _fits(given.shape, shape)):
+        return np.asarray(value)
     kind = "whole numbers" if issubclass(dtype, np.integer) else "numbers"
     given = array(name, value, kind)
     if given.dtype.kind not in "biuf":
@@ -87,8 +82,6 @@ def array(name: str, value: Any, kind: str = "numbers") -> NDArray[Any]:
     InputError
         If NumPy makes none of it, such as of rows of several lengths or a tensor on a GPU, or elements are masked.
     """
-    if type(value) is np.ndarray:
-        return value
     try:
         given = np.asarray(value)
     except Exception as error:  # of whatever type the object's own conversion raises
