@@ -254,13 +254,13 @@ Patches list_patches(const Tiling& tiling, const std::vector<PlacedImage>& entri
   return patches;
 }
 
-// Tiles with patches, those with many first.
-std::vector<std::int64_t> order_of_work(const Patches& patches) {
-  std::vector<std::int64_t> order;
+// Tiles with patches.
+std::vector<std::int64_t> filled_tiles(const Patches& patches) {
+  std::vector<std::int64_t> filled;
   const auto count = [&](std::int64_t tile) { return patches.start[tile + 1] - patches.start[tile]; };
   for (std::int64_t tile = 0; tile + 1 < static_cast<std::int64_t>(patches.start.size()); ++tile)
-    if (count(tile) > 0) order.push_back(tile);
-  return order;
+    if (count(tile) > 0) filled.push_back(tile);
+  return filled;
 }
 
 struct SumsMemory {
@@ -280,14 +280,14 @@ void for_each_list(const InsertImages& images, const InsertEntries& entries, con
   const std::int32_t rows = tiling.rows_at_once(entries.n_entry);
   for (std::int32_t row = 0; row < tiling.n_y(); row += rows) {
     const Patches patches = list_patches(tiling, placed, row, std::min(row + rows, tiling.n_y()), threads);
-    const std::vector<std::int64_t> order = order_of_work(patches);
+    const std::vector<std::int64_t> filled = filled_tiles(patches);
 #pragma omp parallel num_threads(threads)
     {
       const auto worker = make_worker();
 #pragma omp for schedule(dynamic) nowait
-      for (std::size_t i = 0; i < order.size(); ++i) {
-        const std::int64_t begin = patches.start[order[i]], end = patches.start[order[i] + 1];
-        worker(source, tiling.tile(row * tiling.per_y() + order[i]), patches.patch.data() + begin, end - begin);
+      for (std::size_t i = 0; i < filled.size(); ++i) {
+        const std::int64_t begin = patches.start[filled[i]], end = patches.start[filled[i] + 1];
+        worker(source, tiling.tile(row * tiling.per_y() + filled[i]), patches.patch.data() + begin, end - begin);
       }
     }
   }
